@@ -1,0 +1,93 @@
+"""Where a run computes, and in which precision: names to an ``accelerate`` object."""
+
+import resource
+import sys
+
+import psutil
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+
+from pclora_lab.config import RunConfig
+
+__all__ = ["available_devices", "has_bfloat16", "make_accelerator", "memory_mb", "resolve_device"]
+
+# Below this size, casting costs more than bfloat16 saves on a CPU.
+_CPU_AUTOCAST_PARAMS = 1_000_000
+
+
+def available_devices() -> list[str]:
+    """Names that :func:`resolve_device` accepts here, the fastest first."""
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*cuda, *mps, "cpu"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` takes the fastest there is.
+
+    Raises:
+        ValueError: an unknown device, or one that this machine or this build of torch lacks.
+
+    Example:
+        >>> resolve_device("cpu")
+        device(type='cpu')
+    """
+    there = available_devices()
+    if name == "auto":
+        return torch.device(there[0])
+    full = "cuda:0" if name == "cuda" else name
+    if full in there:
+        return torch.device(full)
+    if not str(name).startswith(("cuda", "mps")):
+        raise ValueError(f"unknown device {name!r}: use auto or one of {', '.join(there)}")
+    reason = "torch finds no such device here"
+    if full.startswith("cuda") and torch.version.cuda is None:
+        reason = "this build of torch has no CUDA support"
+    raise ValueError(f"device {name!r} is not available: {reason}. Use auto or {', '.join(there)}")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes bfloat16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        flags = (torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported)
+        return any(flag() for flag in flags)
+    return False
+
+
+def make_accelerator(config: RunConfig, model: nn.Module) -> Accelerator:
+    """An ``accelerate`` object for the config's device and precision.
+
+    Raises:
+        ValueError: see :func:`resolve_device`.
+    """
+    device = resolve_device(config.device)
+    precision = config.precision
+    if precision == "auto":
+        size = sum(p.numel() for p in model.parameters())
+        pays = device.type != "cpu" or size >= _CPU_AUTOCAST_PARAMS
+        precision = "bfloat16" if pays and has_bfloat16(device) else "float32"
+    # accelerate keeps one process-wide state and refuses a second precision otherwise.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    mixed = "bf16" if precision == "bfloat16" else "no"
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
+
+
+def memory_mb(device: torch.device) -> float:
+    """Memory held now, in MB: allocated by torch on a GPU, resident of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device) / 1e6
+    return psutil.Process().memory_info().rss / 1e6
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The largest that :func:`memory_mb` has been, in MB (on a CPU since the process began)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

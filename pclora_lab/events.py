@@ -1,0 +1,50 @@
+"""What a training run tells while it goes on; views and records read nothing else."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+__all__ = ["Event", "Finished", "Phase", "Row", "Tick"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the run begins: ``data``, ``teacher``, ``start`` or ``fade``."""
+
+    name: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One optimiser step is done."""
+
+    phase: str
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the history; a value that was not measured is None."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is complete.
+
+    Attributes:
+        result: final numbers, plain types.
+        model: the compressed model, in eval mode, on the CPU.
+        teacher: the dense model it was distilled from, on the CPU.
+    """
+
+    result: dict[str, Any]
+    model: nn.Module = field(repr=False)
+    teacher: nn.Module = field(repr=False)
+
+
+Event = Phase | Tick | Row | Finished

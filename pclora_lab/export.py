@@ -1,0 +1,116 @@
+"""The compressed model on disk: ``config.json`` + ``model.safetensors``, never pickle."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pclora_lab.layers import LowRankLinear
+from pclora_lab.models import build_from_recipe, model_recipe
+from pclora_lab.surgery import copy_sharing, replace_modules
+
+__all__ = ["load_compressed", "save_compressed"]
+
+FORMAT = "pclora_lab.compressed"
+VERSION = 1
+
+
+def save_compressed(model: nn.Module, folder: Path | str) -> Path:
+    """Write a compressed model to a folder.
+
+    Args:
+        model: from :func:`pclora_lab.compress`.
+        folder: is made if it does not exist.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: the model has no low-rank layer.
+    """
+    layers = _low_rank_layers(model)
+    if not layers:
+        raise ValueError(
+            f"{type(model).__name__} has no LowRankLinear: pass what compress(student) returned"
+        )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": model_recipe(model),
+        "ranks": {name: layer.rank for name, layer in sorted(layers.items())},
+    }
+    state = {name: t.detach().cpu().contiguous() for name, t in sorted(model.state_dict().items())}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf8")
+    return folder
+
+
+def _low_rank_layers(model: nn.Module) -> dict[str, LowRankLinear]:
+    return {name: m for name, m in model.named_modules() if isinstance(m, LowRankLinear)}
+
+
+def load_compressed(folder: Path | str, model: nn.Module | None = None) -> nn.Module:
+    """Read a compressed model; no code from the folder is run.
+
+    Args:
+        folder: as :func:`save_compressed` wrote it.
+        model: the dense architecture, for a model that was not loaded by name; it is not changed.
+
+    Returns:
+        The compressed model on the CPU, in eval mode.
+
+    Raises:
+        FileNotFoundError: the folder holds no compressed model.
+        ValueError: another format or a newer version, a layer the architecture lacks, tensors
+            that do not fit, or no recipe and no ``model``.
+    """
+    folder = Path(folder)
+    config = _read_config(folder)
+    if model is None:
+        if config["model"] is None:
+            raise ValueError(
+                f"{folder} holds no recipe for its architecture, because the model was not loaded "
+                "by name: pass model=, the dense architecture"
+            )
+        dense = build_from_recipe(config["model"])
+    else:
+        dense = copy_sharing(model, ())
+    replace_modules(dense, _empty_layers(dense, config["ranks"], folder))
+    try:
+        dense.load_state_dict(load_file(folder / "model.safetensors"))
+    except RuntimeError as error:
+        raise ValueError(f"the tensors in {folder} do not fit the architecture: {error}") from error
+    return dense.eval()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"no compressed model in {folder}: {name} is missing")
+    config = json.loads((folder / "config.json").read_text(encoding="utf8"))
+    if config.get("format") != FORMAT:
+        raise ValueError(f"{folder / 'config.json'} is not of format {FORMAT!r}")
+    if config.get("version", 0) > VERSION:
+        raise ValueError(
+            f"{folder} was written by a newer version (format {config['version']}, this one reads "
+            f"up to {VERSION}): update pclora-lab"
+        )
+    return config
+
+
+def _empty_layers(model: nn.Module, ranks: dict[str, int], folder: Path) -> dict[str, nn.Module]:
+    modules = dict(model.named_modules())
+    layers = {}
+    for name, rank in ranks.items():
+        linear = modules.get(name)
+        if not isinstance(linear, nn.Linear):
+            raise ValueError(f"{folder} names layer {name!r}, which the architecture does not have")
+        layers[name] = LowRankLinear(
+            linear.in_features, linear.out_features, rank, dtype=torch.float32
+        )
+    return layers

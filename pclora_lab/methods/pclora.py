@@ -1,0 +1,238 @@
+"""PC-LoRA (arXiv:2406.09117): the base weights fade out, the adapters stay.
+
+Three calls in a training loop of your own:
+``student = get_pclora_model(model, config)``, ``set_progress(student, step / steps)`` before every
+step, ``small = compress(student)`` at the end.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.accounting import Rank, count_model, resolve_ranks
+from pclora_lab.config import PCLoRAConfig
+from pclora_lab.layers import PCLoRALinear
+from pclora_lab.schedules import base_weight_factor
+from pclora_lab.starts import measure_inputs, start_residual
+from pclora_lab.surgery import (
+    call_model,
+    copy_sharing,
+    evaluating,
+    find_targets,
+    forward_hooks,
+    replace_modules,
+)
+
+__all__ = [
+    "base_removed",
+    "base_share",
+    "compress",
+    "drop_base",
+    "get_pclora_model",
+    "pclora_layers",
+    "set_base_weight_factor",
+    "set_progress",
+]
+
+
+def get_pclora_model(
+    model: nn.Module,
+    config: PCLoRAConfig | None = None,
+    *,
+    rank: Rank | None = None,
+    example: Tensor | Mapping[str, Tensor] | None = None,
+    calibration: Iterable[Tensor] = (),
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """A student whose target layers are :class:`PCLoRALinear` around the model's own weights.
+
+    The model becomes the teacher and keeps working. Its target weights are frozen and shared with
+    the student (one copy in memory); everything else that trains is the student's own.
+
+    Args:
+        model: a pre-trained model.
+        config: rank, schedule, start and targets.
+        rank: overrides ``config.rank``; may be a rank by layer name.
+        example: one input for the check that every target fires; timm and transformers models
+            know theirs.
+        calibration: batches of real inputs; the ``activation_svd`` start measures them.
+        generator: draws A.
+
+    Returns:
+        The student, at λ = 1: its logits equal the model's.
+
+    Raises:
+        ValueError: no target, a target that is tied, shared or never fires, a rank that would not
+            shrink a layer, or no calibration for ``activation_svd``. The model is unchanged then.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
+        >>> x = torch.randn(5, 16)
+        >>> config = PCLoRAConfig(rank=4, targets="^0$")
+        >>> student = get_pclora_model(net, config, example=x)
+        >>> torch.equal(student(x), net(x))
+        True
+    """
+    config = config if config is not None else PCLoRAConfig()
+    targets = find_targets(model, config.targets)
+    counts = count_model(model, targets=config.targets, example=example)
+    ranks = resolve_ranks(counts.layers, config.rank if rank is None else rank)
+    moments = {}
+    if config.init == "activation_svd":
+        moments = measure_inputs(model, targets, calibration)
+    layers = {
+        name: PCLoRALinear(base, ranks[name], scale=config.scale, generator=generator)
+        for name, base in targets.items()
+    }
+    if config.init != "zeros":
+        for name, layer in layers.items():
+            start_residual(layer, moments.get(name))
+    shared = [p for base in targets.values() for p in base.parameters(recurse=False)]
+    student = replace_modules(copy_sharing(model, shared), layers)
+    student.pclora_config, student.pclora_targets = config, tuple(targets)
+    return _freeze_rest(student)
+
+
+def _freeze_rest(student: nn.Module) -> nn.Module:
+    """Train adapters, the head and, if asked, norms; everything else stays as pre-trained."""
+    student.requires_grad_(False)
+    for layer in pclora_layers(student).values():
+        for parameter in (layer.A, layer.B, layer.C):
+            parameter.requires_grad_(True)
+    for name, module in student.named_modules():
+        is_norm = "norm" in type(module).__name__.lower()
+        if _is_head(name, student) or (student.pclora_config.train_norms and is_norm):
+            module.requires_grad_(True)
+    return student
+
+
+def _is_head(name: str, model: nn.Module) -> bool:
+    classifier = (getattr(model, "pretrained_cfg", None) or {}).get("classifier")
+    heads = {classifier} if isinstance(classifier, str) else set(classifier or ())
+    return name in heads or name in {"head", "classifier", "score", "fc"}
+
+
+def pclora_layers(student: nn.Module) -> dict[str, PCLoRALinear]:
+    """The student's fading layers by name.
+
+    Raises:
+        ValueError: there are none.
+    """
+    layers = {n: m for n, m in student.named_modules() if isinstance(m, PCLoRALinear)}
+    if not layers:
+        raise ValueError(
+            f"{type(student).__name__} has no PCLoRALinear: pass what get_pclora_model returned"
+        )
+    return layers
+
+
+def set_progress(student: nn.Module, progress: float) -> float:
+    """Set λ of every layer for a point of the training, before the step is taken.
+
+    Args:
+        student: from :func:`get_pclora_model`.
+        progress: ``step / total_steps`` in [0, 1].
+
+    Returns:
+        λ, exact (the layers' buffers may be rounded in half precision).
+
+    Raises:
+        ValueError: progress outside [0, 1].
+    """
+    config = student.pclora_config
+    lam = base_weight_factor(progress, config.schedule, config.fade_end)
+    set_base_weight_factor(student, lam)
+    return lam
+
+
+def set_base_weight_factor(student: nn.Module, lam: float) -> None:
+    """Set λ of every layer by hand.
+
+    Raises:
+        ValueError: λ outside [0, 1].
+    """
+    if not 0 <= lam <= 1:
+        raise ValueError(f"λ is {lam}: it must be in [0, 1]")
+    for layer in pclora_layers(student).values():
+        layer.lam.fill_(lam)
+
+
+def drop_base(student: nn.Module) -> nn.Module:
+    """Let go of every base, in place; only allowed once λ is 0.
+
+    Raises:
+        ValueError: λ is not 0 yet; nothing is changed.
+    """
+    layers = pclora_layers(student)
+    _require_faded(layers)
+    for layer in layers.values():
+        layer.drop_base()
+    return student
+
+
+def _require_faded(layers: Mapping[str, PCLoRALinear]) -> None:
+    held = {n: float(m.lam) for n, m in layers.items() if m.base is not None and m.lam != 0}
+    if held:
+        name, lam = max(held.items(), key=lambda item: item[1])
+        raise ValueError(
+            f"λ is {lam:.3g} in {len(held)} of {len(layers)} layers (first: {name}): {lam:.1%} of "
+            "the base's output is still added, and removing it now would change the model. Train "
+            "to the end of the fade, or call set_progress(student, 1.0) to remove it all the same."
+        )
+
+
+def compress(student: nn.Module) -> nn.Module:
+    """The deployable model: every fading layer becomes a :class:`LowRankLinear`.
+
+    Args:
+        student: after the fade, λ = 0. It is not changed.
+
+    Returns:
+        A new model that holds no base tensor, in eval mode.
+
+    Raises:
+        ValueError: λ > 0; says how much still comes from the base.
+    """
+    layers = pclora_layers(student)
+    _require_faded(layers)
+    bases = {id(p): p for m in layers.values() if m.base is not None for p in m.base.parameters()}
+    small = copy_sharing(student, bases.values())
+    replace_modules(small, {name: layer.to_low_rank() for name, layer in layers.items()})
+    del small.pclora_config, small.pclora_targets
+    return small.eval()
+
+
+@contextmanager
+def base_removed(student: nn.Module) -> Iterator[None]:
+    """Inside, the student is what it would be if the base were removed now (λ = 0)."""
+    layers = list(pclora_layers(student).values())
+    kept = [layer.lam.clone() for layer in layers]
+    try:
+        for layer in layers:
+            layer.lam.zero_()
+        yield
+    finally:
+        for layer, lam in zip(layers, kept, strict=True):
+            layer.lam.copy_(lam)
+
+
+def base_share(student: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> float:
+    """How much of the layers' outputs still comes from the base, measured on a batch.
+
+    ``‖λ(Wx+b)‖ / (‖λ(Wx+b)‖ + ‖BAx+C‖)``, averaged over the layers; 0 once the base was dropped.
+    """
+    held = {n: m for n, m in pclora_layers(student).items() if m.base is not None}
+    shares: list[Tensor] = []
+
+    def measure(name: str, x: Tensor, _: object) -> None:
+        base = held[name].base_output(x).float().norm()
+        adapter = held[name].adapter_output(x).float().norm()
+        shares.append(base / (base + adapter).clamp_min(1e-12))
+
+    if not held:
+        return 0.0
+    with evaluating(student), forward_hooks(held, measure):
+        call_model(student, inputs)
+    return torch.stack(shares).mean().item()

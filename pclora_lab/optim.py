@@ -1,0 +1,171 @@
+"""One optimiser loop for teacher and student: AdamW, warm-up + cosine, clipping, NaN guard."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from pclora_lab.config import RunConfig
+from pclora_lab.data import Pixels
+
+__all__ = ["LossDiverged", "accuracy", "learning_rate", "optimise"]
+
+
+class LossDiverged(RuntimeError):
+    """The loss became NaN or infinite; the message says at which step and what to try."""
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
+    """Linear warm-up over ``warmup·steps``, then half a cosine down to zero.
+
+    Example:
+        >>> [round(learning_rate(s, 100, 1.0, 0.1), 2) for s in (0, 9, 55, 100)]
+        [0.1, 1.0, 0.5, 0.0]
+    """
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return peak * (step + 1) / rising
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; biases, norms and C do not."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def optimise(
+    model: nn.Module,
+    loss_terms: Callable[[Tensor, Tensor], dict[str, Tensor]],
+    pixels: Pixels,
+    config: RunConfig,
+    accelerator: Accelerator,
+    *,
+    steps: int,
+    peak_lr: float,
+    log_every: int,
+    generator: torch.Generator,
+    before_step: Callable[[int], None] = lambda step: None,
+) -> Iterator[dict[str, float] | None]:
+    """Take optimiser steps; yields after each one.
+
+    Args:
+        model: its trainable parameters are optimised.
+        loss_terms: images and labels to named terms; ``loss`` is the one that is minimised.
+        pixels: training data.
+        config: batch size, decay, clipping.
+        accelerator: device and precision.
+        steps: how many.
+        peak_lr: learning rate after the warm-up.
+        log_every: steps between two means.
+        generator: draws the batches.
+        before_step: called with the step number before the step is taken.
+
+    Yields:
+        None, or every ``log_every`` steps the mean of each term since the last time, with ``lr``
+        and ``step_ms`` (time per step without whatever the caller does in between).
+
+    Raises:
+        LossDiverged: at the first logged step after a loss that is not finite.
+    """
+    optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=peak_lr)
+    device = accelerator.device
+    meter = _Meter(device)
+    batches = pixels.shuffled(config.batch_size, generator)
+    model.train()
+    for step in range(steps):
+        began = time.perf_counter()
+        before_step(step)
+        lr = learning_rate(step, steps, peak_lr, config.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        images, labels = pixels.batch(next(batches))
+        images = pixels.preprocessing.normalise(images.to(device, non_blocking=True))
+        with accelerator.autocast():
+            terms = loss_terms(images, labels.to(device, non_blocking=True))
+        accelerator.backward(terms["loss"])
+        accelerator.clip_grad_norm_(
+            [p for g in optimizer.param_groups for p in g["params"]], config.grad_clip
+        )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        meter.add(step, terms)
+        is_logged = (step + 1) % log_every == 0 or step + 1 == steps
+        means = meter.means(peak_lr) if is_logged else None
+        meter.seconds += time.perf_counter() - began
+        if means is not None:
+            means |= {"lr": lr, "step_ms": meter.reset_time()}
+        yield means
+
+
+class _Meter:
+    """Sums of loss terms on the device; read only when a row is due, so a GPU never waits."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count, self.steps, self.seconds = 0, 0, 0.0
+        self.bad_step = torch.full((), -1, dtype=torch.long, device=device)
+
+    def add(self, step: int, terms: dict[str, Tensor]) -> None:
+        bad = ~torch.isfinite(terms["loss"].detach())
+        self.bad_step = torch.where(bad & (self.bad_step < 0), step, self.bad_step)
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach().float()
+        self.count += 1
+
+    def means(self, peak_lr: float) -> dict[str, float]:
+        bad_step = int(self.bad_step)
+        if bad_step >= 0:
+            raise LossDiverged(
+                f"the loss was not finite at step {bad_step}. Try a smaller learning rate than "
+                f'{peak_lr:g} (a third of it), a longer warm-up, or precision="float32". What was '
+                "logged before is in the run folder."
+            )
+        means = {name: float(total) / self.count for name, total in self.sums.items()}
+        self.steps, self.sums, self.count = self.count, {}, 0
+        return means
+
+    def reset_time(self) -> float:
+        """Milliseconds per step since the last call."""
+        each = 1000 * self.seconds / max(1, self.steps)
+        self.seconds = 0.0
+        return each
+
+
+@torch.no_grad()
+def accuracy(
+    model: nn.Module,
+    pixels: Pixels,
+    accelerator: Accelerator,
+    *,
+    limit: int | None = None,
+    batch_size: int = 256,
+) -> float:
+    """Top-1 accuracy in [0, 1], in eval mode; the model's mode is restored.
+
+    Args:
+        model: any classifier.
+        pixels: the split to read.
+        accelerator: device and precision.
+        limit: only so many evenly spread examples.
+        batch_size: images at once.
+    """
+    training = model.training
+    model.eval()
+    right = seen = 0
+    for rows in pixels.in_order(batch_size, limit):
+        images, labels = pixels.batch(rows)
+        images = pixels.preprocessing.normalise(images.to(accelerator.device))
+        with accelerator.autocast():
+            guesses = model(images).argmax(-1)
+        right += int((guesses == labels.to(accelerator.device)).sum())
+        seen += len(rows)
+    model.train(training)
+    return right / seen

@@ -1,0 +1,130 @@
+"""Decay schedules λ(progress): pure functions, no counters.
+
+A named schedule is a function of ``t = n / (q·N)``, the share of the fade that has passed
+(n: step, N: all steps, q: end of the fade). It gives 1 at t = 0; from t = 1 on, λ is exactly 0.
+The four shapes follow PC-LoRA (arXiv:2406.09117).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+__all__ = ["SCHEDULES", "base_weight_factor", "check_schedule"]
+
+Points = Sequence[tuple[float, float]]
+
+
+def sine(t: float) -> float:
+    """``λ = 1 − sin(πt/2)``: drops fast first (.62, .29, .08 at the quarters)."""
+    return 1.0 - math.sin(math.pi * t / 2)
+
+
+def one_minus_cosine(t: float) -> float:
+    """``λ = cos(πt/2)``: slow first (.92, .71, .38 at the quarters)."""
+    return math.cos(math.pi * t / 2)
+
+
+def linear(t: float) -> float:
+    """``λ = 1 − t``."""
+    return 1.0 - t
+
+
+def identity(t: float) -> float:
+    """``λ = 1`` until the end of the fade, then 0: the hard switch, a control experiment."""
+    return 1.0
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "sine": sine,
+    "one_minus_cosine": one_minus_cosine,
+    "linear": linear,
+    "identity": identity,
+}
+
+
+def check_schedule(schedule: str | Points) -> str | tuple[tuple[float, float], ...]:
+    """Return the schedule in its canonical form, or say what is wrong with it.
+
+    Args:
+        schedule: a name in :data:`SCHEDULES`, or points ``(progress, λ)`` over the whole
+            training, e.g. ``[(0, 1), (0.2, 0.7), (0.6, 0)]``.
+
+    Raises:
+        ValueError: unknown name; points that are out of [0, 1], out of order, rise, or do not
+            end at λ = 0.
+
+    Example:
+        >>> check_schedule([(0, 1), (0.5, 0)])
+        ((0.0, 1.0), (0.5, 0.0))
+    """
+    if isinstance(schedule, str):
+        if schedule not in SCHEDULES:
+            raise ValueError(
+                f"unknown schedule {schedule!r}: use one of {', '.join(SCHEDULES)}, "
+                "or points such as [(0, 1), (0.2, 0.7), (0.6, 0)]"
+            )
+        return schedule
+    try:
+        points = tuple((float(p), float(value)) for p, value in schedule)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"schedule {schedule!r} is neither a name ({', '.join(SCHEDULES)}) nor a list of "
+            "(progress, λ) pairs"
+        ) from error
+    _check_points(points)
+    return points
+
+
+def _check_points(points: tuple[tuple[float, float], ...]) -> None:
+    if len(points) < 2:
+        raise ValueError(f"schedule {points} has {len(points)} point(s): give at least two")
+    if any(not (0 <= p <= 1 and 0 <= value <= 1) for p, value in points):
+        raise ValueError(f"schedule {points}: progress and λ must both lie in [0, 1]")
+    for (p0, v0), (p1, v1) in zip(points, points[1:], strict=False):
+        if p1 <= p0:
+            raise ValueError(f"schedule {points}: progress must rise, but {p1} follows {p0}")
+        if v1 > v0:
+            raise ValueError(f"schedule {points}: λ must not rise, but {v1} follows {v0}")
+    if points[-1][1] != 0:
+        raise ValueError(
+            f"schedule {points} ends at λ = {points[-1][1]}: end at 0, or the base cannot leave"
+        )
+
+
+def base_weight_factor(
+    progress: float, schedule: str | Points = "sine", fade_end: float = 0.6
+) -> float:
+    """λ at a point of the training.
+
+    Args:
+        progress: share of all training steps that has passed, in [0, 1].
+        schedule: a name in :data:`SCHEDULES` or ``(progress, λ)`` points, linear in between.
+        fade_end: q, the share of training after which λ is exactly 0. Points carry their own
+            end, so q is not used with them.
+
+    Returns:
+        λ in [0, 1], exactly 0.0 from the end of the fade on.
+
+    Raises:
+        ValueError: progress outside [0, 1] or an unknown schedule.
+
+    Example:
+        >>> [round(base_weight_factor(p, "sine", 0.6), 2) for p in (0, 0.15, 0.3, 0.45, 0.6)]
+        [1.0, 0.62, 0.29, 0.08, 0.0]
+        >>> base_weight_factor(0.4, [(0, 1), (0.2, 0.7), (0.6, 0)])
+        0.35
+    """
+    if not 0 <= progress <= 1:
+        raise ValueError(f"progress {progress} is outside [0, 1]: pass step / total_steps")
+    schedule = check_schedule(schedule)
+    if isinstance(schedule, str):
+        return 0.0 if progress >= fade_end else SCHEDULES[schedule](progress / fade_end)
+    return _interpolate(progress, schedule)
+
+
+def _interpolate(progress: float, points: Points) -> float:
+    if progress <= points[0][0]:
+        return points[0][1]
+    for (p0, v0), (p1, v1) in zip(points, points[1:], strict=False):
+        if progress < p1:
+            return round(v0 + (v1 - v0) * (progress - p0) / (p1 - p0), 12)
+    return 0.0

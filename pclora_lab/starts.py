@@ -1,0 +1,139 @@
+"""Where A, B and C start: at zero as in the paper, or at what a low rank can already do.
+
+A residual start puts the best rank-r approximation of W into the adapter and takes it out of the
+base, so the student still equals the model at λ = 1, and what fades is only the rest.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.layers import PCLoRALinear
+from pclora_lab.surgery import call_model, evaluating, forward_hooks
+
+__all__ = ["InputMoments", "activation_svd_factors", "measure_inputs", "svd_factors"]
+
+
+class InputMoments:
+    """Running mean and covariance of the vectors that enter a layer.
+
+    Example:
+        >>> moments = InputMoments(2)
+        >>> moments.update(torch.tensor([[1.0, 0.0], [3.0, 0.0]]))
+        >>> moments.mean.tolist(), moments.covariance.tolist()
+        ([2.0, 0.0], [[1.0, 0.0], [0.0, 0.0]])
+    """
+
+    def __init__(self, features: int, device: torch.device | str | None = None) -> None:
+        self.count = 0
+        self.total = torch.zeros(features, dtype=torch.float64, device=device)
+        self.products = torch.zeros(features, features, dtype=torch.float64, device=device)
+
+    def update(self, x: Tensor) -> None:
+        """Add inputs of shape ``(..., features)``."""
+        x = x.reshape(-1, x.shape[-1]).float()
+        self.count += x.shape[0]
+        self.total += x.sum(0).double()
+        self.products += (x.T @ x).double()
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x], ``(features,)``, float64."""
+        return self.total / self.count
+
+    @property
+    def covariance(self) -> Tensor:
+        """E[xxᵀ] − E[x]E[x]ᵀ, ``(features, features)``, float64."""
+        return self.products / self.count - torch.outer(self.mean, self.mean)
+
+
+def measure_inputs(
+    model: nn.Module, layers: Mapping[str, nn.Linear], batches: Iterable[Tensor]
+) -> dict[str, InputMoments]:
+    """Mean and covariance of every layer's input over some batches, in eval mode.
+
+    Args:
+        model: the dense model; its mode is restored.
+        layers: the layers to watch, by name.
+        batches: model inputs; a few hundred images are enough.
+
+    Raises:
+        ValueError: there was no batch.
+    """
+    moments = {
+        name: InputMoments(layer.in_features, layer.weight.device) for name, layer in layers.items()
+    }
+    with evaluating(model), forward_hooks(layers, lambda name, x, _: moments[name].update(x)):
+        for batch in batches:
+            call_model(model, batch)
+    empty = [name for name, m in moments.items() if m.count == 0]
+    if empty:
+        raise ValueError(
+            f"no input reached {', '.join(empty)}: the activation_svd start measures real "
+            "batches; pass calibration= with at least one"
+        )
+    return moments
+
+
+def svd_factors(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The best rank-r approximation ``B A`` of a weight, √S on both sides.
+
+    ``W = U S Vᵀ``, ``B = U_r √S_r``, ``A = √S_r V_rᵀ``.
+
+    Args:
+        weight: ``(out_features, in_features)``.
+        rank: r.
+
+    Returns:
+        A ``(rank, in_features)`` and B ``(out_features, rank)``, float64.
+
+    Example:
+        >>> A, B = svd_factors(torch.diag(torch.tensor([3.0, 2.0, 0.0])), rank=2)
+        >>> (B @ A).round(decimals=6).diagonal().tolist()
+        [3.0, 2.0, 0.0]
+    """
+    U, S, Vh = torch.linalg.svd(weight.detach().double(), full_matrices=False)
+    root = S[:rank].sqrt()
+    return root[:, None] * Vh[:rank], U[:, :rank] * root
+
+
+def activation_svd_factors(
+    weight: Tensor, covariance: Tensor, rank: int, damping: float = 1e-4
+) -> tuple[Tensor, Tensor]:
+    """The rank-r ``B A`` that comes closest to W on the inputs the layer really sees.
+
+    With ``Σ = L Lᵀ`` and ``W L = U S Vᵀ``: ``B = U_r √S_r``, ``A = √S_r V_rᵀ L⁻¹``. This minimises
+    ``E‖(W − BA)(x − μ)‖²``.
+
+    Args:
+        weight: ``(out_features, in_features)``.
+        covariance: Σ of the layer's input, ``(in_features, in_features)``.
+        rank: r.
+        damping: added to the diagonal of Σ, as a fraction of its mean, so that L exists.
+
+    Returns:
+        A ``(rank, in_features)`` and B ``(out_features, rank)``, float64.
+    """
+    covariance = covariance.double()
+    ridge = damping * covariance.diagonal().mean().clamp_min(1e-12)
+    eye = torch.eye(covariance.shape[0], dtype=torch.float64, device=covariance.device)
+    L = torch.linalg.cholesky(covariance + ridge * eye)
+    A, B = svd_factors(weight.detach().double() @ L, rank)
+    return torch.linalg.solve_triangular(L, A, upper=False, left=False), B
+
+
+def start_residual(layer: PCLoRALinear, moments: InputMoments | None) -> None:
+    """Give a layer its residual start: ``svd`` without input moments, ``activation_svd`` with.
+
+    C starts at b; with measured inputs at ``b + (W − BA) μ``, which also keeps the mean of what
+    the low rank misses.
+    """
+    weight, bias = layer.base.weight, layer.base.bias
+    C = torch.zeros_like(layer.C) if bias is None else bias.detach()
+    if moments is None:
+        A, B = svd_factors(weight, layer.rank)
+    else:
+        A, B = activation_svd_factors(weight, moments.covariance, layer.rank)
+        C = C.double() + (weight.detach().double() - B @ A) @ moments.mean
+    layer.start_from(A, B, C)

@@ -1,0 +1,117 @@
+"""The dense model a student learns from: taken as given, or fine-tuned once and kept."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pclora_lab.config import RunConfig
+from pclora_lab.data import ImageData, Pixels
+from pclora_lab.events import Event, Phase, Row, Tick
+from pclora_lab.models import head_is_new
+from pclora_lab.optim import accuracy, optimise
+from pclora_lab.runs import write_json
+
+__all__ = ["needs_finetuning", "teacher_key", "train_teacher"]
+
+
+def needs_finetuning(model: nn.Module, config: RunConfig) -> bool:
+    """``auto`` fine-tunes where the head is new; ``finetune`` always; ``pretrained`` never."""
+    if config.teacher == "auto":
+        return head_is_new(model)
+    return config.teacher == "finetune"
+
+
+def teacher_key(model: nn.Module, data: ImageData, config: RunConfig) -> str:
+    """A hash of all that determines a fine-tuned teacher.
+
+    Rank, schedule, start and the run's own seed are not part of it, so such runs share one.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    names = ("img_size", "batch_size", "weight_decay", "warmup", "grad_clip", "precision")
+    facts: dict[str, Any] = {name: getattr(config, name) for name in names}
+    facts |= {"steps": config.teacher_steps, "lr": config.teacher_lr, "seed": config.teacher_seed}
+    facts |= {"model": digest.hexdigest(), "data": data.fingerprint()}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def train_teacher(
+    model: nn.Module,
+    data: ImageData,
+    pixels: dict[str, Pixels],
+    config: RunConfig,
+    accelerator: Accelerator,
+    folder: Path,
+) -> Iterator[Event]:
+    """Fine-tune the whole model on the data, in place, or load it if it was done before.
+
+    Args:
+        model: on the accelerator's device; changed in place.
+        data: for the fingerprint.
+        pixels: ``train`` and ``validation`` batches.
+        config: steps, learning rate, seed of the teacher.
+        accelerator: device and precision.
+        folder: where teachers are kept, one folder by key.
+    """
+    place = folder / teacher_key(model, data, config)
+    if (place / "model.safetensors").is_file():
+        model.load_state_dict(load_file(place / "model.safetensors"))
+        rows = json.loads((place / "history.json").read_text())
+        yield Phase("teacher", 0)
+    else:
+        rows = []
+        yield Phase("teacher", config.teacher_steps)
+        for event in _finetune(model, pixels, config, accelerator):
+            if isinstance(event, Row):
+                rows.append(event.values)
+            yield event
+        _keep(model, place, rows, config)
+        return
+    yield from (Row(values) for values in rows)
+
+
+def _finetune(
+    model: nn.Module, pixels: dict[str, Pixels], config: RunConfig, accelerator: Accelerator
+) -> Iterator[Event]:
+    def cross_entropy(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        task = F.cross_entropy(model(images).float(), labels)
+        return {"loss": task, "task": task}
+
+    every = max(1, config.teacher_steps // min(10, config.evaluations))
+    steps = optimise(
+        model,
+        cross_entropy,
+        pixels["train"],
+        config,
+        accelerator,
+        steps=config.teacher_steps,
+        peak_lr=config.teacher_lr,
+        log_every=every,
+        generator=torch.Generator().manual_seed(config.teacher_seed),
+    )
+    for step, means in enumerate(steps, start=1):
+        yield Tick("teacher", step, config.teacher_steps)
+        if means is not None:
+            limit = config.eval_images
+            right = accuracy(model, pixels["validation"], accelerator, limit=limit)
+            yield Row({"phase": "teacher", "step": step, "accuracy": right, **means})
+
+
+def _keep(model: nn.Module, place: Path, rows: list[dict[str, Any]], config: RunConfig) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(place / "history.json", rows)
+    write_json(place / "config.json", config.to_dict())
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    # The weights come last and by rename: a folder with them is complete.
+    save_file(state, place / "model.safetensors.part")
+    (place / "model.safetensors.part").replace(place / "model.safetensors")
