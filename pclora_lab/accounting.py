@@ -7,7 +7,6 @@ plain arithmetic on that trace, fast enough to follow a slider.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -156,7 +156,7 @@ class RunConfig:
     method: PCLoRAConfig = field(
         default_factory=lambda: PCLoRAConfig(rank=8, init="activation_svd")
     )
-    steps: int = 600
+    steps: int = 300
     batch_size: int = 64
     lr: float = 2e-3
     weight_decay: float = 0.01

@@ -123,7 +123,7 @@ def _read_tables(name: str) -> dict[str, Any]:
         raise ValueError(f"data {name!r} can't be read as parquet or images: {error}") from error
 
 
-def _column(table: Any, given: str | None, names: tuple[str, ...], kind: str, data: str) -> str:  # noqa: ANN401
+def _column(table: Any, given: str | None, names: tuple[str, ...], kind: str, data: str) -> str:
     columns = table.column_names
     if given is not None:
         if given not in columns:
@@ -140,7 +140,7 @@ def _column(table: Any, given: str | None, names: tuple[str, ...], kind: str, da
     return (typed or named)[0]
 
 
-def _class_names(table: Any, column: str, data: str) -> tuple[str, ...]:  # noqa: ANN401
+def _class_names(table: Any, column: str, data: str) -> tuple[str, ...]:
     feature = table.features[column]
     if isinstance(feature, datasets.ClassLabel):
         names = tuple(feature.names)
@@ -156,7 +156,7 @@ def _class_names(table: Any, column: str, data: str) -> tuple[str, ...]:  # noqa
 
 
 def _split(
-    table: Any,  # noqa: ANN401
+    table: Any,
     image_column: str,
     label_column: str,
     class_names: tuple[str, ...],
@@ -178,7 +178,7 @@ def _split(
 class _Decoded(Sequence):
     """Images of a table column, decoded on access; says which row can't be read."""
 
-    def __init__(self, table: Any, column: str, rows: np.ndarray | None = None) -> None:  # noqa: ANN401
+    def __init__(self, table: Any, column: str, rows: np.ndarray | None = None) -> None:
         self.table, self.column = table, column
         self.rows = np.arange(len(table)) if rows is None else rows
 
@@ -219,9 +219,7 @@ def _divide(split: Split, held_out: int | float) -> tuple[Split, Split]:
     return _take(split, np.sort(kept)), _take(split, np.sort(held))
 
 
-def _three_splits(
-    name: str, splits: dict[str, Split], class_names: tuple[str, ...]
-) -> ImageData:
+def _three_splits(name: str, splits: dict[str, Split], class_names: tuple[str, ...]) -> ImageData:
     """Take the splits there are; make those that are missing out of the training split."""
     train = splits.get("train") or next(iter(splits.values()))
     validation, test = splits.get("validation"), splits.get("test")

@@ -38,7 +38,7 @@ class FeatureTaps:
             model.get_submodule(name).register_forward_hook(self._keeper(name)) for name in names
         ]
 
-    def _keeper(self, name: str) -> Any:  # noqa: ANN401 - torch's hook type
+    def _keeper(self, name: str) -> Any:
         def keep(module: nn.Module, args: tuple, output: Tensor | tuple) -> None:
             self.outputs[name] = output[0] if isinstance(output, tuple) else output
 

@@ -95,8 +95,8 @@ def _set_status(folder: Path, status: str, error: str | None = None) -> None:
 def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
     """Pass events through and write them down; the status follows how the run ends.
 
-    Closing the generator (a stop) leaves status ``stopped``; an exception leaves ``failed`` with
-    its message, and goes on to the caller.
+    Closing the generator (a stop) or an interrupt leaves status ``stopped``; an exception leaves
+    ``failed`` with its message. Both go on to the caller.
     """
     try:
         with (folder / "history.jsonl").open("a", encoding="utf8") as history:
@@ -105,9 +105,10 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
                     history.write(json.dumps(event.values) + "\n")
                     history.flush()
                 if isinstance(event, Finished):
+                    event.result["run_dir"] = str(folder)
                     _write_result(folder, event)
                 yield event
-    except GeneratorExit:
+    except (GeneratorExit, KeyboardInterrupt):
         _set_status(folder, "stopped")
         raise
     except BaseException as error:

@@ -111,7 +111,9 @@ def _keep(model: nn.Module, place: Path, rows: list[dict[str, Any]], config: Run
     place.mkdir(parents=True, exist_ok=True)
     write_json(place / "history.json", rows)
     write_json(place / "config.json", config.to_dict())
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
     # The weights come last and by rename: a folder with them is complete.
     save_file(state, place / "model.safetensors.part")
     (place / "model.safetensors.part").replace(place / "model.safetensors")

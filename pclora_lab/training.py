@@ -71,7 +71,8 @@ def train(config: RunConfig, root: Path | str = "runs") -> Iterator[Event]:
     generator = torch.Generator().manual_seed(config.seed)
     student = _make_student(model, pixels["train"], config, generator)
     yield Phase("fade", config.steps)
-    yield from _fade(student, model, pixels, config, accelerator, generator)
+    watch = _Watch(student, model, pixels, config, accelerator, has_teacher)
+    yield from _fade(student, model, pixels["train"], watch, generator)
     yield _finish(student, model, pixels, accelerator, sizes, config, began, has_teacher)
 
 
@@ -113,14 +114,13 @@ def _make_student(
 def _fade(
     student: nn.Module,
     teacher: nn.Module,
-    pixels: dict[str, Pixels],
-    config: RunConfig,
-    accelerator: Accelerator,
+    train_pixels: Pixels,
+    watch: "_Watch",
     generator: torch.Generator,
 ) -> Iterator[Event]:
     """The fade itself; afterwards λ is 0 and the base is gone."""
+    config = watch.config
     distiller = Distiller(student, teacher)
-    watch = _Watch(student, teacher, pixels, config, accelerator)
 
     def loss_terms(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         terms = distiller.terms(images, labels)
@@ -129,14 +129,14 @@ def _fade(
     steps = optimise(
         student,
         loss_terms,
-        pixels["train"],
+        train_pixels,
         config,
-        accelerator,
+        watch.accelerator,
         steps=config.steps,
         peak_lr=config.lr,
         log_every=max(1, config.steps // _ROWS),
         generator=generator,
-        before_step=lambda step: watch.set_step(step),
+        before_step=watch.set_step,
     )
     yield Row(watch.row(0, {}))
     try:
@@ -158,6 +158,7 @@ class _Watch:
         pixels: dict[str, Pixels],
         config: RunConfig,
         accelerator: Accelerator,
+        has_teacher: bool,
     ) -> None:
         self.student, self.pixels = student, pixels["validation"]
         self.config, self.accelerator = config, accelerator
@@ -168,6 +169,11 @@ class _Watch:
         rows = next(pixels["train"].in_order(_PROBE_IMAGES, _PROBE_IMAGES))
         images, _ = pixels["train"].batch(rows)
         self.probe = self.pixels.preprocessing.normalise(images.to(accelerator.device))
+        # None where the teacher's head is as new as the student's: it has nothing to say yet.
+        self.teacher_accuracy = self._accuracy(teacher) if has_teacher else None
+
+    def _accuracy(self, model: nn.Module) -> float:
+        return accuracy(model, self.pixels, self.accelerator, limit=self.config.eval_images)
 
     def set_step(self, step: int) -> None:
         """Set λ for a step; the base goes the moment λ is 0."""
@@ -188,6 +194,7 @@ class _Watch:
             "lam": self.lam,
             **means,
             **self._measured(step),
+            "teacher_accuracy": self.teacher_accuracy,
             "held_params": held,
             "held_percent": 100 * held / self.dense_params,
             "student_mb": sum(t.numel() * t.element_size() for t in tensors) / 1e6,
@@ -202,12 +209,10 @@ class _Watch:
         self.evaluated = due
         with self.accelerator.autocast():
             share = base_share(self.student, self.probe)
-        limit = self.config.eval_images
-        as_it_is = accuracy(self.student, self.pixels, self.accelerator, limit=limit)
-        without = as_it_is
+        as_it_is = without = self._accuracy(self.student)
         if self.lam > 0:
             with base_removed(self.student):
-                without = accuracy(self.student, self.pixels, self.accelerator, limit=limit)
+                without = self._accuracy(self.student)
         return {
             "base_share": share,
             "accuracy": as_it_is,

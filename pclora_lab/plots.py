@@ -1,0 +1,151 @@
+"""Figures of runs, as plotly and as matplotlib, from the rows of a history. No widgets here.
+
+Both draw the same curves (:func:`curves`) in the same colours (Okabe and Ito's, which colour-blind
+readers can tell apart); line styles differ too.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pclora_lab.schedules import SCHEDULES, Points, base_weight_factor
+
+__all__ = ["COLOURS", "Curve", "curves", "history_figure", "schedule_figure", "starts_figure"]
+
+COLOURS = {
+    "base": "#0072B2",
+    "adapter": "#D55E00",
+    "teacher": "#555555",
+    "share": "#56B4E9",
+    "task": "#E69F00",
+    "feature": "#009E73",
+    "logit": "#CC79A7",
+    "time": "#009E73",
+}
+START_COLOURS = {"zeros": "#0072B2", "svd": "#E69F00", "activation_svd": "#D55E00"}
+PANELS = ("Base-weight fade", "Accuracy (validation)", "Loss terms", "Size and speed")
+Y_TITLES = ("share", "top-1 accuracy", "loss (log scale)", "parameters held (% of dense)")
+STEP_TITLE = "step (teacher's steps are negative)"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line in one panel; ``y`` holds NaN where nothing was measured."""
+
+    panel: int
+    name: str
+    colour: str
+    dash: str
+    column: str
+    phase: str = "fade"
+    secondary: bool = False
+
+
+CURVES = (
+    Curve(0, "λ", COLOURS["base"], "solid", "lam"),
+    Curve(0, "measured share of the base", COLOURS["share"], "dash", "base_share"),
+    Curve(1, "teacher while fine-tuned", COLOURS["teacher"], "dot", "accuracy", "teacher"),
+    Curve(1, "teacher", COLOURS["teacher"], "dash", "teacher_accuracy"),
+    Curve(1, "student as it is", COLOURS["base"], "solid", "accuracy"),
+    Curve(1, "if the base were removed", COLOURS["adapter"], "solid", "accuracy_if_base_removed"),
+    Curve(2, "task", COLOURS["task"], "solid", "task"),
+    Curve(2, "task (teacher)", COLOURS["teacher"], "dot", "task", "teacher"),
+    Curve(2, "feature distillation", COLOURS["feature"], "dash", "feature"),
+    Curve(2, "logit distillation", COLOURS["logit"], "dot", "logit"),
+    Curve(3, "parameters held", COLOURS["base"], "solid", "held_percent"),
+    Curve(3, "time per step", COLOURS["time"], "dash", "step_ms", "fade", True),
+)
+
+
+def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The points of every curve in :data:`CURVES`: x in steps, y as measured.
+
+    A teacher's fine-tuning stands left of step 0, where the fade begins.
+
+    Example:
+        >>> x, y = curves([{"phase": "fade", "step": 0, "lam": 1.0}])[0]
+        >>> x.tolist(), y.tolist()
+        ([0.0], [1.0])
+    """
+    rows = list(rows)
+    taught = max((row["step"] for row in rows if row["phase"] == "teacher"), default=0)
+    shift = {"teacher": -taught, "fade": 0}
+    points = []
+    for curve in CURVES:
+        pairs = [
+            (row["step"] + shift[curve.phase], row[curve.column])
+            for row in rows
+            if row["phase"] == curve.phase and row.get(curve.column) is not None
+        ]
+        x, y = zip(*pairs, strict=True) if pairs else ((), ())
+        points.append((np.asarray(x, dtype=float), np.asarray(y, dtype=float)))
+    return points
+
+
+def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Figure:
+    """The four panels of the lab as a matplotlib figure."""
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    axes = figure.subplots(2, 2).ravel()
+    twin = axes[3].twinx()
+    for curve, (x, y) in zip(CURVES, curves(rows), strict=True):
+        if len(x):
+            axis = twin if curve.secondary else axes[curve.panel]
+            style = {"solid": "-", "dash": "--", "dot": ":"}[curve.dash]
+            axis.plot(x, y, style, color=curve.colour, label=curve.name, linewidth=2)
+    for axis, panel, y_title in zip(axes, PANELS, Y_TITLES, strict=True):
+        axis.set(title=panel, xlabel=STEP_TITLE, ylabel=y_title)
+        axis.grid(alpha=0.3)
+    axes[2].set_yscale("log")
+    axes[3].set_ylim(bottom=0)
+    twin.set(ylabel="time per step (ms)", ylim=(0, None))
+    for axis in axes[:3]:
+        axis.legend(fontsize=9)
+    handles = [h for a in (axes[3], twin) for h in a.get_legend_handles_labels()[0]]
+    axes[3].legend(handles=handles, fontsize=9)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def schedule_figure(
+    schedules: Sequence[str | Points] = tuple(SCHEDULES), fade_end: float = 0.6
+) -> Figure:
+    """λ over the training for some schedules."""
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axis = figure.subplots()
+    progress = np.linspace(0, 1, 201)
+    for schedule, style in zip(schedules, ("-", "--", "-.", ":"), strict=False):
+        lam = [base_weight_factor(p, schedule, fade_end) for p in progress]
+        axis.plot(100 * progress, lam, style, label=str(schedule), linewidth=2)
+    axis.set(xlabel="training done (%)", ylabel="λ, weight of the base", ylim=(-0.02, 1.05))
+    axis.axvline(100 * fade_end, color="#999999", linewidth=1)
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return figure
+
+
+def starts_figure(histories: Mapping[str, Sequence[Iterable[Mapping[str, Any]]]]) -> Figure:
+    """Accuracy if the base were removed, over the training, one colour per start.
+
+    Args:
+        histories: by start, the rows of one run per seed.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    for start, runs in histories.items():
+        for number, rows in enumerate(runs):
+            kept = [r for r in rows if r.get("accuracy_if_base_removed") is not None]
+            axis.plot(
+                [r["step"] for r in kept],
+                [100 * r["accuracy_if_base_removed"] for r in kept],
+                color=START_COLOURS[start],
+                linestyle={"zeros": "-", "svd": "--", "activation_svd": "-."}[start],
+                label=start if number == 0 else None,
+            )
+    axis.set(xlabel="step", ylabel="top-1 if the base were removed now (%)")
+    axis.grid(alpha=0.3)
+    axis.legend(title="start of A, B, C")
+    return figure

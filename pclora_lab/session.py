@@ -1,0 +1,272 @@
+"""A run in a thread of its own: start, pause, resume, stop, wait. It draws and prints nothing."""
+
+import atexit
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pclora_lab.config import RunConfig
+from pclora_lab.devices import resolve_device
+from pclora_lab.events import Event, Finished, Phase, Row, Tick
+from pclora_lab.export import save_compressed
+from pclora_lab.runs import new_run_folder, record
+from pclora_lab.training import train
+
+__all__ = ["Session", "Snapshot", "stop_all"]
+
+_LIVE = ("running", "paused")
+_busy: dict[str, "Session"] = {}
+_busy_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a view needs to know, at one moment.
+
+    Attributes:
+        state: new, running, paused, stopped, finished or failed.
+        phase: data, teacher, start or fade.
+        step: optimiser steps done in this phase.
+        steps: optimiser steps of this phase; 0 where there are none.
+        eta_seconds: time left in this phase at the pace so far, or None.
+        rows: the history so far.
+        result: final numbers, once finished.
+        error: what went wrong, if the run failed.
+    """
+
+    state: str
+    phase: str
+    step: int
+    steps: int
+    eta_seconds: float | None
+    rows: tuple[dict[str, Any], ...]
+    result: dict[str, Any] | None
+    error: BaseException | None
+
+
+class Session:
+    """One run in the background.
+
+    Args:
+        config: what to run.
+        root: folder of runs.
+
+    Example:
+        >>> session = Session(RunConfig(steps=100))
+        >>> session.state
+        'new'
+    """
+
+    def __init__(self, config: RunConfig, root: Path | str = "runs") -> None:
+        self.config, self.root = config, Path(root)
+        self.folder: Path | None = None
+        self.compressed: nn.Module | None = None
+        self.teacher: nn.Module | None = None
+        self._changed = threading.Condition()
+        self._state, self._phase, self._step, self._steps = "new", "", 0, 0
+        self._wanted = "run"
+        self._rows: list[dict[str, Any]] = []
+        self._result: dict[str, Any] | None = None
+        self._error: BaseException | None = None
+        self._active_seconds, self._resumed_at = 0.0, 0.0
+
+    @property
+    def state(self) -> str:
+        """new, running, paused, stopped, finished or failed."""
+        return self._state
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """Final numbers, once finished."""
+        return self._result
+
+    def start(self) -> "Session":
+        """Begin, and return at once.
+
+        Raises:
+            RuntimeError: started before, or another run holds the device.
+            ValueError: the device is unknown or not there.
+        """
+        if self._state != "new":
+            raise RuntimeError(
+                f"this run is {self._state} and can't be started again: make a new Session"
+            )
+        device = str(resolve_device(self.config.device))
+        with _busy_lock:
+            other = _busy.get(device)
+            if other is not None and other.state in _LIVE:
+                raise RuntimeError(
+                    f"{other.folder} is {other.state} on {device}, and a device takes one run at a "
+                    "time: stop it first, or wait for it"
+                )
+            self.folder = new_run_folder(self.root, self.config)
+            self._state = "running"
+            _busy[device] = self
+        threading.Thread(target=self._work, name=f"run {self.folder.name}", daemon=True).start()
+        return self
+
+    def pause(self) -> None:
+        """Hold after the current step.
+
+        Raises:
+            RuntimeError: the run is not going.
+        """
+        self._want("pause", "running")
+
+    def resume(self) -> None:
+        """Go on after a pause.
+
+        Raises:
+            RuntimeError: the run is not paused.
+        """
+        self._want("run", "paused", also="pause")
+
+    def _want(self, wanted: str, needed: str, also: str | None = None) -> None:
+        with self._changed:
+            allowed = self._state == needed or (also is not None and self._wanted == also)
+            if not allowed or self._state not in _LIVE:
+                verb = "pause" if wanted == "pause" else "resume"
+                raise RuntimeError(f"nothing to {verb}: this run is {self._state}")
+            self._wanted = wanted
+            self._changed.notify_all()
+
+    def stop(self, *, wait: bool = True, timeout: float = 60) -> None:
+        """End after the current step; the run folder keeps all that was logged.
+
+        Args:
+            wait: return only once the thread has let go of the device.
+            timeout: seconds to wait for that.
+
+        Raises:
+            RuntimeError: it was never started.
+            TimeoutError: the current step takes longer than ``timeout``.
+        """
+        with self._changed:
+            if self._state == "new":
+                raise RuntimeError("nothing to stop: this run was not started")
+            self._wanted = "stop"
+            self._changed.notify_all()
+            if wait and not self._changed.wait_for(self._is_over, timeout):
+                raise TimeoutError(f"{self.folder} is still {self._state} after {timeout:g} s")
+
+    def wait(self, timeout: float | None = None) -> dict[str, Any] | None:
+        """Block until the run is over.
+
+        An interrupt (■) stops the run first.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
+        Returns:
+            The final numbers, or None if the run was stopped.
+
+        Raises:
+            RuntimeError: it was never started.
+            TimeoutError: it is not over yet; it goes on.
+            Exception: whatever ended the run.
+        """
+        if self._state == "new":
+            raise RuntimeError("nothing to wait for: call start() first")
+        try:
+            with self._changed:
+                if not self._changed.wait_for(self._is_over, timeout):
+                    raise TimeoutError(f"{self.folder} is still {self._state} after {timeout:g} s")
+        except KeyboardInterrupt:
+            self.stop()
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def _is_over(self) -> bool:
+        return self._state not in ("new", *_LIVE)
+
+    def export(self, folder: Path | str) -> Path:
+        """Write the compressed model to a folder; :func:`load_compressed` reads it.
+
+        Raises:
+            RuntimeError: there is no compressed model yet.
+        """
+        if self.compressed is None:
+            raise RuntimeError(
+                f"nothing to export: this run is {self._state}, and the compressed model exists "
+                "once it has finished"
+            )
+        return save_compressed(self.compressed, folder)
+
+    def snapshot(self) -> Snapshot:
+        """The present, for a view; later steps do not change it."""
+        with self._changed:
+            return Snapshot(
+                state=self._state,
+                phase=self._phase,
+                step=self._step,
+                steps=self._steps,
+                eta_seconds=self._eta(),
+                rows=tuple(self._rows),
+                result=self._result,
+                error=self._error,
+            )
+
+    def _eta(self) -> float | None:
+        if self._state not in _LIVE or not self._step:
+            return None
+        going = time.monotonic() - self._resumed_at if self._state == "running" else 0.0
+        return (self._active_seconds + going) / self._step * (self._steps - self._step)
+
+    def _work(self) -> None:
+        events = record(train(self.config, self.root), self.folder)
+        try:
+            for event in events:
+                self._take(event)
+                if not self._may_go_on():
+                    events.close()
+                    return self._end("stopped")
+            self._end("finished")
+        except Exception as error:  # noqa: BLE001 - kept, shown by views and re-raised in wait()
+            self._end("failed", error)
+
+    def _take(self, event: Event) -> None:
+        with self._changed:
+            match event:
+                case Phase(name, steps):
+                    self._phase, self._step, self._steps = name, 0, steps
+                    self._active_seconds, self._resumed_at = 0.0, time.monotonic()
+                case Tick(_, step, _):
+                    self._step = step
+                case Row(values):
+                    self._rows.append(values)
+                case Finished(result, model, teacher):
+                    self._result, self.compressed, self.teacher = result, model, teacher
+
+    def _may_go_on(self) -> bool:
+        """Hold here while a pause is wanted; False if the run is to stop."""
+        with self._changed:
+            if self._wanted == "pause":
+                self._active_seconds += time.monotonic() - self._resumed_at
+                self._state = "paused"
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._wanted != "pause")
+                self._state, self._resumed_at = "running", time.monotonic()
+            return self._wanted != "stop" or self._result is not None
+
+    def _end(self, state: str, error: BaseException | None = None) -> None:
+        with self._changed:
+            self._state, self._error = state, error
+            self._changed.notify_all()
+
+
+def stop_all() -> None:
+    """Stop whatever still runs in this process, and wait for it."""
+    with _busy_lock:
+        live = [session for session in _busy.values() if session.state in _LIVE]
+    for session in live:
+        session.stop()
+
+
+# A daemon thread inside torch while the interpreter shuts down aborts the process.
+atexit.register(stop_all)

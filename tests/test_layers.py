@@ -1,0 +1,145 @@
+"""The fading layer against an independent computation, and what is left of it."""
+
+import pytest
+import torch
+from torch import nn
+
+from pclora_lab.layers import LowRankLinear, PCLoRALinear
+
+IN, OUT, RANK = 12, 7, 3
+
+
+def make_layer(*, bias=True, scale=1.0, residual=False) -> tuple[nn.Linear, PCLoRALinear]:
+    """A base and its fading layer, the adapter moved away from its start."""
+    generator = torch.Generator().manual_seed(0)
+    base = nn.Linear(IN, OUT, bias=bias)
+    layer = PCLoRALinear(base, RANK, scale=scale, generator=generator)
+    if residual:
+        shapes = ((RANK, IN), (OUT, RANK), (OUT,))
+        layer.start_from(*(torch.randn(shape, generator=generator) for shape in shapes))
+    with torch.no_grad():
+        for parameter in (layer.A, layer.B, layer.C):
+            parameter += 0.5 * torch.randn(parameter.shape, generator=generator)
+    return base, layer
+
+
+def inputs() -> torch.Tensor:
+    return torch.randn(2, 5, IN, generator=torch.Generator().manual_seed(1))
+
+
+def expected(base: nn.Linear, layer: PCLoRALinear, x: torch.Tensor, lam: float):
+    """λ(Wx + b − sB₀A₀x − C₀) + sBAx + C in float64."""
+
+    def numpy(tensor, shape):
+        return torch.zeros(shape).numpy() if tensor is None else tensor.detach().double().numpy()
+
+    x, W, b = numpy(x, None), numpy(base.weight, None), numpy(base.bias, OUT)
+    A, B, C = (numpy(tensor, None) for tensor in (layer.A, layer.B, layer.C))
+    A0 = numpy(layer.start_A, (RANK, IN))
+    B0 = numpy(layer.start_B, (OUT, RANK))
+    C0 = numpy(layer.start_C, OUT)
+    full = x @ W.T + b - layer.scale * (x @ A0.T @ B0.T) - C0
+    return lam * full + layer.scale * (x @ A.T @ B.T) + C
+
+
+@pytest.mark.parametrize("lam", [1.0, 0.3, 0.0])
+@pytest.mark.parametrize("residual", [False, True], ids=["zeros", "residual"])
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
+def test_forward_equals_the_formula(bias, scale, residual, lam):
+    base, layer = make_layer(bias=bias, scale=scale, residual=residual)
+    layer.lam.fill_(lam)
+    x = inputs()
+    want = torch.as_tensor(expected(base, layer, x, lam))
+    torch.testing.assert_close(layer(x).double(), want, atol=1e-5, rtol=1e-5)
+    parts = layer.base_output(x) + layer.adapter_output(x)
+    torch.testing.assert_close(parts.double(), want, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
+def test_a_new_layer_equals_its_base_bit_for_bit(bias):
+    base = nn.Linear(IN, OUT, bias=bias)
+    assert torch.equal(PCLoRALinear(base, RANK)(inputs()), base(inputs()))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_a_residual_start_equals_its_base_at_lambda_one(scale):
+    base = nn.Linear(IN, OUT)
+    layer = PCLoRALinear(base, RANK, scale=scale)
+    layer.start_from(torch.randn(RANK, IN), torch.randn(OUT, RANK), torch.randn(OUT))
+    torch.testing.assert_close(layer(inputs()), base(inputs()), atol=1e-5, rtol=1e-5)
+
+
+def test_A_is_uniform_within_one_over_root_in_and_follows_the_seed():
+    base = nn.Linear(400, 10)
+    seeds = (0, 0, 1)
+    first, same, other = (
+        PCLoRALinear(base, 50, generator=torch.Generator().manual_seed(s)).A for s in seeds
+    )
+    assert torch.equal(first, same) and not torch.equal(first, other)
+    assert 0.049 < first.abs().max() <= 0.05
+    assert first.std().item() == pytest.approx(0.05 / 3**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("residual", [False, True], ids=["zeros", "residual"])
+def test_gradients_reach_the_adapter_and_the_input_but_never_the_base(residual):
+    base, layer = make_layer(residual=residual)
+    layer.lam.fill_(0.5)
+    x = inputs().requires_grad_()
+    layer(x).sum().backward()
+    assert base.weight.grad is None and base.bias.grad is None
+    assert all(p.grad.abs().sum() > 0 for p in (layer.A, layer.B, layer.C))
+    through_base = base.weight.detach() - (layer.start_B @ layer.start_A if residual else 0)
+    matrix = 0.5 * through_base + layer.B.detach() @ layer.A.detach()
+    torch.testing.assert_close(x.grad, matrix.sum(0).expand_as(x), atol=1e-5, rtol=1e-5)
+
+
+def test_lambda_is_a_scalar_buffer_and_the_base_is_shared():
+    base, layer = make_layer()
+    assert dict(layer.named_buffers())["lam"].shape == ()
+    assert layer.base.weight is base.weight and layer.base.bias is base.bias
+    assert layer.base is not base
+
+
+def test_moving_lambda_does_not_compile_again():
+    counter = torch._dynamo.testing.CompileCounter()
+    _, layer = make_layer()
+    compiled = torch.compile(layer, backend=counter)
+    for lam in (1.0, 0.5, 0.1):
+        layer.lam.fill_(lam)
+        compiled(inputs())
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize("residual", [False, True], ids=["zeros", "residual"])
+def test_dropping_the_base_leaves_the_output_at_lambda_zero(residual):
+    _, layer = make_layer(residual=residual)
+    layer.lam.fill_(0.0)
+    before = layer(inputs())
+    layer.drop_base()
+    torch.testing.assert_close(layer(inputs()), before, atol=1e-6, rtol=0)
+    assert set(layer.state_dict()) == {"A", "B", "C", "lam"}
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_to_low_rank_equals_the_layer_at_lambda_zero(scale):
+    _, layer = make_layer(scale=scale)
+    layer.lam.fill_(0.0)
+    small = layer.to_low_rank()
+    assert isinstance(small, LowRankLinear)
+    torch.testing.assert_close(small(inputs()), layer(inputs()), atol=1e-6, rtol=0)
+    layer.A.data.zero_()
+    assert small.A.abs().sum() > 0, "the exported layer is a copy"
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
+@pytest.mark.parametrize("residual", [False, True], ids=["zeros", "residual"])
+def test_bfloat16_autocast_works_forward_and_backward(residual, bias):
+    _, layer = make_layer(residual=residual, bias=bias)
+    layer.lam.fill_(0.3)
+    exact = layer(inputs())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = layer(inputs())
+    torch.testing.assert_close(rounded.float(), exact, atol=0.15, rtol=0.05)
+    rounded.float().sum().backward()
+    assert torch.isfinite(layer.A.grad).all() and layer.A.grad.abs().sum() > 0

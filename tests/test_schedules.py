@@ -1,0 +1,114 @@
+"""λ(progress): the published shapes, exactly 0 after the fade, and drawn schedules."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pclora_lab.schedules import SCHEDULES, base_weight_factor, check_schedule
+
+# λ at 0, a quarter, half, three quarters and all of the fade, worked out by hand.
+ROOT_HALF = math.sqrt(2) / 2
+COS_22_5, SIN_22_5 = math.sqrt(2 + math.sqrt(2)) / 2, math.sqrt(2 - math.sqrt(2)) / 2
+QUARTERS = {
+    "sine": (1, 1 - SIN_22_5, 1 - ROOT_HALF, 1 - COS_22_5, 0),
+    "one_minus_cosine": (1, COS_22_5, ROOT_HALF, SIN_22_5, 0),
+    "linear": (1, 0.75, 0.5, 0.25, 0),
+    "identity": (1, 1, 1, 1, 0),
+}
+names = st.sampled_from(sorted(QUARTERS))
+shares = st.floats(0, 1)
+ends = st.floats(0.01, 1)
+
+
+@st.composite
+def drawn_points(draw):
+    """A valid schedule by points."""
+    count = draw(st.integers(2, 6))
+    progress = draw(st.lists(shares, min_size=count, max_size=count, unique=True))
+    lams = draw(st.lists(shares, min_size=count - 1, max_size=count - 1))
+    return list(zip(sorted(progress), [*sorted(lams, reverse=True), 0.0], strict=True))
+
+
+def test_every_named_schedule_has_a_row_in_the_table():
+    assert set(SCHEDULES) == set(QUARTERS)
+
+
+@pytest.mark.parametrize("fade_end", [0.6, 1.0, 0.25])
+@pytest.mark.parametrize("name", QUARTERS)
+def test_values_at_the_quarters_of_the_fade(name, fade_end):
+    lams = [base_weight_factor(i / 4 * fade_end, name, fade_end) for i in range(5)]
+    assert lams == pytest.approx(QUARTERS[name], abs=1e-12)
+
+
+@given(name=names, tenths=st.integers(1, 10), steps=st.integers(1, 2000), data=st.data())
+def test_lambda_is_zero_exactly_from_the_end_of_the_fade_on(name, tenths, steps, data):
+    step = data.draw(st.integers(0, steps))
+    lam = base_weight_factor(step / steps, name, tenths / 10)
+    assert (lam == 0.0) == (10 * step >= tenths * steps)
+
+
+@given(name=names, fade_end=ends, first=shares, second=shares)
+def test_a_named_schedule_stays_within_0_and_1_and_never_rises(name, fade_end, first, second):
+    early, late = sorted((first, second))
+    before, after = (base_weight_factor(p, name, fade_end) for p in (early, late))
+    assert 0 <= after <= before + 1e-12 <= 1 + 1e-12
+
+
+@given(points=drawn_points(), first=shares, second=shares)
+def test_a_drawn_schedule_stays_within_0_and_1_and_never_rises(points, first, second):
+    early, late = sorted((first, second))
+    before, after = (base_weight_factor(p, points) for p in (early, late))
+    assert 0 <= after <= before + 1e-11 <= 1 + 1e-11
+
+
+@pytest.mark.parametrize(
+    ("points", "progress", "lam"),
+    [
+        ([(0, 1), (0.2, 0.7), (0.6, 0)], 0.1, 0.85),
+        ([(0, 1), (0.2, 0.7), (0.6, 0)], 0.2, 0.7),
+        ([(0, 1), (0.2, 0.7), (0.6, 0)], 0.4, 0.35),
+        ([(0, 1), (0.2, 0.7), (0.6, 0)], 0.6, 0.0),
+        ([(0, 1), (0.2, 0.7), (0.6, 0)], 1.0, 0.0),
+        ([(0.3, 0.8), (0.5, 0)], 0.0, 0.8),
+        ([(0, 1), (0.5, 1), (1, 0)], 0.5, 1.0),
+    ],
+)
+def test_points_are_joined_by_straight_lines(points, progress, lam):
+    assert base_weight_factor(progress, points) == pytest.approx(lam, abs=1e-12)
+
+
+def test_points_carry_their_own_end_of_the_fade():
+    points = [(0, 1), (0.8, 0)]
+    assert base_weight_factor(0.4, points, fade_end=0.1) == pytest.approx(0.5)
+
+
+def test_points_become_pairs_of_floats():
+    assert check_schedule([[0, 1], [1, 0]]) == ((0.0, 1.0), (1.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ("cosine", "unknown schedule 'cosine'.*sine, one_minus_cosine, linear, identity"),
+        ([(0, 1)], "at least two"),
+        ([(0, 1), (1.5, 0)], r"1\.5.*must both lie in \[0, 1\]"),
+        ([(0, 2), (1, 0)], r"2\.0.*must both lie in \[0, 1\]"),
+        ([(0, math.nan), (1, 0)], r"nan.*must both lie in \[0, 1\]"),
+        ([(0, 1), (0.5, 0.5), (0.5, 0)], "progress must rise, but 0.5 follows 0.5"),
+        ([(0, 0.5), (0.5, 0.6), (1, 0)], "λ must not rise, but 0.6 follows 0.5"),
+        ([(0, 1), (1, 0.1)], "ends at λ = 0.1: end at 0"),
+        ([1, 0], "neither a name"),
+        (None, "schedule None is neither a name"),
+    ],
+)
+def test_a_bad_schedule_is_refused_with_its_reason(schedule, message):
+    with pytest.raises(ValueError, match=message):
+        check_schedule(schedule)
+
+
+@pytest.mark.parametrize("progress", [-0.01, 1.01, math.nan])
+def test_progress_outside_0_and_1_is_refused(progress):
+    with pytest.raises(ValueError, match=f"progress {progress} .*step / total_steps"):
+        base_weight_factor(progress)
