@@ -245,9 +245,10 @@ class Preprocessing:
 
     @classmethod
     def of(cls, model: nn.Module, img_size: int | None = None) -> "Preprocessing":
-        """Read timm's configuration; ``img_size`` overrides the side in pixels."""
+        """Read timm's configuration; the size a model was built with overrides the side."""
         config = resolve_data_config({}, model=model)
         channels, height, width = config["input_size"]
+        img_size = img_size or getattr(model, "pclora_recipe", {}).get("img_size")
         if img_size is not None:
             height = width = img_size
         return cls(

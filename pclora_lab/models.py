@@ -152,8 +152,9 @@ def _check_name(name: str) -> None:
     bare = name.split(".")[0].removeprefix("timm/")
     if name.startswith("hf-hub:") or timm.is_model(bare):
         return None
-    near = difflib.get_close_matches(bare, [*EMBEDDED, *timm.list_models()], n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists the names"
+    names = [*EMBEDDED, *timm.list_models()]
+    near = [n for n in names if n.startswith(bare)] or difflib.get_close_matches(bare, names)
+    hint = f"did you mean {', '.join(near[:3])}?" if near else "timm.list_models() lists the names"
     raise ValueError(
         f"unknown model {name!r}: it is not embedded ({', '.join(EMBEDDED)}), not in timm and not "
         f"a folder; {hint}"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pclora_lab.config import RunConfig
 from pclora_lab.data import Pixels
 
-__all__ = ["LossDiverged", "accuracy", "learning_rate", "optimise"]
+__all__ = ["LossDiverged", "learning_rate", "optimise"]
 
 
 class LossDiverged(RuntimeError):
@@ -137,35 +137,3 @@ class _Meter:
         each = 1000 * self.seconds / max(1, self.steps)
         self.seconds = 0.0
         return each
-
-
-@torch.no_grad()
-def accuracy(
-    model: nn.Module,
-    pixels: Pixels,
-    accelerator: Accelerator,
-    *,
-    limit: int | None = None,
-    batch_size: int = 256,
-) -> float:
-    """Top-1 accuracy in [0, 1], in eval mode; the model's mode is restored.
-
-    Args:
-        model: any classifier.
-        pixels: the split to read.
-        accelerator: device and precision.
-        limit: only so many evenly spread examples.
-        batch_size: images at once.
-    """
-    training = model.training
-    model.eval()
-    right = seen = 0
-    for rows in pixels.in_order(batch_size, limit):
-        images, labels = pixels.batch(rows)
-        images = pixels.preprocessing.normalise(images.to(accelerator.device))
-        with accelerator.autocast():
-            guesses = model(images).argmax(-1)
-        right += int((guesses == labels.to(accelerator.device)).sum())
-        seen += len(rows)
-    model.train(training)
-    return right / seen

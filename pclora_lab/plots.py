@@ -127,24 +127,27 @@ def schedule_figure(
     return figure
 
 
-def starts_figure(histories: Mapping[str, Sequence[Iterable[Mapping[str, Any]]]]) -> Figure:
-    """Accuracy if the base were removed, over the training, one colour per start.
+def starts_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
+    """Accuracy if the base were removed, over the training; one colour per start, a line per run.
 
     Args:
-        histories: by start, the rows of one run per seed.
+        runs: with ``start`` and ``history`` (rows), as the records in ``data/results`` have them.
     """
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
     axis = figure.subplots()
-    for start, runs in histories.items():
-        for number, rows in enumerate(runs):
-            kept = [r for r in rows if r.get("accuracy_if_base_removed") is not None]
-            axis.plot(
-                [r["step"] for r in kept],
-                [100 * r["accuracy_if_base_removed"] for r in kept],
-                color=START_COLOURS[start],
-                linestyle={"zeros": "-", "svd": "--", "activation_svd": "-."}[start],
-                label=start if number == 0 else None,
-            )
+    styles = {"zeros": "-", "svd": "--", "activation_svd": "-."}
+    named: set[str] = set()
+    for run in runs:
+        start = run["start"]
+        rows = [r for r in run["history"] if r["accuracy_if_base_removed"] is not None]
+        axis.plot(
+            [row["step"] for row in rows],
+            [100 * row["accuracy_if_base_removed"] for row in rows],
+            styles[start],
+            color=START_COLOURS[start],
+            label=None if start in named else start,
+        )
+        named.add(start)
     axis.set(xlabel="step", ylabel="top-1 if the base were removed now (%)")
     axis.grid(alpha=0.3)
     axis.legend(title="start of A, B, C")

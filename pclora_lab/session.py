@@ -84,8 +84,11 @@ class Session:
         """Final numbers, once finished."""
         return self._result
 
-    def start(self) -> "Session":
+    def start(self, *, replace: bool = False) -> "Session":
         """Begin, and return at once.
+
+        Args:
+            replace: stop a run that holds the device, instead of refusing to start.
 
         Raises:
             RuntimeError: started before, or another run holds the device.
@@ -96,12 +99,14 @@ class Session:
                 f"this run is {self._state} and can't be started again: make a new Session"
             )
         device = str(resolve_device(self.config.device))
+        if replace and device in _busy and _busy[device].state in _LIVE:
+            _busy[device].stop()
         with _busy_lock:
             other = _busy.get(device)
             if other is not None and other.state in _LIVE:
                 raise RuntimeError(
                     f"{other.folder} is {other.state} on {device}, and a device takes one run at a "
-                    "time: stop it first, or wait for it"
+                    "time: stop it first, wait for it, or use start(replace=True)"
                 )
             self.folder = new_run_folder(self.root, self.config)
             self._state = "running"

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from pclora_lab.config import RunConfig
 from pclora_lab.data import ImageData, Pixels
+from pclora_lab.evaluate import accuracy
 from pclora_lab.events import Event, Phase, Row, Tick
 from pclora_lab.models import head_is_new
-from pclora_lab.optim import accuracy, optimise
+from pclora_lab.optim import optimise
 from pclora_lab.runs import write_json
 
 __all__ = ["needs_finetuning", "teacher_key", "train_teacher"]

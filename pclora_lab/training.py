@@ -17,6 +17,7 @@ from pclora_lab.accounting import Plan, plan
 from pclora_lab.config import RunConfig
 from pclora_lab.data import ImageData, Pixels, Preprocessing, load_data
 from pclora_lab.devices import make_accelerator, memory_mb, peak_memory_mb, resolve_device
+from pclora_lab.evaluate import accuracy
 from pclora_lab.events import Event, Finished, Phase, Row, Tick
 from pclora_lab.losses import Distiller, total_loss
 from pclora_lab.methods.pclora import (
@@ -28,7 +29,7 @@ from pclora_lab.methods.pclora import (
     set_progress,
 )
 from pclora_lab.models import head_is_new, load_model
-from pclora_lab.optim import accuracy, optimise
+from pclora_lab.optim import optimise
 from pclora_lab.teachers import needs_finetuning, train_teacher
 
 __all__ = ["CALIBRATION_IMAGES", "train"]

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="pclora_lab_tests_")
 for _name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
     os.environ.pop(_name, None)
@@ -18,6 +19,8 @@ from timm.models import VisionTransformer  # noqa: E402
 from torch import nn  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
+# The models are so small that a second thread would only wait for the first.
+torch.set_num_threads(1)
 
 
 def pytest_unconfigure() -> None:
@@ -25,7 +28,7 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_vit() -> Callable[..., VisionTransformer]:
     """Builds a small vision transformer (5 tokens, 5 classes); its biases are not zero."""
 
@@ -61,7 +64,7 @@ def images() -> torch.Tensor:
     return torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def train_adapters() -> Callable[[nn.Module], nn.Module]:
     """Moves every A, B and C away from its start, as training would."""
 

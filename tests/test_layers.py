@@ -16,10 +16,10 @@ def make_layer(*, bias=True, scale=1.0, residual=False) -> tuple[nn.Linear, PCLo
     layer = PCLoRALinear(base, RANK, scale=scale, generator=generator)
     if residual:
         shapes = ((RANK, IN), (OUT, RANK), (OUT,))
-        layer.start_from(*(torch.randn(shape, generator=generator) for shape in shapes))
+        layer.start_from(*(0.3 * torch.randn(shape, generator=generator) for shape in shapes))
     with torch.no_grad():
         for parameter in (layer.A, layer.B, layer.C):
-            parameter += 0.5 * torch.randn(parameter.shape, generator=generator)
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
     return base, layer
 
 
@@ -102,13 +102,18 @@ def test_lambda_is_a_scalar_buffer_and_the_base_is_shared():
 
 
 def test_moving_lambda_does_not_compile_again():
-    counter = torch._dynamo.testing.CompileCounter()
+    graphs = []
+
+    def backend(graph, example_inputs):
+        graphs.append(graph)
+        return graph.forward
+
     _, layer = make_layer()
-    compiled = torch.compile(layer, backend=counter)
+    compiled = torch.compile(layer, backend=backend)
     for lam in (1.0, 0.5, 0.1):
         layer.lam.fill_(lam)
-        compiled(inputs())
-    assert counter.frame_count == 1
+        assert torch.equal(compiled(inputs()), layer(inputs()))
+    assert len(graphs) == 1
 
 
 @pytest.mark.parametrize("residual", [False, True], ids=["zeros", "residual"])
@@ -117,7 +122,7 @@ def test_dropping_the_base_leaves_the_output_at_lambda_zero(residual):
     layer.lam.fill_(0.0)
     before = layer(inputs())
     layer.drop_base()
-    torch.testing.assert_close(layer(inputs()), before, atol=1e-6, rtol=0)
+    torch.testing.assert_close(layer(inputs()), before, atol=1e-6, rtol=1e-6)
     assert set(layer.state_dict()) == {"A", "B", "C", "lam"}
 
 
@@ -127,7 +132,7 @@ def test_to_low_rank_equals_the_layer_at_lambda_zero(scale):
     layer.lam.fill_(0.0)
     small = layer.to_low_rank()
     assert isinstance(small, LowRankLinear)
-    torch.testing.assert_close(small(inputs()), layer(inputs()), atol=1e-6, rtol=0)
+    torch.testing.assert_close(small(inputs()), layer(inputs()), atol=1e-6, rtol=1e-6)
     layer.A.data.zero_()
     assert small.A.abs().sum() > 0, "the exported layer is a copy"
 
@@ -140,6 +145,6 @@ def test_bfloat16_autocast_works_forward_and_backward(residual, bias):
     exact = layer(inputs())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = layer(inputs())
-    torch.testing.assert_close(rounded.float(), exact, atol=0.15, rtol=0.05)
+    torch.testing.assert_close(rounded.float(), exact, atol=0.05, rtol=0.02)
     rounded.float().sum().backward()
     assert torch.isfinite(layer.A.grad).all() and layer.A.grad.abs().sum() > 0

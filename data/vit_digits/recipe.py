@@ -17,8 +17,9 @@ from torch import Tensor
 from pclora_lab.config import RunConfig
 from pclora_lab.data import Pixels, Preprocessing, load_data
 from pclora_lab.devices import make_accelerator
+from pclora_lab.evaluate import accuracy
 from pclora_lab.models import load_model
-from pclora_lab.optim import accuracy, optimise
+from pclora_lab.optim import optimise
 from pclora_lab.runs import write_json
 
 HERE = Path(__file__).parent

@@ -12,7 +12,6 @@ DeiT-Tiny on CIFAR-10 at 64 px:
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -102,9 +101,7 @@ def main() -> None:
     for start in args.starts.split(","):
         trials = [run(args, start, lr, first) for lr in args.lrs.split(",")]
         best = max(trials, key=lambda row: row["validation_accuracy"])
-        tried += [
-            {k: t[k] for k in ("start", "lr", "seed", "validation_accuracy")} for t in trials
-        ]
+        tried += [{k: t[k] for k in ("start", "lr", "seed", "validation_accuracy")} for t in trials]
         chosen.append(best)
         chosen += [run(args, start, f"{best['lr']:g}", seed) for seed in others]
         print(start, summarise(chosen)[start], file=sys.stderr, flush=True)

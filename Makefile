@@ -1,0 +1,40 @@
+# make demo · make lab · make test
+# PIP_FLAGS: extra flags for pip, e.g. an index with CPU-only builds of torch.
+PYTHON ?= python3
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+
+.PHONY: demo lab test fast lint notebooks browser clean
+
+demo: $(VENV)/ready
+	$(BIN)/pclora-lab demo
+
+lab: $(VENV)/ready
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 notebooks/00_start_here.ipynb
+
+# Fast tests first, so that a mistake shows early.
+test: lint fast notebooks browser
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+fast: $(VENV)/ready
+	$(BIN)/python -m pytest -q -m "not browser"
+
+notebooks: $(VENV)/ready
+	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=900 \
+		--nbval-sanitize-with tests/sanitize.cfg $(NOTEBOOKS)
+
+browser: $(VENV)/ready
+	$(BIN)/python -m pytest -q -m browser tests/test_browser.py
+
+$(VENV)/ready: pyproject.toml
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(PIP_FLAGS) -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

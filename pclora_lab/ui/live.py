@@ -1,0 +1,112 @@
+"""One plotly figure with four panels that follows a run."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from pclora_lab.plots import CURVES, PANELS, Y_TITLES, curves
+
+__all__ = ["LiveView", "live_figure"]
+
+MEASURED_NOW_AND_THEN = ("accuracy", "accuracy_if_base_removed", "base_share")
+
+
+def live_figure(rows: Iterable[Mapping[str, Any]] = ()) -> go.Figure:
+    """The four panels as a plain plotly figure (no widget): fade, accuracy, loss, size."""
+    figure = make_subplots(
+        rows=2,
+        cols=2,
+        subplot_titles=PANELS,
+        specs=[[{}, {}], [{}, {"secondary_y": True}]],
+        horizontal_spacing=0.09,
+        vertical_spacing=0.16,
+    )
+    for curve, (x, y) in zip(CURVES, curves(rows), strict=True):
+        figure.add_trace(
+            go.Scatter(
+                x=x,
+                y=y,
+                name=curve.name,
+                mode="lines+markers" if curve.column in MEASURED_NOW_AND_THEN else "lines",
+                marker={"size": 4},
+                line={"color": curve.colour, "dash": curve.dash, "width": 2},
+                legend=f"legend{curve.panel + 1}" if curve.panel else "legend",
+            ),
+            row=curve.panel // 2 + 1,
+            col=curve.panel % 2 + 1,
+            secondary_y=curve.secondary if curve.panel == 3 else None,
+        )
+    return _style(figure)
+
+
+def _style(figure: go.Figure) -> go.Figure:
+    figure.update_layout(
+        template="plotly_white",
+        height=640,
+        autosize=True,
+        margin={"l": 60, "r": 60, "t": 40, "b": 45, "autoexpand": False},
+        font={"size": 12},
+        hovermode="x",
+    )
+    box = {"bgcolor": "rgba(255,255,255,0.75)", "font": {"size": 11}, "xanchor": "right"}
+    for panel, y_title in enumerate(Y_TITLES):
+        row, col = panel // 2 + 1, panel % 2 + 1
+        figure.update_xaxes(title_text="step", row=row, col=col)
+        figure.update_yaxes(title_text=y_title, row=row, col=col)
+        name = f"legend{panel + 1}" if panel else "legend"
+        # Where the curves rarely are: top right for what falls, bottom right for accuracy.
+        x = (0.45, 0.995)[panel % 2] if panel != 3 else 0.93
+        y, anchor = ((0.995, "top"), (0.59, "bottom"), (0.41, "top"), (0.41, "top"))[panel]
+        figure.update_layout({name: {**box, "x": x, "y": y, "yanchor": anchor}})
+    figure.update_yaxes(range=[-0.02, 1.05], row=1, col=1)
+    figure.update_yaxes(range=[0, 1.02], row=1, col=2)
+    figure.update_yaxes(type="log", row=2, col=1)
+    figure.update_yaxes(rangemode="tozero", row=2, col=2)
+    figure.update_yaxes(
+        title_text="time per step (ms)",
+        rangemode="tozero",
+        showgrid=False,
+        row=2,
+        col=2,
+        secondary_y=True,
+    )
+    return figure
+
+
+class LiveView:
+    """A figure widget that is made once and then only fed.
+
+    Attributes:
+        figure: the plotly ``FigureWidget`` to display.
+    """
+
+    def __init__(self) -> None:
+        self.figure = go.FigureWidget(live_figure())
+        self.figure._config = {**self.figure._config, "responsive": True, "displaylogo": False}
+        self._drawn = 0
+
+    def clear(self, steps: int) -> None:
+        """Empty all panels for a new run, and fit the axes to its steps."""
+        self._draw((), steps)
+
+    def update(self, rows: Iterable[Mapping[str, Any]], steps: int) -> None:
+        """Draw the rows so far; does nothing if there are no new ones.
+
+        Args:
+            rows: the history.
+            steps: steps of the fade, the right end of every x axis.
+        """
+        rows = tuple(rows)
+        if len(rows) != self._drawn:
+            self._draw(rows, steps)
+
+    def _draw(self, rows: tuple[Mapping[str, Any], ...], steps: int) -> None:
+        self._drawn = len(rows)
+        points = curves(rows)
+        first = min((x[0] for x, _ in points if len(x)), default=0)
+        with self.figure.batch_update():
+            for trace, (x, y) in zip(self.figure.data, points, strict=True):
+                trace.x, trace.y = x, y
+            self.figure.update_xaxes(range=[first, steps])

@@ -1,0 +1,198 @@
+"""The main notebook in a real browser: every control is used as a person would."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
+from playwright.sync_api import Page, expect, sync_playwright
+
+from pclora_lab import load_compressed
+from pclora_lab.evaluate import test_accuracy as accuracy_on_test
+
+pytestmark = pytest.mark.browser
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "00_start_here.ipynb"
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+PANEL_TRACES = {"fade": (0, 1), "accuracy": (4, 5), "loss": (6, 8), "size": (10, 11)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copy(NOTEBOOK, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Iterator[Page]:
+    chromium = find_chromium()
+    with jupyter_lab(folder) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+        page = browser.new_page(viewport={"width": 1280, "height": 1100})
+        page.set_default_timeout(60_000)
+        page.goto(address.format(notebook=NOTEBOOK.name))
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+        yield page
+        browser.close()
+
+
+def screenshot(page: Page, name: str) -> None:
+    if SCREENSHOTS:
+        page.screenshot(path=f"{SCREENSHOTS}/{name}.png")
+
+
+def run_all_cells(page: Page) -> None:
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+
+
+def status(page: Page, pattern: str, timeout: float = 120_000) -> None:
+    """Wait for the lab's status line."""
+    expect(page.locator(".pclora-status")).to_have_text(re.compile(pattern), timeout=timeout)
+
+
+def points(page: Page) -> list[int]:
+    """How many points each trace of the live figure has."""
+    return page.evaluate(
+        "() => document.querySelector('.js-plotly-plot').data.map(t => t.x ? t.x.length : 0)"
+    )
+
+
+def show(page: Page, selector: str) -> None:
+    """Scroll to an element; JupyterLab removes cells that are out of sight from the page."""
+    panel = page.locator(".jp-WindowedPanel-outer")
+    for top in range(0, 12_000, 400):
+        if page.locator(selector).count():
+            break
+        panel.evaluate("(panel, top) => { panel.scrollTop = top }", top)
+        page.wait_for_timeout(200)
+    page.locator(selector).first.scroll_into_view_if_needed()
+
+
+def press(page: Page, name: str) -> None:
+    page.locator(".pclora-lab button").filter(has_text=name).click()
+
+
+def set_number(page: Page, label: str, value: str) -> None:
+    row = page.locator(".pclora-lab .widget-inline-hbox").filter(has_text=label)
+    row.locator("input").first.fill(value)
+    row.locator("input").first.press("Enter")
+
+
+# Also true when a cell failed, because the cells after it are then never numbered.
+ALL_CELLS_ARE_DONE = """() => {
+    const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
+    const done = prompts.length > 10 && prompts.every(prompt => /[0-9]/.test(prompt.textContent));
+    return done || document.querySelector("[data-mime-type*='stderr'], [data-mime-type*='error']");
+}"""
+
+
+def test_all_cells_run_without_an_error(page: Page) -> None:
+    screenshot(page, "0_opened")
+    run_all_cells(page)
+    page.wait_for_function(ALL_CELLS_ARE_DONE, timeout=300_000)
+    screenshot(page, "0_all_ran")
+    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    assert "rror" not in " ".join(page.locator(".jp-OutputArea-output").all_inner_texts())
+
+
+def test_the_sizes_follow_the_rank_slider(page: Page) -> None:
+    show(page, ".pclora-lab")
+    sizes = page.locator(".pclora-sizes")
+    before = sizes.inner_text()
+    handle = page.locator(".pclora-rank .noUi-handle")
+    handle.focus()
+    for _ in range(4):
+        handle.press("ArrowRight")
+    expect(sizes).not_to_have_text(before)
+    expect(sizes).to_contain_text("450,730 → 82,090")
+    screenshot(page, "1_rank_moved")
+    for _ in range(45):
+        handle.press("ArrowRight")
+    expect(sizes).to_contain_text("break-even rank 48")
+    press(page, "Train")
+    expect(page.locator(".pclora-message")).to_contain_text("Use a rank of at most 47")
+    for _ in range(60):
+        handle.press("ArrowLeft")
+    for _ in range(7):
+        handle.press("ArrowRight")
+    expect(sizes).to_contain_text("450,730 → 57,514")
+
+
+def test_curves_grow_while_another_cell_answers(page: Page) -> None:
+    set_number(page, "steps", "3000")
+    press(page, "Train")
+    status(page, r"fading the base: step \d\d+ of 3000, \d+ s left")
+    page.wait_for_timeout(4000)
+    early = points(page)
+    cell = page.locator(".jp-CodeCell").nth(1)
+    cell.locator(".cm-content").click()
+    count = cell.locator(".jp-InputPrompt").inner_text()
+    page.keyboard.press("Control+Enter")
+    expect(cell.locator(".jp-InputPrompt")).not_to_have_text(count, timeout=20_000)
+    expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]"), timeout=20_000)
+    status(page, r"fading the base")
+    page.wait_for_function(
+        "n => document.querySelector('.js-plotly-plot').data[4].x.length > n + 1",
+        arg=early[4],
+        timeout=120_000,
+    )
+    late = points(page)
+    for panel, traces in PANEL_TRACES.items():
+        assert all(late[t] > early[t] for t in traces), f"{panel}: {early} → {late}"
+    show(page, ".pclora-lab")
+    press(page, "Train")
+    expect(page.locator(".pclora-message")).to_contain_text("a run is already running")
+    screenshot(page, "2_training")
+
+
+def test_pause_resume_stop(page: Page) -> None:
+    press(page, "Pause")
+    status(page, "^paused")
+    held = page.locator(".pclora-status").inner_text()
+    page.wait_for_timeout(1500)
+    assert page.locator(".pclora-status").inner_text() == held
+    press(page, "Resume")
+    status(page, "^fading")
+    page.wait_for_timeout(1500)
+    assert page.locator(".pclora-status").inner_text() != held
+    press(page, "Stop")
+    status(page, "^stopped")
+
+
+def test_a_finished_run_is_exported_and_reloads(page: Page, folder: Path) -> None:
+    set_number(page, "steps", "120")
+    set_number(page, "to folder", "taken/along")
+    press(page, "Train")
+    status(page, "^finished", timeout=240_000)
+    press(page, "Export")
+    expect(page.locator(".pclora-message")).to_contain_text("exported to")
+    page.wait_for_timeout(500)
+    screenshot(page, "3_finished")
+    newest = max(folder.glob("runs/*/result.json"), key=lambda path: path.stat().st_mtime)
+    expected = json.loads(newest.read_text())["accuracy"]
+    assert accuracy_on_test(load_compressed(folder / "taken/along"), "digits") == expected
+
+
+def test_an_unknown_model_is_said_in_the_lab(page: Page) -> None:
+    set_number(page, "model", "vit_digit")
+    expect(page.locator(".pclora-sizes")).to_contain_text("did you mean vit_digits")
+    set_number(page, "model", "vit_digits")
+    expect(page.locator(".pclora-sizes")).to_contain_text("whole model")
+
+
+def test_running_the_set_up_cell_again_stops_the_old_run(page: Page, folder: Path) -> None:
+    set_number(page, "steps", "3000")
+    press(page, "Train")
+    status(page, "^fading")
+    cell = page.locator(".jp-CodeCell").nth(2)
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    status(page, "^ready")
+    newest = max(folder.glob("runs/*/status.json"), key=lambda path: path.stat().st_mtime)
+    assert json.loads(newest.read_text())["status"] == "stopped"

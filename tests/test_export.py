@@ -1,0 +1,173 @@
+"""Saved and loaded again: the same logits, no pickle, and nothing read that does not fit."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from pclora_lab.config import PCLoRAConfig
+from pclora_lab.export import load_compressed, save_compressed
+from pclora_lab.methods.pclora import compress, get_pclora_model, set_progress
+from pclora_lab.models import load_model
+
+
+@pytest.fixture(scope="module")
+def faded(train_adapters):
+    """Compresses a model after its adapters have left their start."""
+
+    def fade(model: nn.Module, example: torch.Tensor | None = None, **options) -> nn.Module:
+        config = PCLoRAConfig(**{"rank": 3, **options})
+        student = train_adapters(get_pclora_model(model, config, example=example))
+        set_progress(student, 1.0)
+        return compress(student)
+
+    return fade
+
+
+@pytest.fixture
+def digits_folder(faded, tmp_path):
+    """The compressed embedded model, saved."""
+    return save_compressed(faded(load_model("vit_digits")), tmp_path / "small")
+
+
+def largest_gap(first: nn.Module, second: nn.Module, *shape: int) -> float:
+    x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return (first(x) - second(x)).abs().max().item()
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"name": "vit_digits"}, (1, 8, 8)),
+        ({"name": "vit_digits", "num_classes": 3}, (1, 8, 8)),
+        (
+            {
+                "name": "deit_tiny_patch16_224",
+                "num_classes": 4,
+                "img_size": 32,
+                "pretrained": False,
+            },
+            (3, 32, 32),
+        ),
+    ],
+    ids=["embedded", "new_head", "timm_smaller"],
+)
+def test_a_model_loaded_by_name_comes_back_with_the_same_logits(faded, tmp_path, options, shape):
+    small = faded(load_model(**options))
+    loaded = load_compressed(save_compressed(small, tmp_path / "small"))
+    assert largest_gap(loaded, small, *shape) == 0
+    assert not loaded.training
+    again = load_compressed(save_compressed(loaded, tmp_path / "again"))
+    assert largest_gap(again, small, *shape) == 0
+
+
+def test_a_model_passed_by_hand_comes_back_with_the_same_logits(faded, vit, tmp_path):
+    small = faded(vit, rank="30%")
+    folder = save_compressed(small, tmp_path / "small")
+    before = {name: t.clone() for name, t in vit.state_dict().items()}
+    assert largest_gap(load_compressed(folder, vit), small, 3, 16, 16) == 0
+    assert all(torch.equal(t, before[name]) for name, t in vit.state_dict().items())
+    with pytest.raises(ValueError, match="no recipe for its architecture.*pass model="):
+        load_compressed(folder)
+
+
+def test_tied_weights_are_saved_and_stay_tied(faded, tmp_path):
+    net = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)).eval()
+    net[2].weight = net[1].weight
+    small = faded(net, torch.zeros(1, 8), rank=2, targets="^0$")
+    loaded = load_compressed(save_compressed(small, tmp_path / "small"), net)
+    assert largest_gap(loaded, small, 8) == 0
+    assert loaded[1].weight is loaded[2].weight
+
+
+def test_a_folder_holds_json_and_safetensors_and_no_base(digits_folder):
+    assert sorted(p.name for p in digits_folder.iterdir()) == ["config.json", "model.safetensors"]
+    state = load_file(digits_folder / "model.safetensors")
+    assert not any("base" in name or "start" in name or "lam" in name for name in state)
+    assert state["blocks.0.attn.qkv.A"].shape == (3, 96)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_a_folder_that_lacks_a_file_is_refused(digits_folder, missing):
+    (digits_folder / missing).unlink()
+    with pytest.raises(FileNotFoundError, match=f"no compressed model in .*{missing} is missing"):
+        load_compressed(digits_folder)
+
+
+def recipe(**changes):
+    """Changes that many values of the recipe."""
+    return lambda config: {**config, "model": {**config["model"], **changes}}
+
+
+def without(key):
+    return lambda config: {k: v for k, v in config.items() if k != key}
+
+
+def ranks(changes):
+    """Adds or changes ranks."""
+    return lambda config: {**config, "ranks": {**config["ranks"], **changes}}
+
+
+BAD_CONFIGS = [
+    ("format", lambda c: {**c, "format": "other"}, "config.json.* is not of format"),
+    (
+        "timm's",
+        lambda c: {"architecture": "deit_tiny_patch16_224"},
+        "config.json.* is not of format",
+    ),
+    ("list", lambda c: [c], "config.json.* is not of format"),
+    ("newer", lambda c: {**c, "version": 99}, "newer version .format 99.*update pclora-lab"),
+    ("no such layer", ranks({"blocks.9.attn.qkv": 3}), "'blocks.9.attn.qkv'"),
+    ("not linear", ranks({"norm": 3}), "layer 'norm'"),
+    ("other rank", ranks({"blocks.0.attn.qkv": 4}), "do not fit the architecture"),
+    ("bad rank", ranks({"blocks.0.attn.qkv": -1}), "rank -1"),
+    ("classes", recipe(num_classes=7), "do not fit the architecture"),
+    ("path", recipe(architecture="/some/evil"), "no timm architecture: '/some/evil'"),
+    ("parent", recipe(architecture="../evil"), "no timm architecture: '../evil'"),
+    ("local-dir", recipe(architecture="local-dir:evil"), "no timm architecture: 'local-dir:evil'"),
+    ("hub", recipe(architecture="hf-hub:some/one"), "no timm architecture: 'hf-hub:some/one'"),
+    ("none", recipe(architecture=None), "no timm architecture: None"),
+    ("unknown", recipe(architecture="no_such_model"), "unknown model 'no_such_model'"),
+    ("no ranks", without("ranks"), "config.json.*ranks"),
+    ("no model", without("model"), "config.json.*model"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [row[1:] for row in BAD_CONFIGS], ids=[row[0] for row in BAD_CONFIGS]
+)
+def test_a_config_that_does_not_fit_is_refused(digits_folder, change, message):
+    path = digits_folder / "config.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(ValueError, match=message):
+        load_compressed(digits_folder)
+
+
+def test_a_saved_model_cannot_point_the_loader_at_a_folder(digits_folder, tmp_path, monkeypatch):
+    folder = tmp_path / "evil"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architecture": "deit_tiny_patch16_224"}')
+    shutil.copy(digits_folder / "model.safetensors", folder)
+    path = digits_folder / "config.json"
+    path.write_text(json.dumps(recipe(architecture="evil")(json.loads(path.read_text()))))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="(unknown model|no timm architecture:) 'evil'"):
+        load_compressed(digits_folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_file_cut_in_half_is_refused_by_name(digits_folder, name):
+    path = digits_folder / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=str(digits_folder)):
+        load_compressed(digits_folder)
+
+
+def test_a_dense_model_is_not_saved_as_a_compressed_one(vit, tmp_path):
+    with pytest.raises(ValueError, match="has no LowRankLinear: pass what compress"):
+        save_compressed(vit, tmp_path / "small")
+    assert not (tmp_path / "small").exists()

@@ -1,0 +1,150 @@
+"""Loss terms against hand and numpy computations; the teacher teaches and stays as it is."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pclora_lab.config import PCLoRAConfig
+from pclora_lab.losses import Distiller, FeatureTaps, feature_loss, logit_loss, total_loss
+from pclora_lab.methods.pclora import compress, get_pclora_model, set_progress
+from pclora_lab.surgery import find_targets
+
+LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])
+
+
+def make_pair(vit: nn.Module, progress: float = 0.3, **options) -> tuple[nn.Module, Distiller]:
+    student = get_pclora_model(vit, PCLoRAConfig(rank=4, **options))
+    set_progress(student, progress)
+    return student, Distiller(student, vit)
+
+
+def adapter_gradients(student: nn.Module) -> list[torch.Tensor]:
+    layers = (student.get_submodule(name) for name in student.pclora_targets)
+    return [layer.B.grad for layer in layers]
+
+
+def test_feature_loss_is_the_mean_over_taps_of_the_mean_square():
+    student = {"small": torch.tensor([[1.0, 3.0]]), "large": torch.full((2, 3, 4), 0.5)}
+    teacher = {"small": torch.tensor([[0.0, 0.0]]), "large": torch.full((2, 3, 4), -0.5)}
+    assert feature_loss(student, teacher).item() == pytest.approx(((1 + 9) / 2 + 1) / 2)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
+def test_logit_loss_equals_numpy(temperature):
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(6, 5, generator=generator) * 3 for _ in range(2))
+
+    def softmax(logits):
+        exp = np.exp(logits.double().numpy() / temperature)
+        return exp / exp.sum(1, keepdims=True)
+
+    p, q = softmax(teacher), softmax(student)
+    want = temperature**2 * (p * np.log(p / q)).sum(1).mean()
+    assert logit_loss(student, teacher, temperature).item() == pytest.approx(want, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "logit_weight", "want"),
+    [(1.0, 0, 2.0), (0.0, 0, 3.0), (0.2, 0, 2.8), (0.2, 0.5, 4.8)],
+)
+def test_alpha_weighs_the_task_against_what_is_distilled(alpha, logit_weight, want):
+    terms = {"task": torch.tensor(2.0), "feature": torch.tensor(3.0)}
+    if logit_weight:
+        terms["logit"] = torch.tensor(5.0)
+    config = PCLoRAConfig(alpha=alpha, logit_weight=logit_weight)
+    assert total_loss(terms, config).item() == pytest.approx(want)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [({}, {"task", "feature"}), ({"logit_weight": 0.5}, {"task", "feature", "logit"})],
+)
+def test_terms_are_named_and_equal_their_definitions(vit, images, options, names):
+    student, distiller = make_pair(vit, **options)
+    terms = distiller.terms(images, LABELS)
+    assert set(terms) == names
+    log_p = torch.log_softmax(student(images), -1)
+    task = -log_p[torch.arange(8), LABELS].mean()
+    torch.testing.assert_close(terms["task"], task)
+    if "logit" in names:
+        torch.testing.assert_close(terms["logit"], logit_loss(student(images), vit(images), 2.0))
+
+
+@pytest.mark.parametrize(
+    ("taps", "names"),
+    [("blocks", ["blocks.0", "blocks.1"]), ("linears", None)],
+)
+def test_taps_decide_which_outputs_are_compared(vit, images, taps, names):
+    names = names or list(find_targets(vit))
+    student, distiller = make_pair(vit, taps=taps)
+    term = distiller.terms(images, LABELS)["feature"]
+    assert list(distiller.teacher_taps.outputs) == names
+    with FeatureTaps(student, names) as ours, FeatureTaps(vit, names) as theirs:
+        student(images), vit(images)
+        gaps = [(ours.outputs[n] - theirs.outputs[n]).square().mean() for n in names]
+    torch.testing.assert_close(term, sum(gaps) / len(gaps))
+    assert term > 0
+
+
+@pytest.mark.parametrize("taps", ["linears", "blocks"])
+@pytest.mark.parametrize("name", ["feature", "logit"])
+def test_distillation_has_a_gradient_in_every_adapter(vit, images, name, taps):
+    student, distiller = make_pair(vit, taps=taps, logit_weight=1.0)
+    distiller.terms(images, LABELS)[name].backward()
+    assert all(grad.abs().sum() > 0 for grad in adapter_gradients(student))
+
+
+def test_the_features_agree_while_the_student_is_the_model(vit, images):
+    _, distiller = make_pair(vit, progress=0.0)
+    assert distiller.terms(images, LABELS)["feature"].item() == 0.0
+
+
+def test_training_leaves_the_teachers_tensors_and_modes_unchanged(vit, images):
+    before = {name: t.clone() for name, t in vit.state_dict().items()}
+    student, distiller = make_pair(vit.train(), progress=0.0, logit_weight=1.0)
+    vit.blocks[0].eval()
+    modes = [module.training for module in vit.modules()]
+    optimizer = torch.optim.SGD([p for p in student.parameters() if p.requires_grad], lr=0.1)
+    for step in range(5):
+        set_progress(student, step / 5)
+        total_loss(distiller.terms(images, LABELS), student.pclora_config).backward()
+        optimizer.step()
+    assert all(torch.equal(t, before[name]) for name, t in vit.state_dict().items())
+    assert all(p.grad is None for p in vit.parameters())
+    assert [module.training for module in vit.modules()] == modes
+
+
+def test_a_teachers_batch_statistics_do_not_move():
+    net = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 5)).train()
+    x = torch.randn(8, 8) + 3
+    student = get_pclora_model(net, PCLoRAConfig(rank=2, targets="^0$"), example=x)
+    before = net[1].running_mean.clone()
+    Distiller(student, net).terms(x, LABELS)
+    assert torch.equal(net[1].running_mean, before) and net[1].training
+    assert not torch.equal(student[1].running_mean, before), "the student's own do move"
+
+
+def test_other_classes_in_teacher_and_student_are_refused_for_the_logit_term(vit, images):
+    student, distiller = make_pair(vit, logit_weight=1.0)
+    student.head = nn.Linear(32, 7)
+    with pytest.raises(ValueError, match="teacher has 5 classes and the student 7.*logit_weight=0"):
+        distiller.terms(images, LABELS)
+
+
+def test_copies_made_meanwhile_do_not_write_into_the_taps(vit, images):
+    student, distiller = make_pair(vit, taps="blocks", progress=1.0)
+    distiller.terms(images, LABELS)
+    taps = (distiller.student_taps.outputs, distiller.teacher_taps.outputs)
+    kept = [dict(outputs) for outputs in taps]
+    get_pclora_model(vit, PCLoRAConfig(rank=2))(images + 1)
+    compress(student)(images + 1)
+    assert all(now[n] is then[n] for now, then in zip(taps, kept, strict=True) for n in then)
+
+
+def test_closing_removes_every_hook(vit, images):
+    student, distiller = make_pair(vit)
+    distiller.terms(images, LABELS)
+    distiller.close()
+    assert not any(m._forward_hooks for model in (student, vit) for m in model.modules())
+    assert distiller.student_taps.outputs == {}

@@ -1,0 +1,204 @@
+"""The three calls: one copy of the base, λ in every layer, and a model without a base."""
+
+from contextlib import suppress
+
+import pytest
+import torch
+from torch import nn
+
+from pclora_lab.accounting import plan
+from pclora_lab.config import PCLoRAConfig
+from pclora_lab.layers import LowRankLinear, PCLoRALinear
+from pclora_lab.methods.pclora import (
+    base_removed,
+    base_share,
+    compress,
+    drop_base,
+    get_pclora_model,
+    pclora_layers,
+    set_base_weight_factor,
+    set_progress,
+)
+
+INITS = ["zeros", "svd", "activation_svd"]
+
+
+@pytest.fixture
+def make_student(vit, images, train_adapters):
+    """Builds a student of ``vit`` whose adapters have left their start."""
+
+    def make(**options) -> nn.Module:
+        config = PCLoRAConfig(**{"rank": 4, **options})
+        return train_adapters(get_pclora_model(vit, config, calibration=[images]))
+
+    return make
+
+
+def storages(*models: nn.Module) -> dict[int, int]:
+    """Bytes of every distinct storage by its address."""
+    tensors = (t for model in models for t in (*model.parameters(), *model.buffers()))
+    found = (t.untyped_storage() for t in tensors)
+    return {storage.data_ptr(): storage.nbytes() for storage in found}
+
+
+@pytest.mark.parametrize("bits", ["float32", "bfloat16"])
+def test_the_student_equals_the_model_bit_for_bit_at_lambda_one(vit, images, bits):
+    dtype = getattr(torch, bits)
+    vit, images = vit.to(dtype), images.to(dtype)
+    student = get_pclora_model(vit, PCLoRAConfig(rank=4))
+    assert set_progress(student, 0.0) == 1.0
+    assert torch.equal(student(images), vit(images))
+
+
+def test_teacher_and_student_hold_the_base_once(vit):
+    student = get_pclora_model(vit, PCLoRAConfig(rank=4))
+    together = sum(storages(vit, student).values())
+    base = [p for m in pclora_layers(student).values() for p in m.base.parameters()]
+    own = sum(p.numel() for p in student.parameters()) - sum(p.numel() for p in base)
+    lambdas = len(pclora_layers(student))
+    assert together == sum(storages(vit).values()) + 4 * (own + lambdas)
+    assert {p.data_ptr() for p in base} <= set(storages(vit))
+
+
+@pytest.mark.parametrize(
+    ("options", "others"),
+    [
+        ({}, ["head."]),
+        ({"train_norms": True}, ["head.", "norm"]),
+        ({"targets": "blocks|head"}, []),
+    ],
+    ids=["default", "norms", "head_replaced"],
+)
+def test_adapters_head_and_if_asked_norms_train_and_nothing_else(vit, options, others):
+    student = get_pclora_model(vit, PCLoRAConfig(rank=2, **options))
+    for name, parameter in student.named_parameters():
+        is_adapter = name.rpartition(".")[2] in {"A", "B", "C"}
+        wanted = is_adapter or any(other in name for other in others)
+        assert parameter.requires_grad == wanted, name
+    assert not any(vit.get_submodule(n).weight.requires_grad for n in student.pclora_targets)
+
+
+def test_a_seeded_generator_draws_the_same_student(vit):
+    first, same, other = (
+        get_pclora_model(vit, PCLoRAConfig(rank=4), generator=torch.Generator().manual_seed(seed))
+        for seed in (0, 0, 1)
+    )
+    key = "blocks.0.attn.qkv.A"
+    assert torch.equal(first.get_parameter(key), same.get_parameter(key))
+    assert not torch.equal(first.get_parameter(key), other.get_parameter(key))
+
+
+def test_a_student_is_no_model_to_fade_again(make_student):
+    with pytest.raises(ValueError, match="PCLoRALinear|student|already"):
+        get_pclora_model(make_student(), PCLoRAConfig(rank=2))
+
+
+@pytest.mark.parametrize(
+    ("progress", "lam"), [(0, 1), (0.1, 0.85), (0.2, 0.7), (0.4, 0.35), (0.6, 0), (1, 0)]
+)
+def test_a_drawn_schedule_sets_lambda_in_every_layer(make_student, progress, lam):
+    student = make_student(schedule=[(0, 1), (0.2, 0.7), (0.6, 0)])
+    assert set_progress(student, progress) == pytest.approx(lam)
+    lams = [layer.lam.item() for layer in pclora_layers(student).values()]
+    assert lams == pytest.approx([lam] * 8)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_the_compressed_model_equals_the_student_at_lambda_zero(make_student, vit, images, init):
+    student = make_student(init=init, scale=0.5)
+    set_progress(student, 1.0)
+    small = compress(student)
+    assert (small(images) - student(images)).abs().max() <= 1e-6
+    assert (small(images) - vit(images)).abs().max() > 1e-2, "or the comparison says nothing"
+
+
+def test_the_compressed_model_holds_no_base_and_as_much_as_planned(make_student, vit):
+    student = make_student(init="svd")
+    set_progress(student, 1.0)
+    small = compress(student)
+    base = {vit.get_submodule(name).weight.data_ptr() for name in student.pclora_targets}
+    assert base.isdisjoint(storages(small)) and base <= set(storages(student))
+    assert not any(isinstance(m, PCLoRALinear) for m in small.modules())
+    assert sum(isinstance(m, LowRankLinear) for m in small.modules()) == 8
+    assert sum(p.numel() for p in small.parameters()) == plan(vit, 4).whole_model.params_after
+    assert not small.training
+
+
+@pytest.mark.parametrize("act", [compress, drop_base])
+def test_leaving_while_lambda_is_above_zero_says_how_much_is_missing(make_student, images, act):
+    student = make_student()
+    set_progress(student, 0.3)
+    before = student(images)
+    with pytest.raises(ValueError, match=r"λ is 0\.293 in 8 of 8 layers.*29\.3%.*set_progress"):
+        act(student)
+    assert torch.equal(student(images), before)
+
+
+def test_dropping_the_base_frees_it_and_compresses_to_the_same(make_student, vit, images):
+    student = make_student()
+    set_progress(student, 0.6)
+    kept = compress(student)
+    drop_base(student)
+    base = {vit.get_submodule(name).weight.data_ptr() for name in student.pclora_targets}
+    assert base.isdisjoint(storages(student))
+    assert torch.equal(compress(student)(images), kept(images))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_base_removed_shows_lambda_zero_and_puts_it_back(make_student, images, fails):
+    student = make_student(schedule="linear")
+    set_progress(student, 0.3)
+    outside = student(images)
+    with suppress(KeyError), base_removed(student):
+        inside = student(images)
+        if fails:
+            raise KeyError
+    assert torch.equal(student(images), outside)
+    set_base_weight_factor(student, 0.0)
+    assert torch.equal(student(images), inside) and not torch.equal(inside, outside)
+
+
+def test_base_share_is_what_the_norms_say():
+    net = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 3))
+    x = torch.randn(5, 16)
+    student = get_pclora_model(net, PCLoRAConfig(rank=2, targets="^0$"), example=x)
+    assert base_share(student, x) == pytest.approx(1.0)
+    nn.init.normal_(student[0].B)
+    set_base_weight_factor(student, 0.5)
+    base = 0.5 * net[0](x).norm().item()
+    adapter = (x @ student[0].A.T @ student[0].B.T).norm().item()
+    assert base_share(student, x) == pytest.approx(base / (base + adapter), rel=1e-5)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_base_share_falls_to_zero(make_student, images, init):
+    student = make_student(init=init)
+    shares = []
+    for progress in (0.0, 0.3, 0.6):
+        set_progress(student, progress)
+        shares.append(base_share(student, images))
+    assert 1 > shares[0] > shares[1] > shares[2] == 0
+    assert base_share(drop_base(student), images) == 0
+
+
+def test_parameters_tied_outside_the_targets_stay_tied():
+    net = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8))
+    net[2].weight = net[1].weight
+    config = PCLoRAConfig(rank=2, targets="^0$")
+    student = get_pclora_model(net, config, example=torch.zeros(1, 8))
+    set_progress(student, 1.0)
+    for model in (student, compress(student)):
+        assert model[1].weight is model[2].weight
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_values_outside_0_and_1_are_refused(make_student, value):
+    student = make_student()
+    for act in (set_progress, set_base_weight_factor):
+        with pytest.raises(ValueError, match=str(value)):
+            act(student, value)
+
+
+def test_a_model_without_fading_layers_is_refused(vit):
+    with pytest.raises(ValueError, match="pass what get_pclora_model returned"):
+        compress(vit)

@@ -1,0 +1,52 @@
+"""The project's own files agree with each other and keep their promises."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
+HEAVY = ("timm", "transformers", "plotly", "ipywidgets", "accelerate", "datasets", "pandas")
+
+
+def test_environment_takes_every_package_from_pyproject():
+    lines = (ROOT / "environment.yml").read_text().split("dependencies:")[1]
+    entries = [line.strip("- \t") for line in lines.splitlines() if line.strip()]
+    assert entries == ["python>=3.11", "pip", "pip:", "-e .[test]"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == ">=3.11"
+
+
+def test_importing_the_core_loads_nothing_heavy():
+    code = f"import sys, pclora_lab; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_core_never_imports_the_widgets():
+    core = [p for p in (ROOT / "pclora_lab").rglob("*.py") if "ui" not in p.parts]
+    assert [p.name for p in core if "pclora_lab.ui" in p.read_text()] == []
+
+
+def test_every_public_name_is_there():
+    import pclora_lab
+
+    assert [name for name in pclora_lab.__all__ if not hasattr(pclora_lab, name)] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_fit_to_be_committed(path):
+    notebook = json.loads(path.read_text())
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    sources = ["".join(cell["source"]) for cell in code]
+    assert "widgets" not in notebook["metadata"]
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert path.stat().st_size < 300_000
+    assert 8 <= len(code) <= 25
+    assert not any(source.startswith("class ") for source in sources)
+    assert all(c["outputs"] for c, s in zip(code, sources, strict=True) if "NBVAL_CHECK" in s)
+    assert any("NBVAL_CHECK_OUTPUT" in source for source in sources)

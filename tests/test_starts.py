@@ -1,0 +1,168 @@
+"""The three starts: the best rank-r factors there are, and a student that equals the model."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pclora_lab.config import PCLoRAConfig
+from pclora_lab.layers import PCLoRALinear
+from pclora_lab.methods.pclora import get_pclora_model
+from pclora_lab.starts import (
+    InputMoments,
+    activation_svd_factors,
+    measure_inputs,
+    start_residual,
+    svd_factors,
+)
+
+OUT, IN = 10, 16
+ranks = pytest.mark.parametrize("rank", [1, 4, 10])
+
+
+@pytest.fixture
+def weight() -> torch.Tensor:
+    return torch.randn(OUT, IN, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def activations() -> torch.Tensor:
+    """Inputs that live mostly in four directions and are not centred, ``(500, 16)``."""
+    generator = torch.Generator().manual_seed(1)
+    spread = torch.tensor([5.0] * 4 + [0.1] * (IN - 4))
+    mix = torch.linalg.qr(torch.randn(IN, IN, generator=generator))[0]
+    centre = torch.randn(IN, generator=generator)
+    return torch.randn(500, IN, generator=generator) * spread @ mix + centre
+
+
+def moments_of(x: torch.Tensor) -> InputMoments:
+    moments = InputMoments(x.shape[-1])
+    for batch in x.split(128):
+        moments.update(batch.reshape(-1, 4, x.shape[-1]))
+    return moments
+
+
+@ranks
+def test_svd_factors_are_the_best_of_their_rank(weight, rank):
+    A, B = svd_factors(weight, rank)
+    assert A.shape == (rank, IN) and B.shape == (OUT, rank)
+    singular = np.linalg.svd(weight.double().numpy(), compute_uv=False)
+    error = np.linalg.norm(weight.double().numpy() - (B @ A).numpy()) ** 2
+    assert error == pytest.approx((singular[rank:] ** 2).sum(), abs=1e-9)
+
+
+def test_svd_factors_share_the_singular_values_evenly(weight):
+    A, B = svd_factors(weight, 4)
+    singular = np.linalg.svd(weight.double().numpy(), compute_uv=False)[:4]
+    np.testing.assert_allclose((A @ A.T).numpy(), np.diag(singular), atol=1e-9)
+    np.testing.assert_allclose((B.T @ B).numpy(), np.diag(singular), atol=1e-9)
+
+
+def test_moments_over_batches_equal_numpy(activations):
+    moments = moments_of(activations)
+    x = activations.double().numpy()
+    np.testing.assert_allclose(moments.mean.numpy(), x.mean(0), atol=1e-4)
+    np.testing.assert_allclose(moments.covariance.numpy(), np.cov(x.T, ddof=0), atol=1e-3)
+
+
+@ranks
+def test_activation_svd_is_optimal_in_the_norm_of_the_inputs(weight, activations, rank):
+    covariance = torch.as_tensor(np.cov(activations.double().numpy().T, ddof=0))
+    A, B = activation_svd_factors(weight, covariance, rank, damping=0)
+    L = np.linalg.cholesky(covariance.numpy())
+    W = weight.double().numpy()
+    singular = np.linalg.svd(W @ L, compute_uv=False)
+    error = np.linalg.norm((W - (B @ A).numpy()) @ L) ** 2
+    assert error == pytest.approx((singular[rank:] ** 2).sum(), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("rank", [1, 4, 8])
+def test_activation_svd_beats_plain_svd_on_the_calibration_inputs(weight, activations, rank):
+    centred = (activations - activations.mean(0)).double()
+    covariance = moments_of(activations).covariance
+
+    def error(factors):
+        A, B = factors
+        return ((centred @ (weight.double() - B @ A).T) ** 2).sum(1).mean()
+
+    plain = error(svd_factors(weight, rank))
+    assert error(activation_svd_factors(weight, covariance, rank)) < 0.9 * plain
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
+def test_svd_starts_C_at_the_bias(bias):
+    base = nn.Linear(IN, OUT, bias=bias)
+    layer = PCLoRALinear(base, 3)
+    start_residual(layer, None)
+    assert torch.equal(layer.C.detach(), base.bias.detach() if bias else torch.zeros(OUT))
+
+
+def test_activation_svd_alone_keeps_the_mean_of_the_outputs(activations):
+    base = nn.Linear(IN, OUT)
+    layer = PCLoRALinear(base, 3)
+    start_residual(layer, moments_of(activations))
+    gap = (base(activations) - layer.adapter_output(activations)).mean(0)
+    torch.testing.assert_close(gap, torch.zeros(OUT), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("init", ["svd", "activation_svd"])
+def test_the_start_includes_the_scale(activations, init, scale):
+    base = nn.Linear(IN, OUT)
+    layer = PCLoRALinear(base, OUT, scale=scale)
+    start_residual(layer, moments_of(activations) if init == "activation_svd" else None)
+    torch.testing.assert_close(layer.adapter_output(activations), base(activations))
+
+
+@pytest.mark.parametrize(
+    ("init", "tolerance"), [("zeros", 0.0), ("svd", 1e-5), ("activation_svd", 1e-5)]
+)
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_the_student_equals_the_model_at_lambda_one(vit, images, init, tolerance, scale):
+    config = PCLoRAConfig(rank=4, init=init, scale=scale)
+    student = get_pclora_model(vit, config, calibration=[images])
+    assert (student(images) - vit(images)).abs().max() <= tolerance
+
+
+def test_measuring_sees_every_layer_and_leaves_the_model_alone(vit, images):
+    vit.train()
+    vit.blocks[0].eval()
+    modes = [module.training for module in vit.modules()]
+    layers = {"fc1": vit.blocks[0].mlp.fc1, "fc2": vit.blocks[1].mlp.fc2}
+    moments = measure_inputs(vit, layers, [images[:4], images[4:]])
+    assert {name: m.count for name, m in moments.items()} == {"fc1": 8 * 5, "fc2": 8 * 5}
+    assert [module.training for module in vit.modules()] == modes
+    assert not any(layer._forward_hooks for layer in layers.values())
+
+
+def test_activation_svd_without_calibration_is_refused(vit):
+    with pytest.raises(ValueError, match="no input reached .*activation_svd.*pass calibration="):
+        get_pclora_model(vit, PCLoRAConfig(rank=4, init="activation_svd"))
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [torch.full((2, 3, 16, 16), 3.0), torch.randn(1, 3, 16, 16)],
+    ids=["constant", "one_image"],
+)
+def test_few_or_constant_calibration_images_are_enough_for_a_start(vit, images, calibration):
+    config = PCLoRAConfig(rank=4, init="activation_svd")
+    student = get_pclora_model(vit, config, calibration=[calibration])
+    torch.testing.assert_close(student(images), vit(images), atol=1e-4, rtol=1e-4)
+
+
+def test_inputs_far_from_zero_do_not_spoil_the_covariance():
+    x = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0)) + 1000
+    np.testing.assert_allclose(
+        moments_of(x).covariance.numpy(), np.cov(x.double().numpy().T, ddof=0), atol=0.01
+    )
+
+
+def test_calibration_that_is_not_finite_is_refused_and_the_model_unchanged(vit, images):
+    with pytest.raises(ValueError, match="finite|NaN"):
+        get_pclora_model(
+            vit,
+            PCLoRAConfig(rank=4, init="activation_svd"),
+            calibration=[images * torch.nan],
+        )
+    assert all(parameter.requires_grad for parameter in vit.parameters())
