@@ -79,9 +79,10 @@ def press(page: Page, name: str) -> None:
 
 
 def set_number(page: Page, label: str, value: str) -> None:
-    row = page.locator(".pclora-lab .widget-inline-hbox").filter(has_text=label)
-    row.locator("input").first.fill(value)
-    row.locator("input").first.press("Enter")
+    rows = page.locator(".pclora-lab .widget-inline-hbox")
+    field = rows.filter(has=page.get_by_text(label, exact=True)).locator("input").first
+    field.fill(value)
+    field.press("Enter")
 
 
 # Also true when a cell failed, because the cells after it are then never numbered.

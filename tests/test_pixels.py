@@ -24,8 +24,8 @@ def test_batches_equal_timms_own_evaluation_transform(vit, tmp_path, changes, co
     split = load_data(write_parquet(tmp_path / "table")).train
     pixels = Pixels(split, Preprocessing.of(vit))
     rows = torch.arange(count)
-    for _ in range(2):
-        images, labels = pixels.batch(rows)
+    for some in (rows[:2], rows, rows):  # not read, read in part, read before
+        images, labels = pixels.batch(some)
     assert images.dtype == torch.uint8 and labels.tolist() == split.labels[:count].tolist()
     transform = create_transform(**resolve_data_config({}, model=vit))
     want = torch.stack([transform(split.images[i]) for i in range(count)])

@@ -15,7 +15,7 @@ HEAVY = ("timm", "transformers", "plotly", "ipywidgets", "accelerate", "datasets
 
 def test_environment_takes_every_package_from_pyproject():
     lines = (ROOT / "environment.yml").read_text().split("dependencies:")[1]
-    entries = [line.strip("- \t") for line in lines.splitlines() if line.strip()]
+    entries = [line.strip().removeprefix("- ") for line in lines.splitlines() if line.strip()]
     assert entries == ["python>=3.11", "pip", "pip:", "-e .[test]"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["requires-python"] == ">=3.11"

@@ -182,6 +182,8 @@ def test_a_folder_that_is_no_run_is_not_deleted(tmp_path, small, kind):
 def test_json_is_replaced_in_one_step(tmp_path):
     path = tmp_path / "status.json"
     write_json(path, {"status": "é"})
-    with pytest.raises(TypeError):
-        write_json(path, {"status": object()})
-    assert json.loads(path.read_text(encoding="utf8")) == {"status": "é"}
+    with path.open(encoding="utf8") as reader:
+        write_json(path, {"status": "new"})
+        assert json.load(reader) == {"status": "é"}, "who reads sees the old file whole"
+    assert json.loads(path.read_text()) == {"status": "new"}
+    assert [p.name for p in tmp_path.iterdir()] == ["status.json"]

@@ -107,7 +107,7 @@ class Controls:
         ]
         training = [self.steps, self.lr, self.batch_size, self.seed]
         rows = [
-            widgets.HBox(children, layout=widgets.Layout(flex_flow="row wrap", gap="0 10px"))
+            widgets.HBox(children, layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 10px"))
             for children in (boxes, training)
         ]
         return widgets.VBox([rows[0], widgets.HTML(value="<b>Training</b>"), rows[1]])

@@ -55,7 +55,7 @@ class Lab:
                 widgets.HBox(
                     [self.train_button, self.pause_button, self.stop_button, self.progress]
                     + [self.status],
-                    layout=widgets.Layout(align_items="center", gap="0 6px"),
+                    layout=widgets.Layout(align_items="center", grid_gap="0 6px"),
                 ),
                 self.message,
                 self.view.figure,

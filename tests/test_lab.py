@@ -1,0 +1,110 @@
+"""The lab without a browser: form, messages and figure."""
+
+import time
+
+import pytest
+
+from pclora_lab import PCLoRAConfig, RunConfig
+from pclora_lab.session import stop_all
+from pclora_lab.ui import Controls, Lab
+from pclora_lab.ui.live import live_figure
+
+QUICK = RunConfig(method=PCLoRAConfig(rank=8, init="svd"), steps=8, evaluations=2, eval_images=40)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    yield Lab(QUICK, tmp_path)
+    stop_all()
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.02)
+
+
+def test_the_form_gives_back_the_config_it_was_made_from():
+    method = PCLoRAConfig(rank=5, schedule="linear", fade_end=0.4, alpha=0.5, init="zeros")
+    config = RunConfig(method=method, steps=77, lr=1e-3, seed=4, teacher="finetune")
+    assert Controls(config).config() == config
+
+
+def test_sizes_follow_the_rank():
+    controls = Controls()
+    controls.rank.value = 12
+    assert "450,730 → 82,090" in controls.sizes.value
+    controls.rank.value = 48
+    assert "break-even rank 48" in controls.sizes.value
+    with pytest.raises(ValueError, match="Use a rank of at most 47"):
+        controls.config()
+
+
+def test_a_rank_move_on_vit_base_takes_less_than_50_ms():
+    controls = Controls()
+    controls.model.value = "vit_base_patch16_224"
+    times = []
+    for rank in range(30, 40):
+        began = time.perf_counter()
+        controls.rank.value = rank
+        times.append(time.perf_counter() - began)
+    assert "85,806,346" in controls.sizes.value
+    assert sorted(times)[5] < 0.050
+
+
+def test_an_unknown_model_is_shown_as_text():
+    controls = Controls()
+    controls.model.value = "<img src=x>"
+    assert "unknown model" in controls.sizes.value and "<img" not in controls.sizes.value
+
+
+def test_train_shows_progress_and_result(lab, tmp_path):
+    lab.train_button.click()
+    until(lambda: lab.status.value == "finished")
+    assert "student, test accuracy" in lab.message.value
+    assert not lab.export_button.disabled and lab.stop_button.disabled
+    assert len(lab.view.figure.data[0].x) == len(lab.session.snapshot().rows)
+    lab.export_folder.value = str(tmp_path / "out")
+    lab.export_button.click()
+    assert "exported to" in lab.message.value
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_errors_appear_in_the_lab(lab):
+    lab.stop_button.click()
+    assert "nothing to stop: press Train first" in lab.message.value
+    lab.export_button.click()
+    assert "nothing to export" in lab.message.value
+    lab.controls.data.value = "./no_such_folder"
+    lab.train_button.click()
+    until(lambda: lab.status.value == "failed")
+    assert "there is no such folder" in lab.message.value
+
+
+def test_train_pressed_twice_is_refused(lab):
+    lab.controls.steps.value = 5000
+    lab.train_button.click()
+    lab.train_button.click()
+    assert "a run is already running" in lab.message.value
+    lab.stop_button.click()
+    until(lambda: lab.status.value == "stopped")
+
+
+def test_a_new_lab_stops_the_old_run(lab, tmp_path):
+    lab.controls.steps.value = 5000
+    session = lab.train()
+    Lab(QUICK, tmp_path)
+    assert session.state == "stopped"
+
+
+def test_every_panel_names_its_units():
+    layout = live_figure().layout
+    titles = [layout[f"yaxis{n}"].title.text for n in ("", 2, 3, 4, 5)]
+    assert titles == [
+        "share",
+        "top-1 accuracy",
+        "loss (log scale)",
+        "parameters held (% of dense)",
+        "time per step (ms)",
+    ]

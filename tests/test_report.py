@@ -1,0 +1,74 @@
+"""Plots and the report, from rows that are made up for the purpose."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pclora_lab import RunConfig
+from pclora_lab.plots import CURVES, curves, history_figure, schedule_figure, starts_figure
+from pclora_lab.records import load_record
+from pclora_lab.report import result_table, write_report
+from pclora_lab.runs import new_run_folder, write_json
+
+ROWS = [
+    {"phase": "teacher", "step": 10, "accuracy": 0.5, "task": 1.0},
+    {"phase": "teacher", "step": 20, "accuracy": 0.9, "task": 0.5},
+    {"phase": "fade", "step": 0, "lam": 1.0, "accuracy": 0.9, "teacher_accuracy": 0.9},
+    {"phase": "fade", "step": 5, "lam": 0.5, "accuracy": None, "task": 0.3, "step_ms": 20.0},
+]
+RESULT = {
+    "accuracy": 0.95, "teacher_accuracy": None, "accuracy_if_base_removed": 0.95, "seconds": 1.5,
+    "params_before": 1000, "params_after": 100, "params_removed_replaced": 0.91,
+    "params_removed_whole": 0.9, "macs_removed_whole": 0.88, "max_logit_difference": 0.0,
+    "device": "cpu", "precision": "no", "peak_memory_mb": 5.0, "run_dir": "runs/<b>x</b>",
+}  # fmt: skip
+
+
+def points(column, phase="fade"):
+    index = next(i for i, c in enumerate(CURVES) if (c.column, c.phase) == (column, phase))
+    return [values.tolist() for values in curves(ROWS)[index]]
+
+
+def test_the_teacher_stands_left_of_step_zero():
+    assert points("accuracy", "teacher") == [[-10.0, 0.0], [0.5, 0.9]]
+
+
+def test_unmeasured_values_are_left_out():
+    assert points("accuracy") == [[0.0], [0.9]]
+    assert points("lam") == [[0.0, 5.0], [1.0, 0.5]]
+
+
+def test_figures_draw_what_the_rows_hold():
+    figure = history_figure(ROWS)
+    drawn = {line.get_label() for axis in figure.axes for line in axis.get_lines()}
+    assert {"λ", "teacher while fine-tuned", "student as it is", "time per step"} <= drawn
+    line = schedule_figure(["linear"], 0.5).axes[0].get_lines()[0]
+    assert np.interp(25, *line.get_data()) == pytest.approx(0.5)
+
+
+def test_the_saved_record_of_the_starts_can_be_drawn():
+    record = load_record("starts_digits")
+    lines = starts_figure(record["runs"]).axes[0].get_lines()
+    assert len(lines) == len(record["runs"]) == 9
+    with pytest.raises(FileNotFoundError, match="no record 'nope'.*starts_digits"):
+        load_record("nope")
+
+
+def test_the_report_is_one_page_that_escapes_what_it_is_given(tmp_path):
+    folder = new_run_folder(tmp_path, RunConfig(data="<script>alert(1)</script>"))
+    (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    write_json(folder / "result.json", RESULT)
+    page = write_report(folder).read_text()
+    assert "<script" not in page and "runs/&lt;b&gt;x" in page
+    assert "<svg" in page and 'src="' not in page
+    assert "95.00%" in page and "1,000 → 100" in page
+
+
+def test_a_run_without_a_result_has_no_report(tmp_path):
+    with pytest.raises(ValueError, match="has no result to report"):
+        write_report(new_run_folder(tmp_path, RunConfig()))
+
+
+def test_the_table_says_when_there_is_no_teacher_to_compare_with():
+    assert "teacher, test accuracy       –" in result_table(RESULT)

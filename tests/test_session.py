@@ -1,0 +1,120 @@
+"""A run in the background: every button, in and out of turn."""
+
+import dataclasses
+import json
+import time
+
+import pytest
+
+from pclora_lab import PCLoRAConfig, RunConfig, Session, load_compressed, load_run
+from pclora_lab.session import stop_all
+
+SHORT = RunConfig(
+    method=PCLoRAConfig(rank=8, init="svd"), steps=8, evaluations=2, eval_images=40, device="cpu"
+)
+LONG = dataclasses.replace(SHORT, steps=5000)
+
+
+@pytest.fixture(autouse=True)
+def no_run_is_left():
+    yield
+    stop_all()
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.02)
+
+
+def test_start_returns_at_once_and_wait_gives_the_result(tmp_path):
+    began = time.monotonic()
+    session = Session(SHORT, tmp_path).start()
+    assert time.monotonic() - began < 1
+    result = session.wait(120)
+    assert session.state == "finished"
+    assert load_run(session.folder).status == "finished"
+    assert json.loads((session.folder / "result.json").read_text()) == result
+    assert load_compressed(session.folder / "compressed") is not None
+
+
+def test_pause_holds_and_resume_goes_on(tmp_path):
+    session = Session(LONG, tmp_path).start()
+    until(lambda: session.snapshot().step > 2)
+    session.pause()
+    until(lambda: session.state == "paused")
+    held = session.snapshot()
+    time.sleep(0.5)
+    assert session.snapshot().step == held.step and held.eta_seconds > 0
+    session.resume()
+    until(lambda: session.snapshot().step > held.step)
+
+
+def test_stop_leaves_a_readable_run_and_a_free_device(tmp_path):
+    session = Session(LONG, tmp_path).start()
+    until(lambda: session.snapshot().step > 2)
+    session.stop()
+    assert session.state == "stopped" and session.wait() is None
+    run = load_run(session.folder)
+    assert run.status == "stopped" and len(run.rows) >= 1
+    assert Session(SHORT, tmp_path).start().wait(120) is not None
+
+
+def test_stop_works_while_paused(tmp_path):
+    session = Session(LONG, tmp_path).start()
+    until(lambda: session.snapshot().step > 0)
+    session.pause()
+    until(lambda: session.state == "paused")
+    session.stop()
+    assert session.state == "stopped"
+
+
+def test_one_run_per_device_unless_it_is_replaced(tmp_path):
+    first = Session(LONG, tmp_path).start()
+    with pytest.raises(RuntimeError, match="a device takes one run at a time: stop it first"):
+        Session(SHORT, tmp_path).start()
+    second = Session(LONG, tmp_path).start(replace=True)
+    assert first.state == "stopped" and second.state == "running"
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ("stop", "nothing to stop: this run was not started"),
+        ("pause", "nothing to pause: this run is new"),
+        ("resume", "nothing to resume: this run is new"),
+        ("wait", r"call start\(\) first"),
+        ("export", "nothing to export: this run is new"),
+    ],
+)
+def test_actions_before_the_start_say_so(tmp_path, action, message):
+    session = Session(SHORT, tmp_path)
+    with pytest.raises(RuntimeError, match=message):
+        getattr(session, action)(*([tmp_path] if action == "export" else []))
+
+
+def test_starting_twice_is_refused(tmp_path):
+    session = Session(SHORT, tmp_path).start()
+    with pytest.raises(RuntimeError, match="can't be started again"):
+        session.start()
+
+
+def test_an_error_is_kept_and_raised_by_wait(tmp_path):
+    session = Session(dataclasses.replace(SHORT, model="vit_digit"), tmp_path).start()
+    with pytest.raises(ValueError, match="did you mean vit_digits"):
+        session.wait(60)
+    assert session.state == "failed" and "vit_digits" in load_run(session.folder).error
+
+
+def test_wait_gives_up_without_stopping_the_run(tmp_path):
+    session = Session(LONG, tmp_path).start()
+    with pytest.raises(TimeoutError, match="still running after 0.1 s"):
+        session.wait(0.1)
+    assert session.state == "running"
+
+
+def test_an_unknown_device_leaves_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="unknown device 'tpu'"):
+        Session(dataclasses.replace(SHORT, device="tpu"), tmp_path).start()
+    assert list(tmp_path.iterdir()) == []

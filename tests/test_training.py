@@ -1,0 +1,123 @@
+"""The loop from start to end on the embedded model, a few steps long."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from pclora_lab import PCLoRAConfig, RunConfig, load_model
+from pclora_lab.events import Finished, Phase, Row, Tick
+from pclora_lab.optim import LossDiverged, learning_rate
+from pclora_lab.training import train
+
+QUICK = RunConfig(
+    method=PCLoRAConfig(rank=8, init="svd"), steps=12, evaluations=3, eval_images=40, device="cpu"
+)
+TIMES = ("seconds", "step_ms", "memory_mb")
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory):
+    return list(train(QUICK, tmp_path_factory.mktemp("runs")))
+
+
+def rows(events):
+    return [event.values for event in events if isinstance(event, Row)]
+
+
+def test_phases_ticks_and_result_come_in_order(events):
+    assert [e.name for e in events if isinstance(e, Phase)] == ["data", "start", "fade"]
+    assert [e.step for e in events if isinstance(e, Tick)] == list(range(1, 13))
+    assert isinstance(events[-1], Finished)
+
+
+def test_lambda_follows_the_schedule_and_ends_at_zero(events):
+    lam = [row["lam"] for row in rows(events)]
+    assert lam[0] == 1.0 and lam[-1] == 0.0
+    assert lam == sorted(lam, reverse=True)
+
+
+def test_the_base_is_dropped_the_moment_lambda_is_zero(events):
+    for row in rows(events):
+        assert (row["held_percent"] < 20) == (row["lam"] == 0), row
+    assert rows(events)[-1]["student_mb"] < 0.2 * rows(events)[0]["student_mb"]
+
+
+def test_both_accuracies_are_measured_and_meet_at_zero(events):
+    measured = [row for row in rows(events) if row["accuracy"] is not None]
+    assert len(measured) == 4
+    assert measured[0]["accuracy"] == measured[0]["teacher_accuracy"]
+    assert measured[0]["accuracy_if_base_removed"] < measured[0]["accuracy"]
+    assert measured[-1]["accuracy"] == measured[-1]["accuracy_if_base_removed"]
+
+
+def test_result_agrees_with_the_model_it_came_with(events):
+    finished = events[-1]
+    assert finished.result["params_after"] == 57_514
+    assert sum(p.numel() for p in finished.model.parameters()) == 57_514
+    assert finished.result["max_logit_difference"] <= 1e-6
+    assert finished.result["params_removed_replaced"] == pytest.approx(0.882, abs=1e-4)
+
+
+def test_the_teacher_is_unchanged_by_the_training(events):
+    before, after = load_model("vit_digits").state_dict(), events[-1].teacher.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_same_seed_same_history_and_another_seed_another(events, tmp_path):
+    def facts(some):
+        return [{k: v for k, v in row.items() if k not in TIMES} for row in rows(some)]
+
+    again = list(train(QUICK, tmp_path))
+    other = list(train(dataclasses.replace(QUICK, seed=1), tmp_path))
+    assert facts(again) == facts(events)
+    assert facts(other) != facts(events)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
+    wild = dataclasses.replace(QUICK, lr=1e12, grad_clip=1e12)
+    with pytest.raises(LossDiverged, match=r"not finite at step \d+\. Try a smaller learning rate"):
+        list(train(wild, tmp_path))
+
+
+def test_a_new_head_gets_a_teacher_that_later_runs_share(tmp_path):
+    from pclora_lab.teachers import needs_finetuning
+
+    config = dataclasses.replace(QUICK, teacher="finetune", teacher_steps=4, steps=4)
+    assert needs_finetuning(load_model("vit_digits", num_classes=7), QUICK)
+    assert not needs_finetuning(load_model("vit_digits"), QUICK)
+    first = list(train(config, tmp_path))
+    method = dataclasses.replace(config.method, rank=4, init="zeros", schedule="linear")
+    second = list(train(dataclasses.replace(config, method=method, seed=3), tmp_path))
+    assert len(list((tmp_path / "teachers").iterdir())) == 1
+    taught = [[r for r in rows(e) if r["phase"] == "teacher"] for e in (first, second)]
+    assert taught[0] == taught[1] and taught[0]
+    assert sum(isinstance(e, Tick) and e.phase == "teacher" for e in second) == 0
+
+
+def test_a_pretrained_teacher_of_other_classes_distils_features_only(tmp_path, monkeypatch):
+    def ten_of_eleven(*args, **kwargs):
+        return load_model(*args, **kwargs)
+
+    monkeypatch.setattr("pclora_lab.training.head_is_new", lambda model: True)
+    monkeypatch.setattr("pclora_lab.training.load_model", ten_of_eleven)
+    events = list(train(dataclasses.replace(QUICK, teacher="pretrained", steps=4), tmp_path))
+    assert events[-1].result["teacher_accuracy"] is None
+    method = dataclasses.replace(QUICK.method, logit_weight=1.0)
+    with pytest.raises(ValueError, match="set logit_weight=0"):
+        list(train(dataclasses.replace(QUICK, teacher="pretrained", method=method), tmp_path))
+
+
+def test_a_bad_device_is_refused_before_anything_is_read(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ValueError, match="device 'cuda' is not available.*Use auto or cpu"):
+        next(train(dataclasses.replace(QUICK, device="cuda"), tmp_path))
+    with pytest.raises(ValueError, match="unknown device 'gpu'"):
+        next(train(dataclasses.replace(QUICK, device="gpu"), tmp_path))
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    values = [learning_rate(step, 200, 1.0, 0.1) for step in range(201)]
+    assert values.index(max(values)) == 19
+    assert values[0] == pytest.approx(0.05) and values[200] == pytest.approx(0, abs=1e-12)
