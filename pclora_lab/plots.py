@@ -28,6 +28,7 @@ COLOURS = {
 START_COLOURS = {"zeros": "#0072B2", "svd": "#E69F00", "activation_svd": "#D55E00"}
 PANELS = ("Base-weight fade", "Accuracy (validation)", "Loss terms", "Size and speed")
 Y_TITLES = ("share", "top-1 accuracy", "loss (log scale)", "parameters held (% of dense)")
+LOSS_PANEL = 2
 STEP_TITLE = "step (teacher's steps are negative)"
 
 
@@ -78,11 +79,18 @@ def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarr
         pairs = [
             (row["step"] + shift[curve.phase], row[curve.column])
             for row in rows
-            if row["phase"] == curve.phase and row.get(curve.column) is not None
+            if row["phase"] == curve.phase and _is_drawable(row.get(curve.column), curve)
         ]
         x, y = zip(*pairs, strict=True) if pairs else ((), ())
         points.append((np.asarray(x, dtype=float), np.asarray(y, dtype=float)))
     return points
+
+
+def _is_drawable(value: float | None, curve: Curve) -> bool:
+    # At λ = 1 the student equals its teacher up to rounding. A feature loss of 1e-13 is no
+    # information, and on a logarithmic axis it would press everything else flat.
+    is_rounding = curve.panel == LOSS_PANEL and value is not None and value < 1e-7
+    return value is not None and not is_rounding
 
 
 def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Figure:

@@ -128,7 +128,7 @@ def test_the_sizes_follow_the_rank_slider(page: Page) -> None:
 def test_curves_grow_while_another_cell_answers(page: Page) -> None:
     set_number(page, "steps", "3000")
     press(page, "Train")
-    status(page, r"fading the base: step \d\d+ of 3000, \d+ s left")
+    status(page, r"fading the base: step \d\d+ of 3000, (\d+ min )?\d+ s left")
     page.wait_for_timeout(4000)
     early = points(page)
     cell = page.locator(".jp-CodeCell").nth(1)

@@ -39,6 +39,12 @@ def test_unmeasured_values_are_left_out():
     assert points("lam") == [[0.0, 5.0], [1.0, 0.5]]
 
 
+def test_a_loss_that_is_only_rounding_is_not_drawn():
+    rows = [{"phase": "fade", "step": n, "feature": v} for n, v in ((1, 1e-13), (2, 0.1))]
+    drawn = [y.tolist() for _, y in curves(rows) if len(y)]
+    assert drawn == [[0.1]]
+
+
 def test_figures_draw_what_the_rows_hold():
     figure = history_figure(ROWS)
     drawn = {line.get_label() for axis in figure.axes for line in axis.get_lines()}

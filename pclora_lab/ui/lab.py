@@ -211,8 +211,13 @@ def _status_line(snapshot: Snapshot) -> str:
     if snapshot.steps:
         line += f": step {snapshot.step} of {snapshot.steps}"
     if snapshot.eta_seconds is not None:
-        line += f", {snapshot.eta_seconds:.0f} s left"
+        line += f", {_duration(snapshot.eta_seconds)} left"
     return f"paused ({line})" if snapshot.state == "paused" else line
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def _result_html(snapshot: Snapshot) -> str:

@@ -62,7 +62,7 @@ def _style(figure: go.Figure) -> go.Figure:
         figure.update_layout({name: {**box, "x": x, "y": y, "yanchor": anchor}})
     figure.update_yaxes(range=[-0.02, 1.05], row=1, col=1)
     figure.update_yaxes(range=[0, 1.02], row=1, col=2)
-    figure.update_yaxes(type="log", row=2, col=1)
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=2, col=1)
     figure.update_yaxes(rangemode="tozero", row=2, col=2)
     figure.update_yaxes(
         title_text="time per step (ms)",
