@@ -5,6 +5,8 @@ PIP_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+# JupyterLab refuses to run as root, as in a container, unless told.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: demo lab test fast lint notebooks browser clean
 
@@ -12,7 +14,7 @@ demo: $(VENV)/ready
 	$(BIN)/pclora-lab demo
 
 lab: $(VENV)/ready
-	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 $(AS_ROOT) notebooks/00_start_here.ipynb
 
 # Fast tests first, so that a mistake shows early.
 test: lint fast notebooks browser

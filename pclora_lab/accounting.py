@@ -46,8 +46,9 @@ class LayerCount:
 
     @property
     def largest_rank(self) -> int:
-        """The largest rank at which ``r·(in + out) < in·out``."""
-        return (self.in_features * self.out_features - 1) // (self.in_features + self.out_features)
+        """The largest rank at which A, B and C together are smaller than the dense layer."""
+        room = self.params - self.out_features - 1
+        return max(0, room // (self.in_features + self.out_features))
 
     def low_rank_params(self, rank: int) -> int:
         """``r·(in + out) + out``: A, B and C."""
@@ -183,7 +184,7 @@ def resolve_ranks(layers: tuple[LayerCount, ...], rank: Rank) -> dict[str, int]:
         missing = [layer.name for layer in layers if layer.name not in rank]
         if missing:
             raise ValueError(f"no rank is given for {', '.join(missing)}: name every layer")
-        ranks = {layer.name: check_rank(rank[layer.name]) for layer in layers}
+        ranks = {la.name: _layer_rank(la, check_rank(rank[la.name])) for la in layers}
     else:
         checked = check_rank(rank)
         ranks = {layer.name: _layer_rank(layer, checked) for layer in layers}
@@ -204,6 +205,12 @@ def _refuse_growth(layers: tuple[LayerCount, ...], ranks: Mapping[str, int]) -> 
         rank = ranks[layer.name]
         if rank > layer.largest_rank:
             smallest = min(layer.largest_rank for layer in layers)
+            if layer.largest_rank == 0:
+                raise ValueError(
+                    f"{layer.name} ({layer.in_features}→{layer.out_features}) is too thin: no rank "
+                    "makes it smaller. Leave it out with a targets expression that does not match "
+                    "it."
+                )
             raise ValueError(
                 f"rank {rank} is not below the break-even rank {layer.break_even_rank} of "
                 f"{layer.name} ({layer.in_features}→{layer.out_features}): the layer would not "
@@ -233,6 +240,7 @@ def plan(
         ValueError: see :func:`count_model` and :func:`resolve_ranks`.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
         >>> small = plan(net, 8, targets="^0$", example=torch.zeros(1, 64))
         >>> small.replaced.params_before, small.replaced.params_after, small.break_even_rank

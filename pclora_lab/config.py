@@ -44,7 +44,7 @@ def check_rank(rank: object) -> int | str:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", rank)
         if match and 0 < float(match[1]) <= 100:
             return f"{match[1]}%"
-        if rank.strip().lstrip("-").isdigit():
+        if re.fullmatch(r"\s*-?[0-9]+\s*", rank):
             return check_rank(int(rank))
         raise ValueError(f"rank {rank!r} is not a rank: {cure}")
     if isinstance(rank, bool) or not isinstance(rank, int):

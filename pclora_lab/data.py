@@ -5,6 +5,7 @@ model's own input size; every image is decoded once and kept as bytes if there i
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ __all__ = ["ImageData", "Pixels", "Preprocessing", "Split", "load_data"]
 
 _IMAGE_NAMES = ("image", "img", "picture", "photo", "pixel_values")
 _LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "category")
+_LABEL_TYPES = (datasets.ClassLabel, datasets.Value)
 _CACHE_BYTES = 2 * 1024**3
 
 
@@ -110,6 +112,8 @@ def _read_tables(name: str) -> dict[str, Any]:
     is_local = path.exists()
     if not is_local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise ValueError(f"unknown data {name!r}: there is no such folder")
+    if path.is_file():
+        raise ValueError(f"data {name!r} is a file: give the folder that holds it")
     if is_local and not any(p.is_file() for p in path.rglob("*")):
         raise ValueError(f"data folder {name!r} is empty: put parquet files or images into it")
     try:
@@ -119,7 +123,8 @@ def _read_tables(name: str) -> dict[str, Any]:
             f"data {name!r} is no folder here, and the hub can't be reached or does not have it. "
             f"Offline, use digits or a folder of parquet files or images. ({error})"
         ) from error
-    except (FileNotFoundError, datasets.exceptions.DatasetGenerationError) as error:
+    # Arrow's errors for a broken file are ValueErrors.
+    except (FileNotFoundError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
         raise ValueError(f"data {name!r} can't be read as parquet or images: {error}") from error
 
 
@@ -130,6 +135,11 @@ def _column(table: Any, given: str | None, names: tuple[str, ...], kind: str, da
             raise ValueError(f"data {data!r} has no column {given!r}: it has {', '.join(columns)}")
         return given
     feature = {"image": datasets.Image, "label": datasets.ClassLabel}[kind]
+    if kind == "label" and len(columns) == 1:
+        raise ValueError(
+            f"data {data!r} has one class only: a classifier needs two or more, each in a folder "
+            "of its own"
+        )
     typed = [c for c in columns if isinstance(table.features[c], feature)]
     named = [c for c in columns if c.lower() in names]
     if not typed and not named:
@@ -141,12 +151,17 @@ def _column(table: Any, given: str | None, names: tuple[str, ...], kind: str, da
 
 
 def _class_names(table: Any, column: str, data: str) -> tuple[str, ...]:
-    feature = table.features[column]
+    feature, values = table.features[column], table[column]
+    if any(value is None for value in values) or not isinstance(feature, _LABEL_TYPES):
+        raise ValueError(
+            f"column {column!r} of {data!r} is no label column: every row needs a class name or "
+            f"number; pass another label_column ({', '.join(table.column_names)})"
+        )
     if isinstance(feature, datasets.ClassLabel):
         names = tuple(feature.names)
     else:
-        names = tuple(str(value) for value in sorted(set(table[column])))
-    present = len(set(table[column]))
+        names = tuple(str(value) for value in sorted(set(values)))
+    present = len(set(values))
     if present < 2:
         raise ValueError(
             f"data {data!r} has {present} class in column {column!r}: a classifier needs two or "
@@ -172,7 +187,14 @@ def _split(
         labels = np.asarray([number[str(v)] for v in table[label_column]], dtype=np.int64)
     if (labels < 0).any():
         raise ValueError(f"{where} has unlabelled rows (label −1): use a labelled split")
-    return Split(_Decoded(table.cast_column(image_column, datasets.Image()), image_column), labels)
+    try:
+        images = table.cast_column(image_column, datasets.Image())
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ValueError(
+            f"column {image_column!r} of {where} holds no images: pass another image_column "
+            f"({', '.join(table.column_names)})"
+        ) from error
+    return Split(_Decoded(images, image_column), labels)
 
 
 class _Decoded(Sequence):
@@ -188,7 +210,10 @@ class _Decoded(Sequence):
     def __getitem__(self, index: int) -> Image.Image:
         row = int(self.rows[index])
         try:
-            return self.table[row][self.column]
+            image = self.table[row][self.column]
+            if image is None:
+                raise ValueError("there is none")
+            return image
         except (OSError, SyntaxError, ValueError) as error:
             raise ValueError(
                 f"row {row}, column {self.column!r}: the image can't be read ({error}). Remove the "
@@ -210,6 +235,10 @@ def _divide(split: Split, held_out: int | float) -> tuple[Split, Split]:
     every = np.arange(len(split))
     counts = np.bincount(split.labels)
     balanced = counts[counts > 0].min() >= 2
+    if isinstance(held_out, float):
+        held_out = max(
+            math.ceil(held_out * len(split)), np.count_nonzero(counts) if balanced else 1
+        )
     kept, held = train_test_split(
         every,
         test_size=held_out,
@@ -221,6 +250,8 @@ def _divide(split: Split, held_out: int | float) -> tuple[Split, Split]:
 
 def _three_splits(name: str, splits: dict[str, Split], class_names: tuple[str, ...]) -> ImageData:
     """Take the splits there are; make those that are missing out of the training split."""
+    if len(splits) == 1:
+        splits = {"train": next(iter(splits.values()))}
     train = splits.get("train") or next(iter(splits.values()))
     validation, test = splits.get("validation"), splits.get("test")
     if min(len(split) for split in (train, validation, test) if split is not None) < 10:
@@ -242,6 +273,7 @@ class Preprocessing:
     std: tuple[float, ...]
     interpolation: str
     crop_pct: float
+    crop_mode: str = "center"
 
     @classmethod
     def of(cls, model: nn.Module, img_size: int | None = None) -> "Preprocessing":
@@ -257,6 +289,7 @@ class Preprocessing:
             tuple(config["std"]),
             config["interpolation"],
             config["crop_pct"],
+            config["crop_mode"],
         )
 
     def to_bytes(self) -> Callable[[Image.Image], Tensor]:
@@ -269,6 +302,8 @@ class Preprocessing:
             self.input_size,
             interpolation=self.interpolation,
             crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+            mean=self.mean,
             use_prefetcher=True,
         )
         return lambda image: transform(image.convert(wanted)).reshape(self.input_size)

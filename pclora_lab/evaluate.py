@@ -2,17 +2,15 @@
 
 from contextlib import nullcontext
 
-import torch
 from accelerate import Accelerator
 from torch import nn
 
 from pclora_lab.data import Pixels, Preprocessing, load_data
-from pclora_lab.surgery import call_model
+from pclora_lab.surgery import call_model, evaluating
 
 __all__ = ["accuracy", "test_accuracy"]
 
 
-@torch.no_grad()
 def accuracy(
     model: nn.Module,
     pixels: Pixels,
@@ -30,18 +28,16 @@ def accuracy(
         limit: only so many evenly spread examples.
         batch_size: images at once.
     """
-    training, device = model.training, next(model.parameters()).device
+    device = next(model.parameters()).device
     precision = accelerator.autocast if accelerator is not None else nullcontext
-    model.eval()
     right = seen = 0
-    for rows in pixels.in_order(batch_size, limit):
-        images, labels = pixels.batch(rows)
-        images = pixels.preprocessing.normalise(images.to(device))
-        with precision():
+    with evaluating(model), precision():
+        for rows in pixels.in_order(batch_size, limit):
+            images, labels = pixels.batch(rows)
+            images = pixels.preprocessing.normalise(images.to(device))
             guesses = call_model(model, images).argmax(-1)
-        right += int((guesses == labels.to(device)).sum())
-        seen += len(rows)
-    model.train(training)
+            right += int((guesses == labels.to(device)).sum())
+            seen += len(rows)
     return right / seen
 
 

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
 from torch import nn
 
+from pclora_lab.config import check_rank
 from pclora_lab.layers import LowRankLinear
 from pclora_lab.models import build_from_recipe, model_recipe
 from pclora_lab.surgery import copy_sharing, replace_modules
@@ -44,8 +46,7 @@ def save_compressed(model: nn.Module, folder: Path | str) -> Path:
         "model": model_recipe(model),
         "ranks": {name: layer.rank for name, layer in sorted(layers.items())},
     }
-    state = {name: t.detach().cpu().contiguous() for name, t in sorted(model.state_dict().items())}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    save_model(model, str(folder / "model.safetensors"), metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf8")
     return folder
 
@@ -82,8 +83,8 @@ def load_compressed(folder: Path | str, model: nn.Module | None = None) -> nn.Mo
         dense = copy_sharing(model, ())
     replace_modules(dense, _empty_layers(dense, config["ranks"], folder))
     try:
-        dense.load_state_dict(load_file(folder / "model.safetensors"))
-    except RuntimeError as error:
+        load_model(dense, folder / "model.safetensors")
+    except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"the tensors in {folder} do not fit the architecture: {error}") from error
     return dense.eval()
 
@@ -92,14 +93,20 @@ def _read_config(folder: Path) -> dict[str, Any]:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"no compressed model in {folder}: {name} is missing")
-    config = json.loads((folder / "config.json").read_text(encoding="utf8"))
-    if config.get("format") != FORMAT:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'} can't be read: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError(f"{folder / 'config.json'} is not of format {FORMAT!r}")
     if config.get("version", 0) > VERSION:
         raise ValueError(
             f"{folder} was written by a newer version (format {config['version']}, this one reads "
             f"up to {VERSION}): update pclora-lab"
         )
+    missing = [key for key in ("model", "ranks") if key not in config]
+    if missing:
+        raise ValueError(f"{folder / 'config.json'} lacks {', '.join(missing)}")
     return config
 
 
@@ -111,6 +118,6 @@ def _empty_layers(model: nn.Module, ranks: dict[str, int], folder: Path) -> dict
         if not isinstance(linear, nn.Linear):
             raise ValueError(f"{folder} names layer {name!r}, which the architecture does not have")
         layers[name] = LowRankLinear(
-            linear.in_features, linear.out_features, rank, dtype=torch.float32
+            linear.in_features, linear.out_features, check_rank(rank), dtype=torch.float32
         )
     return layers

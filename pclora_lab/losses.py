@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pclora_lab.config import PCLoRAConfig
-from pclora_lab.surgery import block_names, call_model
+from pclora_lab.surgery import block_names, call_model, evaluating
 
 __all__ = ["Distiller", "FeatureTaps", "feature_loss", "logit_loss", "total_loss"]
 
@@ -35,11 +35,14 @@ class FeatureTaps:
     def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
         self.outputs: dict[str, Tensor] = {}
         self._handles = [
-            model.get_submodule(name).register_forward_hook(self._keeper(name)) for name in names
+            module.register_forward_hook(self._keeper(name, module))
+            for name, module in ((name, model.get_submodule(name)) for name in names)
         ]
 
-    def _keeper(self, name: str) -> Any:
+    def _keeper(self, name: str, watched: nn.Module) -> Any:
         def keep(module: nn.Module, args: tuple, output: Tensor | tuple) -> None:
+            if module is not watched:  # a copy of the model took the hook along
+                return
             self.outputs[name] = output[0] if isinstance(output, tuple) else output
 
         return keep
@@ -149,13 +152,9 @@ class Distiller:
             terms["logit"] = self._logit_term(logits, target)
         return terms
 
-    @torch.no_grad()
     def _teacher_logits(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
-        training = self.teacher.training
-        self.teacher.eval()
-        logits = call_model(self.teacher, inputs)
-        self.teacher.train(training)
-        return logits
+        with evaluating(self.teacher):
+            return call_model(self.teacher, inputs)
 
     def _logit_term(self, student: Tensor, teacher: Tensor) -> Tensor:
         if student.shape != teacher.shape:

@@ -136,6 +136,8 @@ def _bare_name(architecture: object) -> str:
     # A saved file must not be able to point the loader at a path or the hub.
     if not isinstance(architecture, str) or not architecture.replace("_", "").isalnum():
         raise ValueError(f"saved model names no timm architecture: {architecture!r}")
+    if architecture not in EMBEDDED and not timm.is_model(architecture):
+        raise ValueError(f"unknown model {architecture!r}: update timm, or pass model=")
     return architecture
 
 
@@ -143,7 +145,8 @@ def _normalise(name: str) -> str:
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"model {name!r} is no name: use vit_digits, a timm name or a folder")
     name = name.strip()
-    return f"local-dir:{name}" if ":" not in name and Path(name).is_dir() else name
+    is_known = name in EMBEDDED or timm.is_model(name)
+    return f"local-dir:{name}" if not is_known and ":" not in name and Path(name).is_dir() else name
 
 
 def _check_name(name: str) -> None:
@@ -172,8 +175,16 @@ def _check_folder(folder: Path) -> None:
             f"no model.safetensors in {folder}: pickled weights (.bin, .pt) are refused because "
             "loading them can run code. Convert them with safetensors.torch.save_file."
         )
-    if json.loads((folder / "config.json").read_text()).get("architecture") is None:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'} can't be read: {error}") from error
+    if config.get("architecture") is None:
         raise ValueError(f"{folder / 'config.json'} names no architecture: it is not timm's format")
+    if not timm.is_model(config["architecture"]):
+        raise ValueError(
+            f"{folder / 'config.json'} names {config['architecture']!r}, unknown to timm"
+        )
 
 
 def _create_timm(
@@ -192,8 +203,10 @@ def _create_timm(
         ) from error
     except (TypeError, AssertionError, RuntimeError) as error:
         if img_size is None:
-            raise
+            raise ValueError(f"{name!r} can't be built: {error}") from error
         raise ValueError(f"{name!r} can't take img_size={img_size}: {error}") from error
+    if getattr(getattr(model, "patch_embed", None), "num_patches", 1) == 0:
+        raise ValueError(f"{name!r} can't take img_size={img_size}: that is smaller than one patch")
     _require_head(name, model)
     return model
 

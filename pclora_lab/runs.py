@@ -98,6 +98,7 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
     Closing the generator (a stop) or an interrupt leaves status ``stopped``; an exception leaves
     ``failed`` with its message. Both go on to the caller.
     """
+    finished = False
     try:
         with (folder / "history.jsonl").open("a", encoding="utf8") as history:
             for event in events:
@@ -107,9 +108,12 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
                 if isinstance(event, Finished):
                     event.result["run_dir"] = str(folder)
                     _write_result(folder, event)
+                    _set_status(folder, "finished")
+                    finished = True
                 yield event
     except (GeneratorExit, KeyboardInterrupt):
-        _set_status(folder, "stopped")
+        if not finished:
+            _set_status(folder, "stopped")
         raise
     except BaseException as error:
         _set_status(folder, "failed", f"{type(error).__name__}: {error}")
@@ -199,5 +203,6 @@ def delete_run(folder: Path | str) -> None:
     Raises:
         FileNotFoundError: it is no run folder; nothing is removed.
     """
-    load_run(folder)
+    if not (Path(folder) / "versions.json").is_file():
+        raise FileNotFoundError(f"no run in {folder}: there is no versions.json")
     shutil.rmtree(folder)

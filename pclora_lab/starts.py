@@ -27,12 +27,17 @@ class InputMoments:
 
     def __init__(self, features: int, device: torch.device | str | None = None) -> None:
         self.count = 0
+        # What the sums are taken around: without it, float32 loses a small variance far from 0.
+        self.origin = torch.zeros(features, device=device)
         self.total = torch.zeros(features, dtype=torch.float64, device=device)
         self.products = torch.zeros(features, features, dtype=torch.float64, device=device)
 
     def update(self, x: Tensor) -> None:
         """Add inputs of shape ``(..., features)``."""
         x = x.reshape(-1, x.shape[-1]).float()
+        if self.count == 0:
+            self.origin = x.mean(0)
+        x = x - self.origin
         self.count += x.shape[0]
         self.total += x.sum(0).double()
         self.products += (x.T @ x).double()
@@ -40,12 +45,13 @@ class InputMoments:
     @property
     def mean(self) -> Tensor:
         """E[x], ``(features,)``, float64."""
-        return self.total / self.count
+        return self.origin.double() + self.total / self.count
 
     @property
     def covariance(self) -> Tensor:
         """E[xxᵀ] − E[x]E[x]ᵀ, ``(features, features)``, float64."""
-        return self.products / self.count - torch.outer(self.mean, self.mean)
+        offset = self.total / self.count
+        return self.products / self.count - torch.outer(offset, offset)
 
 
 def measure_inputs(
@@ -72,6 +78,12 @@ def measure_inputs(
         raise ValueError(
             f"no input reached {', '.join(empty)}: the activation_svd start measures real "
             "batches; pass calibration= with at least one"
+        )
+    broken = [name for name, m in moments.items() if not m.products.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"the inputs of {', '.join(broken)} are not finite on the calibration batches: check "
+            'them for NaN, or use init="svd", which needs none'
         )
     return moments
 

@@ -184,6 +184,7 @@ def tokens_seen(
     Raises:
         ValueError: names the layers that were not called.
     """
+    _refuse_fast_path(model, targets)
     tokens = dict.fromkeys(targets, 0)
 
     def count(name: str, x: Tensor, _: object) -> None:
@@ -199,6 +200,17 @@ def tokens_seen(
             "it out with a targets expression that does not match it."
         )
     return tokens
+
+
+def _refuse_fast_path(model: nn.Module, targets: Iterable[str]) -> None:
+    """torch's own encoder reads ``linear1.weight`` in eval mode, but not while hooks are on it."""
+    parents = [n for n, m in model.named_modules() if isinstance(m, nn.TransformerEncoderLayer)]
+    inside = [t for t in targets if any(t.startswith(f"{p}." if p else "") for p in parents)]
+    if inside:
+        raise ValueError(
+            f"{', '.join(inside)} are inside nn.TransformerEncoderLayer, whose fast path reads the "
+            "weights directly. Leave them out with a targets expression that does not match them."
+        )
 
 
 def copy_sharing(model: nn.Module, shared: Iterable[nn.Parameter]) -> nn.Module:

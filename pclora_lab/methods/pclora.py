@@ -76,6 +76,11 @@ def get_pclora_model(
         True
     """
     config = config if config is not None else PCLoRAConfig()
+    if any(isinstance(module, PCLoRALinear) for module in model.modules()):
+        raise ValueError(
+            f"{type(model).__name__} is a student already: it has PCLoRALinear layers. Pass the "
+            "dense model that it was made from"
+        )
     targets = find_targets(model, config.targets)
     counts = count_model(model, targets=config.targets, example=example)
     ranks = resolve_ranks(counts.layers, config.rank if rank is None else rank)
@@ -98,13 +103,14 @@ def get_pclora_model(
 def _freeze_rest(student: nn.Module) -> nn.Module:
     """Train adapters, the head and, if asked, norms; everything else stays as pre-trained."""
     student.requires_grad_(False)
-    for layer in pclora_layers(student).values():
-        for parameter in (layer.A, layer.B, layer.C):
-            parameter.requires_grad_(True)
     for name, module in student.named_modules():
         is_norm = "norm" in type(module).__name__.lower()
         if _is_head(name, student) or (student.pclora_config.train_norms and is_norm):
             module.requires_grad_(True)
+    # Last, since the head may be a fading layer itself.
+    for layer in pclora_layers(student).values():
+        layer.requires_grad_(True)
+        layer.base.requires_grad_(False)
     return student
 
 
