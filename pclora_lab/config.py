@@ -158,7 +158,7 @@ class RunConfig:
     )
     steps: int = 300
     batch_size: int = 64
-    lr: float = 2e-3
+    lr: float = 5e-3
     weight_decay: float = 0.01
     warmup: float = 0.05
     grad_clip: float = 1.0

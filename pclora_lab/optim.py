@@ -53,7 +53,7 @@ def optimise(
     log_every: int,
     generator: torch.Generator,
     before_step: Callable[[int], None] = lambda step: None,
-) -> Iterator[dict[str, float] | None]:
+) -> Iterator[dict[str, float | None] | None]:
     """Take optimiser steps; yields after each one.
 
     Args:
@@ -99,7 +99,8 @@ def optimise(
         meter.add(step, terms)
         is_logged = (step + 1) % log_every == 0 or step + 1 == steps
         means = meter.means(peak_lr) if is_logged else None
-        meter.seconds += time.perf_counter() - began
+        if step > 0:  # the first one also sets up kernels and the optimiser's state
+            meter.time(time.perf_counter() - began)
         if means is not None:
             means |= {"lr": lr, "step_ms": meter.reset_time()}
         yield means
@@ -110,7 +111,7 @@ class _Meter:
 
     def __init__(self, device: torch.device) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.count, self.steps, self.seconds = 0, 0, 0.0
+        self.count, self.timed, self.seconds = 0, 0, 0.0
         self.bad_step = torch.full((), -1, dtype=torch.long, device=device)
 
     def add(self, step: int, terms: dict[str, Tensor]) -> None:
@@ -129,11 +130,15 @@ class _Meter:
                 "logged before is in the run folder."
             )
         means = {name: float(total) / self.count for name, total in self.sums.items()}
-        self.steps, self.sums, self.count = self.count, {}, 0
+        self.sums, self.count = {}, 0
         return means
 
-    def reset_time(self) -> float:
-        """Milliseconds per step since the last call."""
-        each = 1000 * self.seconds / max(1, self.steps)
-        self.seconds = 0.0
+    def time(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.timed += 1
+
+    def reset_time(self) -> float | None:
+        """Milliseconds per step since the last call; None if no step was timed."""
+        each = 1000 * self.seconds / self.timed if self.timed else None
+        self.timed, self.seconds = 0, 0.0
         return each

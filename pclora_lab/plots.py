@@ -29,7 +29,6 @@ START_COLOURS = {"zeros": "#0072B2", "svd": "#E69F00", "activation_svd": "#D55E0
 PANELS = ("Base-weight fade", "Accuracy (validation)", "Loss terms", "Size and speed")
 Y_TITLES = ("share", "top-1 accuracy", "loss (log scale)", "parameters held (% of dense)")
 LOSS_PANEL = 2
-STEP_TITLE = "step (teacher's steps are negative)"
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,9 @@ def _is_drawable(value: float | None, curve: Curve) -> bool:
 
 def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Figure:
     """The four panels of the lab as a matplotlib figure."""
+    rows = list(rows)
+    was_taught = any(row["phase"] == "teacher" for row in rows)
+    step_title = "step (the teacher's are negative)" if was_taught else "step"
     figure = Figure(figsize=(11, 7), layout="constrained")
     axes = figure.subplots(2, 2).ravel()
     twin = axes[3].twinx()
@@ -104,7 +106,7 @@ def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Figure
             style = {"solid": "-", "dash": "--", "dot": ":"}[curve.dash]
             axis.plot(x, y, style, color=curve.colour, label=curve.name, linewidth=2)
     for axis, panel, y_title in zip(axes, PANELS, Y_TITLES, strict=True):
-        axis.set(title=panel, xlabel=STEP_TITLE, ylabel=y_title)
+        axis.set(title=panel, xlabel=step_title, ylabel=y_title)
         axis.grid(alpha=0.3)
     axes[2].set_yscale("log")
     axes[3].set_ylim(bottom=0)

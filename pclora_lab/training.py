@@ -182,7 +182,7 @@ class _Watch:
         if self.lam == 0:
             drop_base(self.student)
 
-    def row(self, step: int, means: dict[str, float]) -> dict[str, Any]:
+    def row(self, step: int, means: dict[str, float | None]) -> dict[str, Any]:
         """One line of the history; accuracies and the base's share only when they are due."""
         if step == self.config.steps:
             self.set_step(step)
@@ -255,7 +255,7 @@ def _finish(
         "bytes_before": sizes.whole_model.bytes_before,
         "bytes_after": sizes.whole_model.bytes_after,
         "device": str(accelerator.device),
-        "precision": accelerator.mixed_precision,
+        "precision": {"no": "float32", "bf16": "bfloat16"}[accelerator.mixed_precision],
         "seed": config.seed,
         "seconds": time.perf_counter() - began,
         "peak_memory_mb": peak_memory_mb(accelerator.device),
