@@ -4,6 +4,7 @@ Both draw the same curves (:func:`curves`) in the same colours (Okabe and Ito's,
 readers can tell apart); line styles differ too.
 """
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,12 +93,21 @@ def _is_drawable(value: float | None, curve: Curve) -> bool:
     return value is not None and not is_rounding
 
 
+class NotebookFigure(Figure):
+    """A matplotlib figure that a notebook shows by itself, without pyplot's global state."""
+
+    def _repr_png_(self) -> bytes:
+        image = io.BytesIO()
+        self.savefig(image, format="png", dpi=80)
+        return image.getvalue()
+
+
 def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Figure:
     """The four panels of the lab as a matplotlib figure."""
     rows = list(rows)
     was_taught = any(row["phase"] == "teacher" for row in rows)
     step_title = "step (the teacher's are negative)" if was_taught else "step"
-    figure = Figure(figsize=(11, 7), layout="constrained")
+    figure = NotebookFigure(figsize=(11, 7), layout="constrained")
     axes = figure.subplots(2, 2).ravel()
     twin = axes[3].twinx()
     for curve, (x, y) in zip(CURVES, curves(rows), strict=True):
@@ -124,7 +134,7 @@ def schedule_figure(
     schedules: Sequence[str | Points] = tuple(SCHEDULES), fade_end: float = 0.6
 ) -> Figure:
     """λ over the training for some schedules."""
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    figure = NotebookFigure(figsize=(6, 3.2), layout="constrained")
     axis = figure.subplots()
     progress = np.linspace(0, 1, 201)
     for schedule, style in zip(schedules, ("-", "--", "-.", ":"), strict=False):
@@ -143,7 +153,7 @@ def starts_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
     Args:
         runs: with ``start`` and ``history`` (rows), as the records in ``data/results`` have them.
     """
-    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    figure = NotebookFigure(figsize=(7.5, 4), layout="constrained")
     axis = figure.subplots()
     styles = {"zeros": "-", "svd": "--", "activation_svd": "-."}
     named: set[str] = set()

@@ -49,6 +49,7 @@ def test_figures_draw_what_the_rows_hold():
     figure = history_figure(ROWS)
     drawn = {line.get_label() for axis in figure.axes for line in axis.get_lines()}
     assert {"λ", "teacher while fine-tuned", "student as it is", "time per step"} <= drawn
+    assert figure._repr_png_().startswith(b"\x89PNG")
     line = schedule_figure(["linear"], 0.5).axes[0].get_lines()[0]
     assert np.interp(25, *line.get_data()) == pytest.approx(0.5)
 
