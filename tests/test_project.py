@@ -10,7 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
-HEAVY = ("timm", "transformers", "plotly", "ipywidgets", "accelerate", "datasets", "pandas")
+HEAVY = (
+    "triton",
+    "timm",
+    "transformers",
+    "plotly",
+    "ipywidgets",
+    "accelerate",
+    "datasets",
+    "pandas",
+)
 
 
 def test_environment_takes_every_package_from_pyproject():
