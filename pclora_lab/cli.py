@@ -16,6 +16,8 @@ from pclora_lab.schedules import SCHEDULES
 
 __all__ = ["main"]
 
+_TARGETS = "'blocks' for all linear layers in the blocks, or a regular expression over names"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (0 done, 1 problems found, 2 bad input)."""
@@ -83,6 +85,7 @@ def _add_train(commands: Any) -> None:
     add("--init", default=method.init, help=f"start of A, B, C: {', '.join(INITS)}")
     add("--taps", default=method.taps, help=f"features that are imitated: {', '.join(TAPS)}")
     add("--logit-weight", type=float, default=method.logit_weight, help="weight of logit KD")
+    add("--targets", default=method.targets, help=_TARGETS)
     add("--train-norms", action="store_true", help="train the LayerNorms too")
     add("--steps", type=int, default=run.steps, help="optimiser steps of the fade")
     add("--batch-size", type=int, default=run.batch_size, help="images per step")
@@ -110,6 +113,7 @@ def _add_plan(commands: Any) -> None:
     parser = _command(commands, "plan", _plan, text)
     parser.add_argument("model", help="vit_digits, a timm name, local-dir:PATH or a folder")
     parser.add_argument("--rank", default="16", help='rank, or a share such as "25%%"')
+    parser.add_argument("--targets", default="blocks", help=_TARGETS)
     parser.add_argument("--img-size", type=int, default=None, help="side of the input in px")
     parser.add_argument(
         "--num-classes",
@@ -134,6 +138,7 @@ def _train_config(args: argparse.Namespace) -> RunConfig:
         init=args.init,
         taps=args.taps,
         logit_weight=args.logit_weight,
+        targets=args.targets,
         train_norms=args.train_norms,
     )
     same = ("model", "data", "img_size", "image_column", "label_column", "steps", "batch_size")
@@ -220,7 +225,7 @@ def _plan(args: argparse.Namespace) -> int:
     from pclora_lab.models import describe_model
 
     model = describe_model(args.model, num_classes=args.num_classes, img_size=args.img_size)
-    sizes = plan(model, _number_or_text(args.rank))
+    sizes = plan(model, _number_or_text(args.rank), targets=args.targets)
     print(f"{args.model}, rank {args.rank}, head with {args.num_classes} classes")
     print(f"{'':12} {'parameters':>27} {'removed':>8} {'MMACs':>19} {'removed':>8}")
     for name, size in (

@@ -137,7 +137,8 @@ class RunConfig:
         teacher_steps: optimiser steps of the teacher's fine-tuning.
         teacher_lr: its peak learning rate.
         teacher_seed: its seed; apart from ``seed`` so that runs share a teacher.
-        evaluations: how often both accuracies are measured while training.
+        evaluations: how often both accuracies are measured while training (at most once per
+            logged row, of which there are about 120).
         eval_images: validation images for each of these measurements.
 
     Raises:

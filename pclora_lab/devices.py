@@ -2,6 +2,9 @@
 
 import resource
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 import torch
@@ -15,6 +18,26 @@ __all__ = ["available_devices", "has_bfloat16", "make_accelerator", "memory_mb",
 
 # Below this size, casting costs more than bfloat16 saves on a CPU.
 _CPU_AUTOCAST_PARAMS = 1_000_000
+_making = threading.Lock()
+
+
+class _OwnAccelerator(Accelerator):
+    """Keeps its device and precision to itself.
+
+    accelerate holds both in one state per process, so a second run on another device would move
+    the first one there.
+    """
+
+    def __init__(self, device: torch.device, mixed_precision: str) -> None:
+        super().__init__(cpu=device.type == "cpu", mixed_precision=mixed_precision)
+        self.state.__dict__ = {**self.state.__dict__, "device": device}
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """bfloat16 inside, if that is the run's precision."""
+        is_bf16 = self.mixed_precision == "bf16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=is_bf16):
+            yield
 
 
 def available_devices() -> list[str]:
@@ -71,23 +94,27 @@ def make_accelerator(config: RunConfig, model: nn.Module) -> Accelerator:
         size = sum(p.numel() for p in model.parameters())
         pays = device.type != "cpu" or size >= _CPU_AUTOCAST_PARAMS
         precision = "bfloat16" if pays and has_bfloat16(device) else "float32"
-    # accelerate keeps one process-wide state and refuses a second precision otherwise.
-    AcceleratorState._reset_state(reset_partial_state=True)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    mixed = "bf16" if precision == "bfloat16" else "no"
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
+        # One run per device: the peak is this run's own.
+        torch.cuda.reset_peak_memory_stats(device)
+    with _making:
+        # accelerate refuses a second precision in one process otherwise.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        return _OwnAccelerator(device, "bf16" if precision == "bfloat16" else "no")
 
 
 def memory_mb(device: torch.device) -> float:
     """Memory held now, in MB: allocated by torch on a GPU, resident of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device) / 1e6
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory() / 1e6
     return psutil.Process().memory_info().rss / 1e6
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The largest that :func:`memory_mb` has been, in MB (on a CPU since the process began)."""
+    """Most memory held so far, in MB: by the run on CUDA, else by the process since it began."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     unit = 1 if sys.platform == "darwin" else 1024

@@ -10,7 +10,7 @@ __all__ = ["Event", "Finished", "Phase", "Row", "Tick"]
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the run begins: ``data``, ``teacher``, ``start`` or ``fade``."""
+    """A part of the run begins: ``data``, ``teacher``, ``start``, ``fade`` or ``test``."""
 
     name: str
     steps: int

@@ -31,7 +31,8 @@ def save_compressed(model: nn.Module, folder: Path | str) -> Path:
         The folder.
 
     Raises:
-        ValueError: the model has no low-rank layer.
+        ValueError: the model has no low-rank layer, or the folder holds a model of another
+            format, which would be overwritten.
     """
     layers = _low_rank_layers(model)
     if not layers:
@@ -39,6 +40,7 @@ def save_compressed(model: nn.Module, folder: Path | str) -> Path:
             f"{type(model).__name__} has no LowRankLinear: pass what compress(student) returned"
         )
     folder = Path(folder)
+    _refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "format": FORMAT,
@@ -49,6 +51,18 @@ def save_compressed(model: nn.Module, folder: Path | str) -> Path:
     save_model(model, str(folder / "model.safetensors"), metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf8")
     return folder
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Only an earlier export may be overwritten, never a model that someone else saved."""
+    if any((folder / name).exists() for name in ("config.json", "model.safetensors")):
+        try:
+            _read_config(folder)
+        except (ValueError, FileNotFoundError) as error:
+            raise ValueError(
+                f"{folder} holds files that are no compressed model of this project, and saving "
+                f"would overwrite them: choose another folder ({error})"
+            ) from error
 
 
 def _low_rank_layers(model: nn.Module) -> dict[str, LowRankLinear]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import VisionTransformer
 from torch import nn
@@ -121,8 +122,11 @@ def build_from_recipe(recipe: dict[str, Any]) -> nn.Module:
     Raises:
         ValueError: the recipe names no known architecture.
     """
+    missing = {"architecture", "num_classes", "img_size", "preprocessing"} - set(recipe)
+    if missing:
+        raise ValueError(f"the recipe of the saved model lacks {', '.join(sorted(missing))}")
     model = load_model(
-        _bare_name(recipe.get("architecture")),
+        _bare_name(recipe["architecture"]),
         num_classes=recipe["num_classes"],
         img_size=recipe["img_size"],
         pretrained=False,
@@ -195,6 +199,11 @@ def _create_timm(
         options["img_size"] = img_size
     try:
         model = timm.create_model(name, pretrained=pretrained, **options)
+    except SafetensorError as error:
+        raise ValueError(
+            f"the weights of {name!r} can't be read ({error}): the file is damaged or cut short; "
+            "fetch it again"
+        ) from error
     except OSError as error:
         raise ConnectionError(
             f"the weights of {name!r} are not on this machine and the hub can't be reached. "

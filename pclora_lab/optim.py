@@ -53,6 +53,7 @@ def optimise(
     log_every: int,
     generator: torch.Generator,
     before_step: Callable[[int], None] = lambda step: None,
+    lr_name: str = "lr",
 ) -> Iterator[dict[str, float | None] | None]:
     """Take optimiser steps; yields after each one.
 
@@ -67,6 +68,7 @@ def optimise(
         log_every: steps between two means.
         generator: draws the batches.
         before_step: called with the step number before the step is taken.
+        lr_name: what the setting behind ``peak_lr`` is called, for the message of an error.
 
     Yields:
         None, or every ``log_every`` steps the mean of each term since the last time, with ``lr``
@@ -77,7 +79,7 @@ def optimise(
     """
     optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=peak_lr)
     device = accelerator.device
-    meter = _Meter(device)
+    meter = _Meter(device, f"{lr_name}={peak_lr:g}")
     batches = pixels.shuffled(config.batch_size, generator)
     model.train()
     for step in range(steps):
@@ -98,7 +100,7 @@ def optimise(
         optimizer.zero_grad(set_to_none=True)
         meter.add(step, terms)
         is_logged = (step + 1) % log_every == 0 or step + 1 == steps
-        means = meter.means(peak_lr) if is_logged else None
+        means = meter.means() if is_logged else None
         if step > 0:  # the first one also sets up kernels and the optimiser's state
             meter.time(time.perf_counter() - began)
         if means is not None:
@@ -109,7 +111,8 @@ def optimise(
 class _Meter:
     """Sums of loss terms on the device; read only when a row is due, so a GPU never waits."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, setting: str) -> None:
+        self.setting = setting
         self.sums: dict[str, Tensor] = {}
         self.count, self.timed, self.seconds = 0, 0, 0.0
         self.bad_step = torch.full((), -1, dtype=torch.long, device=device)
@@ -121,13 +124,13 @@ class _Meter:
             self.sums[name] = self.sums.get(name, 0) + value.detach().float()
         self.count += 1
 
-    def means(self, peak_lr: float) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
         bad_step = int(self.bad_step)
         if bad_step >= 0:
             raise LossDiverged(
                 f"the loss was not finite at step {bad_step}. Try a smaller learning rate than "
-                f'{peak_lr:g} (a third of it), a longer warm-up, or precision="float32". What was '
-                "logged before is in the run folder."
+                f'{self.setting} (a third of it), a longer warm-up, or precision="float32". What '
+                "was logged before is in the run folder."
             )
         means = {name: float(total) / self.count for name, total in self.sums.items()}
         self.sums, self.count = {}, 0

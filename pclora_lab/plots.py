@@ -72,12 +72,10 @@ def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarr
         ([0.0], [1.0])
     """
     rows = list(rows)
-    taught = max((row["step"] for row in rows if row["phase"] == "teacher"), default=0)
-    shift = {"teacher": -taught, "fade": 0}
     points = []
     for curve in CURVES:
         pairs = [
-            (row["step"] + shift[curve.phase], row[curve.column])
+            (row["step"] - (row["steps"] if curve.phase == "teacher" else 0), row[curve.column])
             for row in rows
             if row["phase"] == curve.phase and _is_drawable(row.get(curve.column), curve)
         ]

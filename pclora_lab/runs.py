@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "list_runs", "load_run", "new_run_folder", "record", "versions", "write_json"]
 
-STATUSES = ("running", "finished", "stopped", "failed")
 _PACKAGES = ("torch", "timm", "transformers", "accelerate", "datasets", "safetensors", "numpy")
 
 

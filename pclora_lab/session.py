@@ -3,6 +3,7 @@
 import atexit
 import threading
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,14 @@ class Snapshot:
 
     Attributes:
         state: new, running, paused, stopped, finished or failed.
-        phase: data, teacher, start or fade.
+        phase: data, teacher, start, fade or test.
         step: optimiser steps done in this phase.
         steps: optimiser steps of this phase; 0 where there are none.
         eta_seconds: time left in this phase at the pace so far, or None.
         rows: the history so far.
         result: final numbers, once finished.
         error: what went wrong, if the run failed.
+        stopping: a stop was asked for and the step under way is not over yet.
     """
 
     state: str
@@ -46,6 +48,7 @@ class Snapshot:
     rows: tuple[dict[str, Any], ...]
     result: dict[str, Any] | None
     error: BaseException | None
+    stopping: bool = False
 
 
 class Session:
@@ -83,6 +86,11 @@ class Session:
     def result(self) -> dict[str, Any] | None:
         """Final numbers, once finished."""
         return self._result
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the run, if it failed."""
+        return self._error
 
     def start(self, *, replace: bool = False) -> "Session":
         """Begin, and return at once.
@@ -132,6 +140,8 @@ class Session:
 
     def _want(self, wanted: str, needed: str, also: str | None = None) -> None:
         with self._changed:
+            if self._wanted == "stop" and self._state in _LIVE:
+                raise RuntimeError("this run is being stopped: wait for it")
             allowed = self._state == needed or (also is not None and self._wanted == also)
             if not allowed or self._state not in _LIVE:
                 verb = "pause" if wanted == "pause" else "resume"
@@ -215,6 +225,7 @@ class Session:
                 rows=tuple(self._rows),
                 result=self._result,
                 error=self._error,
+                stopping=self._wanted == "stop" and self._state in _LIVE,
             )
 
     def _eta(self) -> float | None:
@@ -224,6 +235,7 @@ class Session:
         return (self._active_seconds + going) / self._step * (self._steps - self._step)
 
     def _work(self) -> None:
+        _quiet()
         events = record(train(self.config, self.root), self.folder)
         try:
             for event in events:
@@ -232,7 +244,9 @@ class Session:
                     events.close()
                     return self._end("stopped")
             self._end("finished")
-        except Exception as error:  # noqa: BLE001 - kept, shown by views and re-raised in wait()
+        except BaseException as error:  # noqa: BLE001 - kept, shown by views and re-raised in wait()
+            # The kept error would hold the models, and the device's memory, through its frames.
+            traceback.clear_frames(error.__traceback__)
             self._end("failed", error)
 
     def _take(self, event: Event) -> None:
@@ -265,10 +279,21 @@ class Session:
             self._changed.notify_all()
 
 
+def _quiet() -> None:
+    """Keep progress bars of downloads out of whichever notebook cell happens to run."""
+    import datasets
+    import huggingface_hub.utils
+
+    datasets.disable_progress_bars()
+    huggingface_hub.utils.disable_progress_bars()
+
+
 def stop_all() -> None:
     """Stop whatever still runs in this process, and wait for it."""
     with _busy_lock:
         live = [session for session in _busy.values() if session.state in _LIVE]
+    for session in live:
+        session.stop(wait=False)
     for session in live:
         session.stop()
 

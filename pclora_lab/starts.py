@@ -29,8 +29,9 @@ class InputMoments:
         self.count = 0
         # What the sums are taken around: without it, float32 loses a small variance far from 0.
         self.origin = torch.zeros(features, device=device)
-        self.total = torch.zeros(features, dtype=torch.float64, device=device)
-        self.products = torch.zeros(features, features, dtype=torch.float64, device=device)
+        place = _where_float64_is(torch.device(device) if device is not None else None)
+        self.total = torch.zeros(features, dtype=torch.float64, device=place)
+        self.products = torch.zeros(features, features, dtype=torch.float64, device=place)
 
     def update(self, x: Tensor) -> None:
         """Add inputs of shape ``(..., features)``."""
@@ -39,19 +40,29 @@ class InputMoments:
             self.origin = x.mean(0)
         x = x - self.origin
         self.count += x.shape[0]
-        self.total += x.sum(0).double()
-        self.products += (x.T @ x).double()
+        self.total += _double(x.sum(0))
+        self.products += _double(x.T @ x)
 
     @property
     def mean(self) -> Tensor:
         """E[x], ``(features,)``, float64."""
-        return self.origin.double() + self.total / self.count
+        return _double(self.origin) + self.total / self.count
 
     @property
     def covariance(self) -> Tensor:
         """E[xxᵀ] − E[x]E[x]ᵀ, ``(features, features)``, float64."""
         offset = self.total / self.count
         return self.products / self.count - torch.outer(offset, offset)
+
+
+def _where_float64_is(device: torch.device | None) -> torch.device | None:
+    # Apple's GPUs have no float64.
+    return torch.device("cpu") if device is not None and device.type == "mps" else device
+
+
+def _double(values: Tensor) -> Tensor:
+    """In float64, on the tensor's device where it can be."""
+    return values.detach().to(_where_float64_is(values.device)).double()
 
 
 def measure_inputs(
@@ -105,7 +116,7 @@ def svd_factors(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         >>> (B @ A).round(decimals=6).diagonal().tolist()
         [3.0, 2.0, 0.0]
     """
-    U, S, Vh = torch.linalg.svd(weight.detach().double(), full_matrices=False)
+    U, S, Vh = torch.linalg.svd(_double(weight), full_matrices=False)
     root = S[:rank].sqrt()
     return root[:, None] * Vh[:rank], U[:, :rank] * root
 
@@ -127,11 +138,11 @@ def activation_svd_factors(
     Returns:
         A ``(rank, in_features)`` and B ``(out_features, rank)``, float64.
     """
-    covariance = covariance.double()
+    covariance = _double(covariance)
     ridge = damping * covariance.diagonal().mean().clamp_min(1e-12)
     eye = torch.eye(covariance.shape[0], dtype=torch.float64, device=covariance.device)
     L = torch.linalg.cholesky(covariance + ridge * eye)
-    A, B = svd_factors(weight.detach().double() @ L, rank)
+    A, B = svd_factors(_double(weight) @ L, rank)
     return torch.linalg.solve_triangular(L, A, upper=False, left=False), B
 
 
@@ -147,5 +158,6 @@ def start_residual(layer: PCLoRALinear, moments: InputMoments | None) -> None:
         A, B = svd_factors(weight, layer.rank)
     else:
         A, B = activation_svd_factors(weight, moments.covariance, layer.rank)
-        C = C.double() + (weight.detach().double() - B @ A) @ moments.mean
-    layer.start_from(A, B, C)
+        C = _double(C) + (_double(weight) - B @ A) @ moments.mean
+    # Rounded before they move, because copy_ on mps can't take a float64 source.
+    layer.start_from(*(value.to(weight.dtype) for value in (A, B, C)))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,13 +100,15 @@ def _finetune(
         peak_lr=config.teacher_lr,
         log_every=every,
         generator=torch.Generator().manual_seed(config.teacher_seed),
+        lr_name="teacher_lr",
     )
     for step, means in enumerate(steps, start=1):
         yield Tick("teacher", step, config.teacher_steps)
         if means is not None:
             limit = config.eval_images
             right = accuracy(model, pixels["validation"], accelerator, limit=limit)
-            yield Row({"phase": "teacher", "step": step, "accuracy": right, **means})
+            place = {"phase": "teacher", "step": step, "steps": config.teacher_steps}
+            yield Row({**place, "accuracy": right, **means})
 
 
 def _keep(model: nn.Module, place: Path, rows: list[dict[str, Any]], config: RunConfig) -> None:
@@ -116,5 +119,6 @@ def _keep(model: nn.Module, place: Path, rows: list[dict[str, Any]], config: Run
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
     # The weights come last and by rename: a folder with them is complete.
-    save_file(state, place / "model.safetensors.part")
-    (place / "model.safetensors.part").replace(place / "model.safetensors")
+    part = place / f"model.safetensors.{os.getpid()}.part"
+    save_file(state, part)
+    part.replace(place / "model.safetensors")

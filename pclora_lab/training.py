@@ -74,6 +74,7 @@ def train(config: RunConfig, root: Path | str = "runs") -> Iterator[Event]:
     yield Phase("fade", config.steps)
     watch = _Watch(student, model, pixels, config, accelerator, has_teacher)
     yield from _fade(student, model, pixels["train"], watch, generator)
+    yield Phase("test", 0)
     yield _finish(student, model, pixels, accelerator, sizes, config, began, has_teacher)
 
 
@@ -139,6 +140,7 @@ def _fade(
         generator=generator,
         before_step=watch.set_step,
     )
+    watch.set_step(0)
     yield Row(watch.row(0, {}))
     try:
         for step, means in enumerate(steps, start=1):
@@ -235,7 +237,7 @@ def _finish(
     began: float,
     has_teacher: bool,
 ) -> Finished:
-    """Compress, and read the test split once."""
+    """Compress, and read the test split; in float32, as the saved model is."""
     small = compress(student)
     test = pixels["test"]
     images, _ = test.batch(next(test.in_order(64)))
@@ -243,9 +245,9 @@ def _finish(
     with torch.no_grad():
         gap = (student.eval()(images) - small(images)).abs().max().item()
     result = {
-        "accuracy": accuracy(student, test, accelerator),
-        "teacher_accuracy": accuracy(teacher, test, accelerator) if has_teacher else None,
-        "accuracy_if_base_removed": accuracy(small, test, accelerator),
+        "accuracy": accuracy(student, test),
+        "teacher_accuracy": accuracy(teacher, test) if has_teacher else None,
+        "accuracy_if_base_removed": accuracy(small, test),
         "max_logit_difference": gap,
         "params_before": sizes.whole_model.params_before,
         "params_after": sum(p.numel() for p in small.parameters()),

@@ -60,7 +60,10 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/lab/tree/{{notebook}}?token={token}"
     finally:
         server.terminate()
-        server.wait(30)
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
 
 
 def _no_news(settings: Path) -> None:

@@ -100,3 +100,10 @@ def test_the_module_runs_as_a_command():
     command = [sys.executable, "-m", "pclora_lab", "plan", "vit_digits", "--rank", "8"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "450,730 → 57,514" in done.stdout
+
+
+def test_plan_takes_targets(capsys):
+    flags = ["plan", "vit_digits", "--rank", "8", "--targets", r"\.mlp\.", "--json"]
+    assert main(flags) == 0
+    names = {f"blocks.{i}.mlp.fc{j}" for i in range(4) for j in (1, 2)}
+    assert set(last_json(capsys)["ranks"]) == names

@@ -172,3 +172,15 @@ def test_a_dense_model_is_not_saved_as_a_compressed_one(vit, tmp_path):
     with pytest.raises(ValueError, match="has no LowRankLinear: pass what compress"):
         save_compressed(vit, tmp_path / "small")
     assert not (tmp_path / "small").exists()
+
+
+def test_a_foreign_model_is_never_overwritten(tmp_path):
+    student = get_pclora_model(load_model("vit_digits"), PCLoRAConfig(rank=2))
+    set_progress(student, 1.0)
+    small = compress(student)
+    (tmp_path / "config.json").write_text('{"architecture": "deit_tiny_patch16_224"}')
+    (tmp_path / "model.safetensors").write_bytes(b"precious")
+    with pytest.raises(ValueError, match="would overwrite them: choose another folder"):
+        save_compressed(small, tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == b"precious"
+    save_compressed(small, save_compressed(small, tmp_path / "own"))

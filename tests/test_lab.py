@@ -108,3 +108,24 @@ def test_every_panel_names_its_units():
         "parameters held (% of dense)",
         "time per step (ms)",
     ]
+
+
+def test_what_the_form_does_not_show_is_kept():
+    points = ((0.0, 1.0), (0.2, 0.7), (0.6, 0.0))
+    method = PCLoRAConfig(
+        rank=4, schedule=points, logit_weight=0.5, train_norms=True, targets=r"\.mlp\."
+    )
+    config = RunConfig(method=method, precision="float32", warmup=0.2, image_column="photo")
+    assert Controls(config).config() == config
+
+
+def test_a_rank_in_per_cent_becomes_a_whole_one():
+    assert Controls(RunConfig(method=PCLoRAConfig(rank="25%"))).config().method.rank == 12
+
+
+def test_export_without_a_folder_name_is_refused(lab):
+    lab.train_button.click()
+    until(lambda: lab.status.value == "finished")
+    lab.export_folder.value = "  "
+    lab.export_button.click()
+    assert "no folder to export to" in lab.message.value

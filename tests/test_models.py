@@ -167,3 +167,11 @@ def test_the_real_deit_tiny_loads_at_64_pixels(shared_data, tmp_path):
     shutil.copy(shared_data / "deit_tiny" / "config.json", tmp_path)
     with pytest.raises(ValueError, match="no model.safetensors"):
         load_model(str(tmp_path))
+
+
+def test_damaged_weights_are_named(tmp_path):
+    config = '{"architecture": "deit_tiny_patch16_224", "num_classes": 1000}'
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    with pytest.raises(ValueError, match="damaged or cut short"):
+        load_model(str(tmp_path))

@@ -12,14 +12,15 @@ from pclora_lab.report import result_table, write_report
 from pclora_lab.runs import new_run_folder, write_json
 
 ROWS = [
-    {"phase": "teacher", "step": 10, "accuracy": 0.5, "task": 1.0},
-    {"phase": "teacher", "step": 20, "accuracy": 0.9, "task": 0.5},
+    {"phase": "teacher", "step": 10, "steps": 20, "accuracy": 0.5, "task": 1.0},
+    {"phase": "teacher", "step": 20, "steps": 20, "accuracy": 0.9, "task": 0.5},
     {"phase": "fade", "step": 0, "lam": 1.0, "accuracy": 0.9, "teacher_accuracy": 0.9},
     {"phase": "fade", "step": 5, "lam": 0.5, "accuracy": None, "task": 0.3, "step_ms": 20.0},
 ]
 RESULT = {
     "accuracy": 0.95, "teacher_accuracy": None, "accuracy_if_base_removed": 0.95, "seconds": 1.5,
     "params_before": 1000, "params_after": 100, "params_removed_replaced": 0.91,
+    "bytes_before": 4_000_000, "bytes_after": 400_000,
     "params_removed_whole": 0.9, "macs_removed_whole": 0.88, "max_logit_difference": 0.0,
     "device": "cpu", "precision": "no", "peak_memory_mb": 5.0, "run_dir": "runs/<b>x</b>",
 }  # fmt: skip

@@ -118,3 +118,40 @@ def test_an_unknown_device_leaves_no_folder(tmp_path):
     with pytest.raises(ValueError, match="unknown device 'tpu'"):
         Session(dataclasses.replace(SHORT, device="tpu"), tmp_path).start()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stop_is_not_undone_by_pause_or_resume(tmp_path):
+    session = Session(LONG, tmp_path).start()
+    until(lambda: session.snapshot().step > 0)
+    session.pause()
+    until(lambda: session.state == "paused")
+    with session._changed:  # the worker can't take the stop before this ends
+        session.stop(wait=False)
+        assert session.snapshot().stopping
+        for action in (session.resume, session.pause):
+            with pytest.raises(RuntimeError, match="is being stopped"):
+                action()
+    assert session.wait(60) is None and session.state == "stopped"
+    assert not session.snapshot().stopping
+
+
+def test_a_failed_run_lets_go_of_its_models(tmp_path, monkeypatch):
+    import gc
+    import weakref
+
+    from torch import nn
+
+    alive = []
+
+    def broken(config, root):
+        model = nn.Linear(4, 4)
+        alive.append(weakref.ref(model))
+        raise RuntimeError("out of memory")
+        yield model
+
+    monkeypatch.setattr("pclora_lab.session.train", broken)
+    session = Session(SHORT, tmp_path).start()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        session.wait(60)
+    gc.collect()
+    assert session.error is not None and alive[0]() is None

@@ -166,3 +166,10 @@ def test_calibration_that_is_not_finite_is_refused_and_the_model_unchanged(vit, 
             calibration=[images * torch.nan],
         )
     assert all(parameter.requires_grad for parameter in vit.parameters())
+
+
+def test_no_float64_is_asked_of_apples_gpu():
+    from pclora_lab.starts import _where_float64_is
+
+    assert _where_float64_is(torch.device("mps", 0)) == torch.device("cpu")
+    assert _where_float64_is(torch.device("cuda", 1)) == torch.device("cuda", 1)

@@ -26,7 +26,7 @@ def rows(events):
 
 
 def test_phases_ticks_and_result_come_in_order(events):
-    assert [e.name for e in events if isinstance(e, Phase)] == ["data", "start", "fade"]
+    assert [e.name for e in events if isinstance(e, Phase)] == ["data", "start", "fade", "test"]
     assert [e.step for e in events if isinstance(e, Tick)] == list(range(1, 13))
     assert isinstance(events[-1], Finished)
 
@@ -121,3 +121,19 @@ def test_learning_rate_rises_then_falls_to_zero():
     values = [learning_rate(step, 200, 1.0, 0.1) for step in range(201)]
     assert values.index(max(values)) == 19
     assert values[0] == pytest.approx(0.05) and values[200] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_second_run_leaves_the_first_ones_device_and_precision_alone():
+    from torch import nn
+
+    from pclora_lab.devices import make_accelerator
+
+    model = nn.Linear(2, 2)
+    config = dataclasses.replace(QUICK, precision="bfloat16")
+    first = make_accelerator(config, model)
+    second = make_accelerator(dataclasses.replace(config, precision="float32"), model)
+    assert (first.mixed_precision, second.mixed_precision) == ("bf16", "no")
+    with first.autocast():
+        assert model(torch.zeros(1, 2)).dtype == torch.bfloat16
+    with second.autocast():
+        assert model(torch.zeros(1, 2)).dtype == torch.float32

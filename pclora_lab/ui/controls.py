@@ -1,10 +1,13 @@
 """The form: widgets ↔ one frozen :class:`RunConfig`, and what a rank would give beside it."""
 
+import dataclasses
 import html
+from collections.abc import Sequence
+from typing import Any
 
 import ipywidgets as widgets
 
-from pclora_lab.accounting import ModelCounts, Plan, count_model, plan
+from pclora_lab.accounting import ModelCounts, Plan, count_model, plan, resolve_ranks
 from pclora_lab.config import INITS, TAPS, TEACHERS, PCLoRAConfig, RunConfig
 from pclora_lab.devices import available_devices
 from pclora_lab.models import describe_model
@@ -26,7 +29,8 @@ class Controls:
     """Every choice of a run, in three columns.
 
     Args:
-        config: what the form shows at first.
+        config: what the form shows at first. What it has no control for stays as given; a rank
+            in per cent becomes the whole rank of the thinnest layer.
     """
 
     def __init__(self, config: RunConfig | None = None) -> None:
@@ -43,6 +47,7 @@ class Controls:
         self.sizes.add_class("pclora-sizes")
         self._watch()
         self.refresh_model()
+        self._fit_percentage(config.method.rank)
         self.refresh_schedule()
         self.widget = self._arrange()
 
@@ -65,8 +70,10 @@ class Controls:
             style=_STYLE,
             layout=_WIDE,
         )
-        schedule = method.schedule if isinstance(method.schedule, str) else "sine"
-        self.schedule = _dropdown("schedule λ", schedule, tuple(SCHEDULES))
+        schedules = [(name, name) for name in SCHEDULES]
+        if not isinstance(method.schedule, str):
+            schedules.append(("points, as given", method.schedule))
+        self.schedule = _dropdown("schedule λ", method.schedule, schedules)
         self.fade_end = _slider("fade end q", method.fade_end, 0.05, 1.0)
         self.init = _dropdown("start A, B, C", method.init, INITS)
         self.taps = _dropdown("features of", method.taps, TAPS)
@@ -120,7 +127,8 @@ class Controls:
         """
         if self._counts is not None:
             self.plan()
-        method = PCLoRAConfig(
+        method = dataclasses.replace(
+            self._base.method,
             rank=self.rank.value,
             schedule=self.schedule.value,
             fade_end=self.fade_end.value,
@@ -128,7 +136,8 @@ class Controls:
             init=self.init.value,
             taps=self.taps.value,
         )
-        return RunConfig(
+        return dataclasses.replace(
+            self._base,
             model=self.model.value,
             data=self.data.value,
             img_size=self.img_size.value or None,
@@ -140,8 +149,6 @@ class Controls:
             device=self.device.value,
             teacher=self.teacher.value,
             teacher_steps=self.teacher_steps.value,
-            evaluations=self._base.evaluations,
-            eval_images=self._base.eval_images,
         )
 
     def plan(self) -> Plan:
@@ -159,7 +166,7 @@ class Controls:
         try:
             size = self.img_size.value or None
             model = describe_model(self.model.value, num_classes=_CLASSES, img_size=size)
-            self._counts = count_model(model)
+            self._counts = count_model(model, targets=self._base.method.targets)
         except Exception as error:  # noqa: BLE001 - a callback's exception would vanish
             self._counts = None
             self.size_curve.value = ""
@@ -168,6 +175,10 @@ class Controls:
         # A little beyond break-even, so that the mark and its reason can be seen.
         self.rank.max = self._counts.break_even_rank + max(2, self._counts.break_even_rank // 10)
         self.refresh_sizes()
+
+    def _fit_percentage(self, rank: int | str) -> None:
+        if self._counts is not None and isinstance(rank, str):
+            self.rank.value = min(resolve_ranks(self._counts.layers, rank).values())
 
     def refresh_sizes(self) -> None:
         """Show what the chosen rank gives."""
@@ -221,7 +232,7 @@ def _combobox(name: str, value: str, options: tuple[str, ...], hint: str) -> wid
     )
 
 
-def _dropdown(name: str, value: str, options: tuple[str, ...]) -> widgets.Dropdown:
+def _dropdown(name: str, value: object, options: Sequence[Any]) -> widgets.Dropdown:
     return widgets.Dropdown(
         value=value, options=options, description=name, style=_STYLE, layout=_WIDE
     )

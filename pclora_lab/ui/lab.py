@@ -43,6 +43,7 @@ class Lab:
         self.view = LiveView()
         self.session: Session | None = None
         self._painter: threading.Thread | None = None
+        self._drawing = threading.Lock()
         self._make_buttons()
         self.progress = widgets.FloatProgress(
             value=0, min=0, max=1, layout=widgets.Layout(width="200px")
@@ -107,8 +108,11 @@ class Lab:
             )
         self.message.value = ""
         config = self.controls.config()
-        self.session = Session(config, self.root).start()
-        self.view.clear(config.steps)
+        session = Session(config, self.root).start()
+        # An earlier run's last frame must not land in the cleared figure.
+        with self._drawing:
+            self.session = session
+            self.view.clear(config.steps)
         self._painter = threading.Thread(target=self._paint, args=(self.session,), daemon=True)
         self._painter.start()
         return self.session
@@ -141,8 +145,12 @@ class Lab:
 
         Raises:
             RuntimeError: no run has finished.
+            ValueError: no folder is named, or another model is in it.
         """
-        folder = self._require_session("export").export(self.export_folder.value)
+        session, name = self._require_session("export"), self.export_folder.value.strip()
+        if not name:
+            raise ValueError("no folder to export to: write its name beside the button")
+        folder = session.export(Path(name).expanduser())
         self.message.value = (
             f"exported to <code>{html.escape(str(folder.resolve()))}</code>; read it with "
             f"<code>load_compressed({html.escape(repr(str(folder)))})</code>"
@@ -159,7 +167,9 @@ class Lab:
         while session is self.session:
             snapshot = session.snapshot()
             try:
-                self._draw(snapshot)
+                with self._drawing:
+                    if session is self.session:
+                        self._draw(snapshot)
             except Exception as error:  # noqa: BLE001 - a thread's exception would vanish
                 self.message.value = error_html(error)
             if snapshot.state in _OVER:
@@ -201,13 +211,14 @@ _PHASES = {
     "teacher": "fine-tuning the teacher",
     "start": "preparing the start",
     "fade": "fading the base",
+    "test": "measuring on the test split",
 }
 
 
 def _status_line(snapshot: Snapshot) -> str:
     if snapshot.state in _OVER:
         return snapshot.state
-    line = _PHASES[snapshot.phase]
+    line = ("stopping, " if snapshot.stopping else "") + _PHASES[snapshot.phase]
     if snapshot.steps:
         line += f": step {snapshot.step} of {snapshot.steps}"
     if snapshot.eta_seconds is not None:

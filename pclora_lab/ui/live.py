@@ -53,7 +53,7 @@ def _style(figure: go.Figure) -> go.Figure:
     box = {"bgcolor": "rgba(255,255,255,0.75)", "font": {"size": 11}, "xanchor": "right"}
     for panel, y_title in enumerate(Y_TITLES):
         row, col = panel // 2 + 1, panel % 2 + 1
-        figure.update_xaxes(title_text="step", row=row, col=col)
+        figure.update_xaxes(title_text="step (a teacher's are negative)", row=row, col=col)
         figure.update_yaxes(title_text=y_title, row=row, col=col)
         name = f"legend{panel + 1}" if panel else "legend"
         # Where the curves rarely are: top right for what falls, bottom right for accuracy.
