@@ -196,7 +196,8 @@ def run_to_end(config: RunConfig, root: str | Path) -> Any:
             match event:
                 case Phase(name, steps):
                     bar.set_description(name)
-                    bar.reset(total=steps or None)
+                    bar.reset()
+                    bar.total = steps or None
                 case Tick():
                     bar.update()
                 case Row(values) if values.get("accuracy") is not None:

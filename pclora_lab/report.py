@@ -24,10 +24,14 @@ def result_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("MACs removed, whole model", f"{result['macs_removed_whole']:.2%}"),
         ("max |Δlogit| compressed", f"{result['max_logit_difference']:.2g}"),
         ("time", f"{result['seconds']:.1f} s on {result['device']} ({result['precision']})"),
-        ("peak memory", f"{result['peak_memory_mb']:,.0f} MB"),
+        ("peak memory", f"{result['peak_memory_mb']:,.0f} MB {_whose_memory(result['device'])}"),
         ("run folder", result["run_dir"]),
     ]
     return lines + ([("report", result["report"])] if "report" in result else [])
+
+
+def _whose_memory(device: str) -> str:
+    return "on the GPU" if device.startswith("cuda") else "(whole process)"
 
 
 def result_table(result: dict[str, Any]) -> str:

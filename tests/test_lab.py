@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from waiting import until
 
 from pclora_lab import PCLoRAConfig, RunConfig
 from pclora_lab.session import stop_all
@@ -16,13 +17,6 @@ QUICK = RunConfig(method=PCLoRAConfig(rank=8, init="svd"), steps=8, evaluations=
 def lab(tmp_path):
     yield Lab(QUICK, tmp_path)
     stop_all()
-
-
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)
 
 
 def test_the_form_gives_back_the_config_it_was_made_from():

@@ -5,6 +5,7 @@ import json
 import time
 
 import pytest
+from waiting import until
 
 from pclora_lab import PCLoRAConfig, RunConfig, Session, load_compressed, load_run
 from pclora_lab.session import stop_all
@@ -19,13 +20,6 @@ LONG = dataclasses.replace(SHORT, steps=5000)
 def no_run_is_left():
     yield
     stop_all()
-
-
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)
 
 
 def test_start_returns_at_once_and_wait_gives_the_result(tmp_path):
