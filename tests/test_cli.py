@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from waiting import until
 
 from pclora_lab.cli import main
+from pclora_lab.runs import list_runs
 
 
 def last_json(capsys):
@@ -107,3 +109,19 @@ def test_plan_takes_targets(capsys):
     assert main(flags) == 0
     names = {f"blocks.{i}.mlp.fc{j}" for i in range(4) for j in (1, 2)}
     assert set(last_json(capsys)["ranks"]) == names
+
+
+def test_a_killed_process_leaves_a_readable_run(tmp_path):
+    command = [sys.executable, "-m", "pclora_lab", "train", "--steps", "5000", "--device", "cpu"]
+    process = subprocess.Popen(
+        [*command, "--init", "svd", "--out", str(tmp_path)], stderr=subprocess.DEVNULL
+    )
+    try:
+        history = "*/history.jsonl"
+        until(lambda: any(p.read_text().count("\n") > 1 for p in tmp_path.glob(history)), 120)
+    finally:
+        process.kill()
+        process.wait()
+    (run,) = list_runs(tmp_path)
+    assert run.status == "failed" and "killed" in run.error
+    assert run.rows[0]["lam"] == 1.0 and len(run.history()) == len(run.rows) >= 2
