@@ -49,7 +49,12 @@ def test_a_loss_that_is_only_rounding_is_not_drawn():
 def test_figures_draw_what_the_rows_hold():
     figure = history_figure(ROWS)
     drawn = {line.get_label() for axis in figure.axes for line in axis.get_lines()}
-    assert {"λ", "teacher while fine-tuned", "student as it is", "time per step"} <= drawn
+    assert {
+        "λ",
+        "teacher while fine-tuned",
+        "student as it is",
+        "time per step (median of 9)",
+    } <= drawn
     assert figure._repr_png_().startswith(b"\x89PNG")
     line = schedule_figure(["linear"], 0.5).axes[0].get_lines()[0]
     assert np.interp(25, *line.get_data()) == pytest.approx(0.5)
@@ -80,3 +85,10 @@ def test_a_run_without_a_result_has_no_report(tmp_path):
 
 def test_the_table_says_when_there_is_no_teacher_to_compare_with():
     assert "teacher, test accuracy       –" in result_table(RESULT)
+
+
+def test_one_slow_step_does_not_hide_when_steps_become_faster():
+    times = [10.0] * 20 + [500.0] + [10.0] * 10 + [5.0] * 20
+    rows = [{"phase": "fade", "step": n, "step_ms": t} for n, t in enumerate(times)]
+    drawn = next(y for (_, y), c in zip(curves(rows), CURVES, strict=True) if c.secondary)
+    assert drawn.tolist() == [10.0] * 31 + [5.0] * 20

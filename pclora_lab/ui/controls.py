@@ -21,7 +21,7 @@ _DATA = ("digits", "uoft-cs/cifar10")
 # Three columns fit beside JupyterLab's file browser in a window of 1280 px.
 _STYLE = {"description_width": "92px"}
 _WIDE = widgets.Layout(width="272px")
-_QUARTER = widgets.Layout(width="204px")
+_QUARTER = widgets.Layout(width="198px")
 _CLASSES = 10
 
 

@@ -57,9 +57,11 @@ def _style(figure: go.Figure) -> go.Figure:
         figure.update_yaxes(title_text=y_title, row=row, col=col)
         name = f"legend{panel + 1}" if panel else "legend"
         # Where the curves rarely are: top right for what falls, bottom right for accuracy.
-        x = (0.45, 0.995)[panel % 2] if panel != 3 else 0.93
-        y, anchor = ((0.995, "top"), (0.59, "bottom"), (0.41, "top"), (0.41, "top"))[panel]
-        figure.update_layout({name: {**box, "x": x, "y": y, "yanchor": anchor}})
+        axis = str(panel + 1) if panel else ""
+        right = figure.layout[f"xaxis{axis}"].domain[1]
+        bottom, top = figure.layout[f"yaxis{axis}"].domain
+        y, anchor = (bottom + 0.01, "bottom") if panel == 1 else (top - 0.005, "top")
+        figure.update_layout({name: {**box, "x": right, "y": y, "yanchor": anchor}})
     figure.update_yaxes(range=[-0.02, 1.05], row=1, col=1)
     figure.update_yaxes(range=[0, 1.02], row=1, col=2)
     figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=2, col=1)
@@ -67,6 +69,7 @@ def _style(figure: go.Figure) -> go.Figure:
     figure.update_yaxes(
         title_text="time per step (ms)",
         rangemode="tozero",
+        tickmode="auto",
         showgrid=False,
         row=2,
         col=2,
