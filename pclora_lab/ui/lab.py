@@ -18,6 +18,8 @@ from pclora_lab.ui.live import LiveView
 __all__ = ["Lab"]
 
 _SECONDS_BETWEEN_FRAMES = 0.3
+# Drawing takes the interpreter away from the training loop: no more than this share of the time.
+_SHARE_FOR_DRAWING = 0.015
 _OVER = ("finished", "stopped", "failed")
 
 
@@ -165,6 +167,7 @@ class Lab:
     def _paint(self, session: Session) -> None:
         """Follow a session at a few frames per second until it is over."""
         while session is self.session:
+            began = time.perf_counter()
             snapshot = session.snapshot()
             try:
                 with self._drawing:
@@ -174,7 +177,8 @@ class Lab:
                 self.message.value = error_html(error)
             if snapshot.state in _OVER:
                 return
-            time.sleep(_SECONDS_BETWEEN_FRAMES)
+            took = time.perf_counter() - began
+            time.sleep(max(_SECONDS_BETWEEN_FRAMES, min(took / _SHARE_FOR_DRAWING, 3)))
 
     def _draw(self, snapshot: Snapshot) -> None:
         self.view.update(snapshot.rows, self.session.config.steps)
