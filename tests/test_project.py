@@ -59,3 +59,20 @@ def test_notebook_is_fit_to_be_committed(path):
     assert not any(source.startswith("class ") for source in sources)
     assert all(c["outputs"] for c, s in zip(code, sources, strict=True) if "NBVAL_CHECK" in s)
     assert any("NBVAL_CHECK_OUTPUT" in source for source in sources)
+
+
+def test_the_readme_gives_the_recorded_accuracies():
+    readme = (ROOT / "README.md").read_text()
+    lines = {line.split("|")[1].strip(): line for line in readme.splitlines() if "±" in line}
+    for start in ("zeros", "svd", "activation_svd"):
+        line = next(text for name, text in lines.items() if f"`{start}`" in name)
+        for record in ("starts_digits", "starts_deit_tiny_cifar10"):
+            facts = json.loads((ROOT / f"data/results/{record}.json").read_text())["summary"][start]
+            mean, std = 100 * facts["accuracy_mean"], 100 * facts["accuracy_std"]
+            assert f"{mean:.1f} ± {std:.1f} %" in line
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("data/results/*.json")), ids=lambda p: p.stem)
+def test_every_record_names_the_command_that_made_it(path):
+    script = json.loads(path.read_text())["command"].split()[1]
+    assert script.startswith("tests/benchmarks/") and (ROOT / script).is_file()
