@@ -63,7 +63,11 @@ def test_notebook_is_fit_to_be_committed(path):
 
 def test_the_readme_gives_the_recorded_accuracies():
     readme = (ROOT / "README.md").read_text()
-    lines = {line.split("|")[1].strip(): line for line in readme.splitlines() if "±" in line}
+    lines = {
+        line.split("|")[1].strip(): line
+        for line in readme.splitlines()
+        if "± " in line[1:] and line[0] == "|"
+    }
     for start in ("zeros", "svd", "activation_svd"):
         line = next(text for name, text in lines.items() if f"`{start}`" in name)
         for record in ("starts_digits", "starts_deit_tiny_cifar10"):
