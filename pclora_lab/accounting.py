@@ -6,13 +6,33 @@ plain arithmetic on that trace, fast enough to follow a slider.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from pclora_lab.config import check_rank
-from pclora_lab.surgery import example_input, find_targets, meta_copy, tokens_seen
+from pclora_lab.options import check_rank
+from pclora_lab.surgery import (
+    call_model,
+    evaluating,
+    example_input,
+    find_targets,
+    meta_copy,
+    tokens_seen,
+)
 
-__all__ = ["LayerCount", "ModelCounts", "Plan", "Size", "count_model", "plan", "resolve_ranks"]
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
+
+__all__ = [
+    "LayerCount",
+    "ModelCounts",
+    "Plan",
+    "Size",
+    "count_macs",
+    "count_model",
+    "plan",
+    "resolve_ranks",
+]
 
 Rank = int | str | Mapping[str, int]
 
@@ -131,14 +151,11 @@ def count_model(
     Raises:
         ValueError: no target, a target that never fires, or no example where one is needed.
     """
-    # Here, because it imports triton: a tenth of the time that importing torch takes.
-    from torch.utils.flop_counter import FlopCounterMode
-
     linears = find_targets(model, targets)
     example = example_input(model, "meta") if example is None else _to_meta(example)
     twin = meta_copy(model)
     layers = {name: twin.get_submodule(name) for name in linears}
-    with FlopCounterMode(display=False) as flops:
+    with _flop_counter() as flops:
         tokens = tokens_seen(twin, layers, example)
     parameters = list(model.parameters())
     return ModelCounts(
@@ -147,6 +164,27 @@ def count_model(
         macs=flops.get_total_flops() // 2,
         bytes=sum(t.numel() * t.element_size() for t in (*parameters, *model.buffers())),
     )
+
+
+def count_macs(model: nn.Module, example: Tensor | Mapping[str, Tensor] | None = None) -> int:
+    """Multiply-accumulates of one forward pass: linear layers, convolutions, attention products.
+
+    Args:
+        model: any model, also a compressed one; it is only read.
+        example: one input; timm and transformers models know theirs.
+    """
+    example = example_input(model, "meta") if example is None else _to_meta(example)
+    twin = meta_copy(model)
+    with evaluating(twin), _flop_counter() as flops:
+        call_model(twin, example)
+    return flops.get_total_flops() // 2
+
+
+def _flop_counter() -> "FlopCounterMode":
+    # Here, because it imports triton: a tenth of the time that importing torch takes.
+    from torch.utils.flop_counter import FlopCounterMode
+
+    return FlopCounterMode(display=False)
 
 
 def _to_meta(example: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:

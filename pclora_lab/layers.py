@@ -16,6 +16,7 @@ class LowRankLinear(nn.Module):
         in_features: width of the input.
         out_features: width of the output.
         rank: r, the width in between; ``rank · (in + out) + out`` parameters.
+        bias: False leaves C out; ``C`` is None then.
         device: where the parameters are made.
         dtype: their precision.
 
@@ -36,6 +37,7 @@ class LowRankLinear(nn.Module):
         out_features: int,
         rank: int,
         *,
+        bias: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -43,16 +45,18 @@ class LowRankLinear(nn.Module):
         self.in_features, self.out_features, self.rank = in_features, out_features, rank
         self.A = nn.Parameter(torch.empty(rank, in_features, device=device, dtype=dtype))
         self.B = nn.Parameter(torch.zeros(out_features, rank, device=device, dtype=dtype))
-        self.C = nn.Parameter(torch.zeros(out_features, device=device, dtype=dtype))
+        C = nn.Parameter(torch.zeros(out_features, device=device, dtype=dtype)) if bias else None
+        self.register_parameter("C", C)
         nn.init.uniform_(self.A, -1 / math.sqrt(in_features), 1 / math.sqrt(in_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``B(A x) + C``."""
+        """``B(A x) + C``, or ``B(A x)`` without a bias."""
         return F.linear(F.linear(x, self.A), self.B, self.C)
 
     def extra_repr(self) -> str:
         """Widths and rank, as ``print(model)`` shows them."""
-        return f"{self.in_features}, {self.out_features}, rank={self.rank}"
+        bias = "" if self.C is not None else ", bias=False"
+        return f"{self.in_features}, {self.out_features}, rank={self.rank}{bias}"
 
 
 class PCLoRALinear(nn.Module):

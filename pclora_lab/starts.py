@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from pclora_lab.layers import PCLoRALinear
 from pclora_lab.surgery import call_model, evaluating, forward_hooks
 
-__all__ = ["InputMoments", "activation_svd_factors", "measure_inputs", "svd_factors"]
+__all__ = [
+    "InputMoments",
+    "activation_svd_factors",
+    "cholesky_factor",
+    "measure_inputs",
+    "svd_factors",
+]
 
 
 class InputMoments:
@@ -40,13 +46,13 @@ class InputMoments:
             self.origin = x.mean(0)
         x = x - self.origin
         self.count += x.shape[0]
-        self.total += _double(x.sum(0))
-        self.products += _double(x.T @ x)
+        self.total += double(x.sum(0))
+        self.products += double(x.T @ x)
 
     @property
     def mean(self) -> Tensor:
         """E[x], ``(features,)``, float64."""
-        return _double(self.origin) + self.total / self.count
+        return double(self.origin) + self.total / self.count
 
     @property
     def covariance(self) -> Tensor:
@@ -60,7 +66,7 @@ def _where_float64_is(device: torch.device | None) -> torch.device | None:
     return torch.device("cpu") if device is not None and device.type == "mps" else device
 
 
-def _double(values: Tensor) -> Tensor:
+def double(values: Tensor) -> Tensor:
     """In float64, on the tensor's device where it can be."""
     return values.detach().to(_where_float64_is(values.device)).double()
 
@@ -116,9 +122,29 @@ def svd_factors(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         >>> (B @ A).round(decimals=6).diagonal().tolist()
         [3.0, 2.0, 0.0]
     """
-    U, S, Vh = torch.linalg.svd(_double(weight), full_matrices=False)
+    U, S, Vh = torch.linalg.svd(double(weight), full_matrices=False)
     root = S[:rank].sqrt()
     return root[:, None] * Vh[:rank], U[:, :rank] * root
+
+
+def cholesky_factor(covariance: Tensor, damping: float = 1e-4) -> Tensor:
+    """The lower triangular L with ``L Lᵀ = Σ + damping · mean(diag Σ) · I``.
+
+    Args:
+        covariance: Σ of a layer's input, ``(in_features, in_features)``.
+        damping: added to the diagonal of Σ, as a fraction of its mean, so that L exists.
+
+    Returns:
+        L ``(in_features, in_features)``, float64.
+
+    Example:
+        >>> cholesky_factor(torch.diag(torch.tensor([4.0, 9.0])), damping=0).diagonal().tolist()
+        [2.0, 3.0]
+    """
+    covariance = double(covariance)
+    ridge = damping * covariance.diagonal().mean().clamp_min(1e-12)
+    eye = torch.eye(covariance.shape[0], dtype=torch.float64, device=covariance.device)
+    return torch.linalg.cholesky(covariance + ridge * eye)
 
 
 def activation_svd_factors(
@@ -138,11 +164,8 @@ def activation_svd_factors(
     Returns:
         A ``(rank, in_features)`` and B ``(out_features, rank)``, float64.
     """
-    covariance = _double(covariance)
-    ridge = damping * covariance.diagonal().mean().clamp_min(1e-12)
-    eye = torch.eye(covariance.shape[0], dtype=torch.float64, device=covariance.device)
-    L = torch.linalg.cholesky(covariance + ridge * eye)
-    A, B = svd_factors(_double(weight) @ L, rank)
+    L = cholesky_factor(covariance, damping)
+    A, B = svd_factors(double(weight) @ L, rank)
     return torch.linalg.solve_triangular(L, A, upper=False, left=False), B
 
 
@@ -158,6 +181,6 @@ def start_residual(layer: PCLoRALinear, moments: InputMoments | None) -> None:
         A, B = svd_factors(weight, layer.rank)
     else:
         A, B = activation_svd_factors(weight, moments.covariance, layer.rank)
-        C = _double(C) + (_double(weight) - B @ A) @ moments.mean
+        C = double(C) + (double(weight) - B @ A) @ moments.mean
     # Rounded before they move, because copy_ on mps can't take a float64 source.
     layer.start_from(*(value.to(weight.dtype) for value in (A, B, C)))

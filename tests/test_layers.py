@@ -137,6 +137,14 @@ def test_to_low_rank_equals_the_layer_at_lambda_zero(scale):
     assert small.A.abs().sum() > 0, "the exported layer is a copy"
 
 
+def test_a_low_rank_layer_can_do_without_a_bias():
+    layer = LowRankLinear(IN, OUT, RANK, bias=False)
+    nn.init.normal_(layer.B)
+    assert layer.C is None and set(layer.state_dict()) == {"A", "B"}
+    assert "bias=False" in repr(layer)
+    torch.testing.assert_close(layer(inputs()), inputs() @ layer.A.T @ layer.B.T)
+
+
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
 @pytest.mark.parametrize("residual", [False, True], ids=["zeros", "residual"])
 def test_bfloat16_autocast_works_forward_and_backward(residual, bias):
