@@ -1,4 +1,4 @@
-"""``pclora-lab demo · train · plan · doctor``: the lab without a notebook.
+"""``pclora-lab demo · train · compare · plan · doctor``: the lab without a notebook.
 
 Progress and remarks go to stderr. With ``--json`` the last line of stdout is one JSON object.
 """
@@ -11,12 +11,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.config import INITS, TAPS, TEACHERS, PCLoRAConfig, RunConfig
-from pclora_lab.schedules import SCHEDULES
+from pclora_lab.cli_compare import add_compare_flags, run_compare
+from pclora_lab.config import COMPARED, TEACHERS, PCLoRAConfig, RunConfig
+from pclora_lab.flags import add_method_flags, method_from_flags
+from pclora_lab.methods import make_method
 
 __all__ = ["main"]
-
-_TARGETS = "'blocks' for all linear layers in the blocks, or a regular expression over names"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,11 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pclora-lab",
-        description="Fade a transformer's base weights into low-rank adapters (PC-LoRA).",
+        description="Compress transformers: PC-LoRA and the methods it is compared with.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_train(commands)
+    _add_compare(commands)
     _add_plan(commands)
     _add_doctor(commands)
     return parser
@@ -69,39 +70,32 @@ def _add_demo(commands: Any) -> None:
 
 
 def _add_train(commands: Any) -> None:
-    text = "Train one run: teacher if needed, fade, compress, measure."
+    text = "Train one run of any method: teacher if needed, train, finish, measure."
     parser = _command(commands, "train", _train, text)
-    run, method = RunConfig(), RunConfig().method
+    add_run_flags(parser)
+    add_method_flags(parser)
     add = parser.add_argument
+    add("--lr", type=float, default=None, help="peak learning rate (none: the method's usual one)")
+    add("--seed", type=int, default=0, help="seed of new weights and of the batches")
+    add("--out", default="runs", help="folder of runs; teachers are kept below it")
+
+
+def add_run_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """Model, data, effort and machine: what every run has, whatever its method."""
+    run, add = RunConfig(**defaults), parser.add_argument
     add("--model", default=run.model, help="vit_digits, a timm name, local-dir:PATH or a folder")
     add("--data", default=run.data, help="digits, a hub name, or a folder of parquet or images")
     add("--img-size", type=int, default=None, help="side of the input in px (default: model's)")
     add("--image-column", default=None, help="name of the image column (default: guessed)")
     add("--label-column", default=None, help="name of the label column (default: guessed)")
-    add("--rank", default=str(method.rank), help='rank, or a share of break-even such as "25%%"')
-    add("--schedule", default=method.schedule, help=_schedule_help())
-    add("--fade-end", type=float, default=method.fade_end, help="q, share of steps until λ = 0")
-    add("--alpha", type=float, default=method.alpha, help="α, share of the task loss")
-    add("--init", default=method.init, help=f"start of A, B, C: {', '.join(INITS)}")
-    add("--taps", default=method.taps, help=f"features that are imitated: {', '.join(TAPS)}")
-    add("--logit-weight", type=float, default=method.logit_weight, help="weight of logit KD")
-    add("--targets", default=method.targets, help=_TARGETS)
-    add("--train-norms", action="store_true", help="train the LayerNorms too")
-    add("--steps", type=int, default=run.steps, help="optimiser steps of the fade")
+    add("--steps", type=int, default=run.steps, help="optimiser steps of the method")
     add("--batch-size", type=int, default=run.batch_size, help="images per step")
-    add("--lr", type=float, default=run.lr, help="peak learning rate of the fade")
     add("--teacher", default=run.teacher, help=f"teacher: {', '.join(TEACHERS)}")
     add("--teacher-steps", type=int, default=run.teacher_steps, help="steps of its fine-tuning")
     add("--teacher-lr", type=float, default=run.teacher_lr, help="its peak learning rate")
-    add("--seed", type=int, default=run.seed, help="seed of A, the head and the batches")
     add("--device", default=run.device, help="auto, cpu, cuda, cuda:1 or mps")
     add("--precision", default=run.precision, help="auto, float32 or bfloat16")
     add("--evaluations", type=int, default=run.evaluations, help="accuracy readings on the way")
-    add("--out", default="runs", help="folder of runs; teachers are kept below it")
-
-
-def _schedule_help() -> str:
-    return f"{', '.join(SCHEDULES)}, or points as JSON: [[0,1],[0.2,0.7],[0.6,0]]"
 
 
 def _add_plan(commands: Any) -> None:
@@ -112,8 +106,7 @@ def _add_plan(commands: Any) -> None:
     )
     parser = _command(commands, "plan", _plan, text)
     parser.add_argument("model", help="vit_digits, a timm name, local-dir:PATH or a folder")
-    parser.add_argument("--rank", default="16", help='rank, or a share such as "25%%"')
-    parser.add_argument("--targets", default="blocks", help=_TARGETS)
+    add_method_flags(parser)
     parser.add_argument("--img-size", type=int, default=None, help="side of the input in px")
     parser.add_argument(
         "--num-classes",
@@ -128,41 +121,29 @@ def _add_doctor(commands: Any) -> None:
     _command(commands, "doctor", _doctor, text)
 
 
-def _train_config(args: argparse.Namespace) -> RunConfig:
-    rank = args.rank if args.rank.strip().endswith("%") else _number_or_text(args.rank)
-    method = PCLoRAConfig(
-        rank=rank,
-        schedule=_parse_schedule(args.schedule),
-        fade_end=args.fade_end,
-        alpha=args.alpha,
-        init=args.init,
-        taps=args.taps,
-        logit_weight=args.logit_weight,
-        targets=args.targets,
-        train_norms=args.train_norms,
+def _add_compare(commands: Any) -> None:
+    text = (
+        "Run every method at every budget and seed on the same data and steps; learning rates "
+        "are chosen on validation data. With --json the last line of stdout is a list of rows."
     )
-    same = ("model", "data", "img_size", "image_column", "label_column", "steps", "batch_size")
-    same += ("lr", "teacher", "teacher_steps", "teacher_lr", "seed", "device", "precision")
-    same += ("evaluations",)
-    return RunConfig(method=method, **{name: getattr(args, name) for name in same})
+    parser = _command(commands, "compare", _compare, text)
+    add_run_flags(parser, evaluations=4)
+    add_compare_flags(parser, COMPARED)
 
 
-def _number_or_text(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+RUN_FIELDS = (
+    "model", "data", "img_size", "image_column", "label_column", "steps", "batch_size", "teacher",
+    "teacher_steps", "teacher_lr", "device", "precision", "evaluations",
+)  # fmt: skip
 
 
-def _parse_schedule(text: str) -> Any:
-    if not text.lstrip().startswith("["):
-        return text
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"schedule {text!r} is not a JSON list of points: {error}") from error
+def _train_config(args: argparse.Namespace) -> RunConfig:
+    same = {name: getattr(args, name) for name in (*RUN_FIELDS, "lr", "seed")}
+    return RunConfig(method=method_from_flags(args), **same)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    return run_compare(args, RunConfig(**{name: getattr(args, name) for name in RUN_FIELDS}))
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -222,12 +203,13 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from pclora_lab.accounting import plan
+    from pclora_lab.accounting import count_model
     from pclora_lab.models import describe_model
 
+    method = make_method(method_from_flags(args, PCLoRAConfig()))
     model = describe_model(args.model, num_classes=args.num_classes, img_size=args.img_size)
-    sizes = plan(model, _number_or_text(args.rank), targets=args.targets)
-    print(f"{args.model}, rank {args.rank}, head with {args.num_classes} classes")
+    sizes = method.plan(count_model(model, targets=method.config.targets), model)
+    print(f"{args.model}, {method.title}, head with {args.num_classes} classes")
     print(f"{'':12} {'parameters':>27} {'removed':>8} {'MMACs':>19} {'removed':>8}")
     for name, size in (
         ("replaced", sizes.replaced),
@@ -240,7 +222,8 @@ def _plan(args: argparse.Namespace) -> int:
         print(f"{size.macs_removed:8.2%}")
     print(f"break-even rank: {sizes.break_even_rank} (a rank must stay below it)")
     if args.json:
-        facts = {"model": args.model, "rank": args.rank, "num_classes": args.num_classes}
+        facts = {"model": args.model, "method": method.config.to_dict()}
+        facts |= {"rank": facts["method"].get("rank"), "num_classes": args.num_classes}
         print(json.dumps({**facts, **sizes.to_dict()}))
     return 0
 

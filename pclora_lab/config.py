@@ -1,65 +1,114 @@
 """What a run is made of: frozen, validated, to and from JSON. No logic lives here."""
 
 import dataclasses
-import math
-import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from pclora_lab.schedules import check_schedule
+from pclora_lab.options import check_number, check_options, known_fields, option
 
-__all__ = ["INITS", "TAPS", "TEACHERS", "PCLoRAConfig", "RunConfig"]
+__all__ = [
+    "COMPARED",
+    "INITS",
+    "TAPS",
+    "TEACHERS",
+    "LowRankConfig",
+    "MethodConfig",
+    "PCLoRAConfig",
+    "RunConfig",
+]
 
 INITS = ("zeros", "svd", "activation_svd")
 TAPS = ("linears", "blocks")
 TEACHERS = ("auto", "finetune", "pretrained")
 PRECISIONS = ("auto", "float32", "bfloat16")
-
-
-def _one_of(what: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"unknown {what} {value!r}: use one of {', '.join(allowed)}")
-
-
-def _number(what: str, value: object, low: float, high: float = math.inf, why: str = "") -> None:
-    """Refuse what is not a finite number in [low, high]."""
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not fits or not math.isfinite(value) or not low <= value <= high:
-        bounds = f"in [{low}, {high}]" if high < math.inf else f"of at least {low}"
-        raise ValueError(f"{what} is {value!r}: it must be a number {bounds}{why}")
-
-
-def check_rank(rank: object) -> int | str:
-    """A positive whole number, or a percentage of each layer's break-even rank.
-
-    Raises:
-        ValueError: 0, negative, 7.5, "abc", "0%", "120%".
-
-    Example:
-        >>> check_rank("25%"), check_rank(8)
-        ('25%', 8)
-    """
-    cure = 'use a whole number such as 16, or a share of the break-even rank such as "25%"'
-    if isinstance(rank, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", rank)
-        if match and 0 < float(match[1]) <= 100:
-            return f"{match[1]}%"
-        if re.fullmatch(r"\s*-?[0-9]+\s*", rank):
-            return check_rank(int(rank))
-        raise ValueError(f"rank {rank!r} is not a rank: {cure}")
-    if isinstance(rank, bool) or not isinstance(rank, int):
-        raise ValueError(f"rank {rank!r} is not a whole number: {cure}")
-    if rank < 1:
-        raise ValueError(f"rank {rank} leaves nothing of the layer: {cure}")
-    return rank
+SPLITS = ("test", "validation")
+COMPARED = ("pclora", "pela", "snella", "lora", "svd", "full")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PCLoRAConfig:
+class MethodConfig:
+    """What every method can be told.
+
+    Attributes:
+        targets: ``blocks`` for every linear layer inside the transformer blocks, or a regular
+            expression that full layer names are searched with.
+    """
+
+    name: ClassVar[str] = ""
+    usual_lr: ClassVar[float] = 1e-3
+
+    targets: str = option(
+        "blocks",
+        "text",
+        "layers",
+        "'blocks' for all linear layers in the blocks, or a regular expression over names",
+        hidden=True,
+    )
+
+    def __post_init__(self) -> None:
+        """Validate every described field."""
+        check_options(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, with the method's name."""
+        return {"name": self.name, **dataclasses.asdict(self)}
+
+    def label(self) -> str:
+        """Name and the options that are not at their default, short enough for a folder."""
+        changed = [
+            f"{f.name}{value}"
+            for f in dataclasses.fields(self)
+            if (value := getattr(self, f.name)) != f.default
+        ]
+        return "-".join([self.name, *changed])[:60]
+
+
+def budget_option(default: float | None = None) -> Any:
+    """A field for a share of the replaced layers; None leaves the size to another option."""
+    return option(
+        default,
+        "number",
+        "budget",
+        "share of the replaced layers' parameters (or MACs) to keep or train",
+        low=1e-6,
+        high=1,
+        optional=default is None,
+        step=0.01,
+        sizes=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRankConfig(MethodConfig):
+    """Ranks, given or bought with a budget.
+
+    Attributes:
+        rank: r of every layer; a whole number, or ``"25%"`` of each layer's break-even rank.
+        budget: the share of the replaced layers that is kept, in (0, 1]; overrides ``rank``.
+        unit: what the budget counts, ``params`` or ``macs``.
+        spend: ``uniform`` for one rank everywhere; ``energy`` spends the same budget where the
+            singular values are largest.
+    """
+
+    rank: int | str = option(
+        16, "rank", "rank r", "rank, or a share of break-even such as 25%", sizes=True
+    )
+    budget: float | None = budget_option()
+    unit: str = option(
+        "params", "choice", "budget of", "what a budget counts", choices=("params", "macs"),
+        hidden=True,
+    )  # fmt: skip
+    spend: str = option(
+        "uniform", "choice", "spend it", "one rank for all, or by the energy of singular values",
+        choices=("uniform", "energy"), sizes=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PCLoRAConfig(LowRankConfig):
     """How PC-LoRA (arXiv:2406.09117) compresses a model.
 
     Attributes:
-        rank: r of every adapter; a whole number, or ``"25%"`` of each layer's break-even rank.
         schedule: name of a decay schedule, or ``(progress, λ)`` points.
         fade_end: q in (0, 1]; from this share of the steps on, λ is 0. The paper's 0.6 is known
             at second hand only.
@@ -71,8 +120,6 @@ class PCLoRAConfig:
         temperature: T of that term.
         scale: s on the adapter, LoRA's alpha/r.
         train_norms: train the LayerNorms as well.
-        targets: ``blocks`` for every linear layer inside the transformer blocks, or a regular
-            expression that full layer names are searched with.
 
     Raises:
         ValueError: a value out of its range, with the range and a cure.
@@ -82,33 +129,54 @@ class PCLoRAConfig:
         'sine'
     """
 
-    rank: int | str = 16
-    schedule: str | tuple[tuple[float, float], ...] = "sine"
-    fade_end: float = 0.6
-    alpha: float = 0.2
-    init: str = "zeros"
-    taps: str = "linears"
-    logit_weight: float = 0.0
-    temperature: float = 2.0
-    scale: float = 1.0
-    train_norms: bool = False
-    targets: str = "blocks"
+    name: ClassVar[str] = "pclora"
+    usual_lr: ClassVar[float] = 5e-3
+
+    schedule: str | tuple[tuple[float, float], ...] = option(
+        "sine", "schedule", "schedule λ", "how the weight of the base falls"
+    )
+    fade_end: float = option(
+        0.6, "number", "fade end q", "share of the steps until λ is 0", low=0, high=1
+    )
+    alpha: float = option(
+        0.2, "number", "task share α", "the share of the task loss", low=0, high=1
+    )
+    init: str = option(
+        "zeros", "choice", "start A, B, C", "where the adapters start", choices=INITS, noun="start"
+    )
+    taps: str = option(
+        "linears", "choice", "features of", "which outputs are imitated", choices=TAPS
+    )
+    logit_weight: float = option(
+        0.0, "number", "logit weight", "weight of logit distillation", low=0, hidden=True
+    )
+    temperature: float = option(
+        2.0, "number", "temperature", "T of logit distillation", low=1e-3, hidden=True
+    )
+    scale: float = option(1.0, "number", "scale s", "LoRA's alpha/r", low=1e-6, hidden=True)
+    train_norms: bool = option(
+        False, "switch", "train norms", "train the LayerNorms too", hidden=True
+    )
 
     def __post_init__(self) -> None:
         """Validate; points become a tuple of pairs."""
-        object.__setattr__(self, "rank", check_rank(self.rank))
-        object.__setattr__(self, "schedule", check_schedule(self.schedule))
         if not (isinstance(self.fade_end, (int, float)) and 0 < self.fade_end <= 1):
             raise ValueError(
                 f"fade end q is {self.fade_end!r}: it must be in (0, 1], a share of all steps; "
                 "0.6 is the usual value"
             )
-        _number("alpha", self.alpha, 0, 1, ", the share of the task loss")
-        _one_of("start", self.init, INITS)
-        _one_of("taps", self.taps, TAPS)
-        _number("logit_weight", self.logit_weight, 0)
-        _number("temperature", self.temperature, 1e-3)
-        _number("scale", self.scale, 1e-6)
+        super().__post_init__()
+
+    def label(self) -> str:
+        """Rank or budget, schedule and start, which people vary most."""
+        size = f"r{self.rank}" if self.budget is None else f"b{self.budget:g}"
+        schedule = self.schedule if isinstance(self.schedule, str) else "drawn"
+        return "-".join([size.replace("%", "pct"), schedule, self.init])
+
+
+def _one_of(what: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"unknown {what} {value!r}: use one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +189,10 @@ class RunConfig:
         img_size: side of the square input in pixels; None takes the model's own.
         image_column: name of the image column; None guesses.
         label_column: name of the label column; None guesses.
-        method: how the model is compressed.
-        steps: optimiser steps of the fade.
+        method: how the model is compressed or tuned.
+        steps: optimiser steps of the method.
         batch_size: images per step.
-        lr: peak learning rate (warm-up, then cosine to zero).
+        lr: peak learning rate (warm-up, then cosine to zero); None takes the method's usual one.
         weight_decay: AdamW's.
         warmup: share of the steps in which the learning rate rises.
         grad_clip: largest gradient norm.
@@ -140,6 +208,8 @@ class RunConfig:
         evaluations: how often both accuracies are measured while training (at most once per
             logged row, of which there are about 120).
         eval_images: validation images for each of these measurements.
+        report_on: the split that the final accuracy is read on; ``validation`` while choosing
+            hyper-parameters, so that the test split is read once.
 
     Raises:
         ValueError: a value out of its range, with the range and a cure.
@@ -154,12 +224,12 @@ class RunConfig:
     img_size: int | None = None
     image_column: str | None = None
     label_column: str | None = None
-    method: PCLoRAConfig = field(
+    method: MethodConfig = field(
         default_factory=lambda: PCLoRAConfig(rank=8, init="activation_svd")
     )
     steps: int = 300
     batch_size: int = 64
-    lr: float = 5e-3
+    lr: float | None = None
     weight_decay: float = 0.01
     warmup: float = 0.05
     grad_clip: float = 1.0
@@ -172,9 +242,12 @@ class RunConfig:
     teacher_seed: int = 0
     evaluations: int = 30
     eval_images: int = 512
+    report_on: str = "test"
 
     def __post_init__(self) -> None:
         """Validate every number and name."""
+        if self.lr is None:
+            object.__setattr__(self, "lr", self.method.usual_lr)
         for name in ("steps", "batch_size", "teacher_steps", "evaluations", "eval_images"):
             self._whole(name, 1)
         for name in ("seed", "teacher_seed"):
@@ -182,11 +255,12 @@ class RunConfig:
         if self.img_size is not None:
             self._whole("img_size", 1)
         for name in ("lr", "teacher_lr", "grad_clip"):
-            _number(name, getattr(self, name), 1e-9)
-        _number("weight_decay", self.weight_decay, 0)
-        _number("warmup", self.warmup, 0, 1)
+            check_number(name, getattr(self, name), 1e-9)
+        check_number("weight_decay", self.weight_decay, 0)
+        check_number("warmup", self.warmup, 0, 1)
         _one_of("teacher", self.teacher, TEACHERS)
         _one_of("precision", self.precision, PRECISIONS)
+        _one_of("report_on", self.report_on, SPLITS)
 
     def _whole(self, name: str, low: int) -> None:
         value = getattr(self, name)
@@ -195,23 +269,18 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, ready for JSON."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "method": self.method.to_dict()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
-        """The inverse of :meth:`to_dict`.
+        """The inverse of :meth:`to_dict`; a method without a name is PC-LoRA.
 
         Raises:
-            ValueError: a key that no field has.
+            ValueError: a key that no field has, or an unknown method.
         """
+        # Here, because every method builds on the configs above.
+        from pclora_lab.methods import config_from_dict
+
         values = dict(values)
-        method = _known(PCLoRAConfig, values.pop("method", {}))
-        return cls(method=PCLoRAConfig(**method), **_known(cls, values))
-
-
-def _known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - names)
-    if unknown:
-        raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}: it has {sorted(names)}")
-    return values
+        method = config_from_dict(values.pop("method", {}))
+        return cls(method=method, **known_fields(cls, values))

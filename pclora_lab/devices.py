@@ -1,10 +1,12 @@
 """Where a run computes, and in which precision: names to an ``accelerate`` object."""
 
+import contextlib
 import resource
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import torch
@@ -19,6 +21,7 @@ __all__ = ["available_devices", "has_bfloat16", "make_accelerator", "memory_mb",
 # Below this size, casting costs more than bfloat16 saves on a CPU.
 _CPU_AUTOCAST_PARAMS = 1_000_000
 _making = threading.Lock()
+_PROC_STATUS = Path("/proc/self/status")
 
 
 class _OwnAccelerator(Accelerator):
@@ -96,8 +99,7 @@ def make_accelerator(config: RunConfig, model: nn.Module) -> Accelerator:
         precision = "bfloat16" if pays and has_bfloat16(device) else "float32"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        # One run per device: the peak is this run's own.
-        torch.cuda.reset_peak_memory_stats(device)
+    reset_peak_memory(device)
     with _making:
         # accelerate refuses a second precision in one process otherwise.
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -114,8 +116,22 @@ def memory_mb(device: torch.device) -> float:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Most memory held so far, in MB: by the run on CUDA, else by the process since it began."""
+    """Most memory held since :func:`reset_peak_memory`, in MB: of the whole process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
+    if _PROC_STATUS.is_file():
+        for line in _PROC_STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let the peak be that of what follows, where the system can; one run per device at a time."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif _PROC_STATUS.is_file():
+        # Linux: 5 resets the process's high-water mark. A container may forbid it.
+        with contextlib.suppress(OSError):
+            (_PROC_STATUS.parent / "clear_refs").write_text("5")

@@ -9,9 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from pclora_lab.config import check_rank
 from pclora_lab.layers import LowRankLinear
 from pclora_lab.models import build_from_recipe, model_recipe
+from pclora_lab.options import check_rank
 from pclora_lab.surgery import copy_sharing, replace_modules
 
 __all__ = ["load_compressed", "save_compressed"]
@@ -21,21 +21,22 @@ VERSION = 1
 
 
 def save_compressed(model: nn.Module, folder: Path | str) -> Path:
-    """Write a compressed model to a folder.
+    """Write a finished model to a folder.
 
     Args:
-        model: from :func:`pclora_lab.compress`.
+        model: from :func:`pclora_lab.compress` or any method's ``finish``.
         folder: is made if it does not exist.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: the model has no low-rank layer, or the folder holds a model of another
+        ValueError: the model comes from no method, or the folder holds a model of another
             format, which would be overwritten.
     """
     layers = _low_rank_layers(model)
-    if not layers:
+    method = getattr(model, "pclora_method", None)
+    if not layers and method is None:
         raise ValueError(
             f"{type(model).__name__} has no LowRankLinear: pass what compress(student) returned"
         )
@@ -47,6 +48,9 @@ def save_compressed(model: nn.Module, folder: Path | str) -> Path:
         "version": VERSION,
         "model": model_recipe(model),
         "ranks": {name: layer.rank for name, layer in sorted(layers.items())},
+        "without_bias": [name for name, layer in sorted(layers.items()) if layer.C is None],
+        "method": method,
+        "pela": getattr(model, "pela", None),
     }
     save_model(model, str(folder / "model.safetensors"), metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf8")
@@ -95,11 +99,14 @@ def load_compressed(folder: Path | str, model: nn.Module | None = None) -> nn.Mo
         dense = build_from_recipe(config["model"])
     else:
         dense = copy_sharing(model, ())
-    replace_modules(dense, _empty_layers(dense, config["ranks"], folder))
+    replace_modules(dense, _empty_layers(dense, config, folder))
     try:
         load_model(dense, folder / "model.safetensors")
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"the tensors in {folder} do not fit the architecture: {error}") from error
+    dense.pclora_method = config.get("method")
+    if config.get("pela") is not None:
+        dense.pela = config["pela"]
     return dense.eval()
 
 
@@ -124,14 +131,18 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _empty_layers(model: nn.Module, ranks: dict[str, int], folder: Path) -> dict[str, nn.Module]:
+def _empty_layers(model: nn.Module, config: dict[str, Any], folder: Path) -> dict[str, nn.Module]:
     modules = dict(model.named_modules())
     layers = {}
-    for name, rank in ranks.items():
+    for name, rank in config["ranks"].items():
         linear = modules.get(name)
         if not isinstance(linear, nn.Linear):
             raise ValueError(f"{folder} names layer {name!r}, which the architecture does not have")
         layers[name] = LowRankLinear(
-            linear.in_features, linear.out_features, check_rank(rank), dtype=torch.float32
+            linear.in_features,
+            linear.out_features,
+            check_rank(rank),
+            bias=name not in config.get("without_bias", ()),
+            dtype=torch.float32,
         )
     return layers

@@ -60,6 +60,7 @@ def load_model(
     num_classes: int | None = None,
     img_size: int | None = None,
     pretrained: bool = True,
+    width: int | None = None,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
     """Build a model and load its weights.
@@ -71,6 +72,7 @@ def load_model(
             is new.
         img_size: side of the input in pixels; None keeps the model's own.
         pretrained: False builds the architecture only.
+        width: another width of the embedding; such a model has no pre-trained weights.
         generator: draws a new head.
 
     Raises:
@@ -79,18 +81,21 @@ def load_model(
         ConnectionError: the weights are not in the local cache and the hub can't be reached.
     """
     name = _normalise(name)
+    if width is not None and pretrained:
+        raise ValueError(f"{name!r} of width {width} has no weights: pass pretrained=False")
     if name in EMBEDDED:
-        model = _build_embedded(name, num_classes, img_size)
+        model = _build_embedded(name, num_classes, img_size, width)
         if pretrained:
             _load_embedded(model, name)
     else:
         _check_name(name)
-        model = _create_timm(name, num_classes, img_size, pretrained)
+        model = _create_timm(name, num_classes, img_size, pretrained, width)
     model.pclora_recipe = {
         "architecture": model.pretrained_cfg["architecture"],
         "num_classes": model.num_classes,
         "img_size": img_size,
         "preprocessing": _preprocessing(model),
+        **({} if width is None else {"width": width}),
     }
     if head_is_new(model):
         _draw_head(model, generator)
@@ -130,6 +135,7 @@ def build_from_recipe(recipe: dict[str, Any]) -> nn.Module:
         num_classes=recipe["num_classes"],
         img_size=recipe["img_size"],
         pretrained=False,
+        width=recipe.get("width"),
     )
     model.pretrained_cfg = {**model.pretrained_cfg, **recipe["preprocessing"]}
     model.pclora_recipe = copy.deepcopy(recipe)
@@ -192,11 +198,13 @@ def _check_folder(folder: Path) -> None:
 
 
 def _create_timm(
-    name: str, num_classes: int | None, img_size: int | None, pretrained: bool
+    name: str, num_classes: int | None, img_size: int | None, pretrained: bool, width: int | None
 ) -> nn.Module:
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     if img_size is not None:
         options["img_size"] = img_size
+    if width is not None:
+        options["embed_dim"] = width
     try:
         model = timm.create_model(name, pretrained=pretrained, **options)
     except SafetensorError as error:
@@ -211,8 +219,8 @@ def _create_timm(
             f"({error})"
         ) from error
     except (TypeError, AssertionError, RuntimeError) as error:
-        if img_size is None:
-            raise ValueError(f"{name!r} can't be built: {error}") from error
+        if img_size is None or width is not None:
+            raise ValueError(f"{name!r} can't be built{_of_width(width)}: {error}") from error
         raise ValueError(f"{name!r} can't take img_size={img_size}: {error}") from error
     if getattr(getattr(model, "patch_embed", None), "num_patches", 1) == 0:
         raise ValueError(f"{name!r} can't take img_size={img_size}: that is smaller than one patch")
@@ -220,16 +228,23 @@ def _create_timm(
     return model
 
 
+def _of_width(width: int | None) -> str:
+    return "" if width is None else f" {width} channels wide"
+
+
 def _require_head(name: str, model: nn.Module) -> None:
     if not getattr(model, "num_classes", 0):
         raise ValueError(f"model {name!r} has no classifier head: pass num_classes")
 
 
-def _build_embedded(name: str, num_classes: int | None, img_size: int | None) -> nn.Module:
+def _build_embedded(
+    name: str, num_classes: int | None, img_size: int | None, width: int | None
+) -> nn.Module:
     if img_size not in (None, _VIT_DIGITS["img_size"]):
         raise ValueError(f"{name} takes {_VIT_DIGITS['img_size']} px images, not {img_size}")
     classes = _DIGITS_CFG["num_classes"] if num_classes is None else num_classes
-    model = VisionTransformer(**_VIT_DIGITS, num_classes=classes)
+    sizes = _VIT_DIGITS if width is None else {**_VIT_DIGITS, "embed_dim": width}
+    model = VisionTransformer(**sizes, num_classes=classes)
     model.pretrained_cfg = dict(_DIGITS_CFG)
     return model
 

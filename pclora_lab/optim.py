@@ -53,6 +53,7 @@ def optimise(
     log_every: int,
     generator: torch.Generator,
     before_step: Callable[[int], None] = lambda step: None,
+    after_backward: Callable[[], None] = lambda: None,
     lr_name: str = "lr",
 ) -> Iterator[dict[str, float | None] | None]:
     """Take optimiser steps; yields after each one.
@@ -68,6 +69,7 @@ def optimise(
         log_every: steps between two means.
         generator: draws the batches.
         before_step: called with the step number before the step is taken.
+        after_backward: called when the gradients are there and not yet clipped.
         lr_name: what the setting behind ``peak_lr`` is called, for the message of an error.
 
     Yields:
@@ -93,6 +95,7 @@ def optimise(
         with accelerator.autocast():
             terms = loss_terms(images, labels.to(device, non_blocking=True))
         accelerator.backward(terms["loss"])
+        after_backward()
         accelerator.clip_grad_norm_(
             [p for g in optimizer.param_groups for p in g["params"]], config.grad_clip
         )

@@ -14,7 +14,14 @@ from matplotlib.figure import Figure
 
 from pclora_lab.schedules import SCHEDULES, Points, base_weight_factor
 
-__all__ = ["COLOURS", "Curve", "curves", "history_figure", "schedule_figure", "starts_figure"]
+__all__ = [
+    "COLOURS",
+    "Curve",
+    "curves",
+    "history_figure",
+    "schedule_figure",
+    "starts_figure",
+]
 
 COLOURS = {
     "base": "#0072B2",
@@ -58,7 +65,31 @@ CURVES = (
     Curve(2, "logit distillation", COLOURS["logit"], "dot", "logit"),
     Curve(3, "parameters held", COLOURS["base"], "solid", "held_percent"),
     Curve(3, "time per step (median of 9)", COLOURS["time"], "dash", "step_ms", "fade", True),
+    Curve(0, "learning rate, share of its peak", COLOURS["base"], "solid", "lr_share"),
+    Curve(0, "weights that may change", COLOURS["adapter"], "solid", "density"),
+    Curve(0, "layers that may not change at all", COLOURS["share"], "dash", "starved"),
+    Curve(0, "repair with the teacher (1), alone (0)", COLOURS["share"], "dash", "repair"),
+    Curve(2, "weight perturbation", COLOURS["logit"], "dash", "perturbation"),
 )
+# Measured for every method; the other curves only where the method reports their column.
+COMMON = ("accuracy", "teacher_accuracy", "held_percent", "step_ms")
+FIRST_PANELS = {
+    "lam": PANELS[0],
+    "density": "Weights that may change",
+    "repair": "Repair, then fine-tuning",
+    "lr_share": "Learning rate",
+}
+
+
+def first_panel(columns: Iterable[str]) -> str:
+    """Title of the first panel, by what a method reports.
+
+    Example:
+        >>> first_panel(("task", "lr_share"))
+        'Learning rate'
+    """
+    columns = set(columns)
+    return next((title for name, title in FIRST_PANELS.items() if name in columns), PANELS[0])
 
 
 def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -124,7 +155,8 @@ def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Figure
             axis = twin if curve.secondary else axes[curve.panel]
             style = {"solid": "-", "dash": "--", "dot": ":"}[curve.dash]
             axis.plot(x, y, style, color=curve.colour, label=curve.name, linewidth=2)
-    for axis, panel, y_title in zip(axes, PANELS, Y_TITLES, strict=True):
+    panels = (first_panel({name for row in rows for name in row}), *PANELS[1:])
+    for axis, panel, y_title in zip(axes, panels, Y_TITLES, strict=True):
         axis.set(title=panel, xlabel=step_title, ylabel=y_title)
         axis.grid(alpha=0.3)
     axes[2].set_yscale("log")

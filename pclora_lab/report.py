@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from pclora_lab.methods import METHODS
 from pclora_lab.plots import history_figure
 from pclora_lab.runs import load_run
 
@@ -27,6 +28,11 @@ def result_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("peak memory", f"{result['peak_memory_mb']:,.0f} MB {_whose_memory(result['device'])}"),
         ("run folder", result["run_dir"]),
     ]
+    if "bytes_on_disk" in result:
+        lines.insert(6, ("on disk", f"{result['bytes_on_disk'] / 1e6:.2f} MB"))
+    if "params_trained" in result:
+        trained = f"{result['params_trained']:,} parameters"
+        lines.insert(4, ("trained", trained))
     return lines + ([("report", result["report"])] if "report" in result else [])
 
 
@@ -48,9 +54,7 @@ svg{{max-width:100%;height:auto}}</style></head><body>
 <table>{rows}</table>
 <h2>What happened</h2>
 {figure}
-<p>Solid blue is the student as it is; orange is the same student if its base were removed at that
-moment. The base is dropped when λ reaches 0: from there the two are one, and a step takes less
-time.</p>
+<p>{reading}</p>
 <h2>Settings</h2>
 <table>{settings}</table>
 </body></html>
@@ -67,9 +71,11 @@ def write_report(folder: Path | str) -> Path:
     if run.result is None:
         raise ValueError(f"{run.folder} is {run.status} and has no result to report")
     method = run.config["method"]
+    known = METHODS[method.get("name", "pclora")]
     settings = {**{k: v for k, v in run.config.items() if k != "method"}, **method}
     page = _PAGE.format(
-        title=html.escape(f"PC-LoRA: {run.folder.name}"),
+        title=html.escape(f"{known.title}: {run.folder.name}"),
+        reading=html.escape(known.reading),
         rows=_table_rows(result_lines(run.result)),
         figure=_svg(run.rows),
         settings=_table_rows([(name, str(value)) for name, value in settings.items()]),

@@ -55,14 +55,11 @@ def run_name(config: RunConfig) -> str:
         >>> run_name(RunConfig())
         'vit_digits-digits-r8-sine-activation_svd-s0'
     """
-    method = config.method
-    schedule = method.schedule if isinstance(method.schedule, str) else "drawn"
-    rank = str(method.rank).replace("%", "pct")
-    parts = (Path(config.model).name, Path(config.data).name, f"r{rank}", schedule, method.init)
+    parts = (Path(config.model).name, Path(config.data).name, config.method.label())
     return re.sub(r"[^\w.-]+", "_", "-".join((*parts, f"s{config.seed}")))
 
 
-def new_run_folder(root: Path | str, config: RunConfig) -> Path:
+def new_run_folder(root: Path | str, config: RunConfig, *, name: str | None = None) -> Path:
     """Create ``root/<name>`` with config and versions; a number is added if the name is taken.
 
     Raises:
@@ -70,7 +67,7 @@ def new_run_folder(root: Path | str, config: RunConfig) -> Path:
     """
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
-    name, number = run_name(config), 1
+    name, number = name or run_name(config), 1
     while True:
         folder = root / (name if number == 1 else f"{name}-{number}")
         try:
@@ -121,7 +118,8 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
 
 
 def _write_result(folder: Path, event: Finished) -> None:
-    save_compressed(event.model, folder / "compressed")
+    place = save_compressed(event.model, folder / "compressed")
+    event.result["bytes_on_disk"] = sum(path.stat().st_size for path in place.iterdir())
     write_json(folder / "result.json", event.result)
 
 

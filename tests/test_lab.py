@@ -6,6 +6,7 @@ import pytest
 from waiting import until
 
 from pclora_lab import PCLoRAConfig, RunConfig
+from pclora_lab.methods import METHODS
 from pclora_lab.session import stop_all
 from pclora_lab.ui import Controls, Lab
 from pclora_lab.ui.live import live_figure
@@ -123,3 +124,35 @@ def test_export_without_a_folder_name_is_refused(lab):
     lab.export_folder.value = "  "
     lab.export_button.click()
     assert "no folder to export to" in lab.message.value
+
+
+def test_the_form_follows_the_method_and_keeps_what_was_set():
+    controls = Controls()
+    controls.rank.value = 5
+    controls.method.value = "pela"
+    assert "ratio" in controls.form.fields and "schedule" not in controls.form.fields
+    assert "450,730 → 228," in controls.sizes.value
+    assert controls.config().method.name == "pela" and controls.config().lr == 1e-3
+    controls.form.fields["ratio"].value = 4.0
+    assert controls.config().method.ratio == 4.0
+    controls.method.value = "pclora"
+    assert controls.config().method.rank == 5 and controls.lr.value == 5e-3
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_has_a_form_with_sizes(name):
+    controls = Controls()
+    controls.method.value = name
+    assert controls.config().method == METHODS[name].Config() or name == "pclora"
+    assert "whole model" in controls.sizes.value
+
+
+def test_the_panels_show_what_the_method_reports(lab):
+    lab.controls.method.value = "snella"
+    lab.train_button.click()
+    until(lambda: lab.status.value == "finished")
+    figure = lab.view.figure
+    shown = {t.name for t in figure.data if t.visible and t.x is not None and len(t.x)}
+    assert {"weights that may change", "task", "student as it is"} <= shown
+    assert not any(t.visible for t in figure.data if t.name in ("λ", "feature distillation"))
+    assert figure.layout.annotations[0].text == "Weights that may change"

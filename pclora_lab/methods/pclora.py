@@ -6,16 +6,19 @@ step, ``small = compress(student)`` at the end.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.accounting import Rank, count_model, resolve_ranks
+from pclora_lab.accounting import ModelCounts, Plan, Rank, count_model, plan, resolve_ranks
+from pclora_lab.budgets import weight_spectra
 from pclora_lab.config import PCLoRAConfig
 from pclora_lab.layers import PCLoRALinear
+from pclora_lab.losses import Distiller, total_loss
+from pclora_lab.methods.base import Batch, Method, chosen_ranks, is_head, planned_ranks
 from pclora_lab.schedules import base_weight_factor
-from pclora_lab.starts import measure_inputs, start_residual
+from pclora_lab.starts import InputMoments, measure_inputs, start_residual
 from pclora_lab.surgery import (
     call_model,
     copy_sharing,
@@ -26,6 +29,7 @@ from pclora_lab.surgery import (
 )
 
 __all__ = [
+    "PCLoRA",
     "base_removed",
     "base_share",
     "compress",
@@ -83,10 +87,13 @@ def get_pclora_model(
         )
     targets = find_targets(model, config.targets)
     counts = count_model(model, targets=config.targets, example=example)
-    ranks = resolve_ranks(counts.layers, config.rank if rank is None else rank)
     moments = {}
     if config.init == "activation_svd":
         moments = measure_inputs(model, targets, calibration)
+    if rank is not None:
+        ranks = resolve_ranks(counts.layers, rank)
+    else:
+        ranks = chosen_ranks(config, counts, lambda: _spectra(model, config, moments))
     layers = {
         name: PCLoRALinear(base, ranks[name], scale=config.scale, generator=generator)
         for name, base in targets.items()
@@ -100,24 +107,24 @@ def get_pclora_model(
     return _freeze_rest(student)
 
 
+def _spectra(
+    model: nn.Module, config: PCLoRAConfig, moments: Mapping[str, InputMoments]
+) -> dict[str, Tensor]:
+    return weight_spectra(model, config.targets, moments or None)
+
+
 def _freeze_rest(student: nn.Module) -> nn.Module:
     """Train adapters, the head and, if asked, norms; everything else stays as pre-trained."""
     student.requires_grad_(False)
     for name, module in student.named_modules():
         is_norm = "norm" in type(module).__name__.lower()
-        if _is_head(name, student) or (student.pclora_config.train_norms and is_norm):
+        if is_head(name, student) or (student.pclora_config.train_norms and is_norm):
             module.requires_grad_(True)
     # Last, since the head may be a fading layer itself.
     for layer in pclora_layers(student).values():
         layer.requires_grad_(True)
         layer.base.requires_grad_(False)
     return student
-
-
-def _is_head(name: str, model: nn.Module) -> bool:
-    classifier = (getattr(model, "pretrained_cfg", None) or {}).get("classifier")
-    heads = {classifier} if isinstance(classifier, str) else set(classifier or ())
-    return name in heads or name in {"head", "classifier", "score", "fc"}
 
 
 def pclora_layers(student: nn.Module) -> dict[str, PCLoRALinear]:
@@ -242,3 +249,81 @@ def base_share(student: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> flo
     with evaluating(student), forward_hooks(held, measure):
         call_model(student, inputs)
     return torch.stack(shares).mean().item()
+
+
+class _Distilled:
+    """α·task + (1 − α)·distillation, as the student's config says."""
+
+    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+        self.distiller, self.config = Distiller(student, teacher), student.pclora_config
+
+    def __call__(self, inputs: Batch, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        terms = self.distiller.terms(inputs, labels)
+        return {"loss": total_loss(terms, self.config), **terms}
+
+    def close(self) -> None:
+        self.distiller.close()
+
+
+class PCLoRA(Method):
+    """PC-LoRA behind the four verbs; the functions above do the work."""
+
+    name = "pclora"
+    title = "PC-LoRA"
+    summary = "Fade the frozen weights out while low-rank adapters learn to do without them."
+    Config = PCLoRAConfig
+    fades = True
+    doing = "fading the base"
+    reading = (
+        "Solid blue is the student as it is; orange is the same student if its base were removed "
+        "at that moment. The base is dropped when λ reaches 0: from there the two are one, and a "
+        "step takes less time."
+    )
+    reports = ("lam", "base_share", "accuracy_if_base_removed", "task", "feature", "logit")
+    lrs = (2e-3, 5e-3)
+
+    @classmethod
+    def usual(cls) -> PCLoRAConfig:
+        """With the start that was best in ``tests/benchmarks/starts.py``."""
+        return PCLoRAConfig(rank=8, init="activation_svd")
+
+    def apply(
+        self,
+        model: nn.Module,
+        *,
+        calibration: Iterable[Tensor] = (),
+        generator: torch.Generator | None = None,
+        example: Batch | None = None,
+    ) -> nn.Module:
+        """See :func:`get_pclora_model`."""
+        return get_pclora_model(
+            model, self.config, calibration=calibration, generator=generator, example=example
+        )
+
+    def set_progress(self, student: nn.Module, progress: float) -> dict[str, float]:
+        """Set λ; the base goes the moment λ is 0."""
+        lam = set_progress(student, progress)
+        if lam == 0:
+            drop_base(student)
+        return {"lam": lam}
+
+    def loss_terms(self, student: nn.Module, teacher: nn.Module) -> _Distilled:
+        """See :func:`pclora_lab.losses.total_loss`."""
+        return _Distilled(student, teacher)
+
+    def measure(self, student: nn.Module, probe: Batch) -> dict[str, float]:
+        """See :func:`base_share`."""
+        return {"base_share": base_share(student, probe)}
+
+    def as_finished(self, student: nn.Module) -> AbstractContextManager[None] | None:
+        """See :func:`base_removed`; None once the base was dropped."""
+        held = any(layer.base is not None for layer in pclora_layers(student).values())
+        return base_removed(student) if held else None
+
+    def finish(self, student: nn.Module) -> nn.Module:
+        """See :func:`compress`."""
+        return compress(student)
+
+    def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
+        """The sizes at the config's ranks."""
+        return plan(counts, planned_ranks(self.config, counts))

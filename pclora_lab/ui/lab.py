@@ -10,6 +10,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from pclora_lab.config import RunConfig
+from pclora_lab.methods import METHODS
 from pclora_lab.report import result_lines
 from pclora_lab.session import Session, Snapshot, stop_all
 from pclora_lab.ui.controls import Controls, error_html
@@ -114,7 +115,7 @@ class Lab:
         # An earlier run's last frame must not land in the cleared figure.
         with self._drawing:
             self.session = session
-            self.view.clear(config.steps)
+            self.view.clear(config.steps, METHODS[config.method.name].reports)
         self._painter = threading.Thread(target=self._paint, args=(self.session,), daemon=True)
         self._painter.start()
         return self.session
@@ -183,7 +184,8 @@ class Lab:
     def _draw(self, snapshot: Snapshot) -> None:
         self.view.update(snapshot.rows, self.session.config.steps)
         self.progress.value = snapshot.step / snapshot.steps if snapshot.steps else 0
-        self.status.value = html.escape(_status_line(snapshot))
+        doing = METHODS[self.session.config.method.name].doing
+        self.status.value = html.escape(_status_line(snapshot, doing))
         self._show_state(snapshot.state)
         if snapshot.error is not None:
             self.message.value = error_html(snapshot.error)
@@ -214,15 +216,14 @@ _PHASES = {
     "data": "reading data and model",
     "teacher": "fine-tuning the teacher",
     "start": "preparing the start",
-    "fade": "fading the base",
     "test": "measuring on the test split",
 }
 
 
-def _status_line(snapshot: Snapshot) -> str:
+def _status_line(snapshot: Snapshot, doing: str) -> str:
     if snapshot.state in _OVER:
         return snapshot.state
-    line = ("stopping, " if snapshot.stopping else "") + _PHASES[snapshot.phase]
+    line = ("stopping, " if snapshot.stopping else "") + _PHASES.get(snapshot.phase, doing)
     if snapshot.steps:
         line += f": step {snapshot.step} of {snapshot.steps}"
     if snapshot.eta_seconds is not None:

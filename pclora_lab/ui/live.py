@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from pclora_lab.plots import CURVES, PANELS, Y_TITLES, curves
+from pclora_lab.plots import COMMON, CURVES, PANELS, Y_TITLES, curves, first_panel
 
 __all__ = ["LiveView", "live_figure"]
 
@@ -90,8 +90,18 @@ class LiveView:
         self.figure._config = {**self.figure._config, "responsive": True, "displaylogo": False}
         self._drawn = 0
 
-    def clear(self, steps: int) -> None:
-        """Empty all panels for a new run, and fit the axes to its steps."""
+    def clear(self, steps: int, reports: Iterable[str] = ("lam",)) -> None:
+        """Empty all panels for a new run, fit the axes to its steps, keep the curves it has.
+
+        Args:
+            steps: optimiser steps of the method.
+            reports: columns that the method reports.
+        """
+        shown = {*reports, *COMMON}
+        with self.figure.batch_update():
+            self.figure.layout.annotations[0].text = first_panel(reports)
+            for trace, curve in zip(self.figure.data, CURVES, strict=True):
+                trace.visible = curve.column in shown
         self._draw((), steps)
 
     def update(self, rows: Iterable[Mapping[str, Any]], steps: int) -> None:

@@ -1,0 +1,202 @@
+"""What a run measures: a history row per logged step, and the final numbers."""
+
+import statistics
+import time
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from pclora_lab.accounting import ModelCounts, Plan, count_macs
+from pclora_lab.config import RunConfig
+from pclora_lab.data import Pixels
+from pclora_lab.devices import memory_mb, peak_memory_mb
+from pclora_lab.evaluate import accuracy
+from pclora_lab.methods import Method
+
+__all__ = ["Watch", "final_result", "latency_ms"]
+
+_PROBE_IMAGES = 32
+_LATENCY_IMAGES = 64
+
+
+class Watch:
+    """Moves the method along with the step number and measures the student for the history.
+
+    Args:
+        method: bound to its options.
+        student: what it trains.
+        teacher: the dense model.
+        pixels: the three splits.
+        config: of the run.
+        accelerator: device and precision.
+        has_teacher: False where the dense model's head is new and knows nothing yet.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        student: nn.Module,
+        teacher: nn.Module,
+        pixels: dict[str, Pixels],
+        config: RunConfig,
+        accelerator: Accelerator,
+        has_teacher: bool,
+    ) -> None:
+        self.method, self.student, self.pixels = method, student, pixels["validation"]
+        self.config, self.accelerator = config, accelerator
+        self.dense_params = sum(p.numel() for p in teacher.parameters())
+        self.began = time.perf_counter()
+        self.evaluated = -1
+        self.progress = 0.0
+        self.facts: dict[str, float] = {}
+        rows = next(pixels["train"].in_order(_PROBE_IMAGES, _PROBE_IMAGES))
+        images, _ = pixels["train"].batch(rows)
+        self.probe = self.pixels.preprocessing.normalise(images.to(accelerator.device))
+        self.teacher_accuracy = self._accuracy(teacher) if has_teacher else None
+
+    def _accuracy(self, model: nn.Module) -> float:
+        return accuracy(model, self.pixels, self.accelerator, limit=self.config.eval_images)
+
+    def set_step(self, step: int) -> None:
+        """Tell the method how far the training is."""
+        self.progress = step / self.config.steps
+        self.facts = self.method.set_progress(self.student, self.progress)
+
+    def row(self, step: int, means: dict[str, float | None]) -> dict[str, Any]:
+        """One line of the history; what takes a forward pass only when it is due."""
+        if step == self.config.steps:
+            self.set_step(step)
+        tensors = _unique([*self.student.parameters(), *self.student.buffers()])
+        held = sum(t.numel() for t in tensors)
+        return {
+            "phase": "fade",
+            "step": step,
+            "progress": step / self.config.steps,
+            **self.facts,
+            **means,
+            **self._lr_share(means),
+            **self._measured(step),
+            "teacher_accuracy": self.teacher_accuracy,
+            "held_params": held,
+            "held_percent": 100 * held / self.dense_params,
+            "student_mb": sum(t.numel() * t.element_size() for t in tensors) / 1e6,
+            "memory_mb": memory_mb(self.accelerator.device),
+            "seconds": time.perf_counter() - self.began,
+        }
+
+    def _lr_share(self, means: dict[str, float | None]) -> dict[str, float]:
+        if "lr_share" not in self.method.reports or means.get("lr") is None:
+            return {}
+        return {"lr_share": means["lr"] / self.config.lr}
+
+    def _measured(self, step: int) -> dict[str, float | None]:
+        due = step * self.config.evaluations // self.config.steps
+        if due == self.evaluated:
+            return {"accuracy": None, "accuracy_if_base_removed": None}
+        self.evaluated = due
+        with self.accelerator.autocast():
+            facts = self.method.measure(self.student, self.probe)
+        as_it_is = self._accuracy(self.student)
+        if not self.method.fades:
+            return {**facts, "accuracy": as_it_is, "accuracy_if_base_removed": None}
+        finishing = self.method.as_finished(self.student)
+        finished = as_it_is
+        if finishing is not None:
+            with finishing:
+                finished = self._accuracy(self.student)
+        return {**facts, "accuracy": as_it_is, "accuracy_if_base_removed": finished}
+
+
+def _unique(tensors: list[Tensor]) -> list[Tensor]:
+    return list({id(tensor): tensor for tensor in tensors}.values())
+
+
+def latency_ms(model: nn.Module, images: Tensor, repeats: int = 5) -> float:
+    """Median time of one forward pass, in milliseconds, after one to warm up.
+
+    Args:
+        model: in eval mode.
+        images: one batch, ``(batch, channels, height, width)``, on the model's device.
+        repeats: how often it is timed.
+    """
+    times = []
+    with torch.inference_mode():
+        for _ in range(repeats + 1):
+            _synchronise(images.device)
+            began = time.perf_counter()
+            model(images)
+            _synchronise(images.device)
+            times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times[1:])
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def final_result(
+    method: Method,
+    student: nn.Module,
+    teacher: nn.Module,
+    pixels: Pixels,
+    counts: ModelCounts,
+    planned: Plan,
+    accelerator: Accelerator,
+    teacher_accuracy: float | None,
+) -> tuple[dict[str, Any], nn.Module]:
+    """Finish the student and read the final split; in float32, as the saved model is.
+
+    Args:
+        method: bound to its options.
+        student: after its last step.
+        teacher: the dense model.
+        pixels: the split to report on.
+        counts: trace of the dense model.
+        planned: the sizes that the method promised.
+        accelerator: device and precision.
+        teacher_accuracy: of the dense model on the same split; None if its head is new.
+
+    Returns:
+        The numbers, and the deployable model.
+    """
+    small = method.finish(student)
+    images, _ = pixels.batch(next(pixels.in_order(_LATENCY_IMAGES)))
+    images = pixels.preprocessing.normalise(images.to(accelerator.device))
+    with torch.no_grad():
+        gap = (student.eval()(images) - small(images)).abs().max().item()
+    macs = count_macs(small, images[:1])
+    tensors = [*small.parameters(), *small.buffers()]
+    right = accuracy(small, pixels)
+    result = {
+        "method": method.name,
+        "accuracy": right,
+        # The name that readers of earlier records know: the base is removed by now.
+        "accuracy_if_base_removed": right,
+        "teacher_accuracy": teacher_accuracy,
+        "max_logit_difference": gap,
+        "params_before": counts.params,
+        "params_after": sum(p.numel() for p in small.parameters()),
+        "params_trained": _trained(student) if method.trains else 0,
+        "params_removed_replaced": planned.replaced.params_removed,
+        "params_removed_whole": 1 - sum(p.numel() for p in small.parameters()) / counts.params,
+        "macs_before": counts.macs,
+        "macs_after": macs,
+        "macs_removed_whole": 1 - macs / counts.macs,
+        "bytes_before": counts.bytes,
+        "bytes_after": sum(t.numel() * t.element_size() for t in tensors),
+        "latency_ms_before": latency_ms(teacher.eval(), images),
+        "latency_ms_after": latency_ms(small, images),
+        "device": str(accelerator.device),
+        "precision": {"no": "float32", "bf16": "bfloat16"}[accelerator.mixed_precision],
+        "peak_memory_mb": peak_memory_mb(accelerator.device),
+    }
+    return result, small
+
+
+def _trained(student: nn.Module) -> int:
+    return sum(p.numel() for p in student.parameters() if p.requires_grad)

@@ -1,0 +1,54 @@
+"""Full fine-tuning: every weight trains. The yardstick for what a method gives up."""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.config import MethodConfig
+from pclora_lab.methods.base import Batch, Method
+
+__all__ = ["Full", "FullConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullConfig(MethodConfig):
+    """Full fine-tuning has nothing to choose.
+
+    Example:
+        >>> FullConfig().to_dict()["name"]
+        'full'
+    """
+
+    name: ClassVar[str] = "full"
+    usual_lr: ClassVar[float] = 2e-4
+
+
+class Full(Method):
+    """The whole model, fine-tuned as it is."""
+
+    name = "full"
+    title = "full fine-tuning"
+    summary = "Train every weight; the result is as large as the model."
+    Config = FullConfig
+    compresses = False
+    starts_from = "pretrained"
+    lrs = (2e-4, 5e-4)
+
+    def apply(
+        self,
+        model: nn.Module,
+        *,
+        calibration: Iterable[Tensor] = (),
+        generator: torch.Generator | None = None,
+        example: Batch | None = None,
+    ) -> nn.Module:
+        """A copy in which everything trains."""
+        return copy.deepcopy(model).requires_grad_(True)
+
+    def finish(self, student: nn.Module) -> nn.Module:
+        """A copy in eval mode."""
+        return copy.deepcopy(student).eval()

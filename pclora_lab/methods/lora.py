@@ -1,0 +1,86 @@
+"""LoRA (arXiv:2106.09685) through the ``peft`` library, merged at the end."""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.accounting import count_model
+from pclora_lab.config import MethodConfig, budget_option
+from pclora_lab.methods.base import Batch, Method, is_head, lora_rank
+from pclora_lab.options import option
+from pclora_lab.surgery import copy_sharing, find_targets
+
+__all__ = ["LoRA", "LoRAConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRAConfig(MethodConfig):
+    """``y = W x + b + (alpha/r) · B A x``, W and b frozen.
+
+    Attributes:
+        rank: r of every adapter.
+        budget: share of the adapted layers' parameters that trains; overrides ``rank``.
+        alpha: LoRA's scale; alpha/r multiplies the adapter.
+        dropout: on the adapter's input.
+
+    Example:
+        >>> LoRAConfig(rank=4).dropout
+        0.0
+    """
+
+    name: ClassVar[str] = "lora"
+    usual_lr: ClassVar[float] = 3e-3
+
+    rank: int = option(8, "whole", "rank r", "rank of the adapters", low=1, sizes=True)
+    budget: float | None = budget_option()
+    alpha: float = option(16.0, "number", "alpha", "alpha/r scales the adapter", low=1e-3, step=1)
+    dropout: float = option(
+        0.0, "number", "dropout", "on the adapter's input", low=0, high=0.9, hidden=True
+    )
+
+
+class LoRA(Method):
+    """Low-rank adapters beside frozen weights; the merged model is as large as before."""
+
+    name = "lora"
+    title = "LoRA"
+    summary = "Train low-rank adapters beside frozen weights, then merge them in."
+    Config = LoRAConfig
+    compresses = False
+    starts_from = "pretrained"
+
+    def apply(
+        self,
+        model: nn.Module,
+        *,
+        calibration: Iterable[Tensor] = (),
+        generator: torch.Generator | None = None,
+        example: Batch | None = None,
+    ) -> nn.Module:
+        """A ``peft`` model; the frozen weights are shared with the given one."""
+        import peft
+
+        targets = find_targets(model, self.config.targets)
+        layers = count_model(model, targets=self.config.targets, example=example).layers
+        config = peft.LoraConfig(
+            r=lora_rank(self.config, layers),
+            lora_alpha=self.config.alpha,
+            lora_dropout=self.config.dropout,
+            target_modules=list(targets),
+            modules_to_save=[name for name, _ in model.named_modules() if is_head(name, model)],
+        )
+        shared = [p for layer in targets.values() for p in layer.parameters(recurse=False)]
+        device = next(model.parameters()).device
+        with torch.random.fork_rng(devices=()):
+            # peft draws A from the global generator.
+            torch.manual_seed(0 if generator is None else generator.initial_seed())
+            return peft.get_peft_model(copy_sharing(model, shared), config).to(device)
+
+    def finish(self, student: nn.Module) -> nn.Module:
+        """The adapters merged into copies of the weights."""
+        # peft merges in place, into weights that the given model uses too.
+        return copy.deepcopy(student).merge_and_unload().eval()

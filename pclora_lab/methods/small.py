@@ -1,0 +1,174 @@
+"""The same architecture made narrower and trained from scratch: what the budget alone can do."""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.accounting import ModelCounts, Plan, Size, count_model
+from pclora_lab.config import MethodConfig, budget_option
+from pclora_lab.methods.base import Batch, Method
+from pclora_lab.options import option
+
+__all__ = ["Small", "SmallConfig", "narrower", "width_for_budget"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallConfig(MethodConfig):
+    """How narrow.
+
+    Attributes:
+        budget: share of the block layers' parameters to keep.
+        width: the embedding's width; None takes the largest that fits the budget.
+
+    Example:
+        >>> SmallConfig(budget=0.1).width is None
+        True
+    """
+
+    name: ClassVar[str] = "small"
+    usual_lr: ClassVar[float] = 2e-3
+
+    budget: float = budget_option(0.12)
+    width: int | None = option(
+        None,
+        "whole",
+        "width",
+        "none: what the budget allows",
+        low=1,
+        optional=True,
+        sizes=True,
+    )
+
+
+def narrower(model: nn.Module, width: int) -> nn.Module:
+    """The model's architecture with another embedding width, without storage (meta device).
+
+    Args:
+        model: loaded by name; heads and depth stay.
+        width: a multiple of the number of heads.
+
+    Raises:
+        ValueError: the model was not loaded by name, or can't take the width.
+    """
+    from pclora_lab.models import build_from_recipe
+
+    with torch.device("meta"):
+        return build_from_recipe({**_recipe(model), "width": width})
+
+
+def _recipe(model: nn.Module) -> dict[str, object]:
+    from pclora_lab.models import model_recipe
+
+    recipe = model_recipe(model)
+    if recipe is None:
+        raise ValueError(
+            f"{type(model).__name__} was not loaded by name, so its architecture can't be built "
+            "narrower: load it with load_model"
+        )
+    return recipe
+
+
+def width_for_budget(model: nn.Module, budget: float, targets: str = "blocks") -> int:
+    """The largest width whose block layers have at most ``budget`` of the model's.
+
+    Raises:
+        ValueError: not even the narrowest fits; names the smallest budget that does.
+    """
+    heads = next(int(m.num_heads) for m in model.modules() if hasattr(m, "num_heads"))
+    room = _block_params(count_model(model, targets=targets))
+    narrowest = _block_params(count_model(narrower(model, heads), targets=targets))
+    if narrowest > budget * room:
+        raise ValueError(
+            f"budget {budget:g} is too small: one channel per head already takes "
+            f"{narrowest / room:.4f} of the block layers' parameters"
+        )
+    low, high = 1, model.num_features // heads + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = count_model(narrower(model, middle * heads), targets=targets)
+        low, high = (middle, high) if _block_params(fits) <= budget * room else (low, middle)
+    return low * heads
+
+
+def _block_params(counts: ModelCounts) -> int:
+    return sum(layer.params for layer in counts.layers)
+
+
+class Small(Method):
+    """A narrow model of the same kind, trained on the labels from nothing."""
+
+    name = "small"
+    title = "small from scratch"
+    summary = "Train a narrower model of the same kind from nothing."
+    Config = SmallConfig
+    starts_from = "nothing"
+
+    def apply(
+        self,
+        model: nn.Module,
+        *,
+        calibration: Iterable[Tensor] = (),
+        generator: torch.Generator | None = None,
+        example: Batch | None = None,
+    ) -> nn.Module:
+        """A new model; nothing of the given one's weights is used."""
+        from pclora_lab.models import build_from_recipe
+
+        device = next(model.parameters()).device
+        with torch.random.fork_rng(devices=()):
+            # timm initialises from the global generator.
+            torch.manual_seed(0 if generator is None else generator.initial_seed())
+            small = build_from_recipe({**_recipe(model), "width": self._width(model)})
+        return small.to(device).requires_grad_(True)
+
+    def _width(self, model: nn.Module) -> int:
+        if self.config.width is not None:
+            return self.config.width
+        return width_for_budget(model, self.config.budget, self.config.targets)
+
+    def finish(self, student: nn.Module) -> nn.Module:
+        """A copy in eval mode."""
+        return copy.deepcopy(student).eval()
+
+    def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
+        """The sizes of the narrower model."""
+        after = count_model(narrower(model, self._width(model)), targets=self.config.targets)
+        whole = _size((counts.params, counts.macs, counts.bytes), _totals(after))
+        replaced = _size(_of_layers(counts), _of_layers(after))
+        dense = _size(*(tuple(map(_minus, w, r)) for w, r in _pairs(counts, after)))
+        return Plan(dense, replaced, whole, {}, counts.break_even_rank)
+
+
+def _minus(whole: int, part: int) -> int:
+    return whole - part
+
+
+def _pairs(before: ModelCounts, after: ModelCounts) -> list[tuple[tuple[int, ...], ...]]:
+    return [(_totals(counts), _of_layers(counts)) for counts in (before, after)]
+
+
+def _totals(counts: ModelCounts) -> tuple[int, int, int]:
+    return counts.params, counts.macs, counts.bytes
+
+
+def _of_layers(counts: ModelCounts) -> tuple[int, int, int]:
+    layers = counts.layers
+    size = sum(layer.params * layer.bytes_per_value for layer in layers)
+    return sum(layer.params for layer in layers), sum(layer.macs for layer in layers), size
+
+
+def _size(before: tuple[int, int, int], after: tuple[int, int, int]) -> Size:
+    return Size(
+        params_before=before[0],
+        params_after=after[0],
+        params_removed=1 - after[0] / before[0],
+        macs_before=before[1],
+        macs_after=after[1],
+        macs_removed=1 - after[1] / before[1] if before[1] else 0.0,
+        bytes_before=before[2],
+        bytes_after=after[2],
+    )

@@ -1,0 +1,173 @@
+"""Truncated SVD, alone and with distillation: what a low rank gives without fading.
+
+The two questions behind it: how far does the start alone get, and does fading the base out add
+anything to the same start, the same distillation and the same steps?
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.accounting import ModelCounts, Plan, plan
+from pclora_lab.config import TAPS, LowRankConfig, PCLoRAConfig
+from pclora_lab.methods.base import Batch, Method, planned_ranks
+from pclora_lab.methods.pclora import PCLoRA, compress, drop_base, get_pclora_model, set_progress
+from pclora_lab.options import option
+from pclora_lab.surgery import copy_sharing
+
+__all__ = ["SVD", "SVDKD", "ActivationSVD", "ActivationSVDConfig", "SVDConfig", "SVDKDConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SVDConfig(LowRankConfig):
+    """Plain truncation: ``W ≈ U_r S_r V_rᵀ``.
+
+    Example:
+        >>> SVDConfig(budget=0.1).spend
+        'uniform'
+    """
+
+    name: ClassVar[str] = "svd"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationSVDConfig(LowRankConfig):
+    """Truncation that is best for the inputs the layer really gets; see ``pclora_lab.starts``."""
+
+    name: ClassVar[str] = "activation_svd"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SVDKDConfig(LowRankConfig):
+    """Truncation, then the distillation of PC-LoRA.
+
+    Attributes:
+        init: ``svd`` or ``activation_svd``.
+        alpha: share of the task loss.
+        taps: which outputs are imitated.
+        logit_weight: weight of the logit distillation term.
+        temperature: T of that term.
+    """
+
+    name: ClassVar[str] = "svd_kd"
+    usual_lr: ClassVar[float] = 5e-3
+
+    init: str = option(
+        "activation_svd", "choice", "start A, B, C", "which SVD",
+        choices=("svd", "activation_svd"), noun="start",
+    )  # fmt: skip
+    alpha: float = option(
+        0.2, "number", "task share α", "the share of the task loss", low=0, high=1
+    )
+    taps: str = option(
+        "linears", "choice", "features of", "which outputs are imitated", choices=TAPS
+    )
+    logit_weight: float = option(
+        0.0, "number", "logit weight", "weight of logit distillation", low=0, hidden=True
+    )
+    temperature: float = option(
+        2.0, "number", "temperature", "T of logit distillation", low=1e-3, hidden=True
+    )
+
+
+def _cut(
+    model: nn.Module,
+    config: LowRankConfig,
+    init: str,
+    calibration: Iterable[Tensor],
+    example: Batch | None,
+) -> nn.Module:
+    """A PC-LoRA student at λ = 0 without its base: the truncated model, adapters trainable."""
+    names = {f.name for f in fields(PCLoRAConfig)}
+    given = {f.name: getattr(config, f.name) for f in fields(config) if f.name in names}
+    student = get_pclora_model(
+        model,
+        PCLoRAConfig(**{**given, "init": init}),
+        calibration=calibration,
+        example=example,
+    )
+    set_progress(student, 1.0)
+    return drop_base(student)
+
+
+class SVD(Method):
+    """Truncated SVD of every layer, no training."""
+
+    name = "svd"
+    title = "SVD"
+    summary = "Cut every weight to its largest singular values; nothing is trained."
+    Config = SVDConfig
+    trains = False
+    init: ClassVar[str] = "svd"
+
+    def apply(
+        self,
+        model: nn.Module,
+        *,
+        calibration: Iterable[Tensor] = (),
+        generator: torch.Generator | None = None,
+        example: Batch | None = None,
+    ) -> nn.Module:
+        """The truncated model."""
+        return compress(_cut(model, self.config, self.init, calibration, example))
+
+    def finish(self, student: nn.Module) -> nn.Module:
+        """The student is the result."""
+        return copy_sharing(student, ()).eval()
+
+    def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
+        """The sizes at the config's ranks."""
+        return plan(counts, planned_ranks(self.config, counts))
+
+
+class ActivationSVD(SVD):
+    """The same, weighted by what enters each layer."""
+
+    name = "activation_svd"
+    title = "activation-aware SVD"
+    summary = "Cut every weight to what matters for the inputs it really gets; nothing is trained."
+    Config = ActivationSVDConfig
+    init = "activation_svd"
+
+
+class SVDKD(PCLoRA):
+    """PC-LoRA with λ = 0 from the first step: the control experiment for the fade."""
+
+    name = "svd_kd"
+    title = "SVD + KD"
+    summary = "Cut first, then distil: PC-LoRA's loss without its fade."
+    Config = SVDKDConfig
+    fades = False
+    doing = "training"
+    reports = ("task", "feature", "logit", "lr_share")
+
+    @classmethod
+    def usual(cls) -> SVDKDConfig:
+        """The defaults."""
+        return SVDKDConfig()
+
+    def apply(
+        self,
+        model: nn.Module,
+        *,
+        calibration: Iterable[Tensor] = (),
+        generator: torch.Generator | None = None,
+        example: Batch | None = None,
+    ) -> nn.Module:
+        """The truncated model, its factors trainable."""
+        return _cut(model, self.config, self.config.init, calibration, example)
+
+    def set_progress(self, student: nn.Module, progress: float) -> dict[str, float]:
+        """λ stays 0."""
+        return {}
+
+    def measure(self, student: nn.Module, probe: Batch) -> dict[str, float]:
+        """There is no base to measure."""
+        return {}
+
+    def as_finished(self, student: nn.Module) -> None:
+        """The student is what it will be."""
+        return None
