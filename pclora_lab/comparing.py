@@ -1,0 +1,331 @@
+"""Every method at every budget and seed, on the same data and steps: one table.
+
+A comparison is a folder of runs, one per cell. A cell that is finished is not run again; one that
+fails is a row with its reason, and the rest goes on.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pclora_lab.config import COMPARED, MethodConfig, RunConfig
+from pclora_lab.events import Tick
+from pclora_lab.methods import Method, make_method, method_class
+from pclora_lab.runs import delete_run, load_run, new_run_folder, record, write_json
+from pclora_lab.training import DataCache, train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["COMPARED", "Cell", "Comparison", "Step", "compare", "summarise"]
+
+# How far a search for the learning rate goes beyond a method's own values, and in what steps.
+LR_FACTOR, LR_EXTENSIONS = 2.0, 3
+_VARIES = ("method", "seed", "lr", "report_on")
+_COPIED = (
+    "accuracy", "teacher_accuracy", "params_before", "params_after", "params_trained",
+    "params_removed_replaced", "bytes_on_disk", "macs_before", "macs_after", "latency_ms_before",
+    "latency_ms_after", "seconds", "peak_memory_mb", "device", "precision", "lr",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a comparison.
+
+    Attributes:
+        name: of its folder.
+        budget: None for methods that have no size to choose.
+        config: what is run.
+    """
+
+    name: str
+    method: str
+    budget: float | None
+    seed: int
+    config: RunConfig
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps, at least 1."""
+        return self.config.steps if method_class(self.method).trains else 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """Progress of a whole comparison, in optimiser steps."""
+
+    cell: Cell
+    done: int
+    total: int
+
+
+class Comparison:
+    """A grid of methods, budgets and seeds in a folder.
+
+    Args:
+        base: model, data, steps and machine of every run; its method and seed are not used.
+        methods: names.
+        budgets: shares of the replaced layers' parameters that are kept, or trained by methods
+            that do not compress.
+        seeds: of new weights and batches.
+        out: the folder; fine-tuned teachers are kept in ``out/teachers``.
+        options: configs by method name, where the usual ones are not wanted.
+        lrs: learning rates tried for every method; with one there is nothing to choose. None
+            starts from each method's own few and goes on outwards while the best is at the edge.
+
+    Raises:
+        ValueError: unknown method, a budget outside (0, 1], nothing to compare, or a folder that
+            holds a comparison with another configuration.
+    """
+
+    def __init__(
+        self,
+        base: RunConfig | None = None,
+        *,
+        methods: Sequence[str] = COMPARED,
+        budgets: Sequence[float] = (0.05, 0.1, 0.2),
+        seeds: Sequence[int] = (0, 1, 2),
+        out: Path | str = "runs/comparison",
+        options: Mapping[str, MethodConfig] | None = None,
+        lrs: Sequence[float] | None = None,
+    ) -> None:
+        for name, values in (("methods", methods), ("budgets", budgets), ("seeds", seeds)):
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{name} is {list(values)}: name at least one, and each once")
+        self.base = base if base is not None else RunConfig(evaluations=4)
+        self.methods, self.budgets, self.seeds = tuple(methods), tuple(budgets), tuple(seeds)
+        self.out, self.lrs = Path(out), lrs
+        options = options or {}
+        self.configs = {m: options.get(m) or method_class(m).usual() for m in methods}
+        for budget in self.budgets:
+            for method in self.configs.values():
+                make_method(method).with_budget(budget)
+        self._claim_folder()
+        self.lr: dict[str, float] = {}
+        self.tuning: list[dict[str, Any]] = []
+        self.errors: dict[str, str] = {}
+
+    def _claim_folder(self) -> None:
+        """Refuse to mix: the folder belongs to one base configuration."""
+        facts = {k: v for k, v in self.base.to_dict().items() if k not in _VARIES}
+        facts |= {"lrs": list(self.lrs) if self.lrs else None}
+        path = self.out / "comparison.json"
+        known = json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
+        if known is not None:
+            methods = {**known["methods"], **{m: c.to_dict() for m, c in self.configs.items()}}
+            different = [k for k in facts if known["base"].get(k) != facts[k]]
+            different += [m for m, c in known["methods"].items() if _plain(methods[m]) != c]
+            if different:
+                raise ValueError(
+                    f"{self.out} holds a comparison with another configuration (it differs in "
+                    f"{', '.join(different)}): choose another folder"
+                )
+        else:
+            methods = {m: c.to_dict() for m, c in self.configs.items()}
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"base": facts, "methods": methods})
+
+    def _method(self, name: str, budget: float) -> Method:
+        return make_method(self.configs[name]).with_budget(budget)
+
+    def _cell(self, name: str, budget: float, seed: int, lr: float, split: str) -> Cell:
+        method = self._method(name, budget)
+        sized = hasattr(method.config, "budget")
+        # What draws nothing gives the same for every seed, so it is run for the first one only.
+        seed = seed if method.trains else self.seeds[0]
+        parts = [name, *([f"b{budget:g}"] if sized else []), f"s{seed}"]
+        if split != "test":
+            parts += [f"lr{lr:g}", split]
+        config = dataclasses.replace(
+            self.base, method=method.config, seed=seed, lr=lr, report_on=split
+        )
+        return Cell("-".join(parts), name, budget if sized else None, seed, config)
+
+    def trials(self, name: str) -> list[Cell]:
+        """Runs that choose a method's learning rate: first seed, middle budget, validation."""
+        lrs = self._lrs(name)
+        return [self._trial(name, lr) for lr in lrs] if self._has_choice(name) else []
+
+    def _has_choice(self, name: str) -> bool:
+        return len(self._lrs(name)) > 1 and method_class(name).trains
+
+    def _trial(self, name: str, lr: float) -> Cell:
+        budget = sorted(self.budgets)[len(self.budgets) // 2]
+        return self._cell(name, budget, self.seeds[0], lr, "validation")
+
+    def _further_trial(self, name: str) -> Cell | None:
+        """The next learning rate outwards, if the best so far is at an edge and not the limit."""
+        scores = {t["lr"]: t["validation_accuracy"] for t in self.tuning if t["method"] == name}
+        scores = {lr: score for lr, score in scores.items() if score is not None}
+        own = self._lrs(name)
+        if self.lrs or not scores or not self._has_choice(name):
+            return None
+        best = self.lr[name]
+        if best == max(scores):
+            lr = float(f"{best * LR_FACTOR:.2g}")
+        elif best == min(scores):
+            lr = float(f"{best / LR_FACTOR:.2g}")
+        else:
+            return None
+        reach = LR_FACTOR**LR_EXTENSIONS * 1.05
+        return self._trial(name, lr) if min(own) / reach <= lr <= max(own) * reach else None
+
+    def _lrs(self, name: str) -> tuple[float, ...]:
+        return tuple(self.lrs) if self.lrs else method_class(name).lrs
+
+    def cells(self, name: str) -> list[Cell]:
+        """A method's runs at its chosen learning rate, each once."""
+        lr = self.lr.get(name, self._lrs(name)[0])
+        grid = [self._cell(name, b, s, lr, "test") for b in self.budgets for s in self.seeds]
+        return list({cell.name: cell for cell in grid}.values())
+
+    def run(self) -> Iterator[Step]:
+        """Run what is not finished yet, one cell after the other."""
+        self.tuning, self.lr, self._done, self._cache = [], {}, 0, DataCache()
+        self._total = sum(c.steps for n in self.methods for c in self.trials(n) + self.cells(n))
+        for name in self.methods:
+            yield from self._tune(name)
+            for cell in self.cells(name):
+                yield from self._steps(cell)
+
+    def _tune(self, name: str) -> Iterator[Step]:
+        trials = self.trials(name)
+        for cell in trials:  # grows while the best learning rate is at the edge
+            yield from self._steps(cell)
+            self._note_trial(name, cell)
+            if cell is trials[-1] and (further := self._further_trial(name)):
+                trials.append(further)
+                self._total += further.steps
+
+    def _steps(self, cell: Cell) -> Iterator[Step]:
+        for step in self._run_cell(cell, self._cache):
+            yield Step(cell, self._done + step, self._total)
+        self._done += cell.steps
+        yield Step(cell, self._done, self._total)
+
+    def _run_cell(self, cell: Cell, cache: DataCache) -> Iterator[int]:
+        folder = self._folder(cell)
+        if self._result(cell) is not None:
+            return
+        if (folder / "versions.json").is_file():
+            delete_run(folder)
+        new_run_folder(folder.parent, cell.config, name=cell.name)
+        try:
+            with closing(record(train(cell.config, self.out, cache=cache), folder)) as events:
+                for event in events:
+                    if isinstance(event, Tick) and event.phase == "fade":
+                        yield event.step
+        except Exception as error:  # noqa: BLE001 - becomes a row; the other cells go on
+            self.errors[cell.name] = f"{type(error).__name__}: {error}"
+
+    def _folder(self, cell: Cell) -> Path:
+        return self.out / "cells" / cell.name
+
+    def _note_trial(self, name: str, cell: Cell) -> None:
+        """Keep what was tried, and the best learning rate so far."""
+        result = self._result(cell)
+        facts = {"method": name, "budget": cell.budget, "seed": cell.seed}
+        facts |= {"lr": cell.config.lr, "error": self._error(cell)}
+        self.tuning.append({**facts, "validation_accuracy": result and result["accuracy"]})
+        tried = [t for t in self.tuning if t["method"] == name and not t["error"]]
+        if tried:
+            self.lr[name] = max(tried, key=lambda t: (t["validation_accuracy"], t["lr"]))["lr"]
+
+    def _result(self, cell: Cell) -> dict[str, Any] | None:
+        path = self._folder(cell) / "result.json"
+        result = json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
+        # One at another learning rate is left over from before the choice changed.
+        trained = method_class(cell.method).trains
+        stale = result is not None and trained and result["lr"] != cell.config.lr
+        return None if stale else result
+
+    def _error(self, cell: Cell) -> str | None:
+        if self._result(cell) is not None:
+            return None
+        if cell.name in self.errors:
+            return self.errors[cell.name]
+        folder = self._folder(cell)
+        return load_run(folder).error if folder.is_dir() else "not run yet"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per method, budget and seed; plain types only.
+
+        A method without a size to choose is run once per seed and stands at every budget; one
+        that trains nothing is run once per budget and stands at every seed.
+        """
+        return [
+            self._row(name, budget, seed)
+            for name in self.methods
+            for budget in self.budgets
+            for seed in self.seeds
+        ]
+
+    def _row(self, name: str, budget: float, seed: int) -> dict[str, Any]:
+        lr = self.lr.get(name, self._lrs(name)[0])
+        cell = self._cell(name, budget, seed, lr, "test")
+        result = self._result(cell) or {}
+        facts = {key: result.get(key) for key in _COPIED}
+        return {
+            "method": name,
+            "budget": budget,
+            "seed": seed,
+            **facts,
+            "uses_budget": cell.budget is not None,
+            "starts_from": method_class(name).starts_from,
+            "steps": self.base.steps if method_class(name).trains else 0,
+            "error": self._error(cell),
+        }
+
+
+def _plain(value: Any) -> Any:
+    """As it would come back from JSON."""
+    return json.loads(json.dumps(value))
+
+
+def compare(base: RunConfig | None = None, *, bar: bool = False, **grid: Any) -> "pd.DataFrame":
+    """Run a comparison to its end and return one tidy table.
+
+    Args:
+        base: model, data, steps and machine of every run.
+        bar: show a progress bar with the time left on stderr.
+        grid: see :class:`Comparison`.
+
+    Returns:
+        A row per method, budget and seed: accuracy on the test split, parameters, bytes on disk,
+        MACs, latency, seconds, peak memory, and the reason where a run failed.
+    """
+    import pandas as pd
+    from tqdm import tqdm
+
+    comparison = Comparison(base, **grid)
+    with tqdm(disable=not bar, unit="step", dynamic_ncols=True) as shown:
+        for step in comparison.run():
+            shown.total = step.total
+            shown.set_description(step.cell.name, refresh=False)
+            shown.update(step.done - shown.n)
+    return pd.DataFrame(comparison.rows())
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
+    """Mean and standard deviation over seeds, per method and budget; failed runs are left out.
+
+    Example:
+        >>> facts = {"method": "svd", "budget": 0.1, "params_before": 10, "params_after": 2}
+        >>> rows = [{**facts, "seed": s, "accuracy": a} for s, a in ((0, 0.4), (1, 0.6))]
+        >>> float(summarise(rows).loc[0, "accuracy_mean"])
+        0.5
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    frame = frame[frame["accuracy"].notna()]
+    others = [c for c in _COPIED if c in frame and pd.api.types.is_numeric_dtype(frame[c])]
+    others = [c for c in others if c != "accuracy"]
+    groups = frame.groupby(["method", "budget"], sort=False)
+    table = groups["accuracy"].agg(accuracy_mean="mean", accuracy_std="std", seeds="count")
+    return table.join(groups[others].mean()).reset_index()
