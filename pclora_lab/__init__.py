@@ -25,7 +25,9 @@ from pclora_lab.schedules import SCHEDULES, base_weight_factor
 __version__ = "0.1.0"
 
 _LATER = {
+    "Comparison": "comparing",
     "Session": "session",
+    "compare": "comparing",
     "load_compressed": "export",
     "load_data": "data",
     "load_model": "models",

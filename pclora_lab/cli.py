@@ -203,12 +203,11 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from pclora_lab.accounting import count_model
     from pclora_lab.models import describe_model
 
     method = make_method(method_from_flags(args, PCLoRAConfig()))
     model = describe_model(args.model, num_classes=args.num_classes, img_size=args.img_size)
-    sizes = method.plan(count_model(model, targets=method.config.targets), model)
+    sizes = method.plan(method.count(model), model)
     print(f"{args.model}, {method.title}, head with {args.num_classes} classes")
     print(f"{'':12} {'parameters':>27} {'removed':>8} {'MMACs':>19} {'removed':>8}")
     for name, size in (

@@ -57,11 +57,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Step:
-    """Progress of a whole comparison, in optimiser steps."""
+    """Progress of a whole comparison, in optimiser steps; ``ends_cell`` where a run is over."""
 
     cell: Cell
     done: int
     total: int
+    ends_cell: bool = False
 
 
 class Comparison:
@@ -206,7 +207,7 @@ class Comparison:
         for step in self._run_cell(cell, self._cache):
             yield Step(cell, self._done + step, self._total)
         self._done += cell.steps
-        yield Step(cell, self._done, self._total)
+        yield Step(cell, self._done, self._total, ends_cell=True)
 
     def _run_cell(self, cell: Cell, cache: DataCache) -> Iterator[int]:
         folder = self._folder(cell)
@@ -276,7 +277,7 @@ class Comparison:
             "seed": seed,
             **facts,
             "uses_budget": cell.budget is not None,
-            "starts_from": method_class(name).starts_from,
+            "starts_from": make_method(self.configs[name]).starts_from,
             "steps": self.base.steps if method_class(name).trains else 0,
             "error": self._error(cell),
         }

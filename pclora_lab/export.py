@@ -14,7 +14,7 @@ from pclora_lab.models import build_from_recipe, model_recipe
 from pclora_lab.options import check_rank
 from pclora_lab.surgery import copy_sharing, replace_modules
 
-__all__ = ["load_compressed", "save_compressed"]
+__all__ = ["is_compressed", "load_compressed", "save_compressed"]
 
 FORMAT = "pclora_lab.compressed"
 VERSION = 1
@@ -73,12 +73,24 @@ def _low_rank_layers(model: nn.Module) -> dict[str, LowRankLinear]:
     return {name: m for name, m in model.named_modules() if isinstance(m, LowRankLinear)}
 
 
-def load_compressed(folder: Path | str, model: nn.Module | None = None) -> nn.Module:
+def is_compressed(folder: Path | str) -> bool:
+    """Whether a folder says that it holds a model that :func:`save_compressed` wrote."""
+    try:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("format") == FORMAT
+
+
+def load_compressed(
+    folder: Path | str, model: nn.Module | None = None, *, weights: bool = True
+) -> nn.Module:
     """Read a compressed model; no code from the folder is run.
 
     Args:
         folder: as :func:`save_compressed` wrote it.
         model: the dense architecture, for a model that was not loaded by name; it is not changed.
+        weights: False builds the architecture only.
 
     Returns:
         The compressed model on the CPU, in eval mode.
@@ -100,14 +112,19 @@ def load_compressed(folder: Path | str, model: nn.Module | None = None) -> nn.Mo
     else:
         dense = copy_sharing(model, ())
     replace_modules(dense, _empty_layers(dense, config, folder))
-    try:
-        load_model(dense, folder / "model.safetensors")
-    except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"the tensors in {folder} do not fit the architecture: {error}") from error
+    if weights:
+        _fill(dense, folder)
     dense.pclora_method = config.get("method")
     if config.get("pela") is not None:
         dense.pela = config["pela"]
     return dense.eval()
+
+
+def _fill(model: nn.Module, folder: Path) -> None:
+    try:
+        load_model(model, folder / "model.safetensors")
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"the tensors in {folder} do not fit the architecture: {error}") from error
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pclora_lab.layers import LowRankLinear, PCLoRALinear
 from pclora_lab.starts import double
 from pclora_lab.surgery import copy_sharing, find_targets, meta_copy, replace_modules
 
-__all__ = ["exclusions", "factorise", "factorise_model", "pela_rank", "pela_ranks"]
+__all__ = ["as_dense", "exclusions", "factorise", "factorise_model", "pela_rank", "pela_ranks"]
 
 _ALWAYS_DENSE = ("norm", "head", "patch_embed", "downsample")
 # What the paper keeps dense besides, by class of the model.
@@ -226,7 +226,7 @@ def factorise_model(
     """
     options = {"rank": rank, "ranks": ranks, "targets": targets, "min_out": min_out}
     dense = _excluded(model, exclude)
-    wanted = pela_ranks(_as_dense(model), ratio, exclude=dense, **options)
+    wanted = pela_ranks(as_dense(model), ratio, exclude=dense, **options)
     by_ratio = rank is None and ranks is None
     record = {"ratio": ratio if by_ratio else None, "ranks": wanted, "exclude": list(dense)}
     if hasattr(model, "pela"):
@@ -240,8 +240,12 @@ def factorise_model(
     return small
 
 
-def _as_dense(model: nn.Module) -> nn.Module:
-    """The model on the meta device, as it was before it was factorised."""
+def as_dense(model: nn.Module) -> nn.Module:
+    """The model on the meta device, as it was before it was factorised.
+
+    Raises:
+        ValueError: it has low-rank layers of another method.
+    """
     low_rank = {n: m for n, m in model.named_modules() if isinstance(m, LowRankLinear)}
     fading = any(isinstance(m, PCLoRALinear) for m in model.modules())
     if fading or (low_rank and not hasattr(model, "pela")):

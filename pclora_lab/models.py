@@ -67,7 +67,7 @@ def load_model(
 
     Args:
         name: ``vit_digits``, a timm name, ``local-dir:PATH`` or the path of a folder with
-            ``config.json`` and ``model.safetensors``.
+            ``config.json`` and ``model.safetensors``, timm's or a finished run's ``compressed``.
         num_classes: classes of the head; None keeps the model's own. Where they differ, the head
             is new.
         img_size: side of the input in pixels; None keeps the model's own.
@@ -83,6 +83,8 @@ def load_model(
     name = _normalise(name)
     if width is not None and pretrained:
         raise ValueError(f"{name!r} of width {width} has no weights: pass pretrained=False")
+    if (saved := _saved_model(name, pretrained)) is not None:
+        return _with_head(saved, name, num_classes, img_size, generator)
     if name in EMBEDDED:
         model = _build_embedded(name, num_classes, img_size, width)
         if pretrained:
@@ -98,6 +100,32 @@ def load_model(
         **({} if width is None else {"width": width}),
     }
     if head_is_new(model):
+        _draw_head(model, generator)
+    return model.eval()
+
+
+def _saved_model(name: str, pretrained: bool) -> nn.Module | None:
+    """A finished model of an earlier run, if the name is such a folder."""
+    from pclora_lab.export import is_compressed, load_compressed  # it needs this module
+
+    folder = Path(name.removeprefix("local-dir:"))
+    is_saved = name.startswith("local-dir:") and is_compressed(folder)
+    return load_compressed(folder, weights=pretrained) if is_saved else None
+
+
+def _with_head(
+    model: nn.Module,
+    name: str,
+    num_classes: int | None,
+    img_size: int | None,
+    generator: torch.Generator | None,
+) -> nn.Module:
+    recipe = model.pclora_recipe
+    if img_size not in (None, recipe["img_size"], model.pretrained_cfg["input_size"][-1]):
+        raise ValueError(f"{name!r} was saved for img_size={recipe['img_size']}, not {img_size}")
+    if num_classes not in (None, model.num_classes):
+        model.reset_classifier(num_classes)
+        model.pclora_recipe = {**recipe, "num_classes": num_classes}
         _draw_head(model, generator)
     return model.eval()
 
@@ -137,7 +165,8 @@ def build_from_recipe(recipe: dict[str, Any]) -> nn.Module:
         pretrained=False,
         width=recipe.get("width"),
     )
-    model.pretrained_cfg = {**model.pretrained_cfg, **recipe["preprocessing"]}
+    classes = {"num_classes": recipe["num_classes"]}  # its saved head fits
+    model.pretrained_cfg = {**model.pretrained_cfg, **recipe["preprocessing"], **classes}
     model.pclora_recipe = copy.deepcopy(recipe)
     return model
 

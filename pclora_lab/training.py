@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.accounting import count_model
 from pclora_lab.config import RunConfig
 from pclora_lab.data import ImageData, Pixels, Preprocessing, load_data
 from pclora_lab.devices import make_accelerator, resolve_device
@@ -87,7 +86,7 @@ def train(
     yield Phase("data", 0)
     data = cache.data(config)
     model = _load(config, data)
-    counts = count_model(model, targets=config.method.targets)
+    counts = method.count(model)
     planned = method.plan(counts, model)
     accelerator = make_accelerator(config, model)
     model.to(accelerator.device)

@@ -11,6 +11,7 @@ from pclora_lab import RunConfig, load_compressed, load_model, save_compressed
 from pclora_lab.accounting import count_model
 from pclora_lab.config import MethodConfig
 from pclora_lab.events import Finished, Row
+from pclora_lab.factorising import factorise_model
 from pclora_lab.methods import METHODS, config_from_dict, make_method, method_class
 from pclora_lab.models import describe_model
 from pclora_lab.options import options_of
@@ -249,3 +250,28 @@ def test_energy_spends_the_same_budget_unevenly(name, model):
     dense = sum(layer.params for layer in count_model(model).layers)
     stays = count_model(model).params - dense
     assert all(params - stays <= 0.15 * dense for params, _ in kept)
+
+
+def finished(config, root):
+    """The result of a run and the folder of its model."""
+    *_, last = train(config, root)
+    return last.result, save_compressed(last.model, root / "compressed")
+
+
+def test_the_two_stages_of_pela_may_see_different_data(tmp_path):
+    short = {"steps": 4, "evaluations": 1, "eval_images": 40, "device": "cpu"}
+    stage_1 = RunConfig(method=bound("pela", repair=1.0, ratio=3.0).config, **short)
+    _, folder = finished(stage_1, tmp_path / "1")
+    repaired = load_model(f"local-dir:{folder}", num_classes=4)  # a new head, for other data
+    assert repaired.pela["ratio"] == 3.0 and repaired.head.out_features == 4
+    stage_2 = RunConfig(model=str(folder), method=bound("pela", repair=0).config, **short)
+    result, again = finished(stage_2, tmp_path / "2")
+    assert result["params_before"] == 450_730 and result["params_after"] < 200_000
+    assert load_compressed(again).pela == repaired.pela
+
+
+def test_stage_1_needs_a_dense_model(tmp_path):
+    small = factorise_model(load_model("vit_digits"))
+    folder = save_compressed(small, tmp_path / "small")
+    with pytest.raises(ValueError, match="already and there is no dense one to imitate.*repair=0"):
+        list(train(RunConfig(model=str(folder), method=bound("pela").config, steps=2), tmp_path))

@@ -13,7 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pclora_lab.accounting import LayerCount, ModelCounts, Plan, plan, resolve_ranks
+from pclora_lab.accounting import (
+    LayerCount,
+    ModelCounts,
+    Plan,
+    count_model,
+    plan,
+    resolve_ranks,
+)
 from pclora_lab.budgets import ranks_for_budget
 from pclora_lab.config import LowRankConfig, MethodConfig
 from pclora_lab.surgery import call_model
@@ -73,7 +80,7 @@ class Method:
     summary: ClassVar[str]
     Config: ClassVar[type[MethodConfig]]
     compresses: ClassVar[bool] = True
-    starts_from: ClassVar[str] = "teacher"
+    starts_from: str = "teacher"
     trains: ClassVar[bool] = True
     fades: ClassVar[bool] = False
     doing: ClassVar[str] = "training"
@@ -129,6 +136,10 @@ class Method:
     def finish(self, student: nn.Module) -> nn.Module:
         """The deployable model, in eval mode; the student is not changed."""
         raise NotImplementedError
+
+    def count(self, model: nn.Module) -> ModelCounts:
+        """Trace the layers that the method replaces; see :func:`count_model`."""
+        return count_model(model, targets=self.config.targets)
 
     def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
         """The sizes before anything is trained.

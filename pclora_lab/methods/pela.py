@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from pclora_lab.accounting import ModelCounts, Plan, count_model, plan
 from pclora_lab.budgets import ranks_for_budget, weight_spectra
 from pclora_lab.config import MethodConfig, budget_option
-from pclora_lab.factorising import exclusions, factorise, factorise_model, pela_rank, pela_ranks
+from pclora_lab.factorising import (
+    as_dense,
+    exclusions,
+    factorise,
+    factorise_model,
+    pela_rank,
+    pela_ranks,
+)
 from pclora_lab.layers import LowRankLinear
 from pclora_lab.losses import FeatureTaps, feature_loss
 from pclora_lab.methods.base import Batch, Method, TaskLoss
@@ -131,7 +138,8 @@ class PELAConfig(MethodConfig):
         exclude: parts of layer names that stay dense, separated by commas; ``auto`` is
             :func:`exclusions`.
         repair: share of the steps in stage 1, which imitates the dense model; the rest is stage 2,
-            fine-tuning without a teacher.
+            fine-tuning without a teacher. For two data sets take two runs: 1 on data like those of
+            the pre-training, then 0 with the first run's ``compressed`` folder as the model.
         distil_weight: weight of the feature distillation in stage 1.
         perturbation_weight: weight of the weight perturbation in stage 1; the paper's 1, the
             released recipe's 0.
@@ -242,6 +250,8 @@ class PELA(Method):
     ) -> nn.Module:
         """See :func:`factorise_model`; everything trains."""
         config = self.config
+        if self._is_factorised(model):
+            return copy_sharing(model, ()).requires_grad_(True)
         options = {"targets": config.targets, "exclude": self._exclude(), "example": example}
         if config.budget is None and config.spend == "uniform":
             student = factorise_model(model, ratio=config.ratio, rank=config.rank, **options)
@@ -251,6 +261,26 @@ class PELA(Method):
             student = factorise_model(model, ranks=ranks, **options)
         return student.requires_grad_(True)
 
+    @property
+    def starts_from(self) -> str:
+        """Stage 2 alone needs no teacher."""
+        return "teacher" if self.config.repair > 0 else "pretrained"
+
+    def _is_factorised(self, model: nn.Module) -> bool:
+        if not hasattr(model, "pela"):
+            return False
+        if self.config.repair > 0:
+            raise ValueError(
+                f"repair is {self.config.repair:g}, but the model is factorised already and there "
+                "is no dense one to imitate: set repair=0 for stage 2, or pass the dense model"
+            )
+        return True
+
+    def count(self, model: nn.Module) -> ModelCounts:
+        """Of the dense model, also where it has been factorised."""
+        dense = as_dense(model) if hasattr(model, "pela") else model
+        return count_model(dense, targets=self.config.targets)
+
     def _exclude(self) -> tuple[str, ...] | None:
         parts = tuple(part.strip() for part in self.config.exclude.split(",") if part.strip())
         return None if parts == ("auto",) else parts
@@ -258,6 +288,8 @@ class PELA(Method):
     def _ranks(self, counts: ModelCounts, model: nn.Module, spend: str) -> dict[str, int]:
         """By budget, by rank or by ratio, for the layers that are not excluded."""
         config = self.config
+        if self._is_factorised(model):
+            return dict(model.pela["ranks"])
         kinds = {"exclude": self._exclude(), "targets": config.targets}
         names = pela_ranks(model, 1 + 1e-9, **kinds)
         counts = replace(counts, layers=tuple(c for c in counts.layers if c.name in names))

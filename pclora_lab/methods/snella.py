@@ -62,7 +62,7 @@ class SNELLAConfig(MethodConfig):
     """
 
     name: ClassVar[str] = "snella"
-    usual_lr: ClassVar[float] = 3e-3
+    usual_lr: ClassVar[float] = 1e-2
 
     rank: int = option(8, "whole", "rank r", "rank of the factors, even", low=2, sizes=True)
     budget: float | None = budget_option()
@@ -223,7 +223,7 @@ class SNELLA(Method):
         "get any are counted below it."
     )
     reports = ("density", "starved", "task")
-    lrs = (1e-3, 3e-3)
+    lrs = (1.2e-2, 2.4e-2)
 
     def apply(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 from torch import nn
 
-from pclora_lab.accounting import ModelCounts, Plan, count_model, resolve_ranks
+from pclora_lab.accounting import ModelCounts, Plan, resolve_ranks
 from pclora_lab.config import TEACHERS, MethodConfig, RunConfig
 from pclora_lab.devices import available_devices
 from pclora_lab.methods import METHODS, make_method
@@ -179,7 +179,7 @@ class Controls:
         try:
             size = self.img_size.value or None
             self._model = describe_model(self.model.value, num_classes=_CLASSES, img_size=size)
-            self._counts = count_model(self._model, targets=self.form.config.targets)
+            self._counts = make_method(self.form.config).count(self._model)
         except Exception as error:  # noqa: BLE001 - a callback's exception would vanish
             self._counts = None
             self.size_curve.value = ""
