@@ -85,9 +85,10 @@ def _front(summary: Any) -> list[tuple[float, float]]:
 
 def _mark_teacher(axes: Sequence[Any], summary: Any) -> None:
     if "teacher_accuracy" in summary and summary["teacher_accuracy"].notna().any():
+        value = 100 * summary["teacher_accuracy"].max()
         for axis in axes:
-            value = 100 * summary["teacher_accuracy"].max()
             axis.axhline(value, color=COLOURS["teacher"], linestyle="--", linewidth=1)
-        axes[0].annotate(
-            "dense teacher", (0.01, value), xycoords=("axes fraction", "data"), va="bottom"
-        )
+        place = {"xycoords": ("axes fraction", "data"), "va": "bottom"}
+        axes[0].annotate("dense teacher", (0.01, value), **place)
+        low, high = axes[0].get_ylim()
+        axes[0].set_ylim(low, max(high, value + 0.06 * (high - low)))  # room for the name
