@@ -78,5 +78,22 @@ def test_the_readme_gives_the_recorded_accuracies():
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("data/results/*.json")), ids=lambda p: p.stem)
 def test_every_record_names_the_command_that_made_it(path):
-    script = json.loads(path.read_text())["command"].split()[1]
+    program, script, *_ = json.loads(path.read_text())["command"].split()
+    if program == "pclora-lab":
+        assert script == "compare"
+        return
     assert script.startswith("tests/benchmarks/") and (ROOT / script).is_file()
+
+
+def test_the_comparison_in_the_readme_is_the_record():
+    from pclora_lab.comparing import summarise
+
+    readme = (ROOT / "README.md").read_text()
+    rows = json.loads((ROOT / "data/results/compare_deit_tiny_cifar10.json").read_text())["rows"]
+    assert len(rows) == 9 * 3 * 3 and not any(row["error"] for row in rows)
+    for _, group in summarise(rows).groupby("method"):
+        means, spreads = 100 * group["accuracy_mean"], 100 * group["accuracy_std"]
+        pairs = list(zip(means, spreads, strict=True))
+        cells = [f"{m:.1f} ± {s:.1f}" if s > 1e-9 else f"{m:.1f}" for m, s in pairs]
+        line = " | ".join(cells[:1] if len(set(means)) == 1 else cells)
+        assert f"| {line} |" in readme
