@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from pclora_lab.schedules import SCHEDULES, Points, base_weight_factor
 
@@ -137,8 +138,10 @@ class NotebookFigure(Figure):
     """A matplotlib figure that a notebook shows by itself, without pyplot's global state."""
 
     def _repr_png_(self) -> bytes:
-        image = io.BytesIO()
-        self.savefig(image, format="png", dpi=80)
+        drawn, image = io.BytesIO(), io.BytesIO()
+        self.savefig(drawn, format="png", dpi=80)
+        # 256 colours are enough for curves, and a notebook becomes half as large.
+        Image.open(drawn).convert("RGB").quantize(256).save(image, format="png", optimize=True)
         return image.getvalue()
 
 

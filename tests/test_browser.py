@@ -181,7 +181,7 @@ def test_a_finished_run_is_exported_and_reloads(page: Page, folder: Path) -> Non
 
 
 def panel_titles(page: Page) -> list[str]:
-    return page.locator(".js-plotly-plot .annotation-text").all_inner_texts()
+    return page.locator(".js-plotly-plot .annotation-text").all_text_contents()
 
 
 def choose(page: Page, method: str) -> None:

@@ -156,3 +156,10 @@ def test_the_panels_show_what_the_method_reports(lab):
     assert {"weights that may change", "task", "student as it is"} <= shown
     assert not any(t.visible for t in figure.data if t.name in ("λ", "feature distillation"))
     assert figure.layout.annotations[0].text == "Weights that may change"
+
+
+def test_a_sliders_rounding_error_does_not_reach_the_config():
+    controls = Controls()
+    controls.method.value = "snella"
+    controls.form.fields["sparsity"].value = 0.9000000000000001
+    assert controls.config().method.sparsity == 0.9

@@ -60,7 +60,8 @@ class OptionForm:
 def _read(described: Option, field: widgets.Widget) -> Any:
     if described.optional and field.value == 0:
         return None
-    return field.value
+    # The browser's sliders count in steps: 18 × 0.05 arrives as 0.9000000000000001.
+    return float(f"{field.value:.10g}") if described.kind == "number" else field.value
 
 
 def _common(described: Option) -> dict[str, Any]:
