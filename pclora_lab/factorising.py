@@ -14,7 +14,15 @@ from pclora_lab.layers import LowRankLinear, PCLoRALinear
 from pclora_lab.starts import double
 from pclora_lab.surgery import copy_sharing, find_targets, meta_copy, replace_modules
 
-__all__ = ["as_dense", "exclusions", "factorise", "factorise_model", "pela_rank", "pela_ranks"]
+__all__ = [
+    "as_dense",
+    "exclusions",
+    "factorise",
+    "factorise_model",
+    "pela_layers",
+    "pela_rank",
+    "pela_ranks",
+]
 
 _ALWAYS_DENSE = ("norm", "head", "patch_embed", "downsample")
 # What the paper keeps dense besides, by class of the model.
@@ -132,6 +140,26 @@ def pela_ranks(
         >>> pela_ranks(nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 4)), targets="")
         {'0': 16}
     """
+    layers = pela_layers(model, exclude=exclude, targets=targets, min_out=min_out)
+    if rank is not None and ranks is not None:
+        raise ValueError("rank and ranks are both given: pass one of them")
+    if rank is not None or ranks is not None:
+        return _ranks_as_given(layers, rank if ranks is None else ranks)
+    return _ranks_by_ratio({n: (m.in_features, m.out_features) for n, m in layers.items()}, ratio)
+
+
+def pela_layers(
+    model: nn.Module,
+    *,
+    exclude: Iterable[str] | None = None,
+    targets: str = "blocks",
+    min_out: int = 10,
+) -> dict[str, nn.Linear]:
+    """The layers that :func:`factorise_model` would replace; see there.
+
+    Raises:
+        ValueError: there is none, or one can't be replaced.
+    """
     dense = _excluded(model, exclude)
     layers = {
         name: layer
@@ -142,11 +170,7 @@ def pela_ranks(
         _refuse_attention(model, dense)
     if not layers:
         raise ValueError(f"exclude={dense} and min_out={min_out} leave no layer to factorise")
-    if rank is not None and ranks is not None:
-        raise ValueError("rank and ranks are both given: pass one of them")
-    if rank is not None or ranks is not None:
-        return _ranks_as_given(layers, rank if ranks is None else ranks)
-    return _ranks_by_ratio({n: (m.in_features, m.out_features) for n, m in layers.items()}, ratio)
+    return layers
 
 
 def _excluded(model: nn.Module, exclude: Iterable[str] | None) -> tuple[str, ...]:
@@ -224,20 +248,30 @@ def factorise_model(
         >>> small.pela["ranks"], sum(p.numel() for p in small[0].parameters())
         ({'0': 16}, 2112)
     """
-    options = {"rank": rank, "ranks": ranks, "targets": targets, "min_out": min_out}
     dense = _excluded(model, exclude)
-    wanted = pela_ranks(as_dense(model), ratio, exclude=dense, **options)
+    kinds = {"exclude": dense, "targets": targets, "min_out": min_out}
+    twin = as_dense(model)
+    if not hasattr(model, "pela"):
+        names = [n for n in pela_layers(twin, **kinds) if ranks is None or n in ranks]
+        _refuse_bypassed(model, names, example)
+    wanted = pela_ranks(twin, ratio, rank=rank, ranks=ranks, **kinds)
     by_ratio = rank is None and ranks is None
     record = {"ratio": ratio if by_ratio else None, "ranks": wanted, "exclude": list(dense)}
     if hasattr(model, "pela"):
         return _same_again(model, record)
-    exactly = f"^(?:{'|'.join(map(re.escape, wanted))})$"
-    count_model(model, targets=exactly, example=example)  # refuses layers that never fire
     bases = {name: model.get_submodule(name) for name in wanted}
     layers = _low_rank_layers(bases, wanted)
     small = replace_modules(copy_sharing(model, [b.weight for b in bases.values()]), layers)
     small.pela = record
     return small
+
+
+def _refuse_bypassed(
+    model: nn.Module, names: Iterable[str], example: Tensor | Mapping[str, Tensor] | None
+) -> None:
+    exactly = "|".join(map(re.escape, names))
+    if exactly:
+        count_model(model, targets=f"^(?:{exactly})$", example=example)
 
 
 def as_dense(model: nn.Module) -> nn.Module:

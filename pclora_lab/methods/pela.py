@@ -16,6 +16,7 @@ from pclora_lab.factorising import (
     exclusions,
     factorise,
     factorise_model,
+    pela_layers,
     pela_rank,
     pela_ranks,
 )
@@ -291,7 +292,7 @@ class PELA(Method):
         if self._is_factorised(model):
             return dict(model.pela["ranks"])
         kinds = {"exclude": self._exclude(), "targets": config.targets}
-        names = pela_ranks(model, 1 + 1e-9, **kinds)
+        names = pela_layers(model, **kinds)
         counts = replace(counts, layers=tuple(c for c in counts.layers if c.name in names))
         ranks = pela_ranks(model, config.ratio, rank=config.rank, **kinds)
         if config.budget is None and spend == "uniform":
