@@ -191,14 +191,24 @@ class BudgetAllocator:
         if not found:
             return
         importance = {i: (p.float() * grad.float()).abs() for i, p, grad in found}
-        # Decided on the device: reading the answer here would make every step wait.
-        finite = torch.stack([values.isfinite().all() for values in importance.values()]).all()
+        self._move_to(found[0][1].device)
+        # Decided on the device: reading the answer here would make every step wait. Squares,
+        # because a score is a product of two of them and must be finite too.
+        squares = [values.square().sum() for values in importance.values()]
+        finite = torch.stack(squares).isfinite().all()
         self._skipped += ~finite
         for i, values in importance.items():
             sens = torch.lerp(values, self._sens[i], self.beta)
             unc = torch.lerp((values - sens).abs(), self._unc[i], self.beta)
             self._sens[i] = torch.where(finite, sens, self._sens[i])
             self._unc[i] = torch.where(finite, unc, self._unc[i])
+
+    def _move_to(self, device: torch.device) -> None:
+        """Follow the layers, which may have been moved since."""
+        if self._skipped.device != device:
+            self._sens = [sens.to(device) for sens in self._sens]
+            self._unc = [unc.to(device) for unc in self._unc]
+            self._skipped = self._skipped.to(device)
 
     @property
     def skipped(self) -> int:

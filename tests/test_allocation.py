@@ -229,3 +229,26 @@ def test_an_allocator_that_could_never_work_is_refused(options, message):
     options = {"layers": make_layers(), "start": 20, "final": 10, **options}
     with pytest.raises(ValueError, match=message):
         BudgetAllocator(**options)
+
+
+def test_gradients_whose_square_overflows_are_skipped_too():
+    allocator, layer = one_layer()
+    layer(torch.ones(1, layer.in_features)).sum().backward()
+    layer.A.grad.fill_(1e21)
+    allocator.update()
+    assert allocator.skipped == 1
+    with pytest.warns(UserWarning, match="skipped"):
+        assert sum(allocator.reallocate(1.0).values()) == 10
+
+
+def test_the_scores_follow_the_layers_to_another_device():
+    allocator, layer = one_layer()
+    layer.to("meta")
+    layer.A.grad, layer.B.grad = torch.zeros_like(layer.A), torch.zeros_like(layer.B)
+    allocator.update()
+    assert all(values.is_meta for values in (*allocator._sens, *allocator._unc))
+
+
+def one_layer():
+    layer = KernelSparseLinear(torch.nn.Linear(8, 4), rank=2)
+    return BudgetAllocator({"a": layer}, start=20, final=10), layer

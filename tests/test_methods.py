@@ -275,3 +275,14 @@ def test_stage_1_needs_a_dense_model(tmp_path):
     folder = save_compressed(small, tmp_path / "small")
     with pytest.raises(ValueError, match="already and there is no dense one to imitate.*repair=0"):
         list(train(RunConfig(model=str(folder), method=bound("pela").config, steps=2), tmp_path))
+
+
+@pytest.mark.parametrize("allocations", [1, 2, 20])
+def test_the_final_budget_of_snella_is_trained_on(allocations):
+    method = bound("snella", allocations=allocations, sparsity=0.9)
+    student = method.apply(load_model("vit_digits"), generator=torch.Generator().manual_seed(0))
+    facts = [method.set_progress(student, step / 40) for step in range(40)]
+    assert facts[-1]["density"] == pytest.approx(0.1, abs=1e-5)  # before the last step
+    assert method.set_progress(student, 1.0) == facts[-1]
+    if allocations == 1:
+        assert facts[0]["density"] == pytest.approx(0.1, abs=1e-5)

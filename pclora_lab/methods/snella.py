@@ -43,10 +43,10 @@ class SNELLAConfig(MethodConfig):
         budget: share of the layers' parameters for the factors, and of the weights that may
             change; overrides ``rank`` and ``sparsity``.
         kernel: how the factors become a matrix; see :func:`merge_factors`.
-        rule: what is left of it below the threshold; see :func:`sparsify`.
+        rule: what becomes of the entries above the threshold; see :func:`sparsify`.
         start_sparsity: sparsity in the beginning; the budget falls from there along a cubic.
         allocations: how often the layers compete during the training; the paper does it every
-            epoch. 1 gives every layer the same share.
+            epoch. 1 gives every layer the same number of weights, from the start.
         floor: weights that every layer keeps in any case; the paper's 0 lets a layer starve.
         warmup: share of the training at the starting budget.
         hold: share of the training at the final budget.
@@ -74,7 +74,11 @@ class SNELLAConfig(MethodConfig):
         "piecewise_linear", "choice", "kernel", "how factors become a matrix", choices=KERNELS
     )
     rule: str = option(
-        "squared", "choice", "sparsifier", "what is left below the threshold", choices=RULES
+        "squared",
+        "choice",
+        "sparsifier",
+        "what becomes of the entries above the threshold",
+        choices=RULES,
     )
     start_sparsity: float = option(
         0.0, "number", "start sparsity", "sparsity in the beginning", low=0, high=1
@@ -238,10 +242,13 @@ class SNELLA(Method):
 
     def set_progress(self, student: nn.Module, progress: float) -> dict[str, object]:
         """Let the layers compete when it is time; says who got how much."""
-        index = int(progress * self.config.allocations)
+        # The last competition takes the final budget at once: what is cut after the last step
+        # could not be trained on.
+        last = self.config.allocations - 1
+        index = min(int(progress * self.config.allocations), last)
         if index != student.snella_allocated:
             student.snella_allocated = index
-            student.snella_allocator.reallocate(progress)
+            student.snella_allocator.reallocate(1.0 if index == last else progress)
         layers = kernel_sparse_layers(student)
         sizes = {name: layer.in_features * layer.out_features for name, layer in layers.items()}
         tuned = {name: layer.tuned for name, layer in layers.items()}
