@@ -39,7 +39,10 @@ Rank = int | str | Mapping[str, int]
 
 @dataclass(frozen=True)
 class LayerCount:
-    """One replaceable linear layer and what it does for one input example."""
+    """One replaceable linear layer and what it does for one input example.
+
+    ``always_bias``: its low-rank stand-in has a C even where the dense layer has no bias.
+    """
 
     name: str
     in_features: int
@@ -47,6 +50,7 @@ class LayerCount:
     bias: bool
     tokens: int
     bytes_per_value: int
+    always_bias: bool = True
 
     @property
     def params(self) -> int:
@@ -70,8 +74,9 @@ class LayerCount:
         return max(0, room // (self.in_features + self.out_features))
 
     def low_rank_params(self, rank: int) -> int:
-        """``r·(in + out) + out``: A, B and C."""
-        return rank * (self.in_features + self.out_features) + self.out_features
+        """``r·(in + out) + out``: A, B and, where there is one, C."""
+        bias = self.out_features * (self.bias or self.always_bias)
+        return rank * (self.in_features + self.out_features) + bias
 
     def low_rank_macs(self, rank: int) -> int:
         """Multiply-accumulates of B(Ax) for one example."""

@@ -124,7 +124,8 @@ def _add_doctor(commands: Any) -> None:
 def _add_compare(commands: Any) -> None:
     text = (
         "Run every method at every budget and seed on the same data and steps; learning rates "
-        "are chosen on validation data. With --json the last line of stdout is a list of rows."
+        "are chosen on validation data. Compressors start from a teacher that is fine-tuned first "
+        "where the head is new; its steps come on top. With --json stdout is a list of rows."
     )
     parser = _command(commands, "compare", _compare, text)
     add_run_flags(parser, evaluations=4)

@@ -1,5 +1,8 @@
 """Every method at every budget and seed, on the same data and steps: one table.
 
+The steps are the method's own. Compressors start from a teacher that fits the data, which may have
+been fine-tuned before; ``starts_from`` says so in every row.
+
 A comparison is a folder of runs, one per cell. A cell that is finished is not run again; one that
 fails is a row with its reason, and the rest goes on.
 """
@@ -103,12 +106,14 @@ class Comparison:
         self.out, self.lrs = Path(out), lrs
         options = options or {}
         self.configs = {m: options.get(m) or method_class(m).usual() for m in methods}
-        for budget in self.budgets:
-            for method in self.configs.values():
-                make_method(method).with_budget(budget)
-        self._claim_folder()
+        _check_options(options, self.configs)
         self.lr: dict[str, float] = {}
         self.tuning: list[dict[str, Any]] = []
+        for name in self.methods:
+            self._cells_to_come(name)  # refuses bad budgets, seeds and learning rates
+        self._claim_folder()
+        for name in self.methods:
+            self._recall_choice(name)
         self.errors: dict[str, str] = {}
 
     def _claim_folder(self) -> None:
@@ -121,11 +126,14 @@ class Comparison:
             methods = {**known["methods"], **{m: c.to_dict() for m, c in self.configs.items()}}
             different = [k for k in facts if known["base"].get(k) != facts[k]]
             different += [m for m, c in known["methods"].items() if _plain(methods[m]) != c]
-            if different:
+            # Where nothing has come out yet there is nothing to mix, only a mistake to mend.
+            if different and any(self.out.glob("cells/*/result.json")):
                 raise ValueError(
                     f"{self.out} holds a comparison with another configuration (it differs in "
                     f"{', '.join(different)}): choose another folder"
                 )
+            if different:
+                methods = {m: c.to_dict() for m, c in self.configs.items()}
         else:
             methods = {m: c.to_dict() for m, c in self.configs.items()}
         self.out.mkdir(parents=True, exist_ok=True)
@@ -166,7 +174,7 @@ class Comparison:
         own = self._lrs(name)
         if self.lrs or not scores or not self._has_choice(name):
             return None
-        best = self.lr[name]
+        best = self._best(name)
         if best == max(scores):
             lr = float(f"{best * LR_FACTOR:.2g}")
         elif best == min(scores):
@@ -174,7 +182,9 @@ class Comparison:
         else:
             return None
         reach = LR_FACTOR**LR_EXTENSIONS * 1.05
-        return self._trial(name, lr) if min(own) / reach <= lr <= max(own) * reach else None
+        is_tried = any(t["method"] == name and t["lr"] == lr for t in self.tuning)
+        in_reach = min(own) / reach <= lr <= max(own) * reach
+        return self._trial(name, lr) if in_reach and not is_tried else None
 
     def _lrs(self, name: str) -> tuple[float, ...]:
         return tuple(self.lrs) if self.lrs else method_class(name).lrs
@@ -187,14 +197,20 @@ class Comparison:
 
     def run(self) -> Iterator[Step]:
         """Run what is not finished yet, one cell after the other."""
-        self.tuning, self.lr, self._done, self._cache = [], {}, 0, DataCache()
-        self._total = sum(c.steps for n in self.methods for c in self.trials(n) + self.cells(n))
+        self._done, self._cache = 0, DataCache()
+        self._total = sum(c.steps for n in self.methods for c in self._cells_to_come(n))
         for name in self.methods:
             yield from self._tune(name)
             for cell in self.cells(name):
                 yield from self._steps(cell)
 
+    def _cells_to_come(self, name: str) -> list[Cell]:
+        return ([] if name in self.lr else self.trials(name)) + self.cells(name)
+
     def _tune(self, name: str) -> Iterator[Step]:
+        if name in self.lr:
+            return
+        self.tuning = [tried for tried in self.tuning if tried["method"] != name]
         trials = self.trials(name)
         for cell in trials:  # grows while the best learning rate is at the edge
             yield from self._steps(cell)
@@ -202,6 +218,30 @@ class Comparison:
             if cell is trials[-1] and (further := self._further_trial(name)):
                 trials.append(further)
                 self._total += further.steps
+        self._choose_lr(name)
+
+    def _choice(self, name: str) -> Path:
+        return self.out / "tuning" / f"{name}.json"
+
+    def _choose_lr(self, name: str) -> None:
+        """Keep the choice: another grid in this folder must not make finished runs stale."""
+        tried = [t for t in self.tuning if t["method"] == name]
+        self.lr[name] = self._best(name)
+        if tried and not all(t["error"] for t in tried):
+            self._choice(name).parent.mkdir(exist_ok=True)
+            write_json(self._choice(name), {"lr": self.lr[name], "tried": tried})
+
+    def _recall_choice(self, name: str) -> None:
+        if self._choice(name).is_file():
+            known = json.loads(self._choice(name).read_text(encoding="utf8"))
+            self.lr[name] = known["lr"]
+            self.tuning += known["tried"]
+
+    def _best(self, name: str) -> float:
+        tried = [t for t in self.tuning if t["method"] == name and not t["error"]]
+        if not tried:
+            return self._lrs(name)[0]
+        return max(tried, key=lambda t: (t["validation_accuracy"], t["lr"]))["lr"]
 
     def _steps(self, cell: Cell) -> Iterator[Step]:
         for step in self._run_cell(cell, self._cache):
@@ -228,14 +268,11 @@ class Comparison:
         return self.out / "cells" / cell.name
 
     def _note_trial(self, name: str, cell: Cell) -> None:
-        """Keep what was tried, and the best learning rate so far."""
+        """Keep what was tried."""
         result = self._result(cell)
         facts = {"method": name, "budget": cell.budget, "seed": cell.seed}
         facts |= {"lr": cell.config.lr, "error": self._error(cell)}
         self.tuning.append({**facts, "validation_accuracy": result and result["accuracy"]})
-        tried = [t for t in self.tuning if t["method"] == name and not t["error"]]
-        if tried:
-            self.lr[name] = max(tried, key=lambda t: (t["validation_accuracy"], t["lr"]))["lr"]
 
     def _result(self, cell: Cell) -> dict[str, Any] | None:
         path = self._folder(cell) / "result.json"
@@ -281,6 +318,19 @@ class Comparison:
             "steps": self.base.steps if method_class(name).trains else 0,
             "error": self._error(cell),
         }
+
+
+def _check_options(
+    options: Mapping[str, MethodConfig], compared: Mapping[str, MethodConfig]
+) -> None:
+    for name, config in options.items():
+        if name not in compared:
+            raise ValueError(
+                f"there are options for {name!r}, which is not compared: the methods are "
+                f"{', '.join(compared)}"
+            )
+        if config.name != name:
+            raise ValueError(f"the options for {name!r} are of {config.name!r}: pass its own")
 
 
 def _plain(value: Any) -> Any:

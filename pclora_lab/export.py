@@ -24,19 +24,19 @@ def save_compressed(model: nn.Module, folder: Path | str) -> Path:
     """Write a finished model to a folder.
 
     Args:
-        model: from :func:`pclora_lab.compress` or any method's ``finish``.
+        model: from :func:`pclora_lab.compress`, any method's ``finish`` or ``load_model``.
         folder: is made if it does not exist.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: the model comes from no method, or the folder holds a model of another
-            format, which would be overwritten.
+        ValueError: the model comes from no method and was not loaded by name, or the folder holds
+            a model of another format, which would be overwritten.
     """
     layers = _low_rank_layers(model)
     method = getattr(model, "pclora_method", None)
-    if not layers and method is None:
+    if not layers and method is None and model_recipe(model) is None:
         raise ValueError(
             f"{type(model).__name__} has no LowRankLinear: pass what compress(student) returned"
         )

@@ -287,7 +287,10 @@ def as_dense(model: nn.Module) -> nn.Module:
             f"{type(model).__name__} has low-rank layers of another method: pass the dense model"
         )
     with torch.device("meta"):
-        dense = {n: nn.Linear(m.in_features, m.out_features) for n, m in low_rank.items()}
+        dense = {
+            n: nn.Linear(m.in_features, m.out_features, bias=m.C is not None)
+            for n, m in low_rank.items()
+        }
     return replace_modules(meta_copy(model), dense)
 
 

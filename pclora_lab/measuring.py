@@ -172,6 +172,7 @@ def final_result(
     macs = count_macs(small, images[:1])
     tensors = [*small.parameters(), *small.buffers()]
     right = accuracy(small, pixels)
+    after = sum(p.numel() for p in small.parameters())
     result = {
         "method": method.name,
         "accuracy": right,
@@ -180,10 +181,10 @@ def final_result(
         "teacher_accuracy": teacher_accuracy,
         "max_logit_difference": gap,
         "params_before": counts.params,
-        "params_after": sum(p.numel() for p in small.parameters()),
+        "params_after": after,
         "params_trained": _trained(student) if method.trains else 0,
-        "params_removed_replaced": planned.replaced.params_removed,
-        "params_removed_whole": 1 - sum(p.numel() for p in small.parameters()) / counts.params,
+        "params_removed_replaced": _removed(planned, after),
+        "params_removed_whole": 1 - after / counts.params,
         "macs_before": counts.macs,
         "macs_after": macs,
         "macs_removed_whole": 1 - macs / counts.macs,
@@ -196,6 +197,11 @@ def final_result(
         "peak_memory_mb": peak_memory_mb(accelerator.device),
     }
     return result, small
+
+
+def _removed(planned: Plan, after: int) -> float:
+    """Share of the replaced layers' parameters that is gone, counted on the finished model."""
+    return 1 - (after - planned.dense.params_after) / planned.replaced.params_before
 
 
 def _trained(student: nn.Module) -> int:

@@ -117,7 +117,8 @@ class _Meter:
     def __init__(self, device: torch.device, setting: str) -> None:
         self.setting = setting
         self.sums: dict[str, Tensor] = {}
-        self.count, self.timed, self.seconds = 0, 0, 0.0
+        self.counts: dict[str, int] = {}
+        self.timed, self.seconds = 0, 0.0
         self.bad_step = torch.full((), -1, dtype=torch.long, device=device)
 
     def add(self, step: int, terms: dict[str, Tensor]) -> None:
@@ -125,7 +126,7 @@ class _Meter:
         self.bad_step = torch.where(bad & (self.bad_step < 0), step, self.bad_step)
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach().float()
-        self.count += 1
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
         bad_step = int(self.bad_step)
@@ -135,8 +136,9 @@ class _Meter:
                 f'{self.setting} (a third of it), a longer warm-up, or precision="float32". What '
                 "was logged before is in the run folder."
             )
-        means = {name: float(total) / self.count for name, total in self.sums.items()}
-        self.sums, self.count = {}, 0
+        # A term may be there for a part of the steps only.
+        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
         return means
 
     def time(self, seconds: float) -> None:

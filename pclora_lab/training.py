@@ -6,6 +6,7 @@ event; to stop, close it. What the method does between its four verbs is not kno
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from pclora_lab.config import RunConfig
 from pclora_lab.data import ImageData, Pixels, Preprocessing, load_data
-from pclora_lab.devices import make_accelerator, resolve_device
+from pclora_lab.devices import make_accelerator, reset_peak_memory, resolve_device
 from pclora_lab.evaluate import accuracy
 from pclora_lab.events import Event, Finished, Phase, Row, Tick
 from pclora_lab.measuring import Watch, final_result
@@ -79,7 +80,6 @@ def train(
         ValueError: anything in the config that does not fit model, data or machine.
         LossDiverged: the loss is no longer finite.
     """
-    began = time.perf_counter()
     cache = cache if cache is not None else DataCache()
     method = make_method(config.method)
     resolve_device(config.device)
@@ -96,6 +96,9 @@ def train(
     if is_taught:
         teachers = Path(root) / "teachers"
         yield from train_teacher(model, data, pixels, config, accelerator, teachers)
+    # Time and memory are the method's own: data and teacher are shared by many runs.
+    began = time.perf_counter()
+    reset_peak_memory(accelerator.device)
     yield Phase("start", 0)
     generator = torch.Generator().manual_seed(config.seed)
     calibration = _calibration(pixels["train"], accelerator.device)
@@ -136,6 +139,25 @@ def _calibration(pixels: Pixels, device: torch.device) -> Iterator[Tensor]:
         yield pixels.preprocessing.normalise(images.to(device))
 
 
+def _draws(student: nn.Module) -> bool:
+    """Whether a forward pass in training draws random numbers."""
+    dropouts = (getattr(m, "p", None) or getattr(m, "drop_prob", None) for m in student.modules())
+    return any(isinstance(p, float) and p > 0 for p in dropouts)
+
+
+@contextmanager
+def _own_randomness(
+    draws: bool, seed: int, progress: float, device: torch.device
+) -> Iterator[None]:
+    """torch's global generator as seed and step ask, then the caller's again; only if it draws."""
+    if not draws:
+        yield
+        return
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(hash((seed, progress)) % 2**63)
+        yield
+
+
 def _fit(
     method: Method,
     student: nn.Module,
@@ -152,9 +174,15 @@ def _fit(
     watch.set_step(0)
     yield Row(watch.row(0, {}))
     losses = method.loss_terms(student, teacher)
+    draws = _draws(student)
+
+    def loss(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        with _own_randomness(draws, config.seed, watch.progress, images.device):
+            return losses(images, labels, watch.progress)
+
     steps = optimise(
         student,
-        lambda images, labels: losses(images, labels, watch.progress),
+        loss,
         train_pixels,
         config,
         watch.accelerator,

@@ -88,9 +88,9 @@ def test_the_learning_rate_is_chosen_on_validation_data_only(folder):
 )
 def test_the_search_goes_on_while_the_best_is_at_the_edge(tmp_path, scores, further):
     comparison = Comparison(BASE, **GRID, out=tmp_path)
-    comparison.lr = {"pclora": max(scores, key=scores.get)}
     comparison.tuning = [
-        {"method": "pclora", "lr": lr, "validation_accuracy": score} for lr, score in scores.items()
+        {"method": "pclora", "lr": lr, "validation_accuracy": score, "error": None}
+        for lr, score in scores.items()
     ]
     cell = comparison._further_trial("pclora")
     assert (cell and cell.config.lr) == further
@@ -209,3 +209,65 @@ def test_the_command_ends_with_a_list_of_rows(tmp_path, capsys):
 def test_bad_flags_are_named(tmp_path, capsys, flags, message):
     assert main(["compare", *flags, "--out", str(tmp_path), "--json"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_trial_that_fails_is_not_tried_for_ever(tmp_path, monkeypatch):
+    apply = METHODS["full"].apply
+
+    def limited(self, model, **options):
+        if tmp_path.joinpath("cells", "full-s0-lr0.0004-validation").is_dir():
+            raise RuntimeError("diverged")
+        return apply(self, model, **options)
+
+    monkeypatch.setattr(METHODS["full"], "apply", limited)
+    monkeypatch.setattr(METHODS["full"], "lrs", (1e-4, 2e-4))
+    comparison = Comparison(BASE, methods=("full",), budgets=(0.1,), seeds=(0,), out=tmp_path)
+    tried = iter((0.1, 0.2))
+    result = comparison._result
+    monkeypatch.setattr(
+        comparison,
+        "_result",
+        lambda cell: (r := result(cell)) and {**r, "accuracy": next(tried, 0.3)},
+    )
+    list(comparison.run())
+    assert [t["lr"] for t in comparison.tuning] == [1e-4, 2e-4, 4e-4]
+    assert comparison.tuning[-1]["error"] == "RuntimeError: diverged"
+
+
+def test_another_budget_leaves_what_is_finished(tmp_path):
+    grid = {"methods": ("pclora",), "seeds": (0,), "out": tmp_path}
+    first = Comparison(BASE, **grid, budgets=(0.1,))
+    list(first.run())
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("cells/*/result.json")}
+    second = Comparison(BASE, **grid, budgets=(0.1, 0.2, 0.3))
+    assert [row["error"] for row in second.rows()][0] is None  # known before anything is run
+    list(second.run())
+    after = {p: p.stat().st_mtime_ns for p in tmp_path.glob("cells/*/result.json")}
+    assert set(after) - set(before) == {
+        tmp_path / "cells" / f"pclora-b{b}-s0" / "result.json" for b in (0.2, 0.3)
+    }
+    assert all(after[path] == before[path] for path in before)
+    assert second.tuning == first.tuning
+
+
+def test_a_mistake_does_not_claim_the_folder(tmp_path):
+    with pytest.raises(ValueError, match="lr"):
+        Comparison(BASE, **GRID, out=tmp_path / "new", lrs=(0.0,))
+    assert not (tmp_path / "new").exists()
+    wrong = dataclasses.replace(BASE, data="digitz")
+    rows = compare(wrong, **{**GRID, "methods": ("svd",)}, out=tmp_path).to_dict("records")
+    assert all("digitz" in row["error"] for row in rows)
+    rows = compare(BASE, **{**GRID, "methods": ("svd",)}, out=tmp_path).to_dict("records")
+    assert all(pd.isna(row["error"]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pela": METHODS["pela"].Config()}, "'pela', which is not compared"),
+        ({"svd": METHODS["pela"].Config()}, "options for 'svd' are of 'pela'"),
+    ],
+)
+def test_options_that_belong_to_no_method_are_refused(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        Comparison(BASE, **GRID, out=tmp_path, options=options)

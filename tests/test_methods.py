@@ -6,12 +6,14 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.models import VisionTransformer
 
 from pclora_lab import RunConfig, load_compressed, load_model, save_compressed
 from pclora_lab.accounting import count_model
 from pclora_lab.config import MethodConfig
 from pclora_lab.events import Finished, Row
 from pclora_lab.factorising import factorise_model
+from pclora_lab.layers import LowRankLinear
 from pclora_lab.methods import METHODS, config_from_dict, make_method, method_class
 from pclora_lab.models import describe_model
 from pclora_lab.options import options_of
@@ -286,3 +288,61 @@ def test_the_final_budget_of_snella_is_trained_on(allocations):
     assert method.set_progress(student, 1.0) == facts[-1]
     if allocations == 1:
         assert facts[0]["density"] == pytest.approx(0.1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lora", "snella"])
+def test_dropout_follows_the_seed(name, tmp_path):
+    def losses(seed):
+        method = bound(name, dropout=0.3).config
+        config = RunConfig(method=method, steps=3, evaluations=1, eval_images=40, seed=seed)
+        rows = [e.values for e in train(config, tmp_path, cache=CACHE) if isinstance(e, Row)]
+        return [row["loss"] for row in rows if "loss" in row]
+
+    first = losses(0)
+    torch.rand(7)  # another state of the caller's generator
+    assert losses(0) == first != losses(1)
+
+
+@pytest.mark.parametrize("name", ["pclora", "pela", "svd"])
+def test_what_energy_removes_is_counted_on_the_model(name, tmp_path):
+    method = bound(name, budget=0.1, spend="energy").config
+    config = RunConfig(method=method, steps=1, evaluations=1, eval_images=40)
+    *_, last = train(config, tmp_path, cache=CACHE)
+    layers = [m for m in last.model.modules() if isinstance(m, LowRankLinear)]
+    left = sum(p.numel() for layer in layers for p in layer.parameters())
+    assert last.result["params_removed_replaced"] == pytest.approx(1 - left / 445_824)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_method_finishes_can_be_saved_at_once(name, model, tmp_path):
+    method, student = bound(name), applied(name, model)
+    method.set_progress(student, 1.0)
+    small = method.finish(student)
+    x = batches()[0]
+    assert torch.equal(load_compressed(save_compressed(small, tmp_path / "x"))(x), small(x))
+
+
+def test_the_plan_of_pela_keeps_a_bias_only_where_there_is_one():
+    vit = VisionTransformer(img_size=8, patch_size=4, embed_dim=64, depth=1, num_heads=2,
+                            num_classes=3, qkv_bias=False)  # fmt: skip
+    vit.pretrained_cfg = {"input_size": (3, 8, 8)}
+    method = bound("pela")
+    counts = method.count(vit)
+    small = method.finish(method.apply(vit))
+    size = method.plan(counts, vit).whole_model.params_after
+    assert size == sum(p.numel() for p in small.parameters())
+    again = bound("pela", repair=0).count(small)
+    assert again.params == counts.params == sum(p.numel() for p in vit.parameters())
+
+
+def test_a_model_without_heads_has_no_narrower_one():
+    mixer = describe_model("mixer_s32_224")
+    method = bound("small")
+    with pytest.raises(ValueError, match="no attention heads"):
+        method.plan(method.count(mixer), mixer)
+
+
+def test_snella_says_the_smallest_budget_at_once(model):
+    with pytest.raises(ValueError, match=r"rank 2 in 16 layers: the smallest possible is 0.0276"):
+        applied("snella", model, budget=0.012)
+    applied("snella", model, budget=0.0277)

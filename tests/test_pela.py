@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from pclora_lab.layers import LowRankLinear
+from pclora_lab.methods import make_method, method_class
 from pclora_lab.methods.pela import (
     factorise_model,
     feature_distillation,
@@ -129,3 +130,11 @@ def test_features_that_do_not_belong_together_are_refused(student, teacher):
         ValueError, match="the student's blocks are .*, the teacher's .*same blocks"
     ):
         feature_distillation(student, teacher)
+
+
+def test_blocks_are_imitated_as_a_whole_also_where_most_layers_stay_dense(vit, images):
+    method = make_method(method_class("pela").Config(exclude="attn.proj,mlp"))
+    losses = method.loss_terms(method.apply(vit), vit)
+    losses(images, torch.zeros(8, dtype=torch.long), 0.0)
+    assert list(losses.taps[0].outputs) == ["blocks.0", "blocks.1"]
+    losses.close()

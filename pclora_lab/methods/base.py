@@ -191,11 +191,11 @@ def planned_ranks(config: LowRankConfig, counts: ModelCounts) -> dict[str, int]:
     return chosen_ranks(replace(config, spend="uniform"), counts, dict)
 
 
-def lora_rank(config: Any, layers: Iterable[LayerCount]) -> int:
+def lora_rank(config: Any, layers: Iterable[LayerCount], smallest: int = 1) -> int:
     """The given rank, or the largest whose adapters (A and B) fit into the budget.
 
     Raises:
-        ValueError: not even rank 1 fits; names the smallest budget that does.
+        ValueError: not even the smallest rank fits; names the smallest budget that does.
     """
     if config.budget is None:
         return config.rank
@@ -203,10 +203,10 @@ def lora_rank(config: Any, layers: Iterable[LayerCount]) -> int:
     each = sum(layer.in_features + layer.out_features for layer in layers)
     room = sum(layer.params for layer in layers)
     rank = int(config.budget * room / each)
-    if rank < 1:
+    if rank < smallest:
         raise ValueError(
-            f"budget {config.budget:g} is too small for rank 1 in {len(layers)} layers: the "
-            f"smallest possible is {each / room:.4f}"
+            f"budget {config.budget:g} is too small for rank {smallest} in {len(layers)} layers: "
+            f"the smallest possible is {smallest * each / room:.4f}"
         )
     return rank
 

@@ -199,12 +199,22 @@ class PELAConfig(MethodConfig):
         super().__post_init__()
 
 
+def _with_layers(counts: ModelCounts, names: Iterable[str]) -> ModelCounts:
+    """Only these layers; each keeps a bias where it has one."""
+    layers = (replace(c, always_bias=False) for c in counts.layers if c.name in names)
+    return replace(counts, layers=tuple(layers))
+
+
 class _Repair:
     """Stage 1: task + features + perturbation; stage 2: the task alone."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, config: PELAConfig) -> None:
         self.student, self.teacher, self.config = student, teacher, config
-        blocks = block_names(student.pela["ranks"])
+        names = list(student.pela["ranks"])
+        linears = [n for n, m in teacher.named_modules() if isinstance(m, nn.Linear)]
+        # Blocks by all their layers: with most of them excluded, one alone looks like a block.
+        every = block_names([*linears, *names])
+        blocks = [b for b in every if any(n == b or n.startswith(f"{b}.") for n in names)]
         self.taps = FeatureTaps(student, blocks), FeatureTaps(teacher, blocks)
 
     def __call__(self, inputs: Batch, labels: Tensor, progress: float) -> dict[str, Tensor]:
@@ -293,7 +303,7 @@ class PELA(Method):
             return dict(model.pela["ranks"])
         kinds = {"exclude": self._exclude(), "targets": config.targets}
         names = pela_layers(model, **kinds)
-        counts = replace(counts, layers=tuple(c for c in counts.layers if c.name in names))
+        counts = _with_layers(counts, names)
         ranks = pela_ranks(model, config.ratio, rank=config.rank, **kinds)
         if config.budget is None and spend == "uniform":
             return ranks
@@ -321,5 +331,5 @@ class PELA(Method):
     def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
         """The sizes at the ranks that ratio, rank or budget give."""
         ranks = self._ranks(counts, model, "uniform")
-        counts = replace(counts, layers=tuple(c for c in counts.layers if c.name in ranks))
+        counts = _with_layers(counts, ranks)
         return plan(counts, ranks)

@@ -78,7 +78,12 @@ def width_for_budget(model: nn.Module, budget: float, targets: str = "blocks") -
     Raises:
         ValueError: not even the narrowest fits; names the smallest budget that does.
     """
-    heads = next(int(m.num_heads) for m in model.modules() if hasattr(m, "num_heads"))
+    heads = next((int(m.num_heads) for m in model.modules() if hasattr(m, "num_heads")), None)
+    if heads is None:
+        raise ValueError(
+            f"{type(model).__name__} has no attention heads, by which its width could be divided: "
+            "only vision transformers can be built narrower"
+        )
     room = _block_params(count_model(model, targets=targets))
     narrowest = _block_params(count_model(narrower(model, heads), targets=targets))
     if narrowest > budget * room:

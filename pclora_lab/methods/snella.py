@@ -156,11 +156,7 @@ def get_snella_model(
 
 
 def _even_rank(config: SNELLAConfig, layers: Iterable[object]) -> int:
-    rank = lora_rank(config, layers)
-    if rank < 2:
-        raise ValueError(
-            f"budget {config.budget:g} is too small: it allows rank {rank}, and SNELLA needs 2"
-        )
+    rank = lora_rank(config, layers, smallest=2)
     return rank - rank % 2
 
 
