@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pclora_lab.config import COMPARED, MethodConfig, RunConfig
 from pclora_lab.events import Tick
 from pclora_lab.methods import Method, make_method, method_class
+from pclora_lab.rate_search import RateSearch
 from pclora_lab.runs import delete_run, load_run, new_run_folder, record, write_json
 from pclora_lab.training import DataCache, train
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["COMPARED", "Cell", "Comparison", "Step", "compare", "summarise"]
 
-# How far a search for the learning rate goes beyond a method's own values, and in what steps.
-LR_FACTOR, LR_EXTENSIONS = 2.0, 3
 _VARIES = ("method", "seed", "lr", "report_on")
 _COPIED = (
     "accuracy", "teacher_accuracy", "params_before", "params_after", "params_trained",
@@ -103,23 +102,21 @@ class Comparison:
                 raise ValueError(f"{name} is {list(values)}: name at least one, and each once")
         self.base = base if base is not None else RunConfig(evaluations=4)
         self.methods, self.budgets, self.seeds = tuple(methods), tuple(budgets), tuple(seeds)
-        self.out, self.lrs = Path(out), lrs
+        self.out, self.search = Path(out), RateSearch(Path(out) / "tuning", lrs)
         options = options or {}
         self.configs = {m: options.get(m) or method_class(m).usual() for m in methods}
         _check_options(options, self.configs)
-        self.lr: dict[str, float] = {}
-        self.tuning: list[dict[str, Any]] = []
         for name in self.methods:
             self._cells_to_come(name)  # refuses bad budgets, seeds and learning rates
         self._claim_folder()
         for name in self.methods:
-            self._recall_choice(name)
+            self.search.recall(name)
         self.errors: dict[str, str] = {}
 
     def _claim_folder(self) -> None:
         """Refuse to mix: the folder belongs to one base configuration."""
         facts = {k: v for k, v in self.base.to_dict().items() if k not in _VARIES}
-        facts |= {"lrs": list(self.lrs) if self.lrs else None}
+        facts |= {"lrs": list(self.search.given) if self.search.given else None}
         path = self.out / "comparison.json"
         known = json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
         if known is not None:
@@ -155,43 +152,22 @@ class Comparison:
         )
         return Cell("-".join(parts), name, budget if sized else None, seed, config)
 
+    @property
+    def tuning(self) -> list[dict[str, Any]]:
+        """What was tried to choose the learning rates."""
+        return self.search.tried
+
     def trials(self, name: str) -> list[Cell]:
         """Runs that choose a method's learning rate: first seed, middle budget, validation."""
-        lrs = self._lrs(name)
-        return [self._trial(name, lr) for lr in lrs] if self._has_choice(name) else []
-
-    def _has_choice(self, name: str) -> bool:
-        return len(self._lrs(name)) > 1 and method_class(name).trains
+        return [self._trial(name, lr) for lr in self.search.first(name)]
 
     def _trial(self, name: str, lr: float) -> Cell:
         budget = sorted(self.budgets)[len(self.budgets) // 2]
         return self._cell(name, budget, self.seeds[0], lr, "validation")
 
-    def _further_trial(self, name: str) -> Cell | None:
-        """The next learning rate outwards, if the best so far is at an edge and not the limit."""
-        scores = {t["lr"]: t["validation_accuracy"] for t in self.tuning if t["method"] == name}
-        scores = {lr: score for lr, score in scores.items() if score is not None}
-        own = self._lrs(name)
-        if self.lrs or not scores or not self._has_choice(name):
-            return None
-        best = self._best(name)
-        if best == max(scores):
-            lr = float(f"{best * LR_FACTOR:.2g}")
-        elif best == min(scores):
-            lr = float(f"{best / LR_FACTOR:.2g}")
-        else:
-            return None
-        reach = LR_FACTOR**LR_EXTENSIONS * 1.05
-        is_tried = any(t["method"] == name and t["lr"] == lr for t in self.tuning)
-        in_reach = min(own) / reach <= lr <= max(own) * reach
-        return self._trial(name, lr) if in_reach and not is_tried else None
-
-    def _lrs(self, name: str) -> tuple[float, ...]:
-        return tuple(self.lrs) if self.lrs else method_class(name).lrs
-
     def cells(self, name: str) -> list[Cell]:
         """A method's runs at its chosen learning rate, each once."""
-        lr = self.lr.get(name, self._lrs(name)[0])
+        lr = self.search.best(name)
         grid = [self._cell(name, b, s, lr, "test") for b in self.budgets for s in self.seeds]
         return list({cell.name: cell for cell in grid}.values())
 
@@ -205,43 +181,21 @@ class Comparison:
                 yield from self._steps(cell)
 
     def _cells_to_come(self, name: str) -> list[Cell]:
-        return ([] if name in self.lr else self.trials(name)) + self.cells(name)
+        return ([] if name in self.search.chosen else self.trials(name)) + self.cells(name)
 
     def _tune(self, name: str) -> Iterator[Step]:
-        if name in self.lr:
+        if name in self.search.chosen:
             return
-        self.tuning = [tried for tried in self.tuning if tried["method"] != name]
+        self.search.begin(name)
         trials = self.trials(name)
         for cell in trials:  # grows while the best learning rate is at the edge
             yield from self._steps(cell)
             self._note_trial(name, cell)
-            if cell is trials[-1] and (further := self._further_trial(name)):
-                trials.append(further)
-                self._total += further.steps
-        self._choose_lr(name)
-
-    def _choice(self, name: str) -> Path:
-        return self.out / "tuning" / f"{name}.json"
-
-    def _choose_lr(self, name: str) -> None:
-        """Keep the choice: another grid in this folder must not make finished runs stale."""
-        tried = [t for t in self.tuning if t["method"] == name]
-        self.lr[name] = self._best(name)
-        if tried and not all(t["error"] for t in tried):
-            self._choice(name).parent.mkdir(exist_ok=True)
-            write_json(self._choice(name), {"lr": self.lr[name], "tried": tried})
-
-    def _recall_choice(self, name: str) -> None:
-        if self._choice(name).is_file():
-            known = json.loads(self._choice(name).read_text(encoding="utf8"))
-            self.lr[name] = known["lr"]
-            self.tuning += known["tried"]
-
-    def _best(self, name: str) -> float:
-        tried = [t for t in self.tuning if t["method"] == name and not t["error"]]
-        if not tried:
-            return self._lrs(name)[0]
-        return max(tried, key=lambda t: (t["validation_accuracy"], t["lr"]))["lr"]
+            further = self.search.further(name) if cell is trials[-1] else None
+            if further is not None:
+                trials.append(self._trial(name, further))
+                self._total += cell.steps
+        self.search.choose(name)
 
     def _steps(self, cell: Cell) -> Iterator[Step]:
         for step in self._run_cell(cell, self._cache):
@@ -272,7 +226,7 @@ class Comparison:
         result = self._result(cell)
         facts = {"method": name, "budget": cell.budget, "seed": cell.seed}
         facts |= {"lr": cell.config.lr, "error": self._error(cell)}
-        self.tuning.append({**facts, "validation_accuracy": result and result["accuracy"]})
+        self.search.note({**facts, "validation_accuracy": result and result["accuracy"]})
 
     def _result(self, cell: Cell) -> dict[str, Any] | None:
         path = self._folder(cell) / "result.json"
@@ -304,7 +258,7 @@ class Comparison:
         ]
 
     def _row(self, name: str, budget: float, seed: int) -> dict[str, Any]:
-        lr = self.lr.get(name, self._lrs(name)[0])
+        lr = self.search.best(name)
         cell = self._cell(name, budget, seed, lr, "test")
         result = self._result(cell) or {}
         facts = {key: result.get(key) for key in _COPIED}

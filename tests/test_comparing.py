@@ -11,6 +11,7 @@ from pclora_lab.cli import main
 from pclora_lab.comparing import Comparison, compare, summarise
 from pclora_lab.methods import METHODS
 from pclora_lab.pareto import pareto_figure
+from pclora_lab.rate_search import RateSearch
 
 BASE = RunConfig(steps=3, evaluations=1, eval_images=40, device="cpu")
 GRID = {"methods": ("pclora", "svd", "full"), "budgets": (0.1, 0.2), "seeds": (0, 1)}
@@ -84,16 +85,15 @@ def test_the_learning_rate_is_chosen_on_validation_data_only(folder):
         ({2e-3: 0.5, 5e-3: 0.4}, 1e-3),
         ({2e-3: 0.5, 5e-3: 0.6, 1e-2: 0.55}, None),
         ({2e-3: 0.5, 5e-3: 0.6, 1e-2: 0.7, 2e-2: 0.8, 4e-2: 0.9}, None),  # the limit
+        ({2e-3: 0.5, 5e-3: 0.6, 1e-2: None}, None),  # failed
     ],
 )
 def test_the_search_goes_on_while_the_best_is_at_the_edge(tmp_path, scores, further):
-    comparison = Comparison(BASE, **GRID, out=tmp_path)
-    comparison.tuning = [
-        {"method": "pclora", "lr": lr, "validation_accuracy": score, "error": None}
-        for lr, score in scores.items()
-    ]
-    cell = comparison._further_trial("pclora")
-    assert (cell and cell.config.lr) == further
+    search = RateSearch(tmp_path, None)
+    for lr, score in scores.items():
+        facts = {"method": "pclora", "lr": lr, "validation_accuracy": score}
+        search.note({**facts, "error": None if score else "diverged"})
+    assert search.further("pclora") == further
 
 
 def test_given_learning_rates_are_the_only_ones(tmp_path):
