@@ -28,11 +28,13 @@ _LATER = {
     "Comparison": "comparing",
     "Session": "session",
     "compare": "comparing",
+    "from_pretrained": "export",
     "load_compressed": "export",
     "load_data": "data",
     "load_model": "models",
     "load_run": "runs",
     "save_compressed": "export",
+    "save_pretrained": "export",
     "train": "training",
 }
 

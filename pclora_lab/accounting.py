@@ -15,6 +15,7 @@ from pclora_lab.surgery import (
     call_model,
     evaluating,
     example_input,
+    find_embeddings,
     find_targets,
     meta_copy,
     tokens_seen,
@@ -39,9 +40,10 @@ Rank = int | str | Mapping[str, int]
 
 @dataclass(frozen=True)
 class LayerCount:
-    """One replaceable linear layer and what it does for one input example.
+    """One replaceable layer and what it does for one input example.
 
     ``always_bias``: its low-rank stand-in has a C even where the dense layer has no bias.
+    ``embedding``: a table of words, ``in_features`` of them; looking one up multiplies nothing.
     """
 
     name: str
@@ -51,6 +53,7 @@ class LayerCount:
     tokens: int
     bytes_per_value: int
     always_bias: bool = True
+    embedding: bool = False
 
     @property
     def params(self) -> int:
@@ -60,7 +63,7 @@ class LayerCount:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the dense layer for one example."""
-        return self.tokens * self.in_features * self.out_features
+        return 0 if self.embedding else self.tokens * self.in_features * self.out_features
 
     @property
     def break_even_rank(self) -> int:
@@ -70,7 +73,7 @@ class LayerCount:
     @property
     def largest_rank(self) -> int:
         """The largest rank at which A, B and C together are smaller than the dense layer."""
-        room = self.params - self.out_features - 1
+        room = self.params - self.low_rank_params(0) - 1
         return max(0, room // (self.in_features + self.out_features))
 
     def low_rank_params(self, rank: int) -> int:
@@ -79,8 +82,9 @@ class LayerCount:
         return rank * (self.in_features + self.out_features) + bias
 
     def low_rank_macs(self, rank: int) -> int:
-        """Multiply-accumulates of B(Ax) for one example."""
-        return self.tokens * rank * (self.in_features + self.out_features)
+        """Multiply-accumulates of B(Ax) for one example; of a table, of B alone."""
+        looked_up = 0 if self.embedding else self.in_features
+        return self.tokens * rank * (looked_up + self.out_features)
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ def count_model(
     *,
     targets: str = "blocks",
     example: Tensor | Mapping[str, Tensor] | None = None,
+    embeddings: str = "dense",
 ) -> ModelCounts:
     """Trace a model on the meta device.
 
@@ -152,6 +157,7 @@ def count_model(
         model: on any device; it is only read.
         targets: see :func:`pclora_lab.surgery.find_targets`.
         example: one batch whose first dimension is 1; timm and transformers models know theirs.
+        embeddings: ``low_rank`` counts the word embedding among the layers to replace.
 
     Raises:
         ValueError: no target, a target that never fires, or no example where one is needed.
@@ -159,12 +165,15 @@ def count_model(
     linears = find_targets(model, targets)
     example = example_input(model, "meta") if example is None else _to_meta(example)
     twin = meta_copy(model)
-    layers = {name: twin.get_submodule(name) for name in linears}
+    tables = find_embeddings(model) if embeddings == "low_rank" else {}
+    layers = {name: twin.get_submodule(name) for name in (*linears, *tables)}
     with _flop_counter() as flops:
         tokens = tokens_seen(twin, layers, example)
     parameters = list(model.parameters())
+    counted = [_layer_count(name, linears[name], tokens[name]) for name in linears]
+    counted += [_table_count(name, table, tokens[name]) for name, table in tables.items()]
     return ModelCounts(
-        layers=tuple(_layer_count(name, linears[name], tokens[name]) for name in linears),
+        layers=tuple(counted),
         params=sum(p.numel() for p in parameters),
         macs=flops.get_total_flops() // 2,
         bytes=sum(t.numel() * t.element_size() for t in (*parameters, *model.buffers())),
@@ -195,7 +204,8 @@ def _flop_counter() -> "FlopCounterMode":
 def _to_meta(example: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
     if isinstance(example, Tensor):
         return example.to("meta")
-    return {key: value.to("meta") for key, value in example.items()}
+    # Without storage nobody can look into a mask; a full one is the same work.
+    return {key: value.to("meta") for key, value in example.items() if key != "attention_mask"}
 
 
 def _layer_count(name: str, layer: nn.Linear, tokens: int) -> LayerCount:
@@ -206,6 +216,19 @@ def _layer_count(name: str, layer: nn.Linear, tokens: int) -> LayerCount:
         bias=layer.bias is not None,
         tokens=tokens,
         bytes_per_value=layer.weight.element_size(),
+    )
+
+
+def _table_count(name: str, table: nn.Embedding, tokens: int) -> LayerCount:
+    return LayerCount(
+        name=name,
+        in_features=table.num_embeddings,
+        out_features=table.embedding_dim,
+        bias=False,
+        tokens=tokens,
+        bytes_per_value=table.weight.element_size(),
+        always_bias=False,
+        embedding=True,
     )
 
 

@@ -88,6 +88,11 @@ class LowRankConfig(MethodConfig):
         unit: what the budget counts, ``params`` or ``macs``.
         spend: ``uniform`` for one rank everywhere; ``energy`` spends the same budget where the
             singular values are largest.
+        embeddings: ``dense`` keeps the word embedding of a text model as it is; ``low_rank``
+            replaces it like a layer of the blocks, at the same rank.
+
+    Raises:
+        ValueError: a value out of its range; low-rank embeddings with ``energy``.
     """
 
     rank: int | str = option(
@@ -102,6 +107,20 @@ class LowRankConfig(MethodConfig):
         "uniform", "choice", "spend it", "one rank for all, or by the energy of singular values",
         choices=("uniform", "energy"), sizes=True,
     )  # fmt: skip
+    embeddings: str = option(
+        "dense", "choice", "embeddings", "word embeddings of a text model: as is, or low-rank",
+        choices=("dense", "low_rank"), hidden=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Validate; singular values of a table and of a layer can't be set against each other."""
+        super().__post_init__()
+        if self.embeddings == "low_rank" and self.spend == "energy":
+            raise ValueError(
+                'embeddings="low_rank" can\'t be combined with spend="energy": the singular '
+                "values of a table of words and of a layer have no common scale; use "
+                'spend="uniform"'
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,14 +203,19 @@ class RunConfig:
     """Everything that determines one run.
 
     Attributes:
-        model: ``vit_digits``, a timm name, ``local-dir:PATH`` or a folder.
-        data: ``digits``, a hub data set's name, or a folder of parquet files or images.
+        model: ``vit_digits``, ``bert_glosses``, a timm or transformers name, or a folder.
+        data: ``digits``, ``glosses``, a hub data set's name, a CSV, JSON lines or parquet file, or
+            a folder of such files or of images.
         img_size: side of the square input in pixels; None takes the model's own.
+        max_tokens: longest text in tokens, longer ones are cut; None takes 128, or what the model
+            has room for.
+        split_qkv: fade fused query-key-value layers as three layers.
         image_column: name of the image column; None guesses.
+        text_column: name of the text column; None guesses.
         label_column: name of the label column; None guesses.
         method: how the model is compressed or tuned.
         steps: optimiser steps of the method.
-        batch_size: images per step.
+        batch_size: examples per step.
         lr: peak learning rate (warm-up, then cosine to zero); None takes the method's usual one.
         weight_decay: AdamW's.
         warmup: share of the steps in which the learning rate rises.
@@ -207,7 +231,7 @@ class RunConfig:
         teacher_seed: its seed; apart from ``seed`` so that runs share a teacher.
         evaluations: how often both accuracies are measured while training (at most once per
             logged row, of which there are about 120).
-        eval_images: validation images for each of these measurements.
+        eval_images: validation examples for each of these measurements.
         report_on: the split that the final accuracy is read on; ``validation`` while choosing
             hyper-parameters, so that the test split is read once.
 
@@ -222,7 +246,10 @@ class RunConfig:
     model: str = "vit_digits"
     data: str = "digits"
     img_size: int | None = None
+    max_tokens: int | None = None
+    split_qkv: bool = False
     image_column: str | None = None
+    text_column: str | None = None
     label_column: str | None = None
     method: MethodConfig = field(
         default_factory=lambda: PCLoRAConfig(rank=8, init="activation_svd")
@@ -252,8 +279,9 @@ class RunConfig:
             self._whole(name, 1)
         for name in ("seed", "teacher_seed"):
             self._whole(name, 0)
-        if self.img_size is not None:
-            self._whole("img_size", 1)
+        for name in ("img_size", "max_tokens"):
+            if getattr(self, name) is not None:
+                self._whole(name, 1)
         for name in ("lr", "teacher_lr", "grad_clip"):
             check_number(name, getattr(self, name), 1e-9)
         check_number("weight_decay", self.weight_decay, 0)

@@ -1,40 +1,52 @@
-"""Image data by name: embedded digits, hub data sets, folders of parquet files or images.
+"""Labelled data by name: embedded digits and glosses, hub data sets, files and folders.
 
-A data set is read once as three raw splits. :class:`Pixels` turns a split into batches of the
-model's own input size; every image is decoded once and kept as bytes if there is room.
+A data set is read once as three raw splits. What a model expects of its input
+(:mod:`pclora_lab.pixels`, :mod:`pclora_lab.texts`) turns a split into batches.
 """
 
 import hashlib
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
-import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from timm.data import create_transform, resolve_data_config
-from torch import Tensor, nn
 
-__all__ = ["ImageData", "Pixels", "Preprocessing", "Split", "load_data"]
+from pclora_lab.pixels import Pixels, Preprocessing
+from pclora_lab.tables import (
+    class_names_of,
+    find_columns,
+    is_labelled,
+    is_missing,
+    label_numbers,
+    read_tables,
+)
+from pclora_lab.texts import TextPreprocessing, Texts
 
-_IMAGE_NAMES = ("image", "img", "picture", "photo", "pixel_values")
-_LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "category")
-_LABEL_TYPES = (datasets.ClassLabel, datasets.Value)
-_CACHE_BYTES = 2 * 1024**3
+__all__ = [
+    "EMBEDDED_DATA",
+    "LabelledData",
+    "Pixels",
+    "Preprocessing",
+    "Split",
+    "TextPreprocessing",
+    "Texts",
+    "load_data",
+]
+
+EMBEDDED_DATA = ("digits", "glosses")
 
 
 @dataclass(frozen=True)
 class Split:
-    """Raw images and their class numbers; ``images[i]`` is a PIL image."""
+    """Raw examples and their class numbers; ``examples[i]`` is a PIL image or a string."""
 
-    images: Sequence[Image.Image]
+    examples: Sequence[Any]
     labels: np.ndarray
 
     def __len__(self) -> int:
@@ -42,41 +54,70 @@ class Split:
 
 
 @dataclass(frozen=True)
-class ImageData:
-    """Three splits and the names of the classes. Test is read once, at the end of a run."""
+class LabelledData:
+    """Three splits and the names of the classes. Test is read once, at the end of a run.
+
+    Attributes:
+        name: as it was asked for.
+        kind: ``image`` or ``text``.
+        train: what is learned from.
+        validation: what choices are made on.
+        test: what is reported.
+        class_names: one per class number.
+        remarks: what was left out or made up while reading, for people to know.
+    """
 
     name: str
+    kind: str
     train: Split
     validation: Split
     test: Split
     class_names: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.class_names)
 
+    def summary(self) -> str:
+        """One line: kind, sizes, classes."""
+        names = ", ".join(self.class_names[:10]) + (", …" if self.num_classes > 10 else "")
+        sizes = " / ".join(f"{len(split):,}" for split in (self.train, self.validation, self.test))
+        return (
+            f"{self.name}: {sizes} {self.kind}s to train, validate and test on, "
+            f"{self.num_classes} classes ({names})"
+        )
+
     def fingerprint(self) -> str:
-        """A short hash of labels and sample images: same data, same hash, on any machine."""
+        """A short hash of labels and sample examples: same data, same hash, on any machine."""
         digest = hashlib.sha256(self.train.labels.astype(np.int64).tobytes())
         for index in range(0, len(self.train), max(1, len(self.train) // 16)):
-            digest.update(np.asarray(self.train.images[index]).tobytes())
+            example = self.train.examples[index]
+            is_text = isinstance(example, str)
+            digest.update(example.encode() if is_text else np.asarray(example).tobytes())
         return digest.hexdigest()[:16]
 
 
 def load_data(
-    name: str, *, image_column: str | None = None, label_column: str | None = None
-) -> ImageData:
+    name: str,
+    *,
+    image_column: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+) -> LabelledData:
     """Read a data set.
 
     Args:
-        name: ``digits``, a folder of parquet files or of images (``folder/train/cat/1.png``), or
-            a hub name such as ``uoft-cs/cifar10``.
+        name: ``digits``, ``glosses``, a CSV, TSV, JSON lines or parquet file, a folder of such
+            files or of images (``folder/train/cat/1.png``), or a hub name such as
+            ``uoft-cs/cifar10`` or ``stanfordnlp/sst2``.
         image_column: name of the image column; None guesses.
+        text_column: name of the text column; None guesses.
         label_column: name of the label column; None guesses.
 
     Raises:
-        ValueError: unknown name, empty folder, missing column, one class only.
+        ValueError: unknown name, nothing to read, missing column, one class only.
         ConnectionError: the hub can't be reached.
 
     Example:
@@ -86,115 +127,80 @@ def load_data(
     """
     if name == "digits":
         return _digits()
-    tables = _read_tables(name)
+    given = {"image": image_column, "text": text_column, "label": label_column}
+    tables = read_tables(str(_glosses_folder()) if name == "glosses" else name)
     first = tables.get("train") or next(iter(tables.values()))
-    image_column = _column(first, image_column, _IMAGE_NAMES, "image", name)
-    label_column = _column(first, label_column, _LABEL_NAMES, "label", name)
-    class_names = _class_names(first, label_column, name)
-    splits = {
-        key: _split(table, image_column, label_column, class_names, f"{name} ({key})")
-        for key, table in tables.items()
-    }
-    return _three_splits(name, splits, class_names)
+    kind, column, label = find_columns(first, given, name)
+    class_names = class_names_of(first, label, name)
+    remarks: list[str] = []
+    splits = {}
+    for key, table in tables.items():
+        if len(tables) > 1 and not is_labelled(table, label):
+            remarks.append(f"the split {key} has no labels and is left out")
+            continue
+        make = _image_split if kind == "image" else _text_split
+        splits[key] = make(table, column, label, class_names, f"{name} ({key})", remarks)
+    return _three_splits(name, kind, splits, class_names, remarks)
 
 
-def _digits() -> ImageData:
+def _glosses_folder() -> Path:
+    from pclora_lab.embedded import data_dir  # the files stand beside the checkpoints
+
+    return data_dir("glosses")
+
+
+def _digits() -> LabelledData:
     bunch = load_digits()
     pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     split = Split([Image.fromarray(image) for image in pixels], bunch.target)
     rest, test = _divide(split, 360)
     train, validation = _divide(rest, 360)
-    return ImageData("digits", train, validation, test, tuple(map(str, range(10))))
+    return LabelledData("digits", "image", train, validation, test, tuple(map(str, range(10))))
 
 
-def _read_tables(name: str) -> dict[str, Any]:
-    path = Path(name)
-    is_local = path.exists()
-    if not is_local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise ValueError(f"unknown data {name!r}: there is no such folder")
-    if path.is_file():
-        raise ValueError(f"data {name!r} is a file: give the folder that holds it")
-    if is_local and not any(p.is_file() for p in path.rglob("*")):
-        raise ValueError(f"data folder {name!r} is empty: put parquet files or images into it")
-    try:
-        return dict(datasets.load_dataset(str(path.resolve()) if is_local else name))
-    except (ConnectionError, datasets.exceptions.DatasetNotFoundError) as error:
-        raise ConnectionError(
-            f"data {name!r} is no folder here, and the hub can't be reached or does not have it. "
-            f"Offline, use digits or a folder of parquet files or images. ({error})"
-        ) from error
-    # Arrow's errors for a broken file are ValueErrors.
-    except (FileNotFoundError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        raise ValueError(f"data {name!r} can't be read as parquet or images: {error}") from error
-
-
-def _column(table: Any, given: str | None, names: tuple[str, ...], kind: str, data: str) -> str:
-    columns = table.column_names
-    if given is not None:
-        if given not in columns:
-            raise ValueError(f"data {data!r} has no column {given!r}: it has {', '.join(columns)}")
-        return given
-    feature = {"image": datasets.Image, "label": datasets.ClassLabel}[kind]
-    if kind == "label" and len(columns) == 1:
-        raise ValueError(
-            f"data {data!r} has one class only: a classifier needs two or more, each in a folder "
-            "of its own"
-        )
-    typed = [c for c in columns if isinstance(table.features[c], feature)]
-    named = [c for c in columns if c.lower() in names]
-    if not typed and not named:
-        raise ValueError(
-            f"no {kind} column found in {data!r}: its columns are {', '.join(columns)}; pass "
-            f"{kind}_column"
-        )
-    return (typed or named)[0]
-
-
-def _class_names(table: Any, column: str, data: str) -> tuple[str, ...]:
-    feature, values = table.features[column], table[column]
-    if any(value is None for value in values) or not isinstance(feature, _LABEL_TYPES):
-        raise ValueError(
-            f"column {column!r} of {data!r} is no label column: every row needs a class name or "
-            f"number; pass another label_column ({', '.join(table.column_names)})"
-        )
-    if isinstance(feature, datasets.ClassLabel):
-        names = tuple(feature.names)
-    else:
-        names = tuple(str(value) for value in sorted(set(values)))
-    present = len(set(values))
-    if present < 2:
-        raise ValueError(
-            f"data {data!r} has {present} class in column {column!r}: a classifier needs two or "
-            "more; is it the right label_column?"
-        )
-    return names
-
-
-def _split(
-    table: Any,
-    image_column: str,
-    label_column: str,
-    class_names: tuple[str, ...],
-    where: str,
+def _text_split(
+    table: Any, column: str, label: str, names: tuple[str, ...], where: str, remarks: list[str]
 ) -> Split:
-    if isinstance(table.features[label_column], datasets.ClassLabel):
-        labels = np.asarray(table[label_column], dtype=np.int64)
-    else:
-        number = {name: i for i, name in enumerate(class_names)}
-        unknown = sorted({str(v) for v in table[label_column]} - set(number))
-        if unknown:
-            raise ValueError(f"{where} has labels that train does not have: {unknown[:5]}")
-        labels = np.asarray([number[str(v)] for v in table[label_column]], dtype=np.int64)
-    if (labels < 0).any():
-        raise ValueError(f"{where} has unlabelled rows (label −1): use a labelled split")
+    """Rows without a text or without a label are left out, and said."""
+    feature = table.features[column]
+    if getattr(feature, "dtype", None) is None or feature.dtype in ("struct", "list"):
+        raise ValueError(
+            f"column {column!r} of {where} holds no texts: pass another text_column "
+            f"({', '.join(table.column_names)})"
+        )
+    texts, labels = table[column], table[label]
+    pairs = zip(texts, labels, strict=True)
+    kept = [i for i, (text, word) in enumerate(pairs) if not (is_missing(text) or is_missing(word))]
+    dropped = len(table) - len(kept)
+    if dropped > len(table) / 2:
+        raise ValueError(
+            f"{where}: {dropped} of {len(table)} rows have no text or no label in {column!r} and "
+            f"{label!r}; are these the right columns ({', '.join(table.column_names)})?"
+        )
+    if dropped:
+        remarks.append(f"{where}: {dropped} of {len(table)} rows without text or label left out")
+        table = table.select(kept)
+    return Split([str(text) for text in table[column]], label_numbers(table, label, names, where))
+
+
+def _image_split(
+    table: Any, column: str, label: str, names: tuple[str, ...], where: str, remarks: list[str]
+) -> Split:
+    missing = [row for row, word in enumerate(table[label]) if is_missing(word)]
+    if missing:
+        raise ValueError(
+            f"{where} has {len(missing)} rows without a label in column {label!r}, row "
+            f"{missing[0]} first: label or remove them"
+        )
+    labels = label_numbers(table, label, names, where)
     try:
-        images = table.cast_column(image_column, datasets.Image())
+        images = table.cast_column(column, datasets.Image())
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(
-            f"column {image_column!r} of {where} holds no images: pass another image_column "
+            f"column {column!r} of {where} holds no images: pass another image_column "
             f"({', '.join(table.column_names)})"
         ) from error
-    return Split(_Decoded(images, image_column), labels)
+    return Split(_Decoded(images, column), labels)
 
 
 class _Decoded(Sequence):
@@ -225,8 +231,9 @@ class _Decoded(Sequence):
 
 
 def _take(split: Split, indices: np.ndarray) -> Split:
-    images = split.images
-    taken = images.take(indices) if isinstance(images, _Decoded) else [images[i] for i in indices]
+    examples = split.examples
+    is_lazy = isinstance(examples, _Decoded)
+    taken = examples.take(indices) if is_lazy else [examples[i] for i in indices]
     return Split(taken, split.labels[indices])
 
 
@@ -248,7 +255,13 @@ def _divide(split: Split, held_out: int | float) -> tuple[Split, Split]:
     return _take(split, np.sort(kept)), _take(split, np.sort(held))
 
 
-def _three_splits(name: str, splits: dict[str, Split], class_names: tuple[str, ...]) -> ImageData:
+def _three_splits(
+    name: str,
+    kind: str,
+    splits: dict[str, Split],
+    class_names: tuple[str, ...],
+    remarks: list[str],
+) -> LabelledData:
     """Take the splits there are; make those that are missing out of the training split."""
     if len(splits) == 1:
         splits = {"train": next(iter(splits.values()))}
@@ -256,117 +269,13 @@ def _three_splits(name: str, splits: dict[str, Split], class_names: tuple[str, .
     validation, test = splits.get("validation"), splits.get("test")
     if min(len(split) for split in (train, validation, test) if split is not None) < 10:
         raise ValueError(f"data {name!r} has fewer than 10 examples in a split: that is too few")
-    if test is None:
-        train, test = (train, validation) if validation is not None else _divide(train, 0.2)
-        validation = None
+    if test is None and validation is not None:
+        remarks.append("no labelled test split: the validation split is reported on instead")
+        test, validation = validation, None
+    elif test is None:
+        remarks.append("no test split: a fifth of the training rows is held out as one")
+        train, test = _divide(train, 0.2)
     if validation is None:
+        remarks.append("no validation split: a tenth of the training rows is held out as one")
         train, validation = _divide(train, 0.1)
-    return ImageData(name, train, validation, test, class_names)
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a model expects of an image, from its own configuration."""
-
-    input_size: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str
-    crop_pct: float
-    crop_mode: str = "center"
-
-    @classmethod
-    def of(cls, model: nn.Module, img_size: int | None = None) -> "Preprocessing":
-        """Read timm's configuration; the size a model was built with overrides the side."""
-        config = resolve_data_config({}, model=model)
-        channels, height, width = config["input_size"]
-        img_size = img_size or getattr(model, "pclora_recipe", {}).get("img_size")
-        if img_size is not None:
-            height = width = img_size
-        return cls(
-            (channels, height, width),
-            tuple(config["mean"]),
-            tuple(config["std"]),
-            config["interpolation"],
-            config["crop_pct"],
-            config["crop_mode"],
-        )
-
-    def to_bytes(self) -> Callable[[Image.Image], Tensor]:
-        """A function that resizes and crops as timm's evaluation does.
-
-        It returns uint8 ``(channels, height, width)``; normalising is left to the device.
-        """
-        wanted = "L" if self.input_size[0] == 1 else "RGB"
-        transform = create_transform(
-            self.input_size,
-            interpolation=self.interpolation,
-            crop_pct=self.crop_pct,
-            crop_mode=self.crop_mode,
-            mean=self.mean,
-            use_prefetcher=True,
-        )
-        return lambda image: transform(image.convert(wanted)).reshape(self.input_size)
-
-    def normalise(self, pixels: Tensor) -> Tensor:
-        """uint8 to float: ``(x/255 − mean) / std``, on whatever device the pixels are."""
-        mean, std = (
-            torch.tensor(values, device=pixels.device).view(-1, 1, 1) * 255
-            for values in (self.mean, self.std)
-        )
-        return (pixels.float() - mean) / std
-
-
-class Pixels:
-    """A split as batches of preprocessed bytes; each image is decoded once where there is room.
-
-    Args:
-        split: raw images and labels.
-        preprocessing: the model's.
-    """
-
-    def __init__(self, split: Split, preprocessing: Preprocessing) -> None:
-        self.split, self.preprocessing = split, preprocessing
-        self.labels = torch.as_tensor(split.labels)
-        shape = (len(split), *preprocessing.input_size)
-        fits = int(np.prod(shape)) <= _CACHE_BYTES
-        self._cache = torch.empty(shape, dtype=torch.uint8) if fits else None
-        self._known = np.zeros(len(split), dtype=bool)
-        self._to_bytes = preprocessing.to_bytes()
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 images ``(batch, channels, height, width)`` and labels ``(batch,)``."""
-        rows = indices.numpy()
-        if self._cache is None:
-            return torch.stack(self._decode(rows)), self.labels[indices]
-        missing = rows[~self._known[rows]]
-        if len(missing):
-            self._cache[torch.as_tensor(missing)] = torch.stack(self._decode(missing))
-            self._known[missing] = True
-        return self._cache[indices], self.labels[indices]
-
-    def _decode(self, rows: np.ndarray) -> list[Tensor]:
-        def one(row: int) -> Tensor:
-            return self._to_bytes(self.split.images[row])
-
-        if len(rows) < 16:
-            return [one(row) for row in rows]
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            return list(pool.map(one, rows))
-
-    def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Index batches without end, a new permutation for every epoch."""
-        batch_size = min(batch_size, len(self))
-        while True:
-            order = torch.randperm(len(self), generator=generator)
-            for start in range(0, len(self) - batch_size + 1, batch_size):
-                yield order[start : start + batch_size]
-
-    def in_order(self, batch_size: int, limit: int | None = None) -> Iterator[Tensor]:
-        """Index batches over the split once; with a limit, evenly spread examples only."""
-        count = len(self) if limit is None else min(limit, len(self))
-        rows = torch.linspace(0, len(self) - 1, count).round().long()
-        yield from rows.split(batch_size)
+    return LabelledData(name, kind, train, validation, test, class_names, tuple(remarks))

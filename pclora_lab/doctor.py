@@ -87,10 +87,10 @@ def _device(facts: dict[str, str], problems: list[str]) -> None:
 
 
 def _checkpoint(facts: dict[str, str], problems: list[str]) -> None:
-    from pclora_lab.models import EMBEDDED, checkpoint_dir
+    from pclora_lab.embedded import EMBEDDED, data_dir
 
     for name in EMBEDDED:
-        path = checkpoint_dir(name) / "model.safetensors"
+        path = data_dir(name) / "model.safetensors"
         facts[f"checkpoint {name}"] = "found" if path.is_file() else "missing"
         if not path.is_file():
             problems.append(f"{path} is missing: reinstall, or run data/{name}/recipe.py")

@@ -5,7 +5,9 @@ from contextlib import nullcontext
 from accelerate import Accelerator
 from torch import nn
 
-from pclora_lab.data import Pixels, Preprocessing, load_data
+from pclora_lab.batches import Batches
+from pclora_lab.data import load_data
+from pclora_lab.models import preprocessing_of
 from pclora_lab.surgery import call_model, evaluating
 
 __all__ = ["accuracy", "test_accuracy"]
@@ -13,7 +15,7 @@ __all__ = ["accuracy", "test_accuracy"]
 
 def accuracy(
     model: nn.Module,
-    pixels: Pixels,
+    batches: Batches,
     accelerator: Accelerator | None = None,
     *,
     limit: int | None = None,
@@ -23,20 +25,18 @@ def accuracy(
 
     Args:
         model: any classifier.
-        pixels: the split to read.
+        batches: the split to read.
         accelerator: precision; None computes as the model is.
         limit: only so many evenly spread examples.
-        batch_size: images at once.
+        batch_size: examples at once.
     """
     device = next(model.parameters()).device
     precision = accelerator.autocast if accelerator is not None else nullcontext
     right = seen = 0
     with evaluating(model), precision():
-        for rows in pixels.in_order(batch_size, limit):
-            images, labels = pixels.batch(rows)
-            images = pixels.preprocessing.normalise(images.to(device))
-            guesses = call_model(model, images).argmax(-1)
-            right += int((guesses == labels.to(device)).sum())
+        for rows in batches.for_scoring(batch_size, limit):
+            inputs, labels = batches.batch(rows, device)
+            right += int((call_model(model, inputs).argmax(-1) == labels).sum())
             seen += len(rows)
     return right / seen
 
@@ -45,14 +45,13 @@ def test_accuracy(model: nn.Module, data: str, *, batch_size: int = 256) -> floa
     """Top-1 accuracy in [0, 1] on the test split of a data set.
 
     Args:
-        model: loaded by name, or from :func:`pclora_lab.load_compressed`: it knows its
+        model: loaded by name, or from :func:`pclora_lab.from_pretrained`: it knows its
             preprocessing.
         data: see :func:`pclora_lab.load_data`.
-        batch_size: images at once.
+        batch_size: examples at once.
     """
-    return accuracy(
-        model, Pixels(load_data(data).test, Preprocessing.of(model)), batch_size=batch_size
-    )
+    batches = preprocessing_of(model).batches(load_data(data).test)
+    return accuracy(model, batches, batch_size=batch_size)
 
 
 # pytest would take the name for a test.

@@ -1,4 +1,7 @@
-"""The compressed model on disk: ``config.json`` + ``model.safetensors``, never pickle."""
+"""A finished model on disk: ``config.json`` + ``model.safetensors``, never pickle.
+
+Reading it again needs this package; :mod:`pclora_lab.deploy` writes formats that do not.
+"""
 
 import json
 from pathlib import Path
@@ -8,20 +11,32 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
+from transformers import PreTrainedTokenizerFast
 
+from pclora_lab.fading_embedding import LowRankEmbedding
 from pclora_lab.layers import LowRankLinear
 from pclora_lab.models import build_from_recipe, model_recipe
 from pclora_lab.options import check_rank
-from pclora_lab.surgery import copy_sharing, replace_modules
+from pclora_lab.surgery import as_linear, copy_sharing, replace_modules
+from pclora_lab.texts import TextPreprocessing
 
-__all__ = ["is_compressed", "load_compressed", "save_compressed"]
+LowRank = LowRankLinear | LowRankEmbedding
+
+__all__ = [
+    "from_pretrained",
+    "is_compressed",
+    "load_compressed",
+    "low_rank_layers",
+    "save_compressed",
+    "save_pretrained",
+]
 
 FORMAT = "pclora_lab.compressed"
-VERSION = 1
+VERSION = 2
 
 
-def save_compressed(model: nn.Module, folder: Path | str) -> Path:
-    """Write a finished model to a folder.
+def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
+    """Write a finished model to a folder, its tokenizer and the names of its classes with it.
 
     Args:
         model: from :func:`pclora_lab.compress`, any method's ``finish`` or ``load_model``.
@@ -34,7 +49,7 @@ def save_compressed(model: nn.Module, folder: Path | str) -> Path:
         ValueError: the model comes from no method and was not loaded by name, or the folder holds
             a model of another format, which would be overwritten.
     """
-    layers = _low_rank_layers(model)
+    layers = low_rank_layers(model)
     method = getattr(model, "pclora_method", None)
     if not layers and method is None and model_recipe(model) is None:
         raise ValueError(
@@ -48,12 +63,18 @@ def save_compressed(model: nn.Module, folder: Path | str) -> Path:
         "version": VERSION,
         "model": model_recipe(model),
         "ranks": {name: layer.rank for name, layer in sorted(layers.items())},
-        "without_bias": [name for name, layer in sorted(layers.items()) if layer.C is None],
+        "without_bias": [
+            name for name, layer in sorted(layers.items()) if getattr(layer, "C", 0) is None
+        ],
         "method": method,
         "pela": getattr(model, "pela", None),
+        "class_names": list(getattr(model, "pclora_class_names", None) or ()) or None,
     }
     save_model(model, str(folder / "model.safetensors"), metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf8")
+    text = json.dumps(config, indent=1, sort_keys=True) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf8")
+    if (preprocessing := getattr(model, "pclora_text", None)) is not None:
+        preprocessing.tokenizer.save_pretrained(folder)
     return folder
 
 
@@ -69,12 +90,13 @@ def _refuse_foreign(folder: Path) -> None:
             ) from error
 
 
-def _low_rank_layers(model: nn.Module) -> dict[str, LowRankLinear]:
-    return {name: m for name, m in model.named_modules() if isinstance(m, LowRankLinear)}
+def low_rank_layers(model: nn.Module) -> dict[str, LowRank]:
+    """A finished model's low-rank layers and tables by name."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, LowRank)}
 
 
 def is_compressed(folder: Path | str) -> bool:
-    """Whether a folder says that it holds a model that :func:`save_compressed` wrote."""
+    """Whether a folder says that it holds a model that :func:`save_pretrained` wrote."""
     try:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf8"))
     except (OSError, ValueError):
@@ -82,13 +104,13 @@ def is_compressed(folder: Path | str) -> bool:
     return isinstance(config, dict) and config.get("format") == FORMAT
 
 
-def load_compressed(
+def from_pretrained(
     folder: Path | str, model: nn.Module | None = None, *, weights: bool = True
 ) -> nn.Module:
-    """Read a compressed model; no code from the folder is run.
+    """Read a finished model; no code from the folder is run.
 
     Args:
-        folder: as :func:`save_compressed` wrote it.
+        folder: as :func:`save_pretrained` wrote it.
         model: the dense architecture, for a model that was not loaded by name; it is not changed.
         weights: False builds the architecture only.
 
@@ -117,7 +139,22 @@ def load_compressed(
     dense.pclora_method = config.get("method")
     if config.get("pela") is not None:
         dense.pela = config["pela"]
+    if config.get("class_names"):
+        dense.pclora_class_names = tuple(config["class_names"])
+    _attach_tokenizer(dense, folder)
     return dense.eval()
+
+
+# The names that these two had at first.
+save_compressed, load_compressed = save_pretrained, from_pretrained
+
+
+def _attach_tokenizer(model: nn.Module, folder: Path) -> None:
+    tokens = getattr(model, "pclora_recipe", {}).get("tokens")
+    if tokens is not None and (folder / "tokenizer.json").is_file():
+        # The plain class: it reads data only, whatever tokenizer_config.json names.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        model.pclora_text = TextPreprocessing(tokenizer, tokens)
 
 
 def _fill(model: nn.Module, folder: Path) -> None:
@@ -150,16 +187,18 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _empty_layers(model: nn.Module, config: dict[str, Any], folder: Path) -> dict[str, nn.Module]:
     modules = dict(model.named_modules())
-    layers = {}
+    without_bias = config.get("without_bias", ())
+    layers: dict[str, nn.Module] = {}
     for name, rank in config["ranks"].items():
-        linear = modules.get(name)
-        if not isinstance(linear, nn.Linear):
+        dense = modules.get(name)
+        dense = dense if dense is None else as_linear(dense)
+        if isinstance(dense, nn.Embedding):
+            sizes = (dense.num_embeddings, dense.embedding_dim, check_rank(rank))
+            layers[name] = LowRankEmbedding(*sizes, dtype=torch.float32)
+        elif isinstance(dense, nn.Linear):
+            sizes = (dense.in_features, dense.out_features, check_rank(rank))
+            bias = name not in without_bias
+            layers[name] = LowRankLinear(*sizes, bias=bias, dtype=torch.float32)
+        else:
             raise ValueError(f"{folder} names layer {name!r}, which the architecture does not have")
-        layers[name] = LowRankLinear(
-            linear.in_features,
-            linear.out_features,
-            check_rank(rank),
-            bias=name not in config.get("without_bias", ()),
-            dtype=torch.float32,
-        )
     return layers

@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pclora_lab.batches import real_tokens
 from pclora_lab.config import PCLoRAConfig
 from pclora_lab.surgery import block_names, call_model, evaluating
+from pclora_lab.tasks import TaskLossFunction, classification_loss
 
 __all__ = ["Distiller", "FeatureTaps", "feature_loss", "logit_loss", "total_loss"]
 
@@ -65,18 +67,33 @@ class FeatureTaps:
         self.close()
 
 
-def feature_loss(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
+def feature_loss(
+    student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], real: Tensor | None = None
+) -> Tensor:
     """Mean over taps of the mean squared difference, in float32.
 
     ``L_feat = (1/T) Σ_t mean((h_t − h*_t)²)`` with every ``h_t`` of shape
     ``(batch, tokens, features)``. Source: PC-LoRA, arXiv:2406.09117 (L_featKD).
 
+    Args:
+        student: outputs by tap.
+        teacher: outputs by tap.
+        real: ``(batch, tokens)``, False where there is padding, which is not compared.
+
     Example:
         >>> feature_loss({"a": torch.ones(2)}, {"a": torch.zeros(2)}).item()
         1.0
     """
-    gaps = [F.mse_loss(student[name].float(), teacher[name].float()) for name in teacher]
+    gaps = [_gap(student[name].float(), teacher[name].float(), real) for name in teacher]
     return torch.stack(gaps).mean()
+
+
+def _gap(student: Tensor, teacher: Tensor, real: Tensor | None) -> Tensor:
+    if real is None or student.shape[:2] != real.shape:
+        return F.mse_loss(student, teacher)
+    # A weighted mean, because picking the real tokens out would wait for the GPU.
+    weight = real.unsqueeze(-1).to(student.dtype)
+    return ((student - teacher) ** 2 * weight).sum() / (weight.sum() * student.shape[-1])
 
 
 def logit_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
@@ -120,15 +137,21 @@ class Distiller:
         student: from :func:`pclora_lab.get_pclora_model`.
         teacher: the dense model that the student was made from.
         config: taps, α, logit term.
+        task_loss: logits and labels to one number; see :mod:`pclora_lab.tasks`.
 
     Raises:
         ValueError: a logit term where the teacher's classes are not the student's.
     """
 
     def __init__(
-        self, student: nn.Module, teacher: nn.Module, config: PCLoRAConfig | None = None
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        config: PCLoRAConfig | None = None,
+        *,
+        task_loss: TaskLossFunction = classification_loss,
     ) -> None:
-        self.student, self.teacher = student, teacher
+        self.student, self.teacher, self.task_loss = student, teacher, task_loss
         self.config = config if config is not None else student.pclora_config
         names = list(student.pclora_targets)
         taps = names if self.config.taps == "linears" else block_names(names)
@@ -140,13 +163,15 @@ class Distiller:
 
         Args:
             inputs: one batch, as the model takes it.
-            labels: class numbers ``(batch,)``.
+            labels: class numbers ``(batch,)``, or what the task's loss takes.
         """
         target = self._teacher_logits(inputs)
         logits = call_model(self.student, inputs)
         terms = {
-            "task": F.cross_entropy(logits.float(), labels),
-            "feature": feature_loss(self.student_taps.outputs, self.teacher_taps.outputs),
+            "task": self.task_loss(logits, labels),
+            "feature": feature_loss(
+                self.student_taps.outputs, self.teacher_taps.outputs, real_tokens(inputs)
+            ),
         }
         if self.config.logit_weight > 0:
             terms["logit"] = self._logit_term(logits, target)

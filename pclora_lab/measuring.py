@@ -9,16 +9,17 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pclora_lab.accounting import ModelCounts, Plan, count_macs
+from pclora_lab.batches import Batches, Inputs
 from pclora_lab.config import RunConfig
-from pclora_lab.data import Pixels
 from pclora_lab.devices import memory_mb, peak_memory_mb
 from pclora_lab.evaluate import accuracy
 from pclora_lab.methods import Method
+from pclora_lab.surgery import call_model
 
 __all__ = ["Watch", "final_result", "latency_ms"]
 
-_PROBE_IMAGES = 32
-_LATENCY_IMAGES = 64
+_PROBE_EXAMPLES = 32
+_LATENCY_EXAMPLES = 64
 
 
 class Watch:
@@ -28,7 +29,7 @@ class Watch:
         method: bound to its options.
         student: what it trains.
         teacher: the dense model.
-        pixels: the three splits.
+        batches: the three splits.
         config: of the run.
         accelerator: device and precision.
         has_teacher: False where the dense model's head is new and knows nothing yet.
@@ -39,25 +40,24 @@ class Watch:
         method: Method,
         student: nn.Module,
         teacher: nn.Module,
-        pixels: dict[str, Pixels],
+        batches: dict[str, Batches],
         config: RunConfig,
         accelerator: Accelerator,
         has_teacher: bool,
     ) -> None:
-        self.method, self.student, self.pixels = method, student, pixels["validation"]
+        self.method, self.student, self.batches = method, student, batches["validation"]
         self.config, self.accelerator = config, accelerator
         self.dense_params = sum(p.numel() for p in teacher.parameters())
         self.began = time.perf_counter()
         self.evaluated = -1
         self.progress = 0.0
         self.facts: dict[str, float] = {}
-        rows = next(pixels["train"].in_order(_PROBE_IMAGES, _PROBE_IMAGES))
-        images, _ = pixels["train"].batch(rows)
-        self.probe = self.pixels.preprocessing.normalise(images.to(accelerator.device))
+        rows = next(batches["train"].in_order(_PROBE_EXAMPLES, _PROBE_EXAMPLES))
+        self.probe = batches["train"].inputs(rows, accelerator.device)
         self.teacher_accuracy = self._accuracy(teacher) if has_teacher else None
 
     def _accuracy(self, model: nn.Module) -> float:
-        return accuracy(model, self.pixels, self.accelerator, limit=self.config.eval_images)
+        return accuracy(model, self.batches, self.accelerator, limit=self.config.eval_images)
 
     def set_step(self, step: int) -> None:
         """Tell the method how far the training is."""
@@ -113,21 +113,21 @@ def _unique(tensors: list[Tensor]) -> list[Tensor]:
     return list({id(tensor): tensor for tensor in tensors}.values())
 
 
-def latency_ms(model: nn.Module, images: Tensor, repeats: int = 5) -> float:
+def latency_ms(model: nn.Module, inputs: Inputs, repeats: int = 5) -> float:
     """Median time of one forward pass, in milliseconds, after one to warm up.
 
     Args:
         model: in eval mode.
-        images: one batch, ``(batch, channels, height, width)``, on the model's device.
+        inputs: one batch, on the model's device.
         repeats: how often it is timed.
     """
-    times = []
+    times, device = [], next(model.parameters()).device
     with torch.inference_mode():
         for _ in range(repeats + 1):
-            _synchronise(images.device)
+            _synchronise(device)
             began = time.perf_counter()
-            model(images)
-            _synchronise(images.device)
+            call_model(model, inputs)
+            _synchronise(device)
             times.append(1000 * (time.perf_counter() - began))
     return statistics.median(times[1:])
 
@@ -143,7 +143,7 @@ def final_result(
     method: Method,
     student: nn.Module,
     teacher: nn.Module,
-    pixels: Pixels,
+    batches: Batches,
     counts: ModelCounts,
     planned: Plan,
     accelerator: Accelerator,
@@ -155,7 +155,7 @@ def final_result(
         method: bound to its options.
         student: after its last step.
         teacher: the dense model.
-        pixels: the split to report on.
+        batches: the split to report on.
         counts: trace of the dense model.
         planned: the sizes that the method promised.
         accelerator: device and precision.
@@ -165,13 +165,12 @@ def final_result(
         The numbers, and the deployable model.
     """
     small = method.finish(student)
-    images, _ = pixels.batch(next(pixels.in_order(_LATENCY_IMAGES)))
-    images = pixels.preprocessing.normalise(images.to(accelerator.device))
+    inputs = batches.inputs(next(batches.in_order(_LATENCY_EXAMPLES)), accelerator.device)
     with torch.no_grad():
-        gap = (student.eval()(images) - small(images)).abs().max().item()
-    macs = count_macs(small, images[:1])
+        gap = call_model(student.eval(), inputs) - call_model(small, inputs)
+    macs = count_macs(small)
     tensors = [*small.parameters(), *small.buffers()]
-    right = accuracy(small, pixels)
+    right = accuracy(small, batches)
     after = sum(p.numel() for p in small.parameters())
     result = {
         "method": method.name,
@@ -179,7 +178,7 @@ def final_result(
         # The name that readers of earlier records know: the base is removed by now.
         "accuracy_if_base_removed": right,
         "teacher_accuracy": teacher_accuracy,
-        "max_logit_difference": gap,
+        "max_logit_difference": gap.abs().max().item(),
         "params_before": counts.params,
         "params_after": after,
         "params_trained": _trained(student) if method.trains else 0,
@@ -190,8 +189,8 @@ def final_result(
         "macs_removed_whole": 1 - macs / counts.macs,
         "bytes_before": counts.bytes,
         "bytes_after": sum(t.numel() * t.element_size() for t in tensors),
-        "latency_ms_before": latency_ms(teacher.eval(), images),
-        "latency_ms_after": latency_ms(small, images),
+        "latency_ms_before": latency_ms(teacher.eval(), inputs),
+        "latency_ms_after": latency_ms(small, inputs),
         "device": str(accelerator.device),
         "precision": {"no": "float32", "bf16": "bfloat16"}[accelerator.mixed_precision],
         "peak_memory_mb": peak_memory_mb(accelerator.device),

@@ -3,14 +3,15 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from pclora_lab.batches import Batches, Inputs
 from pclora_lab.config import RunConfig
-from pclora_lab.data import Pixels
 
 __all__ = ["LossDiverged", "learning_rate", "optimise"]
 
@@ -43,8 +44,8 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
 
 def optimise(
     model: nn.Module,
-    loss_terms: Callable[[Tensor, Tensor], dict[str, Tensor]],
-    pixels: Pixels,
+    loss_terms: Callable[[Inputs, Tensor], dict[str, Tensor]],
+    batches: Batches,
     config: RunConfig,
     accelerator: Accelerator,
     *,
@@ -60,14 +61,14 @@ def optimise(
 
     Args:
         model: its trainable parameters are optimised.
-        loss_terms: images and labels to named terms; ``loss`` is the one that is minimised.
-        pixels: training data.
+        loss_terms: inputs and labels to named terms; ``loss`` is the one that is minimised.
+        batches: training data.
         config: batch size, decay, clipping.
         accelerator: device and precision.
         steps: how many.
         peak_lr: learning rate after the warm-up.
         log_every: steps between two means.
-        generator: draws the batches.
+        generator: draws the batches; its seed also draws dropout.
         before_step: called with the step number before the step is taken.
         after_backward: called when the gradients are there and not yet clipped.
         lr_name: what the setting behind ``peak_lr`` is called, for the message of an error.
@@ -82,7 +83,8 @@ def optimise(
     optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=peak_lr)
     device = accelerator.device
     meter = _Meter(device, f"{lr_name}={peak_lr:g}")
-    batches = pixels.shuffled(config.batch_size, generator)
+    rows = batches.shuffled(config.batch_size, generator)
+    draws = _draws(model)
     model.train()
     for step in range(steps):
         began = time.perf_counter()
@@ -90,10 +92,10 @@ def optimise(
         lr = learning_rate(step, steps, peak_lr, config.warmup)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        images, labels = pixels.batch(next(batches))
-        images = pixels.preprocessing.normalise(images.to(device, non_blocking=True))
-        with accelerator.autocast():
-            terms = loss_terms(images, labels.to(device, non_blocking=True))
+        inputs, labels = batches.batch(next(rows), device)
+        seed = hash((generator.initial_seed(), step / steps))
+        with accelerator.autocast(), _own_randomness(draws, seed, device):
+            terms = loss_terms(inputs, labels)
         accelerator.backward(terms["loss"])
         after_backward()
         accelerator.clip_grad_norm_(
@@ -109,6 +111,23 @@ def optimise(
         if means is not None:
             means |= {"lr": lr, "step_ms": meter.reset_time()}
         yield means
+
+
+def _draws(model: nn.Module) -> bool:
+    """Whether a forward pass in training draws random numbers."""
+    dropouts = (getattr(m, "p", None) or getattr(m, "drop_prob", None) for m in model.modules())
+    return any(isinstance(p, float) and p > 0 for p in dropouts)
+
+
+@contextmanager
+def _own_randomness(draws: bool, seed: int, device: torch.device) -> Iterator[None]:
+    """torch's global generator as the seed asks, then the caller's again; only if it draws."""
+    if not draws:
+        yield
+        return
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed % 2**63)
+        yield
 
 
 class _Meter:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from pclora_lab.models import checkpoint_dir
+from pclora_lab.embedded import data_dir
 
 __all__ = ["load_record"]
 
@@ -20,7 +20,7 @@ def load_record(name: str) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is none of that name; lists those there are.
     """
-    folder = checkpoint_dir("results")
+    folder = data_dir("results")
     path = folder / f"{name}.json"
     if not path.is_file():
         there = ", ".join(sorted(p.stem for p in folder.glob("*.json")))

@@ -22,7 +22,7 @@ import psutil
 
 from pclora_lab.config import RunConfig
 from pclora_lab.events import Event, Finished, Row
-from pclora_lab.export import save_compressed
+from pclora_lab.export import save_pretrained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +118,7 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
 
 
 def _write_result(folder: Path, event: Finished) -> None:
-    place = save_compressed(event.model, folder / "compressed")
+    place = save_pretrained(event.model, folder / "compressed")
     event.result["bytes_on_disk"] = sum(path.stat().st_size for path in place.iterdir())
     write_json(folder / "result.json", event.result)
 

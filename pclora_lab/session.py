@@ -13,7 +13,7 @@ from torch import nn
 from pclora_lab.config import RunConfig
 from pclora_lab.devices import resolve_device
 from pclora_lab.events import Event, Finished, Phase, Row, Tick
-from pclora_lab.export import save_compressed
+from pclora_lab.export import save_pretrained
 from pclora_lab.runs import new_run_folder, record
 from pclora_lab.training import train
 
@@ -201,7 +201,7 @@ class Session:
         return self._state not in ("new", *_LIVE)
 
     def export(self, folder: Path | str) -> Path:
-        """Write the compressed model to a folder; :func:`load_compressed` reads it.
+        """Write the compressed model to a folder; :func:`from_pretrained` reads it.
 
         Raises:
             RuntimeError: there is no compressed model yet.
@@ -211,7 +211,7 @@ class Session:
                 f"nothing to export: this run is {self._state}, and the compressed model exists "
                 "once it has finished"
             )
-        return save_compressed(self.compressed, folder)
+        return save_pretrained(self.compressed, folder)
 
     def snapshot(self) -> Snapshot:
         """The present, for a view; later steps do not change it."""

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from pclora_lab.batches import Inputs, real_tokens
+from pclora_lab.fading_embedding import PCLoRAEmbedding
 from pclora_lab.layers import PCLoRALinear
 from pclora_lab.surgery import call_model, evaluating, forward_hooks
 
@@ -72,14 +74,14 @@ def double(values: Tensor) -> Tensor:
 
 
 def measure_inputs(
-    model: nn.Module, layers: Mapping[str, nn.Linear], batches: Iterable[Tensor]
+    model: nn.Module, layers: Mapping[str, nn.Linear], batches: Iterable[Inputs]
 ) -> dict[str, InputMoments]:
     """Mean and covariance of every layer's input over some batches, in eval mode.
 
     Args:
         model: the dense model; its mode is restored.
         layers: the layers to watch, by name.
-        batches: model inputs; a few hundred images are enough.
+        batches: model inputs; a few hundred examples are enough. Padding is not counted.
 
     Raises:
         ValueError: there was no batch.
@@ -87,8 +89,17 @@ def measure_inputs(
     moments = {
         name: InputMoments(layer.in_features, layer.weight.device) for name, layer in layers.items()
     }
-    with evaluating(model), forward_hooks(layers, lambda name, x, _: moments[name].update(x)):
+    real = None
+
+    def update(name: str, x: Tensor, _: object) -> None:
+        moments[name].update(x if real is None or x.shape[:2] != real.shape else x[real])
+
+    # A view of GPT-2's Conv1D is never called itself.
+    modules = dict(model.named_modules())
+    called = {name: modules.get(name, layer) for name, layer in layers.items()}
+    with evaluating(model), forward_hooks(called, update):
         for batch in batches:
+            real = real_tokens(batch)
             call_model(model, batch)
     empty = [name for name, m in moments.items() if m.count == 0]
     if empty:
@@ -169,12 +180,15 @@ def activation_svd_factors(
     return torch.linalg.solve_triangular(L, A, upper=False, left=False), B
 
 
-def start_residual(layer: PCLoRALinear, moments: InputMoments | None) -> None:
+def start_residual(layer: PCLoRALinear | PCLoRAEmbedding, moments: InputMoments | None) -> None:
     """Give a layer its residual start: ``svd`` without input moments, ``activation_svd`` with.
 
     C starts at b; with measured inputs at ``b + (W − BA) μ``, which also keeps the mean of what
     the low rank misses.
     """
+    if isinstance(layer, PCLoRAEmbedding):
+        rows, columns = _table_factors(layer.base.weight, layer.rank)
+        return layer.start_from(*(value.to(layer.A.dtype) for value in (rows, columns)))
     weight, bias = layer.base.weight, layer.base.bias
     C = torch.zeros_like(layer.C) if bias is None else bias.detach()
     if moments is None:
@@ -184,3 +198,15 @@ def start_residual(layer: PCLoRALinear, moments: InputMoments | None) -> None:
         C = double(C) + (double(weight) - B @ A) @ moments.mean
     # Rounded before they move, because copy_ on mps can't take a float64 source.
     layer.start_from(*(value.to(weight.dtype) for value in (A, B, C)))
+
+
+def _table_factors(table: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """``E ≈ A Bᵀ`` of a table ``(words, features)``, √S on both sides.
+
+    From the small Gram matrix EᵀE, since E has tens of thousands of rows.
+    """
+    exact = double(table)
+    values, V = torch.linalg.eigh(exact.T @ exact)
+    root = values[-rank:].clamp_min(1e-24).sqrt().sqrt()
+    V = V[:, -rank:]
+    return exact @ V / root, V * root

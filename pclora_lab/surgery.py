@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
+    "as_linear",
     "block_names",
     "call_model",
     "copy_sharing",
     "evaluating",
     "example_input",
+    "find_embeddings",
     "find_targets",
     "meta_copy",
     "replace_modules",
@@ -22,8 +24,46 @@ __all__ = [
 ]
 
 
+def _is_conv1d(module: nn.Module) -> bool:
+    # transformers' Conv1D (GPT-2) is a linear layer whose weight is (in, out). By name, because
+    # importing transformers takes longer than importing torch.
+    return type(module).__name__ == "Conv1D" and hasattr(module, "nf")
+
+
+def as_linear(module: nn.Module) -> nn.Linear:
+    """A linear layer as torch writes it; GPT-2's ``Conv1D`` as a view of the same storage.
+
+    Args:
+        module: an ``nn.Linear``, returned as it is, or a ``Conv1D`` with a weight ``(in, out)``.
+    """
+    if not _is_conv1d(module):
+        return module
+    weight = module.weight
+    shell = nn.Linear(weight.shape[0], weight.shape[1], device="meta")
+    shell.weight = nn.Parameter(weight.detach().T, requires_grad=weight.requires_grad)
+    shell.bias = module.bias
+    return shell
+
+
+def find_embeddings(model: nn.Module) -> dict[str, nn.Embedding]:
+    """The word embedding of a language model, by full name.
+
+    Raises:
+        ValueError: there is none, or it is tied to the output layer.
+    """
+    get = getattr(model, "get_input_embeddings", None)
+    table = get() if get is not None else None
+    found = {n: m for n, m in model.named_modules() if m is table and isinstance(m, nn.Embedding)}
+    if not found:
+        raise ValueError(
+            f"{type(model).__name__} has no word embedding: leave embeddings at 'dense'"
+        )
+    _refuse_shared(model, found)
+    return found
+
+
 def find_targets(model: nn.Module, targets: str = "blocks") -> dict[str, nn.Linear]:
-    """The linear layers that a method replaces, by full name.
+    """The linear layers that a method replaces, by full name; see :func:`as_linear`.
 
     Args:
         model: any module; it is only read.
@@ -39,7 +79,9 @@ def find_targets(model: nn.Module, targets: str = "blocks") -> dict[str, nn.Line
         >>> list(find_targets(mlp, targets="0"))
         ['0']
     """
-    linears = {name: m for name, m in model.named_modules() if type(m) is nn.Linear}
+    linears = {
+        name: m for name, m in model.named_modules() if type(m) is nn.Linear or _is_conv1d(m)
+    }
     if targets == "blocks":
         found = {name: m for name, m in linears.items() if _block_of(name, linears)}
     else:
@@ -48,7 +90,7 @@ def find_targets(model: nn.Module, targets: str = "blocks") -> dict[str, nn.Line
     if not found:
         raise ValueError(_nothing_found(model, targets, linears))
     _refuse_shared(model, found)
-    return found
+    return {name: as_linear(module) for name, module in found.items()}
 
 
 def _compile(targets: str) -> re.Pattern[str]:
@@ -91,7 +133,7 @@ def block_names(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(blocks))
 
 
-def _refuse_shared(model: nn.Module, targets: Mapping[str, nn.Linear]) -> None:
+def _refuse_shared(model: nn.Module, targets: Mapping[str, nn.Module]) -> None:
     """Refuse layers that stand in two places, or whose parameters another module uses too."""
     owners: dict[int, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
@@ -109,9 +151,13 @@ def _refuse_shared(model: nn.Module, targets: Mapping[str, nn.Linear]) -> None:
 
 
 def call_model(model: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
-    """Run a model on a tensor or a dict of tensors and return its logits."""
+    """Run a model on a tensor or a dict of tensors and return its logits.
+
+    CLIP's are ``(images, texts)``, from every image to every text.
+    """
     output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
-    output = getattr(output, "logits", output)
+    for name in ("logits", "logits_per_image"):
+        output = getattr(output, name, output)
     return output[0] if isinstance(output, (tuple, list)) else output
 
 
@@ -123,21 +169,47 @@ def example_input(
     Raises:
         ValueError: the model does not say; pass an example yourself.
     """
-    device = device if device is not None else next(model.parameters()).device
-    dummy = getattr(model, "dummy_inputs", None)
-    if isinstance(dummy, Mapping):
-        return {k: v.to(device) for k, v in dummy.items() if isinstance(v, Tensor)}
-    config = getattr(model, "pretrained_cfg", None) or {}
-    shape = config.get("input_size")
-    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
-    if shape and size:
-        shape = (shape[0], *size)
-    if shape is None:
+    parameter = next(model.parameters())
+    device = device if device is not None else parameter.device
+    shape = _image_shape(model)
+    tokens = _text_length(model)
+    images = None
+    if shape is not None:
+        images = torch.zeros(1, *shape, device=device, dtype=parameter.dtype)
+    if tokens is not None:
+        texts = {"input_ids": torch.zeros(1, tokens, device=device, dtype=torch.long)}
+        return texts if images is None else {**texts, "pixel_values": images}
+    if images is None:
         raise ValueError(
             f"{type(model).__name__} does not say what input it takes: pass example=, one batch "
             "of real inputs"
         )
-    return torch.zeros(1, *shape, device=device, dtype=next(model.parameters()).dtype)
+    return images
+
+
+def _image_shape(model: nn.Module) -> tuple[int, ...] | None:
+    config = getattr(model, "pretrained_cfg", None) or {}
+    shape = config.get("input_size")
+    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if shape and size:
+        return (shape[0], *size)
+    if shape:
+        return tuple(shape)
+    described = getattr(model, "config", None)
+    described = getattr(described, "vision_config", described)
+    if hasattr(described, "image_size") and hasattr(described, "num_channels"):
+        return (described.num_channels, described.image_size, described.image_size)
+    return None
+
+
+def _text_length(model: nn.Module) -> int | None:
+    """Tokens of one text: as loaded, else 128 or as many as there are positions."""
+    config = getattr(model, "config", None)
+    config = getattr(config, "text_config", config)
+    if not hasattr(config, "vocab_size"):
+        return None
+    loaded = getattr(model, "pclora_recipe", {}).get("tokens")
+    return loaded or min(128, getattr(config, "max_position_embeddings", None) or 128)
 
 
 @contextmanager
@@ -188,7 +260,8 @@ def tokens_seen(
     tokens = dict.fromkeys(targets, 0)
 
     def count(name: str, x: Tensor, _: object) -> None:
-        tokens[name] += x.numel() // x.shape[-1]
+        is_number = not x.is_floating_point()  # of a word in a table, not a vector of features
+        tokens[name] += x.numel() if is_number else x.numel() // x.shape[-1]
 
     with evaluating(model), forward_hooks(targets, count):
         call_model(model, example)

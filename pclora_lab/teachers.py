@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pclora_lab.batches import Batches, Inputs
 from pclora_lab.config import RunConfig
-from pclora_lab.data import ImageData, Pixels
+from pclora_lab.data import LabelledData
 from pclora_lab.evaluate import accuracy
 from pclora_lab.events import Event, Phase, Row, Tick
 from pclora_lab.models import head_is_new
 from pclora_lab.optim import optimise
 from pclora_lab.runs import write_json
+from pclora_lab.surgery import call_model
+from pclora_lab.tasks import classification_loss
 
 __all__ = ["needs_finetuning", "teacher_key", "train_teacher"]
 
@@ -31,7 +33,7 @@ def needs_finetuning(model: nn.Module, config: RunConfig) -> bool:
     return config.teacher == "finetune"
 
 
-def teacher_key(model: nn.Module, data: ImageData, config: RunConfig) -> str:
+def teacher_key(model: nn.Module, data: LabelledData, config: RunConfig) -> str:
     """A hash of all that determines a fine-tuned teacher.
 
     Rank, schedule, start and the run's own seed are not part of it, so such runs share one.
@@ -40,7 +42,16 @@ def teacher_key(model: nn.Module, data: ImageData, config: RunConfig) -> str:
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    names = ("img_size", "batch_size", "weight_decay", "warmup", "grad_clip", "precision")
+    names = (
+        "img_size",
+        "max_tokens",
+        "split_qkv",
+        "batch_size",
+        "weight_decay",
+        "warmup",
+        "grad_clip",
+        "precision",
+    )
     facts: dict[str, Any] = {name: getattr(config, name) for name in names}
     facts |= {"steps": config.teacher_steps, "lr": config.teacher_lr, "seed": config.teacher_seed}
     facts |= {"model": digest.hexdigest(), "data": data.fingerprint()}
@@ -49,8 +60,8 @@ def teacher_key(model: nn.Module, data: ImageData, config: RunConfig) -> str:
 
 def train_teacher(
     model: nn.Module,
-    data: ImageData,
-    pixels: dict[str, Pixels],
+    data: LabelledData,
+    batches: dict[str, Batches],
     config: RunConfig,
     accelerator: Accelerator,
     folder: Path,
@@ -60,7 +71,7 @@ def train_teacher(
     Args:
         model: on the accelerator's device; changed in place.
         data: for the fingerprint.
-        pixels: ``train`` and ``validation`` batches.
+        batches: of ``train`` and ``validation``.
         config: steps, learning rate, seed of the teacher.
         accelerator: device and precision.
         folder: where teachers are kept, one folder by key.
@@ -73,7 +84,7 @@ def train_teacher(
     else:
         rows = []
         yield Phase("teacher", config.teacher_steps)
-        for event in _finetune(model, pixels, config, accelerator):
+        for event in _finetune(model, batches, config, accelerator):
             if isinstance(event, Row):
                 rows.append(event.values)
             yield event
@@ -83,17 +94,17 @@ def train_teacher(
 
 
 def _finetune(
-    model: nn.Module, pixels: dict[str, Pixels], config: RunConfig, accelerator: Accelerator
+    model: nn.Module, batches: dict[str, Batches], config: RunConfig, accelerator: Accelerator
 ) -> Iterator[Event]:
-    def cross_entropy(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        task = F.cross_entropy(model(images).float(), labels)
+    def cross_entropy(inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
+        task = classification_loss(call_model(model, inputs), labels)
         return {"loss": task, "task": task}
 
     every = max(1, config.teacher_steps // min(10, config.evaluations))
     steps = optimise(
         model,
         cross_entropy,
-        pixels["train"],
+        batches["train"],
         config,
         accelerator,
         steps=config.teacher_steps,
@@ -106,7 +117,7 @@ def _finetune(
         yield Tick("teacher", step, config.teacher_steps)
         if means is not None:
             limit = config.eval_images
-            right = accuracy(model, pixels["validation"], accelerator, limit=limit)
+            right = accuracy(model, batches["validation"], accelerator, limit=limit)
             place = {"phase": "teacher", "step": step, "steps": config.teacher_steps}
             yield Row({**place, "accuracy": right, **means})
 

@@ -6,60 +6,75 @@ event; to stop, close it. What the method does between its four verbs is not kno
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pclora_lab.batches import Batches, Inputs
 from pclora_lab.config import RunConfig
-from pclora_lab.data import ImageData, Pixels, Preprocessing, load_data
+from pclora_lab.data import LabelledData, Preprocessing, TextPreprocessing, load_data
 from pclora_lab.devices import make_accelerator, reset_peak_memory, resolve_device
 from pclora_lab.evaluate import accuracy
 from pclora_lab.events import Event, Finished, Phase, Row, Tick
 from pclora_lab.measuring import Watch, final_result
 from pclora_lab.methods import Method, make_method
-from pclora_lab.models import head_is_new, load_model
+from pclora_lab.models import head_is_new, input_kind, load_model, preprocessing_of
 from pclora_lab.optim import optimise
 from pclora_lab.teachers import needs_finetuning, train_teacher
 
-__all__ = ["CALIBRATION_IMAGES", "DataCache", "train"]
+__all__ = ["CALIBRATION_EXAMPLES", "DataCache", "train"]
 
-CALIBRATION_IMAGES = 512
+CALIBRATION_EXAMPLES = 512
 _ROWS = 120
 
 
 class DataCache:
-    """Data sets and their decoded images, shared by runs that follow each other."""
+    """Data sets, decoded or tokenised, shared by runs that follow each other."""
 
     def __init__(self) -> None:
         self._kept: dict[Any, Any] = {}
 
-    def data(self, config: RunConfig) -> ImageData:
+    def data(self, config: RunConfig) -> LabelledData:
         """The config's data set."""
-        key = (config.data, config.image_column, config.label_column)
+        names = ("image_column", "text_column", "label_column")
+        columns = {name: getattr(config, name) for name in names}
+        key = (config.data, *columns.values())
         if key not in self._kept:
-            columns = {"image_column": key[1], "label_column": key[2]}
             self._kept[key] = load_data(config.data, **columns)
         return self._kept[key]
 
-    def pixels(self, data: ImageData, preprocessing: Preprocessing) -> dict[str, Pixels]:
-        """The three splits as a model wants them."""
-        key = (data.name, preprocessing)
+    def batches(
+        self, data: LabelledData, preprocessing: Preprocessing | TextPreprocessing, model: str
+    ) -> dict[str, Batches]:
+        """The three splits as a model wants them; texts are tokenised once per model's name."""
+        is_text = isinstance(preprocessing, TextPreprocessing)
+        how = (model, preprocessing.max_tokens) if is_text else preprocessing
+        key = ("batches", id(data), how)
         if key not in self._kept:
             splits = {"train": data.train, "validation": data.validation, "test": data.test}
-            self._kept[key] = {n: Pixels(split, preprocessing) for n, split in splits.items()}
+            self._kept[key] = {n: preprocessing.batches(split) for n, split in splits.items()}
         return self._kept[key]
 
-    def teacher_accuracy(self, teacher: nn.Module, pixels: Pixels, config: RunConfig) -> float:
+    def teacher_accuracy(self, teacher: nn.Module, batches: Batches, config: RunConfig) -> float:
         """Of the dense model on the final split; read once for all runs that share it."""
-        names = ("model", "data", "img_size", "teacher", "teacher_steps", "teacher_lr", "report_on")
+        names = (
+            "model",
+            "data",
+            "img_size",
+            "max_tokens",
+            "split_qkv",
+            "teacher",
+            "teacher_steps",
+            "teacher_lr",
+            "report_on",
+        )
         facts = tuple(getattr(config, name) for name in (*names, "teacher_seed", "batch_size"))
         # Methods that start from the pre-trained model see it before any fine-tuning.
         key = (*facts, make_method(config.method).starts_from)
         if key not in self._kept:
-            self._kept[key] = accuracy(teacher, pixels)
+            self._kept[key] = accuracy(teacher, batches)
         return self._kept[key]
 
 
@@ -90,38 +105,50 @@ def train(
     planned = method.plan(counts, model)
     accelerator = make_accelerator(config, model)
     model.to(accelerator.device)
-    pixels = cache.pixels(data, Preprocessing.of(model, config.img_size))
+    batches = cache.batches(data, preprocessing_of(model, config.img_size), config.model)
     is_taught = method.starts_from == "teacher" and needs_finetuning(model, config)
     has_teacher = is_taught or not head_is_new(model)
     if is_taught:
         teachers = Path(root) / "teachers"
-        yield from train_teacher(model, data, pixels, config, accelerator, teachers)
+        yield from train_teacher(model, data, batches, config, accelerator, teachers)
     # Time and memory are the method's own: data and teacher are shared by many runs.
     began = time.perf_counter()
     reset_peak_memory(accelerator.device)
     yield Phase("start", 0)
     generator = torch.Generator().manual_seed(config.seed)
-    calibration = _calibration(pixels["train"], accelerator.device)
+    calibration = _calibration(batches["train"], accelerator.device)
     student = method.apply(model, calibration=calibration, generator=generator)
     student.to(accelerator.device)
-    watch = Watch(method, student, model, pixels, config, accelerator, has_teacher)
+    watch = Watch(method, student, model, batches, config, accelerator, has_teacher)
     yield Phase("fade", config.steps if method.trains else 0)
-    yield from _fit(method, student, model, pixels["train"], watch, generator)
+    yield from _fit(method, student, model, batches["train"], watch, generator)
     yield Phase("test", 0)
-    last = pixels[config.report_on]
+    last = batches[config.report_on]
     right = cache.teacher_accuracy(model, last, config) if has_teacher else None
     result, small = final_result(method, student, model, last, counts, planned, accelerator, right)
     small.pclora_method = config.method.to_dict()
     facts = {"seed": config.seed, "lr": config.lr, "steps": config.steps}
     result |= {**facts, "report_on": config.report_on, "seconds": time.perf_counter() - began}
+    result |= {"class_names": list(data.class_names), "remarks": _remarks(data, batches)}
+    small.pclora_class_names = data.class_names
     yield Finished(result, small.cpu(), model.cpu())
 
 
-def _load(config: RunConfig, data: ImageData) -> nn.Module:
-    generator = torch.Generator().manual_seed(config.teacher_seed)
+def _load(config: RunConfig, data: LabelledData) -> nn.Module:
     model = load_model(
-        config.model, num_classes=data.num_classes, img_size=config.img_size, generator=generator
+        config.model,
+        num_classes=data.num_classes,
+        img_size=config.img_size,
+        max_tokens=config.max_tokens,
+        split_qkv=config.split_qkv,
+        generator=torch.Generator().manual_seed(config.teacher_seed),
     )
+    if input_kind(model) != data.kind:
+        usual = {"image": "vit_digits", "text": "bert_glosses"}[data.kind]
+        raise ValueError(
+            f"{config.model!r} reads {input_kind(model)}s, but {config.data!r} holds {data.kind}s: "
+            f"choose other data, or a model of {data.kind}s such as {usual}"
+        )
     logit_weight = getattr(config.method, "logit_weight", 0)
     if config.teacher == "pretrained" and logit_weight > 0 and head_is_new(model):
         raise ValueError(
@@ -132,37 +159,30 @@ def _load(config: RunConfig, data: ImageData) -> nn.Module:
     return model
 
 
-def _calibration(pixels: Pixels, device: torch.device) -> Iterator[Tensor]:
-    """Some training images as the model takes them; nothing is read until a method asks."""
-    for rows in pixels.in_order(64, CALIBRATION_IMAGES):
-        images, _ = pixels.batch(rows)
-        yield pixels.preprocessing.normalise(images.to(device))
+def _calibration(batches: Batches, device: torch.device) -> Iterator[Inputs]:
+    """Some training examples as the model takes them; nothing is read until a method asks."""
+    for rows in batches.in_order(64, CALIBRATION_EXAMPLES):
+        yield batches.inputs(rows, device)
 
 
-def _draws(student: nn.Module) -> bool:
-    """Whether a forward pass in training draws random numbers."""
-    dropouts = (getattr(m, "p", None) or getattr(m, "drop_prob", None) for m in student.modules())
-    return any(isinstance(p, float) and p > 0 for p in dropouts)
-
-
-@contextmanager
-def _own_randomness(
-    draws: bool, seed: int, progress: float, device: torch.device
-) -> Iterator[None]:
-    """torch's global generator as seed and step ask, then the caller's again; only if it draws."""
-    if not draws:
-        yield
-        return
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(hash((seed, progress)) % 2**63)
-        yield
+def _remarks(data: LabelledData, batches: dict[str, Batches]) -> list[str]:
+    """What a person should know about the data that were used."""
+    remarks = list(data.remarks)
+    for name, part in batches.items():
+        if getattr(part, "cut", 0):
+            longest = part.preprocessing.max_tokens
+            remarks.append(
+                f"{part.cut:,} of {len(part):,} texts of {name} are longer than {longest} tokens "
+                "and were cut"
+            )
+    return remarks
 
 
 def _fit(
     method: Method,
     student: nn.Module,
     teacher: nn.Module,
-    train_pixels: Pixels,
+    train_batches: Batches,
     watch: Watch,
     generator: torch.Generator,
 ) -> Iterator[Event]:
@@ -174,16 +194,14 @@ def _fit(
     watch.set_step(0)
     yield Row(watch.row(0, {}))
     losses = method.loss_terms(student, teacher)
-    draws = _draws(student)
 
-    def loss(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        with _own_randomness(draws, config.seed, watch.progress, images.device):
-            return losses(images, labels, watch.progress)
+    def loss(inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
+        return losses(inputs, labels, watch.progress)
 
     steps = optimise(
         student,
         loss,
-        train_pixels,
+        train_batches,
         config,
         watch.accelerator,
         steps=config.steps,

@@ -10,7 +10,8 @@ import torch
 from pictures import ROWS, png, write_images, write_parquet
 from PIL import Image
 
-from pclora_lab.data import Pixels, Preprocessing, load_data
+from pclora_lab.data import load_data
+from pclora_lab.pixels import Pixels, Preprocessing
 
 
 def change_row(row: int, value: object):
@@ -25,7 +26,7 @@ def read_all(name: str) -> None:
 
 
 def rows_of(split) -> list[bytes]:
-    return [np.asarray(split.images[i]).tobytes() for i in range(len(split))]
+    return [np.asarray(split.examples[i]).tobytes() for i in range(len(split))]
 
 
 def test_digits_come_in_three_balanced_splits_that_do_not_overlap():
@@ -35,7 +36,7 @@ def test_digits_come_in_three_balanced_splits_that_do_not_overlap():
         assert np.bincount(split.labels).min() >= 34
     images = [set(rows_of(s)) for s in (data.train, data.validation, data.test)]
     assert sum(map(len, images)) == len(set.union(*images))
-    assert data.train.images[0].size == (8, 8) and data.class_names == tuple("0123456789")
+    assert data.train.examples[0].size == (8, 8) and data.class_names == tuple("0123456789")
 
 
 @pytest.mark.parametrize(
@@ -90,18 +91,18 @@ def test_columns_typed_by_datasets_are_found_whatever_their_names(tmp_path):
     table = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
     table.to_parquet(tmp_path / "typed" / "train.parquet")
     data = load_data(str(tmp_path / "typed"))
-    assert data.class_names == ("ham", "spam") and data.train.images[0].size == (14, 10)
+    assert data.class_names == ("ham", "spam") and data.train.examples[0].size == (14, 10)
 
 
 def test_columns_may_be_given(tmp_path):
     folder = write_parquet(tmp_path / "table")
     frame = pd.read_parquet(f"{folder}/train.parquet")
-    frame.rename(columns={"img": "x", "label": "y"}).to_parquet(f"{folder}/train.parquet")
-    with pytest.raises(ValueError, match="no image column found.*x, y; pass image_column"):
+    frame.rename(columns={"img": "x", "label": "k"}).to_parquet(f"{folder}/train.parquet")
+    with pytest.raises(ValueError, match="no image column found.*x, k; pass image_column"):
         load_data(folder)
-    with pytest.raises(ValueError, match="no label column found.*x, y; pass label_column"):
+    with pytest.raises(ValueError, match="no label column found.*x, k; pass label_column"):
         load_data(folder, image_column="x")
-    assert load_data(folder, image_column="x", label_column="y").num_classes == 2
+    assert load_data(folder, image_column="x", label_column="k").num_classes == 2
 
 
 @pytest.mark.parametrize(
@@ -200,6 +201,6 @@ def test_cifar_10_loads_from_its_parquet_files(shared_data, vit):
     data = load_data(str(shared_data / "cifar10"))
     assert [len(s) for s in (data.train, data.validation, data.test)] == [45_000, 5_000, 10_000]
     assert data.num_classes == 10 and "airplane" in data.class_names
-    assert data.train.images[0].size == (32, 32)
+    assert data.train.examples[0].size == (32, 32)
     images, _ = Pixels(data.test, Preprocessing.of(vit)).batch(torch.arange(4))
     assert images.shape == (4, 3, 16, 16)

@@ -5,7 +5,8 @@ import torch
 from pictures import ROWS, png, write_parquet
 from timm.data import create_transform, resolve_data_config
 
-from pclora_lab.data import Pixels, Preprocessing, load_data
+from pclora_lab.data import load_data
+from pclora_lab.pixels import Pixels, Preprocessing
 
 
 @pytest.mark.parametrize("count", [3, 20])
@@ -26,10 +27,12 @@ def test_batches_equal_timms_own_evaluation_transform(vit, tmp_path, changes, co
     rows = torch.arange(count)
     for some in (rows[:2], rows, rows):  # not read, read in part, read before
         images, labels = pixels.batch(some)
-    assert images.dtype == torch.uint8 and labels.tolist() == split.labels[:count].tolist()
+    assert (
+        pixels.raw(rows).dtype == torch.uint8 and labels.tolist() == split.labels[:count].tolist()
+    )
     transform = create_transform(**resolve_data_config({}, model=vit))
-    want = torch.stack([transform(split.images[i]) for i in range(count)])
-    torch.testing.assert_close(pixels.preprocessing.normalise(images), want)
+    want = torch.stack([transform(split.examples[i]) for i in range(count)])
+    torch.testing.assert_close(images, want)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])

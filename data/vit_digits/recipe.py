@@ -15,11 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pclora_lab.config import RunConfig
-from pclora_lab.data import Pixels, Preprocessing, load_data
+from pclora_lab.data import load_data
 from pclora_lab.devices import make_accelerator
 from pclora_lab.evaluate import accuracy
 from pclora_lab.models import load_model
 from pclora_lab.optim import optimise
+from pclora_lab.pixels import Preprocessing
 from pclora_lab.runs import write_json
 
 HERE = Path(__file__).parent
@@ -46,7 +47,7 @@ def main() -> None:
     data = load_data("digits")
     preprocessing = Preprocessing.of(model)
     train, validation, test = (
-        Pixels(split, preprocessing) for split in (data.train, data.validation, data.test)
+        preprocessing.batches(split) for split in (data.train, data.validation, data.test)
     )
     accelerator = make_accelerator(config, model)
     generator = torch.Generator().manual_seed(args.seed)

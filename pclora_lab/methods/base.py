@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pclora_lab.accounting import (
@@ -21,13 +20,18 @@ from pclora_lab.accounting import (
     plan,
     resolve_ranks,
 )
+from pclora_lab.batches import Inputs
 from pclora_lab.budgets import ranks_for_budget
 from pclora_lab.config import LowRankConfig, MethodConfig
 from pclora_lab.surgery import call_model
+from pclora_lab.tasks import classification_loss
+
+# timm's, transformers' (pre_classifier is DistilBERT's), and the usual ones.
+_HEADS = {"head", "classifier", "pre_classifier", "score", "fc"}
 
 __all__ = ["LossTerms", "Method", "TaskLoss", "chosen_ranks", "dense_plan", "is_head"]
 
-Batch = Tensor | Mapping[str, Tensor]
+Batch = Inputs
 
 
 class LossTerms(Protocol):
@@ -48,7 +52,7 @@ class TaskLoss:
 
     def __call__(self, inputs: Batch, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """``{"loss": …, "task": …}``."""
-        task = F.cross_entropy(call_model(self.student, inputs).float(), labels)
+        task = classification_loss(call_model(self.student, inputs), labels)
         return {"loss": task, "task": task}
 
     def close(self) -> None:
@@ -100,7 +104,7 @@ class Method:
         self,
         model: nn.Module,
         *,
-        calibration: Iterable[Tensor] = (),
+        calibration: Iterable[Batch] = (),
         generator: torch.Generator | None = None,
         example: Batch | None = None,
     ) -> nn.Module:
@@ -139,7 +143,8 @@ class Method:
 
     def count(self, model: nn.Module) -> ModelCounts:
         """Trace the layers that the method replaces; see :func:`count_model`."""
-        return count_model(model, targets=self.config.targets)
+        embeddings = getattr(self.config, "embeddings", "dense")
+        return count_model(model, targets=self.config.targets, embeddings=embeddings)
 
     def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
         """The sizes before anything is trained.
@@ -238,4 +243,4 @@ def is_head(name: str, model: nn.Module) -> bool:
     """Whether a module is the classifier, by timm's own record or by the usual names."""
     classifier = (getattr(model, "pretrained_cfg", None) or {}).get("classifier")
     heads = {classifier} if isinstance(classifier, str) else set(classifier or ())
-    return name in heads or name in {"head", "classifier", "score", "fc"}
+    return name in heads or name in _HEADS

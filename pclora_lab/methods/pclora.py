@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pclora_lab.accounting import ModelCounts, Plan, Rank, count_model, plan, resolve_ranks
 from pclora_lab.budgets import weight_spectra
 from pclora_lab.config import PCLoRAConfig
+from pclora_lab.fading_embedding import PCLoRAEmbedding
 from pclora_lab.layers import PCLoRALinear
 from pclora_lab.losses import Distiller, total_loss
 from pclora_lab.methods.base import Batch, Method, chosen_ranks, is_head, planned_ranks
@@ -23,6 +24,7 @@ from pclora_lab.surgery import (
     call_model,
     copy_sharing,
     evaluating,
+    find_embeddings,
     find_targets,
     forward_hooks,
     replace_modules,
@@ -39,6 +41,8 @@ __all__ = [
     "set_base_weight_factor",
     "set_progress",
 ]
+
+FadingLayer = PCLoRALinear | PCLoRAEmbedding
 
 
 def get_pclora_model(
@@ -80,13 +84,16 @@ def get_pclora_model(
         True
     """
     config = config if config is not None else PCLoRAConfig()
-    if any(isinstance(module, PCLoRALinear) for module in model.modules()):
+    if any(isinstance(module, FadingLayer) for module in model.modules()):
         raise ValueError(
             f"{type(model).__name__} is a student already: it has PCLoRALinear layers. Pass the "
             "dense model that it was made from"
         )
     targets = find_targets(model, config.targets)
-    counts = count_model(model, targets=config.targets, example=example)
+    tables = find_embeddings(model) if config.embeddings == "low_rank" else {}
+    counts = count_model(
+        model, targets=config.targets, example=example, embeddings=config.embeddings
+    )
     moments = {}
     if config.init == "activation_svd":
         moments = measure_inputs(model, targets, calibration)
@@ -94,16 +101,18 @@ def get_pclora_model(
         ranks = resolve_ranks(counts.layers, rank)
     else:
         ranks = chosen_ranks(config, counts, lambda: _spectra(model, config, moments))
-    layers = {
+    layers: dict[str, nn.Module] = {
         name: PCLoRALinear(base, ranks[name], scale=config.scale, generator=generator)
         for name, base in targets.items()
     }
+    for name, base in tables.items():
+        layers[name] = PCLoRAEmbedding(base, ranks[name], generator=generator)
     if config.init != "zeros":
         for name, layer in layers.items():
             start_residual(layer, moments.get(name))
-    shared = [p for base in targets.values() for p in base.parameters(recurse=False)]
+    shared = [p for name in layers for p in model.get_submodule(name).parameters(recurse=False)]
     student = replace_modules(copy_sharing(model, shared), layers)
-    student.pclora_config, student.pclora_targets = config, tuple(targets)
+    student.pclora_config, student.pclora_targets = config, tuple(layers)
     return _freeze_rest(student)
 
 
@@ -127,13 +136,13 @@ def _freeze_rest(student: nn.Module) -> nn.Module:
     return student
 
 
-def pclora_layers(student: nn.Module) -> dict[str, PCLoRALinear]:
+def pclora_layers(student: nn.Module) -> dict[str, FadingLayer]:
     """The student's fading layers by name.
 
     Raises:
         ValueError: there are none.
     """
-    layers = {n: m for n, m in student.named_modules() if isinstance(m, PCLoRALinear)}
+    layers = {n: m for n, m in student.named_modules() if isinstance(m, FadingLayer)}
     if not layers:
         raise ValueError(
             f"{type(student).__name__} has no PCLoRALinear: pass what get_pclora_model returned"
@@ -185,7 +194,7 @@ def drop_base(student: nn.Module) -> nn.Module:
     return student
 
 
-def _require_faded(layers: Mapping[str, PCLoRALinear]) -> None:
+def _require_faded(layers: Mapping[str, FadingLayer]) -> None:
     held = {n: float(m.lam) for n, m in layers.items() if m.base is not None and m.lam != 0}
     if held:
         name, lam = max(held.items(), key=lambda item: item[1])

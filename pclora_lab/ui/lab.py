@@ -156,7 +156,7 @@ class Lab:
         folder = session.export(Path(name).expanduser())
         self.message.value = (
             f"exported to <code>{html.escape(str(folder.resolve()))}</code>; read it with "
-            f"<code>load_compressed({html.escape(repr(str(folder)))})</code>"
+            f"<code>from_pretrained({html.escape(repr(str(folder)))})</code>"
         )
         return folder
 
