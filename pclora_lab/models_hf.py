@@ -25,6 +25,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
+from transformers.utils import logging
 
 from pclora_lab.embedded import draw_head
 from pclora_lab.texts import TextPreprocessing
@@ -218,7 +219,7 @@ def _usual_task(kind: str, name: str) -> str:
 
 def _read_weights(name: str, task: str, config: PreTrainedConfig) -> tuple[nn.Module, set[str]]:
     """The model with its weights, and the names of the heads that are new."""
-    with _plain_errors(name):
+    with _plain_errors(name), _quietly():
         model, info = HF_TASKS[task].from_pretrained(
             name,
             config=config,
@@ -240,6 +241,20 @@ def _read_weights(name: str, task: str, config: PreTrainedConfig) -> tuple[nn.Mo
     if any("pooler" in key for key in absent):
         draw_head(model.base_model.pooler, torch.Generator().manual_seed(0))
     return model, heads
+
+
+@contextlib.contextmanager
+def _quietly() -> Any:
+    """transformers prints bars and a table, in whichever notebook cell happens to run."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 @contextlib.contextmanager

@@ -35,7 +35,8 @@ def load_timm(
     else:
         model = _create(name, num_classes, img_size, pretrained, width)
     model.pclora_head_is_new = model.num_classes != model.pretrained_cfg.get("num_classes")
-    model.pclora_recipe = timm_recipe(model, img_size, width)
+    is_free = getattr(model, "pclora_takes_any_size", False)
+    model.pclora_recipe = timm_recipe(model, None if is_free else img_size, width)
     return model
 
 
@@ -132,6 +133,7 @@ def _create_of_any_size(name: str, pretrained: bool, options: dict[str, Any]) ->
         model = timm.create_model(name, pretrained=pretrained, **options)
         channels = model.pretrained_cfg["input_size"][0]
         model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (channels, side, side)}
+        model.pclora_takes_any_size = True
         return model
 
 

@@ -129,7 +129,11 @@ def train(
     small.pclora_method = config.method.to_dict()
     facts = {"seed": config.seed, "lr": config.lr, "steps": config.steps}
     result |= {**facts, "report_on": config.report_on, "seconds": time.perf_counter() - began}
-    result |= {"class_names": list(data.class_names), "remarks": _remarks(data, batches)}
+    result |= {
+        "input": data.kind,
+        "class_names": list(data.class_names),
+        "remarks": _remarks(data, batches),
+    }
     small.pclora_class_names = data.class_names
     yield Finished(result, small.cpu(), model.cpu())
 

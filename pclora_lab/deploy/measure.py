@@ -1,0 +1,160 @@
+"""What an export is measured by, and the inputs that it is tried on."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.batches import Inputs
+from pclora_lab.models import build_from_recipe, model_recipe
+from pclora_lab.surgery import call_model, example_input
+
+__all__ = ["ExportReport", "Positional", "bytes_of", "dense_twin", "median_ms", "try_inputs"]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written and how it compares.
+
+    Attributes:
+        format: ``plain``, ``onnx`` or ``program``.
+        path: the file or folder.
+        bytes: on disk.
+        dense_bytes: of the dense model's weights.
+        max_logit_difference: largest |Δlogit| between the export and the model in torch.
+        latency_ms: median time of one example.
+        dense_latency_ms: of the dense model, in the same runtime and the same minute.
+    """
+
+    format: str
+    path: str
+    bytes: int
+    dense_bytes: int
+    max_logit_difference: float
+    latency_ms: float
+    dense_latency_ms: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, ready for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        ratio = self.dense_latency_ms / self.latency_ms
+        return (
+            f"{self.format}: {self.bytes / 1e6:.2f} MB (dense {self.dense_bytes / 1e6:.2f}), "
+            f"max |Δlogit| {self.max_logit_difference:.1e}, {self.latency_ms:.1f} ms per example "
+            f"(dense {self.dense_latency_ms:.1f}, {ratio:.1f} times as long)"
+        )
+
+
+def try_inputs(model: nn.Module, examples: int = 2) -> dict[str, Tensor]:
+    """Random inputs of a model's own kind and size by name; the same ones every time.
+
+    Args:
+        model: loaded by name, so that it knows its input.
+        examples: size of the batch.
+    """
+    generator = torch.Generator().manual_seed(0)
+    example = example_input(model, "cpu")
+    named = {"pixel_values": example} if isinstance(example, Tensor) else example
+    made = {}
+    for name, value in named.items():
+        shape = (examples, *value.shape[1:])
+        if value.is_floating_point():
+            made[name] = torch.randn(shape, generator=generator)
+        else:
+            text = getattr(model.config, "text_config", model.config)
+            made[name] = torch.randint(5, text.vocab_size, shape, generator=generator)
+    if "input_ids" in made and "pixel_values" not in made:
+        made["attention_mask"] = torch.ones_like(made["input_ids"])
+        if examples > 1:
+            made["attention_mask"][0, -2:] = 0
+    return made
+
+
+class Positional(nn.Module):
+    """A model that takes its inputs in order and returns logits only, as exporters like it."""
+
+    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Logits ``(batch, classes)``."""
+        if self.names == ("pixel_values",):
+            return call_model(self.model, inputs[0])
+        return call_model(self.model, dict(zip(self.names, inputs, strict=True)))
+
+
+def free_axes(inputs: Mapping[str, Tensor]) -> tuple[dict[int, str], ...]:
+    """Batch and, for texts, length are free; the size of images is not."""
+    return tuple(
+        {0: "batch"} if value.is_floating_point() else {0: "batch", 1: "tokens"}
+        for value in inputs.values()
+    )
+
+
+def dense_twin(model: nn.Module) -> nn.Module:
+    """The dense architecture of a finished model, untrained: as large and as slow as the teacher.
+
+    Raises:
+        ValueError: the model was not loaded by name.
+    """
+    recipe = model_recipe(model)
+    if recipe is None:
+        raise ValueError(
+            f"{type(model).__name__} was not loaded by name, so its dense architecture is not "
+            "known: pass dense=, the model it was made from"
+        )
+    return build_from_recipe(recipe).eval()
+
+
+def bytes_of(path: Path | nn.Module) -> int:
+    """Bytes of a file, of all files in a folder, or of a model's tensors."""
+    if isinstance(path, nn.Module):
+        tensors = {id(t): t for t in (*path.parameters(), *path.buffers())}
+        return sum(t.numel() * t.element_size() for t in tensors.values())
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def median_ms(function: Callable[[], Any], repeats: int = 7) -> float:
+    """Median time of a call in milliseconds, after one to warm up."""
+    times = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        function()
+        times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times[1:])
+
+
+def torch_ms(model: nn.Module, inputs: Inputs) -> float:
+    """Median time of a forward pass on the CPU."""
+    with torch.inference_mode():
+        return median_ms(lambda: call_model(model, inputs))
+
+
+def as_inputs(named: Mapping[str, Tensor]) -> Inputs:
+    """What :func:`call_model` takes: images alone as a tensor."""
+    return named["pixel_values"] if set(named) == {"pixel_values"} else dict(named)
+
+
+def largest_gap(first: Tensor, second: Tensor) -> float:
+    """max |Δ| of two tensors.
+
+    Raises:
+        ValueError: a difference that is more than rounding; says what it was.
+    """
+    gap = (first - second).abs().max().item()
+    scale = max(1.0, first.abs().max().item())
+    if not gap <= 1e-2 * scale:
+        raise ValueError(
+            f"the export does not compute what the model does: logits differ by up to {gap:.2g}. "
+            "It is not usable; please report the architecture"
+        )
+    return gap
