@@ -1,4 +1,4 @@
-"""``pclora-lab demo · train · compare · plan · doctor``: the lab without a notebook.
+"""``pclora-lab demo · train · compare · plan · export · doctor``: the lab without a notebook.
 
 Progress and remarks go to stderr. With ``--json`` the last line of stdout is one JSON object.
 """
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return args.command(args)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(f"pclora-lab: {error}", file=sys.stderr)
         if args.json:
             print(json.dumps({"error": str(error), "type": type(error).__name__}))
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_compare(commands)
     _add_plan(commands)
+    _add_export(commands)
     _add_doctor(commands)
     return parser
 
@@ -83,19 +84,32 @@ def _add_train(commands: Any) -> None:
 def add_run_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     """Model, data, effort and machine: what every run has, whatever its method."""
     run, add = RunConfig(**defaults), parser.add_argument
-    add("--model", default=run.model, help="vit_digits, a timm name, local-dir:PATH or a folder")
-    add("--data", default=run.data, help="digits, a hub name, or a folder of parquet or images")
-    add("--img-size", type=int, default=None, help="side of the input in px (default: model's)")
+    add("--model", default=run.model, help=_MODEL_HELP)
+    add("--data", default=run.data, help="digits, glosses, a hub name, a table or a folder")
+    _add_input_flags(add)
     add("--image-column", default=None, help="name of the image column (default: guessed)")
+    add("--text-column", default=None, help="name of the text column (default: guessed)")
     add("--label-column", default=None, help="name of the label column (default: guessed)")
     add("--steps", type=int, default=run.steps, help="optimiser steps of the method")
-    add("--batch-size", type=int, default=run.batch_size, help="images per step")
+    add("--batch-size", type=int, default=run.batch_size, help="examples per step")
     add("--teacher", default=run.teacher, help=f"teacher: {', '.join(TEACHERS)}")
     add("--teacher-steps", type=int, default=run.teacher_steps, help="steps of its fine-tuning")
     add("--teacher-lr", type=float, default=run.teacher_lr, help="its peak learning rate")
     add("--device", default=run.device, help="auto, cpu, cuda, cuda:1 or mps")
     add("--precision", default=run.precision, help="auto, float32 or bfloat16")
     add("--evaluations", type=int, default=run.evaluations, help="accuracy readings on the way")
+
+
+_MODEL_HELP = (
+    "vit_digits, bert_glosses, a timm name, owner/name of a transformers model, or a folder"
+)
+
+
+def _add_input_flags(add: Callable[..., Any]) -> None:
+    add("--img-size", type=int, default=None, help="side of the input in px (default: model's)")
+    add("--max-tokens", type=int, default=None, help="longest text (default: 128 or model's)")
+    text = "take fused query-key-value layers as three"
+    add("--split-qkv", action="store_true", help=text)
 
 
 def _add_plan(commands: Any) -> None:
@@ -105,15 +119,25 @@ def _add_plan(commands: Any) -> None:
         "'whole_model' is both."
     )
     parser = _command(commands, "plan", _plan, text)
-    parser.add_argument("model", help="vit_digits, a timm name, local-dir:PATH or a folder")
+    parser.add_argument("model", help=_MODEL_HELP)
     add_method_flags(parser)
-    parser.add_argument("--img-size", type=int, default=None, help="side of the input in px")
+    _add_input_flags(parser.add_argument)
+    help_ = "of a transformers model: text-classification, language-model, image-text, ..."
+    parser.add_argument("--task", default=None, help=help_)
     parser.add_argument(
         "--num-classes",
         type=int,
         default=10,
         help="classes of the head: 10 as for digits and CIFAR-10; 1000 for ImageNet",
     )
+
+
+def _add_export(commands: Any) -> None:
+    text = "Write a finished run's model in formats that do not need this package, with a card."
+    parser = _command(commands, "export", _export, text)
+    parser.add_argument("run", help="a run folder")
+    parser.add_argument("--out", default="exported", help="folder to write into")
+    parser.add_argument("--formats", default="plain", help="some of plain,onnx,program")
 
 
 def _add_doctor(commands: Any) -> None:
@@ -133,8 +157,9 @@ def _add_compare(commands: Any) -> None:
 
 
 RUN_FIELDS = (
-    "model", "data", "img_size", "image_column", "label_column", "steps", "batch_size", "teacher",
-    "teacher_steps", "teacher_lr", "device", "precision", "evaluations",
+    "model", "data", "img_size", "max_tokens", "split_qkv", "image_column", "text_column",
+    "label_column", "steps", "batch_size", "teacher", "teacher_steps", "teacher_lr", "device",
+    "precision", "evaluations",
 )  # fmt: skip
 
 
@@ -149,6 +174,8 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     finished = run_to_end(_train_config(args), args.out)
+    for remark in finished.result["remarks"]:
+        print(f"note: {remark}", file=sys.stderr)
     _print_result(finished.result, args.json)
     return 0
 
@@ -207,9 +234,10 @@ def _plan(args: argparse.Namespace) -> int:
     from pclora_lab.models import describe_model
 
     method = make_method(method_from_flags(args, PCLoRAConfig()))
-    model = describe_model(args.model, num_classes=args.num_classes, img_size=args.img_size)
+    inputs = {name: getattr(args, name) for name in ("img_size", "max_tokens", "split_qkv", "task")}
+    model = describe_model(args.model, num_classes=args.num_classes, **inputs)
     sizes = method.plan(method.count(model), model)
-    print(f"{args.model}, {method.title}, head with {args.num_classes} classes")
+    print(f"{args.model}, {method.title}, {_counted(model)}")
     print(f"{'':12} {'parameters':>27} {'removed':>8} {'MMACs':>19} {'removed':>8}")
     for name, size in (
         ("replaced", sizes.replaced),
@@ -222,9 +250,30 @@ def _plan(args: argparse.Namespace) -> int:
         print(f"{size.macs_removed:8.2%}")
     print(f"break-even rank: {sizes.break_even_rank} (a rank must stay below it)")
     if args.json:
-        facts = {"model": args.model, "method": method.config.to_dict()}
+        facts: dict[str, Any] = {"model": args.model, "method": method.config.to_dict()}
         facts |= {"rank": facts["method"].get("rank"), "num_classes": args.num_classes}
         print(json.dumps({**facts, **sizes.to_dict()}))
+    return 0
+
+
+def _counted(model: Any) -> str:
+    """What one example and the head were in the count."""
+    tokens = model.pclora_recipe.get("tokens")
+    classes = getattr(model, "num_classes", None)
+    parts = [f"a text of {tokens} tokens"] if tokens else []
+    parts += [f"head with {classes} classes"] if classes else []
+    return ", ".join(parts)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from pclora_lab.deploy import export_run
+
+    reports = export_run(args.run, args.out, args.formats.split(","))
+    for report in reports:
+        print(report)
+    print(f"model card: {Path(args.out) / 'README.md'}")
+    if args.json:
+        print(json.dumps([report.to_dict() for report in reports]))
     return 0
 
 

@@ -38,7 +38,7 @@ def model_card(
         method=result["method"].replace("_", "-"),
     )
     parts = [
-        f"# {_one_line(config.model)}, compressed by {title}",
+        f"# {_place(config.model)}, compressed by {title}",
         _what(result, config, title),
         "## Sizes and accuracy",
         _table(result, config),
@@ -57,6 +57,12 @@ def model_card(
     return head + "\n" + "\n\n".join(parts) + "\n"
 
 
+def _place(name: str) -> str:
+    """A name on the hub as it is; of a path on somebody's machine, the last part."""
+    is_path = name.startswith((".", "/", "~", "local-dir:")) or name.count("/") > 1
+    return _one_line(name.rstrip("/").rpartition("/")[2] if is_path else name)
+
+
 def _one_line(text: str) -> str:
     # A name from a form may hold anything; in a card it is a word, not markup.
     return "".join(c if c.isprintable() and c not in "<>`|[]" else " " for c in text).strip()
@@ -64,7 +70,7 @@ def _one_line(text: str) -> str:
 
 def _what(result: Mapping[str, Any], config: RunConfig, title: str) -> str:
     return (
-        f"{title} on `{_one_line(config.data)}`. "
+        f"{title} on `{_place(config.data)}`. "
         f"{result['params_removed_replaced']:.1%} of the replaced layers' parameters are removed, "
         f"{result['params_removed_whole']:.1%} of the whole model's. Made with pclora_lab "
         "(PC-LoRA: arXiv:2406.09117)."
@@ -89,8 +95,11 @@ def _table(result: Mapping[str, Any], config: RunConfig) -> str:
 
 def _data(result: Mapping[str, Any], config: RunConfig) -> str:
     names = ", ".join(_one_line(name) for name in result.get("class_names") or ())
-    remarks = "".join(f"\n* {_one_line(remark)}" for remark in result.get("remarks") or ())
-    return f"`{_one_line(config.data)}`; classes: {names}.{remarks}"
+    remarks = "".join(
+        f"\n* {_one_line(remark.replace(config.data, _place(config.data)))}"
+        for remark in result.get("remarks") or ()
+    )
+    return f"`{_place(config.data)}`; classes: {names}.{remarks}"
 
 
 def _recipe(config: RunConfig) -> str:

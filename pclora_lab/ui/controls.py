@@ -18,8 +18,13 @@ from pclora_lab.ui.svg import schedule_svg, size_svg
 
 __all__ = ["Controls"]
 
-_MODELS = ("vit_digits", "deit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224")
-_DATA = ("digits", "uoft-cs/cifar10")
+_MODELS = (
+    "vit_digits", "bert_glosses", "deit_tiny_patch16_224", "vit_small_patch16_224",
+    "vit_base_patch16_224", "google-bert/bert-base-uncased",
+)  # fmt: skip
+_DATA = ("digits", "glosses", "uoft-cs/cifar10", "stanfordnlp/sst2", "stanfordnlp/imdb")
+# What an embedded model was trained on; the other one would be refused.
+_COMPANION = {"vit_digits": "digits", "bert_glosses": "glosses"}
 _QUARTER = widgets.Layout(width="198px")
 _CLASSES = 10
 
@@ -57,8 +62,8 @@ class Controls:
         self.widget = self._arrange()
 
     def _make_source(self, config: RunConfig) -> None:
-        self.model = _combobox("model", config.model, _MODELS, "timm name, or local-dir:PATH")
-        self.data = _combobox("data", config.data, _DATA, "hub name, or a folder")
+        self.model = _combobox("model", config.model, _MODELS, "name of a model, or a folder")
+        self.data = _combobox("data", config.data, _DATA, "hub name, file or folder")
         self.img_size = _number("side (px)", config.img_size or 0, 0, 1024)
         self.img_size.tooltip = "0 takes the model's own size"
         self.teacher = _dropdown("teacher", config.teacher, TEACHERS)
@@ -77,9 +82,14 @@ class Controls:
         self.seed = _number("seed", config.seed, 0, 2**31 - 1, _QUARTER)
 
     def _watch(self) -> None:
-        for widget in (self.model, self.img_size):
-            widget.observe(lambda _: self.refresh_model(), "value")
+        self.model.observe(lambda _: self._change_model(), "value")
+        self.img_size.observe(lambda _: self.refresh_model(), "value")
         self.method.observe(lambda _: self._change_method(), "value")
+
+    def _change_model(self) -> None:
+        if self.model.value in _COMPANION and self.data.value in _COMPANION.values():
+            self.data.value = _COMPANION[self.model.value]
+        self.refresh_model()
 
     def _change_method(self) -> None:
         self.lr.value = METHODS[self.method.value].Config.usual_lr
