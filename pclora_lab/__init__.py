@@ -26,13 +26,18 @@ __version__ = "0.1.0"
 
 _LATER = {
     "Comparison": "comparing",
+    "DistillationLoss": "trainer",
+    "PCLoRACallback": "trainer",
     "Session": "session",
     "compare": "comparing",
+    "count_flops": "flops",
+    "export_run": "deploy",
     "from_pretrained": "export",
     "load_compressed": "export",
     "load_data": "data",
     "load_model": "models",
     "load_run": "runs",
+    "push_to_hub": "deploy",
     "save_compressed": "export",
     "save_pretrained": "export",
     "train": "training",

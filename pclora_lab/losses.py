@@ -165,8 +165,24 @@ class Distiller:
             inputs: one batch, as the model takes it.
             labels: class numbers ``(batch,)``, or what the task's loss takes.
         """
-        target = self._teacher_logits(inputs)
-        logits = call_model(self.student, inputs)
+        target = self.teacher_logits(inputs)
+        return self.terms_of(call_model(self.student, inputs), target, inputs, labels)
+
+    def terms_of(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        inputs: Tensor | Mapping[str, Tensor],
+        labels: Tensor,
+    ) -> dict[str, Tensor]:
+        """The terms of a batch that both models have just seen.
+
+        Args:
+            logits: the student's.
+            target: the teacher's.
+            inputs: the batch, for its padding.
+            labels: as in :meth:`terms`.
+        """
         terms = {
             "task": self.task_loss(logits, labels),
             "feature": feature_loss(
@@ -177,7 +193,8 @@ class Distiller:
             terms["logit"] = self._logit_term(logits, target)
         return terms
 
-    def _teacher_logits(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
+    def teacher_logits(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
+        """The teacher's answer, in eval mode and without gradients; its taps fill."""
         with evaluating(self.teacher):
             return call_model(self.teacher, inputs)
 

@@ -301,7 +301,11 @@ def meta_copy(model: nn.Module) -> nn.Module:
         )
     for buffer in model.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(model, memo)
+    twin = copy.deepcopy(model, memo)
+    if getattr(getattr(twin, "config", None), "pad_token_id", None) is not None:
+        # Or GPT-2 looks for padding in its input, which has no values here.
+        twin.config.pad_token_id = None
+    return twin
 
 
 def replace_modules(model: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Module:

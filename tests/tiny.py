@@ -1,0 +1,106 @@
+"""One tiny, randomly initialised model per architecture that the project says it takes."""
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.models import build_from_recipe, load_model
+from pclora_lab.models_hf import safe_config
+from pclora_lab.surgery import example_input
+
+_WORDS, _TOKENS = 99, 12
+_TEXT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "vocab_size": _WORDS,
+    "max_position_embeddings": 16,
+    "pad_token_id": 0,
+}
+_VISION = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "image_size": 16,
+    "patch_size": 8,
+}
+CONFIGS = {
+    "bert": _TEXT,
+    "distilbert": {**_TEXT, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+    "roberta": {**_TEXT, "max_position_embeddings": 18, "pad_token_id": 1},
+    "electra": {**_TEXT, "embedding_size": 16},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 16, "vocab_size": _WORDS,
+             "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
+    "llama": {**_TEXT, "num_key_value_heads": 1, "bos_token_id": 1, "eos_token_id": 2},
+    "vit": {**_VISION, "num_channels": 3},
+    "clip": {"text_config": {**_TEXT, "bos_token_id": 97, "eos_token_id": 98},
+             "vision_config": {**_VISION, "num_channels": 3}, "projection_dim": 16},
+}  # fmt: skip
+IMAGES = {
+    "vit_digits": {"name": "vit_digits"},
+    "deit": {"name": "deit_tiny_patch16_224", "img_size": 32},
+    "swin": {"name": "swin_tiny_patch4_window7_224", "img_size": 56},
+    "convnext": {"name": "convnext_tiny", "img_size": 32},
+}
+_TASKS = {"vit": "image-classification", "clip": "image-text"}
+
+
+def tiny(kind: str, task: str | None = None, *, split_qkv: bool = False) -> nn.Module:
+    """An untrained model with three classes and weights that are not all small; always the same."""
+    torch.manual_seed(0)
+    if kind in IMAGES:
+        model = load_model(**IMAGES[kind], num_classes=3, pretrained=False, split_qkv=split_qkv)
+    else:
+        model = _of_transformers(kind, task or _TASKS.get(kind, "text-classification"), split_qkv)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(std=0.1)
+    model.pclora_head_is_new = False
+    return model.eval()
+
+
+def _of_transformers(kind: str, task: str, split_qkv: bool) -> nn.Module:
+    from transformers import AutoConfig
+
+    classes = 3 if task.endswith("classification") else None
+    config = AutoConfig.for_model(kind, **CONFIGS[kind])
+    if classes:
+        config.num_labels = classes
+    recipe = {
+        "library": "transformers",
+        "task": task,
+        "config": safe_config(config),
+        "num_classes": classes,
+        "img_size": None,
+        "split_qkv": split_qkv,
+    }
+    if kind == "vit":
+        settings = {"input_size": (3, 16, 16), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+        recipe["preprocessing"] = {**settings, "classifier": "classifier", "num_classes": 3}
+    else:
+        recipe["tokens"] = _TOKENS
+    return build_from_recipe(recipe)
+
+
+def batch(model: nn.Module, examples: int = 4) -> Tensor | dict[str, Tensor]:
+    """Inputs of the model's own shape; texts have padding at the end of the first."""
+    generator = torch.Generator().manual_seed(1)
+    example = example_input(model)
+    if isinstance(example, Tensor):
+        return torch.randn(examples, *example.shape[1:], generator=generator)
+    made = {}
+    for name, value in example.items():
+        shape = (examples, *value.shape[1:])
+        if value.is_floating_point():
+            made[name] = torch.randn(shape, generator=generator)
+        else:
+            made[name] = torch.randint(3, _WORDS - 2, shape, generator=generator)
+    if "input_ids" in made:
+        made["attention_mask"] = torch.ones_like(made["input_ids"])
+        made["attention_mask"][0, -3:] = 0
+        if "pixel_values" in made:
+            made["input_ids"][:, -1] = _WORDS - 1  # CLIP reads a text at its last token
+            made["attention_mask"][0] = 1
+    return made
