@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pclora_lab.batches import Inputs
 from pclora_lab.models import build_from_recipe, model_recipe
 from pclora_lab.surgery import call_model, example_input
 
-__all__ = ["ExportReport", "Positional", "bytes_of", "dense_twin", "median_ms", "try_inputs"]
+__all__ = ["ExportReport", "bytes_of", "dense_twin", "deployed", "median_ms", "try_inputs"]
 
 
 @dataclass(frozen=True)
@@ -77,26 +77,46 @@ def try_inputs(model: nn.Module, examples: int = 2) -> dict[str, Tensor]:
     return made
 
 
-class Positional(nn.Module):
-    """A model that takes its inputs in order and returns logits only, as exporters like it."""
+class _Deployed(nn.Module):
+    """A model whose inputs have names of their own and which returns logits only."""
 
-    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.names = model, names
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Logits ``(batch, classes)``."""
-        if self.names == ("pixel_values",):
-            return call_model(self.model, inputs[0])
-        return call_model(self.model, dict(zip(self.names, inputs, strict=True)))
+        self.model = model
 
 
-def free_axes(inputs: Mapping[str, Tensor]) -> tuple[dict[int, str], ...]:
+class _Images(_Deployed):
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return call_model(self.model, pixel_values)
+
+
+class _Texts(_Deployed):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return call_model(self.model, {"input_ids": input_ids, "attention_mask": attention_mask})
+
+
+class _ImagesAndTexts(_Deployed):
+    def forward(self, input_ids: Tensor, pixel_values: Tensor) -> Tensor:
+        return call_model(self.model, {"input_ids": input_ids, "pixel_values": pixel_values})
+
+
+def deployed(model: nn.Module, names: Iterable[str]) -> nn.Module:
+    """The model as exporters like it: named tensors in, logits out, in eval mode.
+
+    Args:
+        model: a finished model.
+        names: of its inputs, as :func:`try_inputs` gives them.
+    """
+    kinds = {("pixel_values",): _Images, ("input_ids", "attention_mask"): _Texts}
+    return kinds.get(tuple(names), _ImagesAndTexts)(model.eval())
+
+
+def free_axes(inputs: Mapping[str, Tensor]) -> dict[str, dict[int, str]]:
     """Batch and, for texts, length are free; the size of images is not."""
-    return tuple(
-        {0: "batch"} if value.is_floating_point() else {0: "batch", 1: "tokens"}
-        for value in inputs.values()
-    )
+    return {
+        name: {0: "batch"} if value.is_floating_point() else {0: "batch", 1: "tokens"}
+        for name, value in inputs.items()
+    }
 
 
 def dense_twin(model: nn.Module) -> nn.Module:

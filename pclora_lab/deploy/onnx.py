@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from pclora_lab.deploy.measure import (
     ExportReport,
-    Positional,
     as_inputs,
     bytes_of,
     dense_twin,
+    deployed,
     free_axes,
     largest_gap,
     median_ms,
@@ -53,6 +53,7 @@ def export_onnx(
         ValueError: the written file computes something else.
     """
     _require_packages()
+    dense = dense if dense is not None else dense_twin(model)
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     _write(model, file)
@@ -60,7 +61,6 @@ def export_onnx(
     logits, latency = _tried(file, _arrays(inputs), one)
     with torch.no_grad():
         gap = largest_gap(call_model(model.eval(), as_inputs(inputs)), logits)
-    dense = dense if dense is not None else dense_twin(model)
     with tempfile.TemporaryDirectory() as folder:
         _write(dense, Path(folder) / "dense.onnx")
         _, dense_latency = _tried(Path(folder) / "dense.onnx", one, one)
@@ -93,16 +93,16 @@ def _write(model: nn.Module, file: Path) -> None:
     inputs = try_inputs(model)
     with _quietly():
         torch.onnx.export(
-            Positional(model.eval(), tuple(inputs)),
-            tuple(inputs.values()),
+            deployed(model, inputs),
+            (),
             str(file),
+            kwargs=inputs,
             dynamo=True,
             verbose=False,
             opset_version=_OPSET,
             external_data=bytes_of(model) > _LARGEST,
-            input_names=list(inputs),
             output_names=["logits"],
-            dynamic_shapes=(free_axes(inputs),),
+            dynamic_shapes=free_axes(inputs),
         )
 
 

@@ -8,10 +8,10 @@ from torch import nn
 
 from pclora_lab.deploy.measure import (
     ExportReport,
-    Positional,
     as_inputs,
     bytes_of,
     dense_twin,
+    deployed,
     free_axes,
     largest_gap,
     median_ms,
@@ -26,7 +26,7 @@ __all__ = ["export_program"]
 def export_program(
     model: nn.Module, file: Path | str, *, dense: nn.Module | None = None
 ) -> ExportReport:
-    """Write a finished model for ``torch.export.load(file).module()``.
+    """Write a finished model for ``torch.export.load(file).module()``, called with named tensors.
 
     Args:
         model: from :func:`pclora_lab.compress` or :func:`pclora_lab.from_pretrained`, loaded by
@@ -37,27 +37,26 @@ def export_program(
     Raises:
         ValueError: the exported graph computes something else.
     """
+    dense = dense if dense is not None else dense_twin(model)
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     inputs = try_inputs(model)
-    axes = tuple(dict.fromkeys(free, torch.export.Dim.DYNAMIC) for free in free_axes(inputs))
+    free = free_axes(inputs)
+    axes = {name: dict.fromkeys(free[name], torch.export.Dim.DYNAMIC) for name in inputs}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.export.export(
-            Positional(model.eval(), tuple(inputs)),
-            tuple(inputs.values()),
-            dynamic_shapes=(axes,),
+            deployed(model, inputs), (), kwargs=inputs, dynamic_shapes=axes
         )
         torch.export.save(program, file)
     run = program.module()
     inputs = try_inputs(model, examples=3)
     with torch.no_grad():
         wanted = call_model(model.eval(), as_inputs(inputs))
-        gap = largest_gap(wanted, run(*inputs.values()))
+        gap = largest_gap(wanted, run(**inputs))
     one = try_inputs(model, examples=1)
     with torch.inference_mode():
-        latency = median_ms(lambda: run(*one.values()))
-    dense = dense if dense is not None else dense_twin(model)
+        latency = median_ms(lambda: run(**one))
     sizes = bytes_of(file), bytes_of(dense)
     times = latency, torch_ms(dense.eval(), as_inputs(one))
     return ExportReport("program", str(file), *sizes, gap, *times)

@@ -1,0 +1,225 @@
+"""What people take along: it computes the same, says what it costs, and needs no pclora_lab."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import batch, tiny
+from torch import nn
+
+from pclora_lab import PCLoRAConfig, RunConfig, compress, get_pclora_model, load_model, set_progress
+from pclora_lab.deploy import (
+    export_onnx,
+    export_plain,
+    export_program,
+    export_run,
+    model_card,
+)
+from pclora_lab.deploy.onnx import open_onnx
+from pclora_lab.deploy.plain import to_plain
+from pclora_lab.methods.svd import SVD, SVDConfig
+from pclora_lab.runs import new_run_folder, record
+from pclora_lab.surgery import call_model
+from pclora_lab.training import train
+
+
+def cut(model: nn.Module, rank: int = 2, **more) -> nn.Module:
+    """The model with every layer truncated."""
+    return SVD(SVDConfig(rank=rank, **more)).apply(model)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory) -> Path:
+    """A finished run of the embedded text model."""
+    root = tmp_path_factory.mktemp("runs")
+    method = PCLoRAConfig(rank=4, init="svd", embeddings="low_rank")
+    config = RunConfig(model="bert_glosses", data="glosses", method=method, steps=3, batch_size=8,
+                       evaluations=1, eval_images=16, report_on="validation")  # fmt: skip
+    folder = new_run_folder(root, config)
+    for _ in record(train(config, root), folder):
+        pass
+    return folder
+
+
+ONNX = {
+    "vit_split": lambda: cut(tiny("vit_digits", split_qkv=True)),
+    "convnext": lambda: cut(tiny("convnext")),
+    "bert_words": lambda: cut(tiny("bert"), embeddings="low_rank"),
+    "gpt2": lambda: cut(tiny("gpt2")),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ONNX)
+def test_onnx_computes_the_same_for_any_batch_and_length(kind, tmp_path):
+    small = ONNX[kind]()
+    report = export_onnx(small, tmp_path / "model.onnx")
+    assert report.max_logit_difference < 1e-4
+    assert report.bytes == (tmp_path / "model.onnx").stat().st_size
+    assert report.latency_ms > 0 and report.dense_latency_ms > 0
+    inputs = batch(small, examples=5)
+    named = {"pixel_values": inputs} if isinstance(inputs, torch.Tensor) else inputs
+    if "input_ids" in named:  # shorter than what was exported
+        inputs = named = {name: value[:, -7:].contiguous() for name, value in named.items()}
+    (logits,) = open_onnx(tmp_path / "model.onnx").run(
+        None, {name: value.numpy() for name, value in named.items()}
+    )
+    with torch.no_grad():
+        np.testing.assert_allclose(logits, call_model(small, inputs).numpy(), atol=1e-4)
+
+
+def test_a_plain_model_holds_ordinary_layers_of_the_same_size():
+    small = cut(tiny("bert"), embeddings="low_rank")
+    plain = to_plain(small)
+    kinds = {type(m).__module__.split(".")[0] for m in plain.modules()}
+    assert "pclora_lab" not in kinds
+    assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in small.parameters())
+    inputs = batch(small)
+    torch.testing.assert_close(call_model(plain, inputs), call_model(small, inputs))
+
+
+def test_an_export_that_computes_something_else_is_refused(tmp_path, monkeypatch):
+    from pclora_lab.deploy import plain
+
+    small = cut(tiny("vit_digits"))
+    original = plain._load_again
+
+    def broken(folder):
+        model = original(folder)
+        model.head.bias.data += 1
+        return model
+
+    monkeypatch.setattr(plain, "_load_again", broken)
+    with pytest.raises(ValueError, match="does not compute what the model does: .* up to 1"):
+        export_plain(small, tmp_path / "plain")
+
+
+@pytest.mark.parametrize("export", [export_plain, export_onnx, export_program])
+def test_a_model_without_a_recipe_is_refused_with_the_cure(export, tmp_path, vit):
+    student = get_pclora_model(vit, PCLoRAConfig(rank=2))
+    set_progress(student, 1.0)
+    with pytest.raises(ValueError, match="not loaded by name.*pass dense="):
+        export(compress(student), tmp_path / "file")
+
+
+def test_a_folder_with_other_files_is_not_mixed(tmp_path):
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(ValueError, match="is not empty"):
+        export_plain(cut(tiny("vit_digits")), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_run_is_exported_with_a_card_that_states_its_numbers(run_folder, tmp_path):
+    reports = export_run(run_folder, tmp_path / "out", ["plain", "program"])
+    assert [report.format for report in reports] == ["plain", "program"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    result = json.loads((run_folder / "result.json").read_text())
+    for number in (f"{result['params_after']:,}", f"{result['params_removed_whole']:.1%}",
+                   f"{result['accuracy']:.2%}", "lr: 0.005", "rank: 4", "act, animal"):  # fmt: skip
+        assert number in card
+    assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: text-classification\n")
+    assert all(str(report) in card for report in reports)
+    files = {p.name for p in (tmp_path / "out" / "plain").iterdir()}
+    assert files == {"config.json", "load.py", "model.safetensors", "tokenizer.json",
+                     "tokenizer_config.json"}  # fmt: skip
+
+
+def test_a_card_shows_names_as_text_and_no_path_of_this_machine(run_folder):
+    result = json.loads((run_folder / "result.json").read_text())
+    result["class_names"] = ["<script>alert(1)</script>", "a|b"]
+    config = RunConfig(model="local-dir:/home/me/secret/net", data="/home/me/data/reviews.csv")
+    card = model_card(result, config)
+    assert "<script>" not in card and "a|b" not in card
+    assert "/home" not in card and "net" in card and "reviews.csv" in card
+
+
+@pytest.mark.parametrize(
+    ("formats", "message"), [(["tflite"], "unknown format tflite"), ([], "unknown format none")]
+)
+def test_unknown_formats_are_named(run_folder, tmp_path, formats, message):
+    with pytest.raises(ValueError, match=f"{message}: use some of plain, onnx, program"):
+        export_run(run_folder, tmp_path / "out", formats)
+
+
+def test_an_unfinished_run_has_nothing_to_export(tmp_path):
+    folder = new_run_folder(tmp_path, RunConfig(steps=1))
+    with pytest.raises(ValueError, match="has not finished"):
+        export_run(folder, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def fresh_python(tmp_path_factory) -> Path:
+    """A virtual environment with everything that is installed here except this project."""
+    place = tmp_path_factory.mktemp("fresh")
+    venv.create(place, with_pip=False, symlinks=True)
+    here = Path(sysconfig.get_paths()["purelib"])
+    inside = place / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    for entry in here.iterdir():
+        if "pclora" not in entry.name and not entry.name.startswith("__editable__"):
+            (inside / entry.name).symlink_to(entry)
+    return place / "bin" / "python"
+
+
+LOAD_PLAIN = """
+import importlib.util, json, sys
+import torch
+from safetensors.torch import load_file
+try:
+    import pclora_lab
+except ImportError:
+    pass
+else:
+    sys.exit("pclora_lab is there")
+inputs = load_file(sys.argv[2])
+wanted = inputs.pop("wanted")
+if sys.argv[1].endswith(".pt2"):
+    model = torch.export.load(sys.argv[1]).module()
+    logits = model(**inputs)
+else:
+    spec = importlib.util.spec_from_file_location("load", sys.argv[1] + "/load.py")
+    load = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(load)
+    model = load.load()
+    logits = model(**inputs) if "input_ids" in inputs else model(*inputs.values())
+logits = getattr(logits, "logits", logits)
+print(json.dumps({"gap": (logits - wanted).abs().max().item()}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("export", [export_plain, export_program])
+@pytest.mark.parametrize("kind", ["vit_digits_split", "deit", "bert", "vit"])
+def test_exports_load_in_an_environment_without_this_package(fresh_python, tmp_path, kind, export):
+    model = tiny(kind.removesuffix("_split"), split_qkv=kind.endswith("split"))
+    small = cut(model, **({"embeddings": "low_rank"} if kind == "bert" else {}))
+    place = tmp_path / ("model.pt2" if export is export_program else "plain")
+    export(small, place)
+    inputs = batch(small)
+    named = {"pixel_values": inputs} if isinstance(inputs, torch.Tensor) else inputs
+    with torch.no_grad():
+        tensors = {**named, "wanted": call_model(small, inputs)}
+    from safetensors.torch import save_file
+
+    save_file(tensors, tmp_path / "try.safetensors")
+    script = tmp_path / "script.py"
+    script.write_text(LOAD_PLAIN)
+    done = subprocess.run(
+        [fresh_python, script, place, tmp_path / "try.safetensors"],
+        capture_output=True, text=True, timeout=300, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["gap"] < 1e-4
+
+
+def test_the_embedded_models_plain_folder_says_how_large_it_is(tmp_path, fresh_python):
+    small = cut(load_model("vit_digits"), rank=8)
+    export_plain(small, tmp_path / "plain")
+    done = subprocess.run([fresh_python, tmp_path / "plain" / "load.py"], capture_output=True,
+                          text=True, timeout=300)  # fmt: skip
+    assert done.stdout == "57,514 parameters\n"

@@ -1,0 +1,113 @@
+"""Uploading, against a stand-in for the hub on 127.0.0.1 that keeps what it is sent."""
+
+import base64
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from pclora_lab import PCLoRAConfig, compress, get_pclora_model, save_pretrained, set_progress
+from pclora_lab.deploy import push_to_hub
+
+
+class StandIn(BaseHTTPRequestHandler):
+    """Answers the four calls of an upload; files arrive inside the commit."""
+
+    calls: list[tuple[str, str, dict]]
+    files: dict[str, bytes]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        lines = [json.loads(line) for line in body.splitlines() if line.strip()]
+        self.calls.append((self.path, self.headers.get("Authorization"), lines))
+        if self.path == "/api/repos/create":
+            self.answer({"url": f"{self.server.address}/me/small", "id": "1", "name": "me/small"})
+        elif self.path == "/api/validate-yaml":  # of the card
+            self.answer({"errors": [], "warnings": []})
+        elif "/preupload/" in self.path:
+            files = [
+                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for f in lines[0]["files"]
+            ]
+            self.answer({"files": files})
+        elif "/commit/" in self.path:
+            for line in lines:
+                if line["key"] == "file":
+                    self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            address = f"{self.server.address}/me/small/commit/abc"
+            self.answer({"success": True, "commitOid": "abc", "commitUrl": address})
+        else:
+            self.answer({}, 404)
+
+    def do_GET(self) -> None:
+        self.answer({"id": "me/small", "sha": "abc", "siblings": [], "private": True})
+
+    def answer(self, values: dict, status: int = 200) -> None:
+        body = json.dumps(values).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """The address of a stand-in; its calls and files can be looked at."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    handler = type("Handler", (StandIn,), {"calls": [], "files": {}})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.address = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def folder(tmp_path, vit):
+    student = get_pclora_model(vit, PCLoRAConfig(rank=2))
+    set_progress(student, 1.0)
+    place = save_pretrained(compress(student), tmp_path / "small")
+    (place / "README.md").write_text("# A small model\n")
+    return place
+
+
+def test_a_folder_arrives_as_it_is_and_private(hub, folder):
+    address = push_to_hub(folder, "me/small", token="hf_secret", endpoint=hub.address)
+    sent = hub.RequestHandlerClass
+    assert address == f"{hub.address}/me/small"
+    assert sent.files == {p.name: p.read_bytes() for p in folder.iterdir()}
+    path, token, (created, *_) = sent.calls[0]
+    assert path == "/api/repos/create" and token == "Bearer hf_secret"
+    assert created["name"] == "small" and created["organization"] == "me"
+    # Older and newer versions of the library say it in different words.
+    assert created.get("visibility") == "private" or created.get("private") is True
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: (f / "model.safetensors").unlink(), "no exported model in"),
+        (lambda f: (f / "README.md").unlink(), "has no model card"),
+        (lambda f: (f / "old.bin").write_bytes(b""), r"pickled files \(old.bin\)"),
+    ],
+    ids=["model", "card", "pickle"],
+)
+def test_what_should_not_be_shared_is_refused_before_any_call(hub, folder, change, message):
+    change(folder)
+    with pytest.raises(ValueError, match=message):
+        push_to_hub(folder, "me/small", endpoint=hub.address)
+    assert not hub.RequestHandlerClass.calls
+
+
+def test_a_name_that_is_none_is_refused(hub, folder):
+    with pytest.raises(ValueError, match="'a b/c' is no repository name"):
+        push_to_hub(folder, "a b/c", endpoint=hub.address)
+    assert not hub.RequestHandlerClass.calls

@@ -1,0 +1,53 @@
+"""Fused query-key-value layers taken apart."""
+
+import pytest
+import torch
+from test_surgery import Beit
+from tiny import batch, tiny
+
+from pclora_lab import load_model, plan
+from pclora_lab.models import describe_model
+from pclora_lab.splitting import split_qkv
+from pclora_lab.surgery import call_model
+
+
+@pytest.mark.parametrize(("kind", "task"), [("vit_digits", None), ("swin", None),
+                                            ("gpt2", "language-model")])  # fmt: skip
+def test_the_logits_stay_the_same(kind, task):
+    model = tiny(kind, task)
+    inputs = batch(model)
+    before = call_model(model, inputs)
+    params = sum(p.numel() for p in model.parameters())
+    assert split_qkv(model) is model and model.pclora_recipe["split_qkv"] is True
+    torch.testing.assert_close(call_model(model, inputs), before)
+    assert sum(p.numel() for p in model.parameters()) == params
+
+
+def test_the_whole_vit_b_is_counted_as_methods_tell():
+    fused = plan(describe_model("vit_base_patch16_224", num_classes=10), 32)
+    split = plan(describe_model("vit_base_patch16_224", num_classes=10, split_qkv=True), 32)
+    assert round(100 * fused.whole_model.params_removed, 2) == 93.49
+    assert round(100 * split.whole_model.params_removed, 2) == 92.80
+    # A + B over all blocks: r·147,456 fused, r·165,888 separate.
+    assert split.whole_model.params_after - fused.whole_model.params_after == 32 * (165888 - 147456)
+
+
+def test_the_weights_are_the_pre_trained_ones():
+    fused, split = load_model("vit_digits"), load_model("vit_digits", split_qkv=True)
+    parts = split.blocks[0].attn.qkv
+    whole = torch.cat([parts.q.weight, parts.k.weight, parts.v.weight])
+    assert torch.equal(whole, fused.blocks[0].attn.qkv.weight)
+
+
+def test_a_model_without_a_fused_layer_is_refused():
+    with pytest.raises(ValueError, match="BertForSequenceClassification has no fused"):
+        split_qkv(tiny("bert"))
+
+
+def test_a_model_that_reads_the_weight_past_the_layer_is_refused_by_name():
+    sizes = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
+    model = Beit(**sizes, num_classes=3)
+    model.pretrained_cfg = {"input_size": (3, 16, 16)}
+    with pytest.raises(ValueError, match="Beit never calls blocks.0.attn.qkv"):
+        split_qkv(model)
+    assert isinstance(model.blocks[0].attn.qkv, torch.nn.Linear)

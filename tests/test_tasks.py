@@ -1,0 +1,108 @@
+"""Losses and scores of the tasks, against an independent computation in numpy."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import batch, tiny
+
+from pclora_lab import PCLoRAConfig, compress, get_pclora_model, set_progress
+from pclora_lab.surgery import call_model
+from pclora_lab.tasks import (
+    classification_loss,
+    contrastive_loss,
+    language_model_loss,
+    perplexity,
+    zero_shot_accuracy,
+)
+
+
+def log_softmax(x: np.ndarray) -> np.ndarray:
+    shifted = x - x.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+@pytest.fixture
+def draw():
+    return np.random.default_rng(0)
+
+
+def test_classification(draw):
+    logits, labels = draw.normal(size=(5, 4)), np.array([0, 3, 1, 1, 2])
+    wanted = -log_softmax(logits)[np.arange(5), labels].mean()
+    found = classification_loss(torch.tensor(logits), torch.tensor(labels))
+    assert found.item() == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("labels", [[0, 4], [9, 1]])
+def test_a_label_outside_the_head_is_named(labels):
+    with pytest.raises(ValueError, match=f"label {max(labels)} is outside .* 4 classes .0 to 3"):
+        classification_loss(torch.zeros(2, 4), torch.tensor(labels))
+
+
+def test_the_next_word(draw):
+    logits, ids = draw.normal(size=(2, 4, 6)), np.array([[1, 2, 3, 4], [5, 0, 1, 2]])
+    logs = log_softmax(logits)
+    pairs = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]  # the last word of the second is padding
+    wanted = -np.mean([logs[row, at, ids[row, at + 1]] for row, at in pairs])
+    labels = torch.tensor(ids)
+    labels[1, 3] = -100
+    assert language_model_loss(torch.tensor(logits), labels).item() == pytest.approx(
+        wanted, rel=1e-5
+    )
+
+
+def test_pictures_and_texts(draw):
+    scores = draw.normal(size=(3, 3))
+    rows, columns = log_softmax(scores), log_softmax(scores.T)
+    wanted = -(np.diag(rows).mean() + np.diag(columns).mean()) / 2
+    assert contrastive_loss(torch.tensor(scores)).item() == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_perplexity_counts_every_guessed_word_once(kind):
+    model = tiny(kind, "language-model")
+    inputs = batch(model)
+    with torch.no_grad():
+        logs = log_softmax(call_model(model, inputs).double().numpy())
+    guessed = [
+        logs[row, at, inputs["input_ids"][row, at + 1]]
+        for row in range(4)
+        for at in range(11)
+        if inputs["attention_mask"][row, at + 1]
+    ]
+    halves = [{k: v[i : i + 2] for k, v in inputs.items()} for i in (0, 2)]
+    assert perplexity(model, halves) == pytest.approx(np.exp(-np.mean(guessed)), rel=1e-4)
+
+
+def test_perplexity_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="two tokens or more"):
+        perplexity(tiny("gpt2", "language-model"), [{"input_ids": torch.tensor([[3]])}])
+
+
+def test_zero_shot_finds_the_text_that_is_nearest():
+    model = tiny("clip")
+    inputs = batch(model, 6)
+    images = inputs.pop("pixel_values")
+    with torch.no_grad():
+        pictures = model.get_image_features(images)
+        words = model.get_text_features(**inputs)
+    pictures, words = (getattr(x, "pooler_output", x) for x in (pictures, words))
+    nearest = torch.nn.functional.cosine_similarity(pictures[:, None], words[None], dim=-1).argmax(
+        1
+    )
+    assert zero_shot_accuracy(model, images, nearest, inputs) == 1.0
+    wrong = (nearest + 1) % 6
+    assert zero_shot_accuracy(model, images, wrong, inputs) == 0.0
+
+
+def test_a_faded_language_model_keeps_its_perplexity_at_full_rank_only():
+    teacher = tiny("gpt2", "language-model")
+    inputs = [batch(teacher)]
+    found = {}
+    for rank in (2, 14):
+        student = get_pclora_model(teacher, PCLoRAConfig(rank=rank, init="svd"))
+        set_progress(student, 1.0)
+        found[rank] = abs(
+            np.log(perplexity(compress(student), inputs) / perplexity(teacher, inputs))
+        )
+    assert found[14] < found[2]
