@@ -62,7 +62,9 @@ def _operations(name: str, args: tuple, result: Any) -> int:
     if name.startswith("_scaled_dot_product"):
         query, key = args[0], args[1]
         scores = query.shape[:-1].numel() * key.shape[-2]
-        return (_SOFTMAX + 1) * scores  # one more for the division by √d
+        # Torch 2.15 takes attention apart on the meta device and never comes here; a version that
+        # keeps it whole would. One more for the division by √d.
+        return (_SOFTMAX + 1) * scores
     if name in ("_softmax", "_safe_softmax"):
         return _SOFTMAX * out.numel()
     if name in ("native_layer_norm", "_fused_rms_norm"):

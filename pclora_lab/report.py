@@ -33,7 +33,15 @@ def result_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
     if "params_trained" in result:
         trained = f"{result['params_trained']:,} parameters"
         lines.insert(4, ("trained", trained))
+    if names := result.get("class_names"):
+        lines.insert(2, ("classes", _shortly(names)))
+    lines += [("note", remark) for remark in result.get("remarks", ())]
     return lines + ([("report", result["report"])] if "report" in result else [])
+
+
+def _shortly(names: list[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)}: {', '.join(names[:most])}{more}"
 
 
 def _whose_memory(device: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["TextPreprocessing", "Texts", "by_length"]
 
 _POOL = 50
+# What a tokenizer returns is a hundred times as large as the numbers that are kept of it.
+_CHUNK = 2000
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,19 @@ class TextPreprocessing:
 
     def token_ids(self, texts: Sequence[str]) -> tuple[list[Tensor], int]:
         """The numbers of every text's tokens, and how many texts were cut at ``max_tokens``."""
-        encoded = self.tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=self.max_tokens,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )
-        cut = sum(bool(encoding.overflowing) for encoding in encoded.encodings or ())
-        return [torch.tensor(ids, dtype=torch.long) for ids in encoded["input_ids"]], cut
+        ids: list[Tensor] = []
+        cut = 0
+        for start in range(0, len(texts), _CHUNK):
+            encoded = self.tokenizer(
+                list(texts[start : start + _CHUNK]),
+                truncation=True,
+                max_length=self.max_tokens,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )
+            cut += sum(bool(encoding.overflowing) for encoding in encoded.encodings or ())
+            ids += [torch.tensor(one, dtype=torch.long) for one in encoded["input_ids"]]
+        return ids, cut
 
 
 def _padded(ids: list[Tensor], pad: int) -> dict[str, Tensor]:
@@ -126,7 +133,7 @@ class Texts(Batches):
             self._encoded = self.preprocessing.token_ids(self.split.examples)
         return self._encoded
 
-    @property
+    @cached_property
     def lengths(self) -> Tensor:
         """Tokens of every text, ``(examples,)``."""
         return torch.tensor([len(one) for one in self.ids])

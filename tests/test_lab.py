@@ -163,3 +163,22 @@ def test_a_sliders_rounding_error_does_not_reach_the_config():
     controls.method.value = "snella"
     controls.form.fields["sparsity"].value = 0.9000000000000001
     assert controls.config().method.sparsity == 0.9
+
+
+def test_the_form_follows_the_kind_of_the_model():
+    controls = Controls()
+    assert (controls.data.value, controls.input_size.description) == ("digits", "side (px)")
+    controls.model.value = "bert_glosses"
+    assert (controls.data.value, controls.input_size.description) == ("glosses", "tokens")
+    controls.input_size.value = 32
+    config = controls.config()
+    assert (config.max_tokens, config.img_size) == (32, None)
+    controls.data.value = "my_reviews.csv"
+    controls.model.value = "vit_digits"
+    config = controls.config()
+    assert (config.max_tokens, config.img_size, config.data) == (None, None, "my_reviews.csv")
+
+
+def test_a_form_may_start_with_a_text_model():
+    controls = Controls(RunConfig(model="bert_glosses", data="glosses", max_tokens=24))
+    assert controls.input_size.value == 24 and controls.config().max_tokens == 24

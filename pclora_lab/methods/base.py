@@ -88,7 +88,7 @@ class Method:
     trains: ClassVar[bool] = True
     fades: ClassVar[bool] = False
     doing: ClassVar[str] = "training"
-    reading: ClassVar[str] = "The blue curve is the student's accuracy on validation images."
+    reading: ClassVar[str] = "The blue curve is the student's accuracy on validation examples."
     reports: ClassVar[tuple[str, ...]] = ("task", "lr_share")
     lrs: ClassVar[tuple[float, ...]] = (1e-3, 3e-3)
 

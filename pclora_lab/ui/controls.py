@@ -12,7 +12,7 @@ from pclora_lab.accounting import ModelCounts, Plan, resolve_ranks
 from pclora_lab.config import TEACHERS, MethodConfig, RunConfig
 from pclora_lab.devices import available_devices
 from pclora_lab.methods import METHODS, make_method
-from pclora_lab.models import describe_model
+from pclora_lab.models import describe_model, input_kind
 from pclora_lab.ui.form import STYLE, WIDE, OptionForm
 from pclora_lab.ui.svg import schedule_svg, size_svg
 
@@ -64,8 +64,10 @@ class Controls:
     def _make_source(self, config: RunConfig) -> None:
         self.model = _combobox("model", config.model, _MODELS, "name of a model, or a folder")
         self.data = _combobox("data", config.data, _DATA, "hub name, file or folder")
-        self.img_size = _number("side (px)", config.img_size or 0, 0, 1024)
-        self.img_size.tooltip = "0 takes the model's own size"
+        self._is_text = False
+        size = config.img_size or config.max_tokens or 0
+        self.input_size = _number("side (px)", size, 0, 65536)
+        self.input_size.tooltip = "0 takes the model's own size"
         self.teacher = _dropdown("teacher", config.teacher, TEACHERS)
         self.teacher_steps = _number("teacher steps", config.teacher_steps, 1, 1_000_000)
         self.device = _dropdown("device", config.device, ("auto", *available_devices()))
@@ -83,10 +85,11 @@ class Controls:
 
     def _watch(self) -> None:
         self.model.observe(lambda _: self._change_model(), "value")
-        self.img_size.observe(lambda _: self.refresh_model(), "value")
+        self.input_size.observe(lambda _: self.refresh_model(), "value")
         self.method.observe(lambda _: self._change_method(), "value")
 
     def _change_model(self) -> None:
+        self.input_size.value = 0  # the last model's size says nothing about this one
         if self.model.value in _COMPANION and self.data.value in _COMPANION.values():
             self.data.value = _COMPANION[self.model.value]
         self.refresh_model()
@@ -131,7 +134,7 @@ class Controls:
             widgets.HTML(value="<b>Model and data</b>"),
             self.model,
             self.data,
-            self.img_size,
+            self.input_size,
             self.teacher,
             self.teacher_steps,
             self.device,
@@ -163,7 +166,7 @@ class Controls:
             self._base,
             model=self.model.value,
             data=self.data.value,
-            img_size=self.img_size.value or None,
+            **self._input_sizes(),
             method=self.method_config(),
             steps=self.steps.value,
             batch_size=self.batch_size.value,
@@ -173,6 +176,12 @@ class Controls:
             teacher=self.teacher.value,
             teacher_steps=self.teacher_steps.value,
         )
+
+    def _input_sizes(self) -> dict[str, int | None]:
+        """Side of images or length of texts, whichever the model reads."""
+        size = self.input_size.value or None
+        name = "max_tokens" if self._is_text else "img_size"
+        return {"img_size": None, "max_tokens": None, name: size}
 
     def plan(self) -> Plan:
         """What the chosen options give, for a head of ten classes.
@@ -187,8 +196,12 @@ class Controls:
     def refresh_model(self) -> None:
         """Trace the chosen model (no weights) and fit the rank slider to it."""
         try:
-            size = self.img_size.value or None
-            self._model = describe_model(self.model.value, num_classes=_CLASSES, img_size=size)
+            self._model = describe_model(self.model.value, num_classes=_CLASSES)
+            self._is_text = input_kind(self._model) == "text"
+            self.input_size.description = "tokens" if self._is_text else "side (px)"
+            if self.input_size.value:
+                sizes = self._input_sizes()
+                self._model = describe_model(self.model.value, num_classes=_CLASSES, **sizes)
             self._counts = make_method(self.form.config).count(self._model)
         except Exception as error:  # noqa: BLE001 - a callback's exception would vanish
             self._counts = None
