@@ -268,6 +268,11 @@ def _layer_rank(layer: LayerCount, rank: int | str) -> int:
     return min(max(1, int(share * exact)), max(1, layer.largest_rank))
 
 
+def _exact_break_even(layer: LayerCount) -> float:
+    exact = layer.in_features * layer.out_features / (layer.in_features + layer.out_features)
+    return round(exact, 1)
+
+
 def _refuse_growth(layers: tuple[LayerCount, ...], ranks: Mapping[str, int]) -> None:
     for layer in layers:
         rank = ranks[layer.name]
@@ -280,7 +285,7 @@ def _refuse_growth(layers: tuple[LayerCount, ...], ranks: Mapping[str, int]) -> 
                     "it."
                 )
             raise ValueError(
-                f"rank {rank} is not below the break-even rank {layer.break_even_rank} of "
+                f"rank {rank} is not below the break-even rank {_exact_break_even(layer):g} of "
                 f"{layer.name} ({layer.in_features}→{layer.out_features}): the layer would not "
                 f'shrink. Use a rank of at most {smallest}, or a share such as "25%".'
             )

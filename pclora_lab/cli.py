@@ -189,8 +189,14 @@ def _demo(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_to_end(config: RunConfig, root: str | Path) -> Any:
-    """Run with a progress bar on stderr; returns the :class:`Finished` event."""
+def run_to_end(config: RunConfig, root: str | Path, cache: Any = None) -> Any:
+    """Run with a progress bar on stderr; returns the :class:`Finished` event.
+
+    Args:
+        config: what to do.
+        root: folder of runs.
+        cache: a :class:`pclora_lab.training.DataCache` that several runs share.
+    """
     from tqdm import tqdm
 
     from pclora_lab.devices import resolve_device
@@ -200,7 +206,10 @@ def run_to_end(config: RunConfig, root: str | Path) -> Any:
 
     resolve_device(config.device)
     bar = tqdm(file=sys.stderr, unit="step", dynamic_ncols=True)
-    with closing(bar), closing(record(train(config, root), new_run_folder(root, config))) as events:
+    with (
+        closing(bar),
+        closing(record(train(config, root, cache=cache), new_run_folder(root, config))) as events,
+    ):
         for event in events:
             match event:
                 case Phase(name, steps):

@@ -272,7 +272,9 @@ class RunConfig:
     report_on: str = "test"
 
     def __post_init__(self) -> None:
-        """Validate every number and name."""
+        """Validate every number and name; paths become text."""
+        for name in ("model", "data"):
+            object.__setattr__(self, name, str(getattr(self, name)))
         if self.lr is None:
             object.__setattr__(self, "lr", self.method.usual_lr)
         for name in ("steps", "batch_size", "teacher_steps", "evaluations", "eval_images"):

@@ -37,6 +37,7 @@ __all__ = [
     "TextPreprocessing",
     "Texts",
     "load_data",
+    "short_name",
 ]
 
 EMBEDDED_DATA = ("digits", "glosses")
@@ -85,7 +86,7 @@ class LabelledData:
         names = ", ".join(self.class_names[:10]) + (", …" if self.num_classes > 10 else "")
         sizes = " / ".join(f"{len(split):,}" for split in (self.train, self.validation, self.test))
         return (
-            f"{self.name}: {sizes} {self.kind}s to train, validate and test on, "
+            f"{short_name(self.name)}: {sizes} {self.kind}s to train, validate and test on, "
             f"{self.num_classes} classes ({names})"
         )
 
@@ -99,8 +100,19 @@ class LabelledData:
         return digest.hexdigest()[:16]
 
 
+def short_name(name: str) -> str:
+    """A name on the hub as it is; of a path on somebody's machine, the last part.
+
+    Example:
+        >>> short_name("uoft-cs/cifar10"), short_name("/home/me/reviews.csv")
+        ('uoft-cs/cifar10', 'reviews.csv')
+    """
+    is_path = name.startswith((".", "/", "~", "local-dir:")) or name.count("/") > 1
+    return name.rstrip("/").rpartition("/")[2] if is_path else name
+
+
 def load_data(
-    name: str,
+    name: str | Path,
     *,
     image_column: str | None = None,
     text_column: str | None = None,
@@ -125,6 +137,7 @@ def load_data(
         >>> len(digits.train), len(digits.validation), len(digits.test), digits.num_classes
         (1077, 360, 360, 10)
     """
+    name = str(name)
     if name == "digits":
         return _digits()
     given = {"image": image_column, "text": text_column, "label": label_column}
@@ -139,7 +152,9 @@ def load_data(
             remarks.append(f"the split {key} has no labels and is left out")
             continue
         make = _image_split if kind == "image" else _text_split
-        splits[key] = make(table, column, label, class_names, f"{name} ({key})", remarks)
+        splits[key] = make(
+            table, column, label, class_names, f"{short_name(name)} ({key})", remarks
+        )
     return _three_splits(name, kind, splits, class_names, remarks)
 
 

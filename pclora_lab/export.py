@@ -70,7 +70,9 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
         "pela": getattr(model, "pela", None),
         "class_names": list(getattr(model, "pclora_class_names", None) or ()) or None,
     }
-    save_model(model, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    weights = folder / "model.safetensors"
+    save_model(model, str(weights), metadata={"format": "pt"})
+    weights.chmod(0o644)  # it is written for its owner alone
     text = json.dumps(config, indent=1, sort_keys=True) + "\n"
     (folder / "config.json").write_text(text, encoding="utf8")
     if (preprocessing := getattr(model, "pclora_text", None)) is not None:

@@ -30,8 +30,10 @@ __all__ = [
     "EMBEDDED",
     "build_from_recipe",
     "describe_model",
+    "give_new_head",
     "head_is_new",
     "input_kind",
+    "knows_classes",
     "load_model",
     "model_recipe",
     "preprocessing_of",
@@ -39,7 +41,7 @@ __all__ = [
 
 
 def load_model(
-    name: str,
+    name: str | Path,
     *,
     num_classes: int | None = None,
     img_size: int | None = None,
@@ -73,7 +75,7 @@ def load_model(
             the model cannot take, code or pickled weights, a tokenizer of another model.
         ConnectionError: the weights are not in the local cache and the hub can't be reached.
     """
-    name = _normalise(name)
+    name = _normalise(str(name) if isinstance(name, Path) else name)
     if width is not None and pretrained:
         raise ValueError(f"{name!r} of width {width} has no weights: pass pretrained=False")
     folder = Path(name.removeprefix("local-dir:"))
@@ -140,14 +142,41 @@ def _with_head(
     if img_size not in (None, recipe["img_size"]) and img_size != _side(model):
         raise ValueError(f"{name!r} was saved for img_size={recipe['img_size']}, not {img_size}")
     if num_classes not in (None, model.num_classes):
-        if recipe.get("library") == "transformers":
-            reset_hf_head(model, num_classes, generator)
-        else:
-            model.reset_classifier(num_classes)
-            draw_head(model.get_classifier(), generator)
-            model.pclora_head_is_new = True
-        model.pclora_recipe = {**model.pclora_recipe, "num_classes": num_classes}
+        give_new_head(model, num_classes, generator)
     return model.eval()
+
+
+def give_new_head(
+    model: nn.Module, num_classes: int, generator: torch.Generator | None = None
+) -> None:
+    """A head of its own for other classes, in place.
+
+    Args:
+        model: loaded by name.
+        num_classes: how many.
+        generator: draws its weights.
+    """
+    if model.pclora_recipe.get("library") == "transformers":
+        reset_hf_head(model, num_classes, generator)
+    else:
+        model.reset_classifier(num_classes)
+        draw_head(model.get_classifier(), generator)
+    model.pclora_head_is_new = True
+    model.pclora_class_names = None
+    model.pclora_recipe = {**model.pclora_recipe, "num_classes": num_classes}
+
+
+def knows_classes(model: nn.Module, names: tuple[str, ...]) -> bool:
+    """Whether a head may be for these classes: as many, and no other names in another order.
+
+    Data that only number their classes from 0 are taken at their word.
+    """
+    if model.num_classes != len(names):
+        return False
+    own = getattr(model, "pclora_class_names", None)
+    numbers = tuple(map(str, range(len(names))))
+    plain = tuple(name.lower() for name in names)
+    return own is None or plain == numbers or plain == tuple(name.lower() for name in own)
 
 
 def _side(model: nn.Module) -> int | None:

@@ -109,6 +109,8 @@ def load_hf(
     if is_labelled:
         model.num_classes = config.num_labels
         model.pclora_head_is_new = not pretrained or bool(new)
+        if pretrained and not new and (names := named_classes(config)):
+            model.pclora_class_names = names
     for head in sorted(new):
         draw_head(model.get_submodule(head), generator)
     recipe = {
@@ -377,6 +379,19 @@ def _image_settings(name: str, config: PreTrainedConfig, pretrained: bool) -> di
     if int(processor.resample or 2) == 3:
         settings["interpolation"] = "bicubic"
     return settings
+
+
+def named_classes(config: PreTrainedConfig) -> tuple[str, ...] | None:
+    """The names a classifier was saved with; None where they are transformers' LABEL_0, LABEL_1."""
+    names = tuple(str(name) for _, name in sorted((config.id2label or {}).items()))
+    return None if all(name.startswith("LABEL_") for name in names) else names
+
+
+def name_classes(model: nn.Module, names: tuple[str, ...]) -> None:
+    """Write the names of the classes into the configuration, also into the one that is saved."""
+    model.config.id2label = dict(enumerate(names))
+    model.config.label2id = {name: number for number, name in enumerate(names)}
+    model.pclora_recipe["config"] = safe_config(model.config)
 
 
 def reset_hf_head(model: nn.Module, num_classes: int, generator: torch.Generator | None) -> None:

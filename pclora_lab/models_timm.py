@@ -32,6 +32,8 @@ def load_timm(
         model = build_vit_digits(num_classes, img_size, width)
         if pretrained:
             load_vit_digits(model)
+            if model.num_classes == 10:
+                model.pclora_class_names = tuple(map(str, range(10)))
     else:
         model = _create(name, num_classes, img_size, pretrained, width)
     model.pclora_head_is_new = model.num_classes != model.pretrained_cfg.get("num_classes")

@@ -16,6 +16,7 @@ from PIL import Image
 from pclora_lab.schedules import SCHEDULES, Points, base_weight_factor
 
 __all__ = [
+    "NotebookFigure",
     "COLOURS",
     "Curve",
     "curves",

@@ -1,6 +1,7 @@
 """Read tables of examples: hub data sets, files and folders; find their columns and classes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def read_tables(name: str) -> dict[str, Any]:
     if not is_local and path.suffix in _BUILDERS:
         raise ValueError(f"unknown data {name!r}: there is no such file")
     try:
-        return dict(_load_local(path) if is_local else datasets.load_dataset(name))
+        with _quietly():
+            return dict(_load_local(path) if is_local else datasets.load_dataset(name))
     except (ConnectionError, datasets.exceptions.DatasetNotFoundError) as error:
         raise ConnectionError(
             f"data {name!r} is no file or folder here, and the hub can't be reached or does not "
@@ -53,6 +55,18 @@ def read_tables(name: str) -> dict[str, Any]:
     except (FileNotFoundError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
         cause = error.__cause__ or error
         raise ValueError(f"data {name!r} can't be read as a table or images: {cause}") from error
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without progress bars, which would stand in whichever notebook cell happens to run."""
+    silent = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not silent:
+            datasets.enable_progress_bars()
 
 
 def _load_local(path: Path) -> Any:

@@ -20,7 +20,15 @@ from pclora_lab.evaluate import accuracy
 from pclora_lab.events import Event, Finished, Phase, Row, Tick
 from pclora_lab.measuring import Watch, final_result
 from pclora_lab.methods import Method, make_method
-from pclora_lab.models import head_is_new, input_kind, load_model, preprocessing_of
+from pclora_lab.models import (
+    give_new_head,
+    head_is_new,
+    input_kind,
+    knows_classes,
+    load_model,
+    preprocessing_of,
+)
+from pclora_lab.models_hf import name_classes
 from pclora_lab.optim import optimise
 from pclora_lab.teachers import needs_finetuning, train_teacher
 
@@ -153,6 +161,12 @@ def _load(config: RunConfig, data: LabelledData) -> nn.Module:
             f"{config.model!r} reads {input_kind(model)}s, but {config.data!r} holds {data.kind}s: "
             f"choose other data, or a model of {data.kind}s such as {usual}"
         )
+    if not knows_classes(model, data.class_names):
+        generator = torch.Generator().manual_seed(config.teacher_seed)
+        give_new_head(model, data.num_classes, generator)
+    if model.pclora_recipe.get("library") == "transformers":
+        name_classes(model, data.class_names)
+    model.pclora_class_names = data.class_names
     logit_weight = getattr(config.method, "logit_weight", 0)
     if config.teacher == "pretrained" and logit_weight > 0 and head_is_new(model):
         raise ValueError(

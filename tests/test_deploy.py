@@ -104,7 +104,7 @@ def test_an_export_that_computes_something_else_is_refused(tmp_path, monkeypatch
 def test_a_model_without_a_recipe_is_refused_with_the_cure(export, tmp_path, vit):
     student = get_pclora_model(vit, PCLoRAConfig(rank=2))
     set_progress(student, 1.0)
-    with pytest.raises(ValueError, match="not loaded by name.*pass dense="):
+    with pytest.raises(ValueError, match="not loaded by name.*start from load_model"):
         export(compress(student), tmp_path / "file")
 
 
@@ -123,11 +123,11 @@ def test_a_run_is_exported_with_a_card_that_states_its_numbers(run_folder, tmp_p
     for number in (f"{result['params_after']:,}", f"{result['params_removed_whole']:.1%}",
                    f"{result['accuracy']:.2%}", "lr: 0.005", "rank: 4", "act, animal"):  # fmt: skip
         assert number in card
-    assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: text-classification\n")
+    assert card.startswith("---\nlibrary_name: pclora-lab\npipeline_tag: text-classification\n")
     assert all(str(report) in card for report in reports)
     files = {p.name for p in (tmp_path / "out" / "plain").iterdir()}
     assert files == {"config.json", "load.py", "model.safetensors", "tokenizer.json",
-                     "tokenizer_config.json"}  # fmt: skip
+                     "tokenizer_config.json", "README.md"}  # fmt: skip
 
 
 def test_a_card_shows_names_as_text_and_no_path_of_this_machine(run_folder):

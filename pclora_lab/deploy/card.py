@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pclora_lab.config import RunConfig
+from pclora_lab.data import short_name
 from pclora_lab.deploy.measure import ExportReport
 from pclora_lab.methods import method_class
 
 __all__ = ["model_card"]
 
 _HEAD = """---
-library_name: {library}
+library_name: pclora-lab
 pipeline_tag: {task}
 tags:
 - model-compression
@@ -33,7 +34,6 @@ def model_card(
     title = method_class(result["method"]).title
     is_text = result.get("input") == "text"
     head = _HEAD.format(
-        library="transformers" if is_text else "timm",
         task="text-classification" if is_text else "image-classification",
         method=result["method"].replace("_", "-"),
     )
@@ -58,9 +58,7 @@ def model_card(
 
 
 def _place(name: str) -> str:
-    """A name on the hub as it is; of a path on somebody's machine, the last part."""
-    is_path = name.startswith((".", "/", "~", "local-dir:")) or name.count("/") > 1
-    return _one_line(name.rstrip("/").rpartition("/")[2] if is_path else name)
+    return _one_line(short_name(name))
 
 
 def _one_line(text: str) -> str:
@@ -95,10 +93,7 @@ def _table(result: Mapping[str, Any], config: RunConfig) -> str:
 
 def _data(result: Mapping[str, Any], config: RunConfig) -> str:
     names = ", ".join(_one_line(name) for name in result.get("class_names") or ())
-    remarks = "".join(
-        f"\n* {_one_line(remark.replace(config.data, _place(config.data)))}"
-        for remark in result.get("remarks") or ()
-    )
+    remarks = "".join(f"\n* {_one_line(remark)}" for remark in result.get("remarks") or ())
     return f"`{_place(config.data)}`; classes: {names}.{remarks}"
 
 

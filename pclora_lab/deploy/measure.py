@@ -125,13 +125,23 @@ def dense_twin(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: the model was not loaded by name.
     """
+    return build_from_recipe(require_recipe(model)).eval()
+
+
+def require_recipe(model: nn.Module) -> dict[str, Any]:
+    """What the model was loaded as; an export needs to know its input and its architecture.
+
+    Raises:
+        ValueError: the model was not loaded by name.
+    """
     recipe = model_recipe(model)
     if recipe is None:
         raise ValueError(
-            f"{type(model).__name__} was not loaded by name, so its dense architecture is not "
-            "known: pass dense=, the model it was made from"
+            f"{type(model).__name__} was not loaded by name, so its input and its dense "
+            "architecture are not known here: start from load_model, or keep it with "
+            "save_pretrained and load it into your own class with from_pretrained(folder, model)"
         )
-    return build_from_recipe(recipe).eval()
+    return recipe
 
 
 def bytes_of(path: Path | nn.Module) -> int:

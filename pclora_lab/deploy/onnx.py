@@ -21,6 +21,7 @@ from pclora_lab.deploy.measure import (
     free_axes,
     largest_gap,
     median_ms,
+    require_recipe,
     try_inputs,
 )
 from pclora_lab.surgery import call_model
@@ -53,6 +54,7 @@ def export_onnx(
         ValueError: the written file computes something else.
     """
     _require_packages()
+    require_recipe(model)
     dense = dense if dense is not None else dense_twin(model)
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)

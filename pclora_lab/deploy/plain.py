@@ -4,8 +4,8 @@ The folder holds ``config.json``, ``model.safetensors`` and ``load.py``, which n
 transformers and nothing else.
 """
 
-import importlib.util
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pclora_lab.deploy.measure import (
     bytes_of,
     dense_twin,
     largest_gap,
+    require_recipe,
     torch_ms,
     try_inputs,
 )
@@ -25,7 +26,6 @@ from pclora_lab.embedded import vit_digits_options
 from pclora_lab.export import low_rank_layers
 from pclora_lab.fading_embedding import LowRankEmbedding
 from pclora_lab.layers import LowRankLinear
-from pclora_lab.models import model_recipe
 from pclora_lab.splitting import SplitLinear
 from pclora_lab.surgery import call_model, copy_sharing, evaluating, replace_modules
 
@@ -53,7 +53,6 @@ import json
 from pathlib import Path
 
 {imports}
-from torch import nn
 {split}
 
 def load(folder=Path(__file__).parent):
@@ -135,12 +134,13 @@ def export_plain(
         ValueError: the model was not loaded by name, the folder holds other files, or what was
             written computes something else.
     """
+    recipe = require_recipe(model)
     dense = dense if dense is not None else dense_twin(model)
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / "load.py").is_file():
         raise ValueError(f"{folder} is not empty, and its files would be mixed: choose another")
     folder.mkdir(parents=True, exist_ok=True)
-    recipe, plain = model_recipe(model), to_plain(model)
+    plain = to_plain(model)
     layers = {name: _shape(layer) for name, layer in sorted(low_rank_layers(model).items())}
     config = _config(recipe, model) | {"low_rank": layers}
     config["class_names"] = list(getattr(model, "pclora_class_names", None) or ()) or None
@@ -148,7 +148,9 @@ def export_plain(
     (folder / "config.json").write_text(text, encoding="utf8")
     has_split = any(isinstance(module, SplitLinear) for module in model.modules())
     (folder / "load.py").write_text(_loader(recipe, has_split), encoding="utf8")
-    save_model(plain, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    weights = folder / "model.safetensors"
+    save_model(plain, str(weights), metadata={"format": "pt"})
+    weights.chmod(0o644)  # it is written for its owner alone
     if (preprocessing := getattr(model, "pclora_text", None)) is not None:
         preprocessing.tokenizer.save_pretrained(folder)
     loaded = _load_again(folder)
@@ -162,7 +164,9 @@ def export_plain(
 
 def _config(recipe: dict[str, Any], model: nn.Module) -> dict[str, Any]:
     if recipe.get("library") == "transformers":
-        return dict(recipe["config"])
+        # Under a key of its own: transformers' from_pretrained(folder) would else draw new weights
+        # for every layer that it expects and does not find, and say so on stderr only.
+        return {"transformers": dict(recipe["config"])}
     settings = {"num_classes": recipe["num_classes"]}
     for key, name in (("img_size", "img_size"), ("width", "embed_dim")):
         if recipe.get(key) is not None:
@@ -179,7 +183,7 @@ def _config(recipe: dict[str, Any], model: nn.Module) -> dict[str, Any]:
 def _loader(recipe: dict[str, Any], has_split: bool) -> str:
     if recipe.get("library") == "transformers":
         library, auto = "transformers", _AUTO[recipe["task"]]
-        build = f"{auto}.from_config(AutoConfig.from_pretrained(folder))"
+        build = f'{auto}.from_config(AutoConfig.for_model(**config["transformers"]))'
         third = f"from transformers import AutoConfig, {auto}"
     elif recipe["architecture"] == "vit_digits":
         library, build = "timm", 'VisionTransformer(**config["options"])'
@@ -187,9 +191,9 @@ def _loader(recipe: dict[str, Any], has_split: bool) -> str:
     else:
         library, build = "timm", 'timm.create_model(config["architecture"], **config["options"])'
         third = "import timm"
-    own = "from safetensors.torch import load_model"
-    lines = sorted([own, third, *(["import torch"] if has_split else [])],
-                   key=lambda line: (line.startswith("from"), line))  # fmt: skip
+    lines = ["from safetensors.torch import load_model", "from torch import nn", third]
+    lines += ["import torch"] if has_split else []
+    lines.sort(key=lambda line: (line.startswith("from"), line))
     return _LOADER.format(
         library=library,
         imports="\n".join(lines),
@@ -201,7 +205,4 @@ def _loader(recipe: dict[str, Any], has_split: bool) -> str:
 
 def _load_again(folder: Path) -> nn.Module:
     """Run the loader that was just written, as its user will."""
-    spec = importlib.util.spec_from_file_location("written_loader", folder / "load.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.load(folder)
+    return runpy.run_path(str(folder / "load.py"))["load"](folder)

@@ -15,6 +15,7 @@ from pclora_lab.deploy.measure import (
     free_axes,
     largest_gap,
     median_ms,
+    require_recipe,
     torch_ms,
     try_inputs,
 )
@@ -37,6 +38,7 @@ def export_program(
     Raises:
         ValueError: the exported graph computes something else.
     """
+    require_recipe(model)
     dense = dense if dense is not None else dense_twin(model)
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -62,5 +62,7 @@ def export_run(
     folder.mkdir(parents=True, exist_ok=True)
     reports = [FORMATS[name](model, folder) for name in formats]
     card = model_card(loaded.result, RunConfig.from_dict(loaded.config), reports)
-    (folder / "README.md").write_text(card, encoding="utf8")
+    for place in (folder, folder / "plain"):
+        if place.is_dir():  # either may be uploaded by itself
+            (place / "README.md").write_text(card, encoding="utf8")
     return reports

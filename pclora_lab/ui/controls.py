@@ -167,6 +167,7 @@ class Controls:
             model=self.model.value,
             data=self.data.value,
             **self._input_sizes(),
+            **self._columns_of_data(),
             method=self.method_config(),
             steps=self.steps.value,
             batch_size=self.batch_size.value,
@@ -176,6 +177,12 @@ class Controls:
             teacher=self.teacher.value,
             teacher_steps=self.teacher_steps.value,
         )
+
+    def _columns_of_data(self) -> dict[str, str | None]:
+        """The columns that were given, as long as they are those of the chosen data."""
+        names = ("image_column", "text_column", "label_column")
+        same = self.data.value == self._base.data
+        return {name: getattr(self._base, name) if same else None for name in names}
 
     def _input_sizes(self) -> dict[str, int | None]:
         """Side of images or length of texts, whichever the model reads."""

@@ -22,6 +22,7 @@ from pclora_lab.config import MethodConfig, PCLoRAConfig, RunConfig
 from pclora_lab.methods.svd import SVDKDConfig
 from pclora_lab.pretraining import pretrain_masked, small_bert_config
 from pclora_lab.runs import write_json
+from pclora_lab.training import DataCache
 
 RANKS, SEEDS, LRS = (16, 8), (0, 1), (2e-3, 5e-3)
 METHODS = {"pclora": PCLoRAConfig, "svd_kd": SVDKDConfig}
@@ -29,6 +30,7 @@ DATA = {
     "sst2": {"max_tokens": 48, "steps": 400, "teacher_steps": 1500},
     "imdb": {"max_tokens": 128, "steps": 250, "teacher_steps": 1000},
 }
+CACHE = DataCache()  # texts are tokenised once, and a teacher is tested once
 PIECE = 90  # words of a review in one text of the pre-training
 
 
@@ -89,7 +91,7 @@ def run(
         **DATA[data],
         **more,
     )
-    result = run_to_end(config, out / "runs").result
+    result = run_to_end(config, out / "runs", CACHE).result
     place.parent.mkdir(parents=True, exist_ok=True)
     write_json(place, result)
     return result

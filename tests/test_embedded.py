@@ -1,0 +1,86 @@
+"""The embedded models and texts are what their records say, and small enough to be shipped."""
+
+import json
+
+import pytest
+import torch
+
+from pclora_lab.data import TextPreprocessing, load_data
+from pclora_lab.embedded import EMBEDDED, data_dir, draw_head
+from pclora_lab.evaluate import test_accuracy as accuracy_on_test
+from pclora_lab.models import describe_model, head_is_new, load_model
+
+KINDS = "act animal artifact body communication food location person plant substance".split()
+RECORDS = {"bert_glosses": "glosses", "vit_digits": "digits"}
+
+
+@pytest.fixture(scope="module")
+def glosses():
+    return load_data("glosses")
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_an_embedded_model_is_as_accurate_as_its_record_says(name):
+    record = json.loads((data_dir(name) / "result.json").read_text())
+    model = load_model(name)
+    assert abs(accuracy_on_test(model, RECORDS[name]) - record["test_accuracy"]) <= 0.002
+    assert sum(p.numel() for p in model.parameters()) == record["parameters"]
+
+
+def test_the_text_model_is_small_and_complete(glosses):
+    assert sum(p.stat().st_size for p in data_dir("bert_glosses").iterdir()) <= 4e6
+    model = load_model("bert_glosses")
+    assert sum(p.numel() for p in model.parameters()) == 857_386
+    assert tuple(model.config.id2label.values()) == glosses.class_names
+    assert not head_is_new(model) and not model.training
+    read = TextPreprocessing.of(model).batches(glosses.test)
+    assert read.cut < len(read) / 100, "nearly all texts are read to their end"
+
+
+def test_other_classes_give_the_text_model_a_new_head_only():
+    own, other = load_model("bert_glosses"), load_model("bert_glosses", num_classes=3)
+    assert head_is_new(other) and other.classifier.weight.shape == (3, 96)
+    assert torch.equal(own.bert.pooler.dense.weight, other.bert.pooler.dense.weight)
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_an_embedded_model_is_described_without_storage(name):
+    described = describe_model(name)
+    assert all(p.is_meta for p in described.parameters())
+    shapes = {key: value.shape for key, value in load_model(name).state_dict().items()}
+    assert {key: value.shape for key, value in described.state_dict().items()} == shapes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_tokens": 65}, "max_tokens is 65.*64 positions"),
+        ({"img_size": 8}, "'bert_glosses' is a transformers model.*leave img_size out"),
+        ({"width": 48, "pretrained": False}, "'bert_glosses' can't be built narrower"),
+    ],
+)
+def test_what_the_text_model_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        load_model("bert_glosses", **options)
+
+
+def test_the_embedded_texts_have_ten_classes_and_no_text_is_in_two_splits(glosses):
+    parts = [glosses.train, glosses.validation, glosses.test]
+    assert list(glosses.class_names) == KINDS and glosses.remarks == ()
+    assert [len(part) for part in parts] == [27_758, 3_470, 3_470]
+    assert all(set(part.labels.tolist()) == set(range(10)) for part in parts)
+    assert len({text for part in parts for text in part.examples}) == sum(map(len, parts))
+
+
+def test_the_embedded_texts_carry_their_licence():
+    licence = (data_dir("glosses") / "LICENSE").read_text()
+    assert "WordNet" in licence and "Princeton" in licence
+
+
+def test_a_drawn_head_is_small_and_follows_the_generator():
+    heads = [torch.nn.Linear(200, 50) for _ in range(3)]
+    for head, seed in zip(heads, (0, 0, 1), strict=True):
+        draw_head(head, torch.Generator().manual_seed(seed))
+    first, same, other = (head.weight for head in heads)
+    assert torch.equal(first, same) and not torch.equal(first, other)
+    assert 0.019 < first.std() < 0.021 and not heads[0].bias.any()

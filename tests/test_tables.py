@@ -1,0 +1,250 @@
+"""Tables of texts and of images: what is read, what is left out and said, what is refused."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pclora_lab.data import LabelledData, Pixels, Preprocessing, load_data
+
+ROWS = 40
+CLASSES = ("ham", "spam")
+NUMBERS = [row % 2 for row in range(ROWS)]
+WRITERS = {
+    ".csv": lambda table, path: table.to_csv(path, index=False),
+    ".tsv": lambda table, path: table.to_csv(path, index=False, sep="\t"),
+    ".jsonl": lambda table, path: table.to_json(path, orient="records", lines=True),
+    ".json": lambda table, path: table.to_json(path, orient="records"),
+    ".parquet": lambda table, path: table.to_parquet(path),
+}
+every_format = pytest.mark.parametrize("suffix", WRITERS)
+
+
+def table(prefix: str = "text", **columns: Sequence) -> pd.DataFrame:
+    """40 texts that differ, ham and spam in turn; each column may be changed, others added."""
+    texts = [f"{prefix} {row}" for row in range(ROWS)]
+    return pd.DataFrame({"text": texts, "label": [CLASSES[i] for i in NUMBERS]} | columns)
+
+
+def save(made: pd.DataFrame, path: Path) -> str:
+    path.parent.mkdir(exist_ok=True)
+    WRITERS[path.suffix](made, path)
+    return str(path)
+
+
+def pairs(data: LabelledData) -> dict[str, str]:
+    """Every text and the name of its class."""
+    splits = (data.train, data.validation, data.test)
+    rows = [row for s in splits for row in zip(s.examples, s.labels, strict=True)]
+    return {text: data.class_names[label] for text, label in rows}
+
+
+@every_format
+def test_a_file_gives_texts_labels_and_class_names(tmp_path, suffix):
+    data = load_data(save(table(), tmp_path / f"mail{suffix}"))
+    assert (data.kind, data.class_names) == ("text", CLASSES)
+    assert pairs(data) == dict(table().to_numpy())
+
+
+@every_format
+def test_a_folder_of_files_gives_its_splits(tmp_path, suffix):
+    names = ("train", "validation", "test")
+    for name in names:
+        save(table(name), tmp_path / "mail" / f"{name}{suffix}")
+    data = load_data(str(tmp_path / "mail"))
+    read = {name: getattr(data, name).examples for name in names}
+    assert read == {name: list(table(name)["text"]) for name in names} and data.remarks == ()
+
+
+@every_format
+def test_words_that_mean_nothing_to_pandas_survive_as_texts_and_as_classes(tmp_path, suffix):
+    made = table(label=[("NA", "None")[i] for i in NUMBERS])
+    made.loc[:3, "text"] = ["NA", "None", "null", "nan"]
+    data = load_data(save(made, tmp_path / f"mail{suffix}"))
+    assert data.class_names == ("NA", "None")
+    assert pairs(data) == dict(made.to_numpy())
+
+
+@pytest.mark.parametrize("beside", ["info.json", "LICENSE", "mail.csv~"])
+def test_other_files_beside_a_table_do_not_change_how_it_is_read(tmp_path, beside):
+    made = table(label=[("NA", "None")[i] for i in NUMBERS])
+    folder = Path(save(made, tmp_path / "mail" / "mail.csv")).parent
+    (folder / beside).write_text('{"text": "by hand", "label": "x"}\n')
+    assert pairs(load_data(str(folder))) == dict(made.to_numpy())
+
+
+@pytest.mark.parametrize("columns", ["sentence sentiment", "Review Category", "words class"])
+def test_columns_are_guessed_by_name_and_texts_by_length(tmp_path, columns):
+    made = table().set_axis(columns.split(), axis=1).assign(number=[f"n{i}" for i in range(ROWS)])
+    assert pairs(load_data(save(made, tmp_path / "a.csv"))) == dict(table().to_numpy())
+
+
+def test_a_given_column_wins_over_the_usual_names(tmp_path):
+    made = table(title=[f"title {i}" for i in range(ROWS)], kind=["b", "a"] * (ROWS // 2))
+    given = {"text_column": "title", "label_column": "kind"}
+    assert pairs(load_data(save(made, tmp_path / "a.csv"), **given)) == dict(
+        made[["title", "kind"]].to_numpy()
+    )
+
+
+@pytest.mark.parametrize("kind", ["label", "text", "image"])
+def test_a_missing_column_is_named_with_those_that_are_there(tmp_path, kind):
+    with pytest.raises(ValueError, match="a.csv' has no column 'nope': it has text, label"):
+        load_data(save(table(), tmp_path / "a.csv"), **{f"{kind}_column": "nope"})
+
+
+def test_an_image_column_and_a_text_column_together_are_refused(tmp_path):
+    columns = {"image_column": "label", "text_column": "text"}
+    with pytest.raises(ValueError, match="image_column or text_column, not both"):
+        load_data(save(table(), tmp_path / "a.csv"), **columns)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize("column", ["text", "label"])
+def test_numbers_among_words_are_words_or_refused_with_the_column(tmp_path, column, suffix):
+    made = table().astype(object)
+    made.loc[1::2, column] = range(1, ROWS, 2) if column == "text" else 1
+    try:
+        data = load_data(save(made, tmp_path / f"a{suffix}"))
+    except ValueError as error:
+        assert f"column '{column}'" in str(error) and "number" in str(error)
+    else:
+        assert pairs(data) == {str(text): str(label) for text, label in made.to_numpy()}
+
+
+@pytest.mark.parametrize(
+    ("where", "column", "odd"),
+    [("late", "label", "spam"), ("late", "label", ""), ("late", "text", "word")]
+    + [("test", "label", ""), ("test", "text", "word")],
+)
+def test_a_word_or_a_blank_among_numbers_may_stand_anywhere(tmp_path, where, column, odd):
+    texts = [row if column == "text" else f"text {row}" for row in range(12_000)]
+    made = pd.DataFrame({"text": texts, "label": NUMBERS * 300}, dtype=object)
+    made.loc[11_000, column] = odd
+    name = save(made if where == "late" else made[:10_000], tmp_path / "a" / "train.csv")
+    if where == "test":
+        save(made[10_000:], tmp_path / "a" / "test.csv")
+    data = load_data(str(Path(name).parent), text_column="text")
+    assert len(pairs(data)) == 12_000 - (odd == "")
+    assert data.class_names == (("0", "1", "spam") if odd == "spam" else ("0", "1"))
+
+
+def test_rows_with_more_fields_than_the_heading_do_not_move_the_columns(tmp_path):
+    lines = [f"text {i},{CLASSES[i % 2]},{i % 3}" for i in range(ROWS)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *lines]))
+    try:
+        assert pairs(load_data(str(tmp_path / "a.csv"))) == dict(table().to_numpy())
+    except ValueError as error:
+        assert "a.csv" in str(error)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_rows_without_a_text_or_a_label_are_left_out_and_said(tmp_path, suffix):
+    made = table()
+    made.loc[[3, 4], "text"] = [None, "  "]
+    made.loc[5, "label"] = None
+    data = load_data(save(made, tmp_path / f"a{suffix}"))
+    assert pairs(data) == dict(table().drop([3, 4, 5]).to_numpy())
+    assert any("3 of 40 rows without text or label left out" in text for text in data.remarks)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("column", ["text", "label"])
+def test_a_table_that_is_mostly_empty_is_refused(tmp_path, column, suffix):
+    made = table()
+    made.loc[:20, column] = None
+    with pytest.raises(ValueError, match="21 of 40 rows have no text or no label.*text, label"):
+        load_data(save(made, tmp_path / f"a{suffix}"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"label": ["ham"] * ROWS}, "has 1 class in column 'label'"),
+        ({"label": [None] * ROWS}, "has 0 class"),
+        ({"label": [i / 7 for i in NUMBERS]}, "'label'.*holds fractions such as 0.1428"),
+        ({"label": range(100, 140)}, "'label'.*40 different values in 40 rows.*hardly classes"),
+        ({"label": [f"id{i}" for i in range(ROWS)]}, "40 rows.*another label_column"),
+    ],
+    ids="one none fractions numbers ids".split(),
+)
+def test_a_column_that_holds_no_classes_is_refused(tmp_path, columns, message):
+    with pytest.raises(ValueError, match=message):
+        load_data(save(table(**columns), tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_broken_characters_are_counted_and_the_first_line_is_named(tmp_path, suffix):
+    made = table(text=[f"caf{'eé'[i % 10 == 4]} {i}" for i in range(ROWS)])
+    path = Path(save(made, tmp_path / f"a{suffix}"))
+    text = path.read_text(encoding="utf8").replace("\\u00e9", "é")
+    path.write_bytes(text.encode("latin1"))
+    first, count = (6, 41) if suffix == ".csv" else (5, 40)
+    with pytest.raises(ValueError, match=f"a{suffix} is not UTF-8: 4 of {count} .*line {first} "):
+        load_data(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "", "a.csv.*the file is empty"),
+        ("a.csv", "text,label\n", "a.csv"),
+        ("a.csv", None, "a.csv': there is no such folder or file"),
+        ("a", None, "a': there is no such folder or file"),
+        ("a.parquet", "PAR1", "a.parquet"),
+        ("a.jsonl", '{"text": "hello", "lab', "a.jsonl"),
+        ("a.xlsx", "PK", "a.xlsx.*file type: give .csv"),
+        ("folder/a.csv", "", "folder.*is empty"),
+    ],
+)
+def test_what_holds_no_table_is_refused(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load_data(str(tmp_path / name.split("/")[0]))
+
+
+def picture(kind: str) -> bytes:
+    """Random pixels; ``kind`` is mode, format and size."""
+    mode, form, *size = kind.split()
+    width, height = map(int, size or (14, 10))
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    deep = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    (deep if mode == "I;16" else Image.fromarray(pixels).convert(mode)).save(file, form)
+    return file.getvalue()
+
+
+def read_picture(path: Path, encoded: bytes, channels: int = 3) -> torch.Tensor:
+    """Row 5 of a table of pictures as a model takes it, black to white as −1 to 1."""
+    images = [{"bytes": picture("RGB png"), "path": None}] * ROWS
+    images[5] = {"bytes": encoded, "path": None}
+    made = pd.DataFrame({"img": images, "label": NUMBERS})
+    train = load_data(save(made, path)).train
+    grey = (0.5,) * channels
+    pixels = Pixels(train, Preprocessing((channels, 8, 8), grey, grey, "bicubic", 0.9))
+    return pixels.inputs(torch.tensor(np.flatnonzero(train.examples.rows == 5)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "kind",
+    ["L png", "CMYK jpeg", "RGBA png", "P png", "I;16 png", "RGB png 1 1", "RGB png 1 300"],
+)
+def test_pictures_of_every_kind_become_finite_pixels(tmp_path, kind, channels):
+    pixels = read_picture(tmp_path / "a.parquet", picture(kind), channels)
+    assert pixels.shape == (1, channels, 8, 8) and pixels.isfinite().all()
+    assert pixels.mean().abs() < 0.5, "neither all black nor all white"
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg"])
+def test_a_truncated_picture_is_named_by_its_row(tmp_path, form):
+    with pytest.raises(ValueError, match="row 5, column 'img'"):
+        read_picture(tmp_path / "a.parquet", picture(f"RGB {form}")[:-200])

@@ -1,0 +1,207 @@
+"""Texts in splits that do not overlap, and as batches: padded, drawn by length, cut, counted."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, Features, Value
+from tiny_hf import seeded, tokenizer, write_model
+
+from pclora_lab.data import Split, load_data
+from pclora_lab.models import load_model
+from pclora_lab.texts import TextPreprocessing, Texts, by_length
+
+
+def sentences(lengths) -> list[str]:
+    """Texts of so many words; with the special tokens each is two longer."""
+    return [" ".join(f"w{5 + (row + i) % 90}" for i in range(n)) for row, n in enumerate(lengths)]
+
+
+def texts(lengths, max_tokens: int = 32) -> Texts:
+    labels = np.arange(len(lengths)) % 3
+    return TextPreprocessing(tokenizer(), max_tokens).batches(Split(sentences(lengths), labels))
+
+
+def random_lengths(count: int) -> torch.Tensor:
+    return torch.randint(3, 60, (count,), generator=seeded(7))
+
+
+def test_a_batch_is_as_long_as_its_longest_text_and_padded_on_the_right():
+    made = texts([1, 4, 2, 9])
+    inputs, labels = made.batch(torch.tensor([2, 0, 1]))
+    assert inputs["input_ids"].tolist() == [
+        [2, 7, 8, 3, 0, 0],
+        [2, 5, 3, 0, 0, 0],
+        [2, 6, 7, 8, 9, 3],
+    ]
+    assert inputs["attention_mask"].tolist() == [
+        [1, 1, 1, 1, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 1, 1],
+    ]
+    assert labels.tolist() == [2, 0, 1]
+    assert made.lengths.tolist() == [3, 6, 4, 11]
+
+
+def test_encoding_texts_and_batching_a_split_give_the_same():
+    made = texts([3, 1, 5])
+    encoded = made.preprocessing.encode(made.split.examples)
+    inputs = made.inputs(torch.arange(3))
+    assert all(torch.equal(encoded[name], inputs[name]) for name in encoded | inputs)
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "cut", "lengths"),
+    [(32, 0, [3, 8, 12]), (12, 0, [3, 8, 12]), (11, 1, [3, 8, 11]), (5, 2, [3, 5, 5])],
+)
+def test_longer_texts_are_cut_and_counted_special_tokens_included(max_tokens, cut, lengths):
+    made = texts([1, 6, 10], max_tokens)
+    assert (made.cut, made.lengths.tolist()) == (cut, lengths)
+    assert all(ids[-1] == 3 for ids in made.ids), "a cut text ends with its end token all the same"
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(100, 10), (103, 10), (1234, 8), (7, 7)])
+def test_an_epoch_has_every_row_at_most_once_in_full_batches(rows, batch_size):
+    batches = list(by_length(random_lengths(rows), batch_size, seeded(0)))
+    seen = torch.cat(batches).tolist()
+    assert {len(batch) for batch in batches} == {batch_size}
+    assert len(seen) == len(set(seen)) == rows - rows % batch_size
+
+
+def test_no_row_is_left_out_in_every_epoch():
+    rows, draw = 100, seeded(0)
+    lengths, seen = random_lengths(rows), set()
+    for _ in range(30):
+        seen |= set(torch.cat(list(by_length(lengths, 64, draw))).tolist())
+    assert seen == set(range(rows))
+
+
+def test_the_generator_decides_the_order():
+    def order(seed: int) -> list[int]:
+        return torch.cat(list(by_length(random_lengths(200), 8, seeded(seed)))).tolist()
+
+    assert order(0) == order(0) != order(1)
+
+
+def test_batches_of_like_length_have_less_padding_than_random_ones():
+    lengths = random_lengths(2000)
+
+    def padding(batches) -> float:
+        kept = [lengths[batch] for batch in batches]
+        return sum(float((part.max() - part).sum()) for part in kept)
+
+    shuffled = torch.randperm(2000, generator=seeded(0)).split(16)
+    assert padding(by_length(lengths, 16, seeded(0))) < 0.2 * padding(shuffled)
+
+
+def test_batches_of_like_length_come_in_random_order():
+    lengths = random_lengths(400)
+    firsts = [int(lengths[batch].max()) for batch in by_length(lengths, 8, seeded(0))]
+    assert firsts != sorted(firsts)
+
+
+def test_training_batches_go_on_epoch_after_epoch():
+    made = texts([1, 2, 3, 4, 5, 6])
+    drawn = made.shuffled(4, seeded(0))
+    assert [len(next(drawn)) for _ in range(5)] == [4] * 5
+    assert len(next(made.shuffled(100, seeded(0)))) == 6, "a batch is at most the split"
+
+
+@pytest.mark.parametrize("limit", [None, 5, 99])
+def test_scoring_reads_every_row_once_and_the_shortest_first(limit):
+    made = texts([9, 1, 4, 7, 2, 8, 3, 6, 5, 1, 1])
+    rows = torch.cat(list(made.for_scoring(3, limit)))
+    assert sorted(rows.tolist()) == made._rows(limit).tolist()
+    assert len(set(rows.tolist())) == (5 if limit == 5 else 11)
+    assert made.lengths[rows].diff().min() >= 0
+
+
+def test_copies_share_the_tokenizer(tmp_path):
+    model = load_model(str(write_model(tmp_path / "bert", "bert")))
+    preprocessing = TextPreprocessing.of(model)
+    assert copy.deepcopy(preprocessing) is preprocessing
+    assert TextPreprocessing.of(copy.deepcopy(model)) is preprocessing
+
+
+def test_a_model_without_a_tokenizer_says_so():
+    with pytest.raises(ValueError, match="Linear came without a tokenizer.*tokenizer.json"):
+        TextPreprocessing.of(torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "room"), [("bert", 16), ("distilbert", 16), ("roberta", 16), ("gpt2", 16)]
+)
+def test_a_model_reads_as_many_tokens_as_it_has_positions_and_no_more(tmp_path, kind, room):
+    folder = str(write_model(tmp_path / kind, kind))
+    model = load_model(folder)
+    made = TextPreprocessing.of(model).batches(Split(sentences([30, 2]), np.array([0, 1])))
+    assert (made.cut, int(made.lengths.max())) == (1, room)
+    with torch.no_grad():
+        assert model(**made.inputs(torch.arange(2))).logits.isfinite().all()
+    short = TextPreprocessing.of(load_model(folder, max_tokens=4))
+    assert short.encode(sentences([30]))["input_ids"].shape == (1, 4)
+    with pytest.raises(ValueError, match=f"max_tokens is {room + 1}.*{room} positions"):
+        load_model(folder, max_tokens=room + 1)
+
+
+def write_splits(folder, **labels) -> str:
+    """One parquet file of 40 texts for every split, with these labels."""
+    folder.mkdir()
+    for name, values in labels.items():
+        texts = [f"{name} {row}" for row in range(40)]
+        pd.DataFrame({"text": texts, "label": values}).to_parquet(folder / f"{name}.parquet")
+    return str(folder)
+
+
+def parts(data) -> list[set[str]]:
+    return [set(split.examples) for split in (data.train, data.validation, data.test)]
+
+
+def outside(path, values: list[int]) -> str:
+    """A table with two named classes whose file holds other numbers as well."""
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["ham", "spam"])})
+    texts = [f"text {row}" for row in range(40)]
+    Dataset.from_dict({"text": texts, "label": [0] * 40}, features=features).to_parquet(path)
+    table = pq.read_table(path)
+    changed = table.set_column(1, table.schema.field("label"), pa.array(values, pa.int64()))
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+    return str(path)
+
+
+def test_a_test_and_a_validation_split_are_made_where_there_are_none_and_that_is_said(tmp_path):
+    data = load_data(write_splits(tmp_path / "a", train=[0, 1] * 20))
+    assert [len(part) for part in parts(data)] == [28, 4, 8]
+    assert len(set.union(*parts(data))) == 40, "no text is in two splits"
+    said = " ".join(data.remarks)
+    assert "no test split: a fifth" in said and "no validation split: a tenth" in said
+
+
+def test_a_text_that_a_table_repeats_is_in_one_split_only(tmp_path):
+    made = pd.DataFrame({"text": [f"text {row % 50}" for row in range(200)], "label": [0, 1] * 100})
+    made.to_csv(tmp_path / "a.csv", index=False)
+    train, validation, test = parts(load_data(str(tmp_path / "a.csv")))
+    assert not (train & validation or train & test or validation & test)
+
+
+def test_an_unlabelled_test_split_is_left_out_and_validation_reported_instead(tmp_path):
+    labels = {"train": [0, 1] * 20, "validation": [1, 0] * 20, "test": [-1] * 40}
+    data = load_data(write_splits(tmp_path / "a", **labels))
+    train, validation, test = parts(data)
+    assert test == {f"validation {row}" for row in range(40)}
+    assert train | validation == {f"train {row}" for row in range(40)} and not train & validation
+    assert data.class_names == ("0", "1")
+    said = " ".join(data.remarks)
+    assert "the split test has no labels" in said and "the validation split is reported" in said
+
+
+@pytest.mark.parametrize("wrong", [2, 7, -1])
+def test_numbers_outside_the_named_classes_are_refused(tmp_path, wrong):
+    values = [0, 1] * 20
+    assert load_data(outside(tmp_path / "right.parquet", values)).class_names == ("ham", "spam")
+    path = outside(tmp_path / "a.parquet", [*values[:-3], wrong, wrong, 1])
+    with pytest.raises(ValueError, match=rf"2 rows.*outside the 2 classes \(0 to 1\).* {wrong}:"):
+        load_data(path)

@@ -1,0 +1,86 @@
+"""Folders as transformers saves them: tiny models that were never trained, and their tokenizers."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny import CONFIGS
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    AutoConfig,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    ViTImageProcessor,
+)
+
+NAMES = ("ant", "bee", "cat")
+WORDS = 99
+TYPES = ("bert", "distilbert", "roberta", "electra", "gpt2", "llama", "vit")
+
+
+def tokenizer(words: int = WORDS, pad: int = 0) -> PreTrainedTokenizerFast:
+    """Knows the words w5, w6, …, each by the number in it; ``pad`` is the padding's."""
+    entries = ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    entries.insert(pad, "[PAD]")
+    entries += [f"w{i}" for i in range(5, words)]
+    numbers = {entry: number for number, entry in enumerate(entries)}
+    made = Tokenizer(WordPiece(numbers, unk_token="[UNK]"))
+    made.pre_tokenizer = Whitespace()
+    ends = [(word, numbers[word]) for word in ("[CLS]", "[SEP]")]
+    made.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep")}
+    return PreTrainedTokenizerFast(tokenizer_object=made, **special)
+
+
+def config(kind: str, **changes: Any) -> Any:
+    """Three classes; ``changes`` override the tiny sizes."""
+    names = dict(enumerate(NAMES))
+    numbers = {name: number for number, name in names.items()}
+    values = {**CONFIGS[kind], "id2label": names, "label2id": numbers}
+    return AutoConfig.for_model(kind, **{**values, **changes})
+
+
+def auto_class(kind: str) -> type:
+    """What transformers itself loads such a folder with."""
+    is_image = kind == "vit"
+    return AutoModelForImageClassification if is_image else AutoModelForSequenceClassification
+
+
+def write_model(
+    folder: Path, kind: str, made: PreTrainedModel | None = None, **changes: Any
+) -> Path:
+    """``config.json``, weights, and the tokenizer or what to do with pixels."""
+    torch.manual_seed(0)
+    if made is None:
+        made = auto_class(kind).from_config(config(kind, **changes))
+        # The usual start is so small that every class would get about the same logit.
+        for parameter in made.parameters():
+            parameter.data.normal_(std=0.2)
+    made.save_pretrained(folder)
+    if kind == "vit":
+        ViTImageProcessor(
+            size={"height": 16, "width": 16}, image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6]
+        ).save_pretrained(folder)
+    else:
+        tokenizer(pad=getattr(made.config, "pad_token_id", None) or 0).save_pretrained(folder)
+    return folder
+
+
+def altered(source: Path, folder: Path, name: str = "config.json", **changes: Any) -> Path:
+    """A copy with other values in one of its JSON files."""
+    shutil.copytree(source, folder)
+    values = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(values | changes))
+    return folder
+
+
+def seeded(seed: int) -> torch.Generator:
+    """The same draws for the same seed."""
+    return torch.Generator().manual_seed(seed)
