@@ -253,7 +253,17 @@ def _take(split: Split, indices: np.ndarray) -> Split:
 
 
 def _divide(split: Split, held_out: int | float) -> tuple[Split, Split]:
-    """Two parts with the same class balance; the same ones every time."""
+    """Two parts with the same class balance; the same ones every time.
+
+    A text that stands in the table more than once is in one part only.
+    """
+    is_text = isinstance(split.examples, list) and isinstance(split.examples[0], str)
+    if is_text and len(set(split.examples)) < len(split):
+        _, first, group = np.unique(split.examples, return_index=True, return_inverse=True)
+        once = Split([split.examples[i] for i in first], split.labels[first])
+        share = held_out if isinstance(held_out, float) else held_out / len(split)
+        is_held = np.isin(once.examples, _divide(once, share)[1].examples)[group]
+        return _take(split, np.flatnonzero(~is_held)), _take(split, np.flatnonzero(is_held))
     every = np.arange(len(split))
     counts = np.bincount(split.labels)
     balanced = counts[counts > 0].min() >= 2

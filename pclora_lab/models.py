@@ -5,6 +5,7 @@ its weights. Saved models keep the recipe, so that loading runs no code from the
 """
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,14 @@ import torch
 from torch import nn
 
 from pclora_lab.embedded import EMBEDDED, data_dir, draw_head
-from pclora_lab.models_hf import is_hf_name, load_hf, rebuild_hf, refuse_code, reset_hf_head
+from pclora_lab.models_hf import (
+    is_hf_name,
+    load_hf,
+    rebuild_hf,
+    refuse_code,
+    reset_hf_head,
+    resolve_tokens,
+)
 from pclora_lab.models_timm import (
     check_timm_folder,
     check_timm_name,
@@ -81,6 +89,7 @@ def load_model(
     folder = Path(name.removeprefix("local-dir:"))
     is_folder = name.startswith("local-dir:")
     if is_folder and (saved := _saved_model(folder, pretrained)) is not None:
+        _set_tokens(saved, max_tokens)
         return _with_head(saved, name, num_classes, img_size, generator)
     if _is_transformers(name, folder if is_folder else None):
         _refuse_pixels(name, img_size, width)
@@ -129,6 +138,15 @@ def _saved_model(folder: Path, pretrained: bool) -> nn.Module | None:
     from pclora_lab.export import from_pretrained, is_compressed  # it needs this module
 
     return from_pretrained(folder, weights=pretrained) if is_compressed(folder) else None
+
+
+def _set_tokens(model: nn.Module, max_tokens: int | None) -> None:
+    if max_tokens is None or input_kind(model) != "text":
+        return
+    tokens = resolve_tokens(model.config, max_tokens)
+    model.pclora_recipe["tokens"] = tokens
+    if (text := getattr(model, "pclora_text", None)) is not None:
+        model.pclora_text = dataclasses.replace(text, max_tokens=tokens)
 
 
 def _with_head(

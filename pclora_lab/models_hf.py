@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    HFValidationError,
+    RepositoryNotFoundError,
+    StrictDataclassError,
+)
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
@@ -52,7 +56,11 @@ _DEFAULTS = {
 }
 # A configuration may name code on the hub in these; none of it is ever fetched or run.
 _CODE_KEYS = ("auto_map", "custom_pipelines", "quantization_config")
-_LOCAL_KEYS = ("_name_or_path", "_attn_implementation", "attn_implementation", *_CODE_KEYS)
+_LOCAL_KEYS = (
+    "_name_or_path", "_attn_implementation", "attn_implementation", "dtype", "torch_dtype",
+    *_CODE_KEYS,
+)  # fmt: skip
+_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 
 
 def is_hf_name(name: str) -> bool:
@@ -99,6 +107,8 @@ def load_hf(
     config = config_of(name, weights=pretrained)
     refuse_code(config.to_dict(), name)
     task = task or _usual_task(config.model_type, name)
+    if task not in HF_TASKS:
+        raise ValueError(f"unknown task {task!r}: use one of {', '.join(HF_TASKS)}")
     is_labelled = task.endswith("classification")
     had = config.num_labels if is_labelled else None
     if is_labelled and num_classes is not None and num_classes != had:
@@ -113,28 +123,23 @@ def load_hf(
             model.pclora_class_names = names
     for head in sorted(new):
         draw_head(model.get_submodule(head), generator)
-    recipe = {
-        "library": "transformers",
-        "task": task,
-        "config": safe_config(config),
-        "num_classes": getattr(model, "num_classes", None),
-        "img_size": None,
-    }
+    recipe: dict[str, Any] = {"library": "transformers", "task": task, "img_size": None}
+    recipe["num_classes"] = getattr(model, "num_classes", None)
     if task == "image-classification":
         model.pretrained_cfg = _image_settings(name, config, pretrained)
         recipe["preprocessing"] = model.pretrained_cfg
     else:
-        recipe["tokens"] = _tokens(config, tokens)
+        recipe["tokens"] = resolve_tokens(config, tokens)
         if pretrained:
-            tokenizer = load_hf_tokenizer(name, config)
+            tokenizer = load_hf_tokenizer(name, model.config)
             model.pclora_text = TextPreprocessing(tokenizer, recipe["tokens"])
-    model.pclora_recipe = recipe
+    model.pclora_recipe = {**recipe, "config": safe_config(model.config)}
     return model.eval()
 
 
 def build_hf(config: PreTrainedConfig, task: str) -> nn.Module:
     """The architecture, untrained."""
-    return HF_TASKS[task].from_config(config)
+    return HF_TASKS[task].from_config(config, dtype=torch.float32)
 
 
 def rebuild_hf(recipe: dict[str, Any]) -> nn.Module:
@@ -176,6 +181,12 @@ def refuse_code(config: dict[str, Any], name: str) -> None:
             "trust_remote_code), which is never run here: take a model whose architecture is part "
             "of transformers"
         )
+    for key in ("_attn_implementation", "attn_implementation"):
+        if config.get(key) not in _ATTENTION:
+            raise ValueError(
+                f"{name!r} asks for {key} {config[key]!r}, a kernel that would be fetched from the "
+                "hub and run: remove the line from its config.json"
+            )
     if config.get("quantization_config"):
         raise ValueError(
             f"{name!r} is quantised: its packed weights have no matrices to factorise; take the "
@@ -232,13 +243,21 @@ def _read_weights(name: str, task: str, config: PreTrainedConfig) -> tuple[nn.Mo
             output_loading_info=True,
         )
     absent = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
-    heads = {key.split(".")[0] for key in absent} & set(_HEADS)
+    heads = {key.rpartition(".")[0] for key in absent if key.split(".")[0] in _HEADS}
     rest = sorted(key for key in absent if key.split(".")[0] not in _HEADS and "pooler" not in key)
     if rest:
         raise ValueError(
             f"the weights of {name!r} lack {', '.join(rest[:3])}"
             f"{' and more' if len(rest) > 3 else ''}: they are not those of a "
             f"{type(model).__name__} with this config.json"
+        )
+    body = f"{model.base_model_prefix}.encoder", f"{model.base_model_prefix}.layers"
+    spare = sorted(key for key in info["unexpected_keys"] if key.startswith(body))
+    if spare:
+        raise ValueError(
+            f"the weights of {name!r} hold {', '.join(spare[:3])}"
+            f"{' and more' if len(spare) > 3 else ''}, which a {type(model).__name__} with this "
+            "config.json does not have: they are another model's"
         )
     if any("pooler" in key for key in absent):
         draw_head(model.base_model.pooler, torch.Generator().manual_seed(0))
@@ -286,11 +305,16 @@ def _plain_errors(name: str) -> Any:
             "embedded model, a folder, or a model that is in the local cache. "
             f"({error})"
         ) from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
         raise ValueError(f"{name!r} can't be loaded: {error}") from error
 
 
-def _tokens(config: PreTrainedConfig, wanted: int | None) -> int:
+def resolve_tokens(config: PreTrainedConfig, wanted: int | None) -> int:
+    """Longest text in tokens: as wanted, else 128 or as many as there are positions.
+
+    Raises:
+        ValueError: more than there are positions.
+    """
     text = getattr(config, "text_config", config)
     positions = getattr(text, "max_position_embeddings", None) or _USUAL_TOKENS
     if text.model_type in ("roberta", "xlm-roberta", "camembert"):
@@ -304,7 +328,7 @@ def _tokens(config: PreTrainedConfig, wanted: int | None) -> int:
 
 
 def load_hf_tokenizer(place: str, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer beside a model.
+    """The tokenizer beside a model; a configuration without a padding token gets its own.
 
     Raises:
         ValueError: there is none, or its vocabulary is not the model's.
@@ -318,7 +342,11 @@ def load_hf_tokenizer(place: str, config: PreTrainedConfig) -> PreTrainedTokeniz
             "tokenizer.save_pretrained(folder)"
         )
     if (folder / "tokenizer.json").is_file():
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        try:
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        # The reader behind it raises bare exceptions of its own.
+        except Exception as error:
+            raise ValueError(f"{folder / 'tokenizer.json'} can't be read: {error}") from error
     else:
         with _plain_errors(place):
             tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)

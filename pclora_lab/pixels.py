@@ -68,7 +68,7 @@ class Preprocessing:
             mean=self.mean,
             use_prefetcher=True,
         )
-        return lambda image: transform(image.convert(wanted)).reshape(self.input_size)
+        return lambda image: transform(_as_bytes(image).convert(wanted)).reshape(self.input_size)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 to float: ``(x/255 − mean) / std``, on whatever device the pixels are."""
@@ -77,6 +77,15 @@ class Preprocessing:
             for values in (self.mean, self.std)
         )
         return (pixels.float() - mean) / std
+
+
+def _as_bytes(image: Image.Image) -> Image.Image:
+    """A 16-bit grey image as 8 bits; PIL's own conversion would cut off all that is above 255."""
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    top = 65535 if values.max(initial=0) > 255 else 255
+    return Image.fromarray((values * (255 / top)).round().clip(0, 255).astype(np.uint8))
 
 
 class Pixels(Batches):

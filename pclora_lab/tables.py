@@ -1,5 +1,8 @@
 """Read tables of examples: hub data sets, files and folders; find their columns and classes."""
 
+import json
+import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pandas as pd
 
 __all__ = ["class_names_of", "find_columns", "is_labelled", "label_numbers", "read_tables"]
 
@@ -19,9 +23,15 @@ LABEL_NAMES = (
     "label", "labels", "fine_label", "class", "target", "category", "sentiment", "y",
 )  # fmt: skip
 _LABEL_TYPES = (datasets.ClassLabel, datasets.Value)
-_BUILDERS = {
+_KINDS = {
     ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet",
 }  # fmt: skip
+_IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+_SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
 
 
 def read_tables(name: str) -> dict[str, Any]:
@@ -40,7 +50,7 @@ def read_tables(name: str) -> dict[str, Any]:
             f"data folder {name!r} is empty: put parquet files or images into it, "
             "or tables of texts"
         )
-    if not is_local and path.suffix in _BUILDERS:
+    if not is_local and path.suffix in _KINDS:
         raise ValueError(f"unknown data {name!r}: there is no such file")
     try:
         with _quietly():
@@ -69,30 +79,86 @@ def _quietly() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _load_local(path: Path) -> Any:
-    files = [path] if path.is_file() else [p for p in sorted(path.rglob("*")) if p.is_file()]
-    if path.is_file() and not path.stat().st_size:
-        raise ValueError("the file is empty")
-    kinds = {_BUILDERS[p.suffix] for p in files if p.suffix in _BUILDERS}
-    if path.is_file() and not kinds:
-        known = ", ".join(_BUILDERS)
-        raise ValueError(f"{path.suffix or 'no'} file type: give {known}, or a folder of images")
+def _load_local(path: Path) -> Mapping[str, Any]:
+    if path.is_file():
+        if not path.stat().st_size:
+            raise ValueError("the file is empty")
+        if path.suffix not in _KINDS:
+            known = ", ".join(_KINDS)
+            raise ValueError(f"{path.suffix or 'no'} file type: give {known}, or a folder")
+        return _read_files({"train": [path]}, _KINDS[path.suffix])
+    files = [p for p in sorted(path.rglob("*")) if p.is_file()]
+    images = any(p.suffix.lower() in _IMAGES for p in files)
+    sizes: dict[str, int] = {}
     for file in files:
-        if file.suffix in {".csv", ".tsv", ".jsonl", ".json"}:
-            _require_utf8(file)
-    images = any(p.suffix.lower() in {".png", ".jpg", ".jpeg", ".webp", ".bmp"} for p in files)
+        if file.suffix in _KINDS:
+            kind = _KINDS[file.suffix]
+            sizes[kind] = sizes.get(kind, 0) + file.stat().st_size
     # A folder of images may carry a table of its own, metadata.csv, which is theirs to read.
-    if len(kinds) != 1 or images:
+    if images or not sizes:
         return datasets.load_dataset(str(path.resolve()))
-    kind = kinds.pop()
-    place = {"data_files": str(path)} if path.is_file() else {"data_dir": str(path.resolve())}
-    return datasets.load_dataset(kind, **place, **_csv_options(files) if kind == "csv" else {})
+    kind = max(sizes, key=sizes.__getitem__)  # whatever stands beside the tables is smaller
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        if _KINDS.get(file.suffix) == kind:
+            splits.setdefault(_split_of(file.relative_to(path)), []).append(file)
+    return _read_files(splits, kind)
 
 
-def _csv_options(files: list[Path]) -> dict[str, Any]:
-    # pandas would read the words "None" and "NA" as missing; here they may be a class or a text.
-    tabs = any(file.suffix == ".tsv" for file in files)
-    return {"keep_default_na": False, "sep": "\t" if tabs else ","}
+def _split_of(file: Path) -> str:
+    """The split that a path names, as the hub does: ``train.csv``, ``data/test-00000.parquet``."""
+    for word in reversed(re.split(r"[^a-z]+", str(file.with_suffix("")).lower())):
+        for split, words in _SPLIT_WORDS.items():
+            if word in words:
+                return split
+    return "train"
+
+
+def _read_files(splits: Mapping[str, list[Path]], kind: str) -> Mapping[str, Any]:
+    if kind == "parquet":
+        files = {split: [str(p) for p in paths] for split, paths in splits.items()}
+        return datasets.load_dataset("parquet", data_files=files)
+    return {split: _read_words(paths) for split, paths in splits.items()}
+
+
+def _read_words(files: list[Path]) -> datasets.Dataset:
+    """Tables of text, every value a word: a guess at numbers would change what is written."""
+    frames = []
+    for file in files:
+        _require_utf8(file)
+        frames.append(_read_json(file) if "json" in file.suffix else _read_csv(file))
+    return datasets.Dataset.from_pandas(pd.concat(frames, ignore_index=True), preserve_index=False)
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    separator = "\t" if file.suffix == ".tsv" else ","
+    # By default "None" and "NA" are missing values, and a row that is too long moves the columns.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(
+                file, sep=separator, dtype=str, keep_default_na=False, index_col=False
+            )
+        except pd.errors.ParserWarning as error:
+            raise ValueError(
+                f"{file.name} has rows with more fields than its heading has names: put texts that "
+                "hold the separator into quotes"
+            ) from error
+
+
+def _read_json(file: Path) -> pd.DataFrame:
+    text = file.read_text(encoding="utf8")
+    lines = [line for line in text.splitlines() if line.strip()]
+    whole = file.suffix == ".json" and text.lstrip().startswith("[")
+    rows = json.loads(text) if whole else [json.loads(line) for line in lines]
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{file.name} is no list of objects, one for each example")
+    values = [{key: _word(value) for key, value in row.items()} for row in rows]
+    return pd.DataFrame(values).astype("string").fillna("")
+
+
+def _word(value: object) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _require_utf8(file: Path) -> None:
@@ -202,7 +268,7 @@ def class_names_of(table: Any, column: str, data: str) -> tuple[str, ...]:
             f"number; pass another label_column ({columns})"
         )
     values = [value for value in table[column] if not is_missing(value)]
-    fractions = [v for v in values if isinstance(v, float) and not v.is_integer()]
+    fractions = _fractions(values)
     if fractions:
         raise ValueError(
             f"column {column!r} of {data!r} holds fractions such as {fractions[0]!r}, which are no "
@@ -224,6 +290,14 @@ def class_names_of(table: Any, column: str, data: str) -> tuple[str, ...]:
             f"rows, which are hardly classes; pass another label_column ({columns})"
         )
     return names
+
+
+def _fractions(values: list[Any]) -> list[Any]:
+    """Those that are not whole, if all of them are numbers; words make numbers to words."""
+    try:
+        return [value for value in values if not float(value).is_integer()]
+    except (TypeError, ValueError, OverflowError):
+        return []
 
 
 def is_missing(value: object) -> bool:

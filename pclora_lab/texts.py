@@ -98,9 +98,10 @@ def by_length(lengths: Tensor, batch_size: int, generator: torch.Generator) -> I
         [[0, 2], [1, 3]]
     """
     batches = []
-    for pool in torch.randperm(len(lengths), generator=generator).split(_POOL * batch_size):
-        pool = pool[lengths[pool].argsort(stable=True)]
-        batches += [part for part in pool.split(batch_size) if len(part) == batch_size]
+    # What does not fill a batch is left out before sorting, or it would always be the longest.
+    whole = len(lengths) // batch_size * batch_size
+    for pool in torch.randperm(len(lengths), generator=generator)[:whole].split(_POOL * batch_size):
+        batches += pool[lengths[pool].argsort(stable=True)].split(batch_size)
     for number in torch.randperm(len(batches), generator=generator).tolist():
         yield batches[number]
 

@@ -87,6 +87,14 @@ def test_the_generator_decides_the_order():
     assert order(0) == order(0) != order(1)
 
 
+def test_texts_of_one_length_meet_others_in_every_epoch():
+    lengths, draw = torch.full((100,), 5), seeded(0)
+    first, second = (
+        {frozenset(batch.tolist()) for batch in by_length(lengths, 10, draw)} for _ in range(2)
+    )
+    assert first != second
+
+
 def test_batches_of_like_length_have_less_padding_than_random_ones():
     lengths = random_lengths(2000)
 
