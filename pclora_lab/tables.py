@@ -271,7 +271,7 @@ def class_names_of(table: Any, column: str, data: str) -> tuple[str, ...]:
     fractions = _fractions(values)
     if fractions:
         raise ValueError(
-            f"column {column!r} of {data!r} holds fractions such as {fractions[0]!r}, which are no "
+            f"column {column!r} of {data!r} holds fractions such as {fractions[0]}, which are no "
             f"classes; pass another label_column ({columns})"
         )
     words = {label_word(value) for value in values}
