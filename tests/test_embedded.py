@@ -1,4 +1,4 @@
-"""The embedded models and texts are what their records say, and small enough to be shipped."""
+"""What is there without a network: embedded models and texts, shapes of well-known models."""
 
 import json
 
@@ -84,3 +84,20 @@ def test_a_drawn_head_is_small_and_follows_the_generator():
     first, same, other = (head.weight for head in heads)
     assert torch.equal(first, same) and not torch.equal(first, other)
     assert 0.019 < first.std() < 0.021 and not heads[0].bias.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "parameters"),
+    [
+        ("bert-base-uncased", {"num_classes": 2}, 109_483_778),
+        ("google-bert/bert-base-uncased", {"num_classes": 10}, 109_489_930),
+        ("roberta-base", {"num_classes": 2}, 124_647_170),
+        ("gpt2", {"task": "language-model"}, 124_439_808),
+        ("vit-base-patch16-224", {"num_classes": 1000}, 86_567_656),
+        ("openai/clip-vit-base-patch32", {}, 151_277_313),
+    ],
+)
+def test_well_known_models_are_described_without_a_network_or_storage(name, options, parameters):
+    described = describe_model(name, **options)
+    assert sum(p.numel() for p in described.parameters()) == parameters
+    assert all(p.is_meta for p in described.parameters())

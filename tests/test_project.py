@@ -1,6 +1,7 @@
 """The project's own files agree with each other and keep their promises."""
 
 import json
+import statistics
 import subprocess
 import sys
 import tomllib
@@ -96,4 +97,19 @@ def test_the_comparison_in_the_readme_is_the_record():
         pairs = list(zip(means, spreads, strict=True))
         cells = [f"{m:.1f} ± {s:.1f}" if s > 1e-9 else f"{m:.1f}" for m, s in pairs]
         line = " | ".join(cells[:1] if len(set(means)) == 1 else cells)
+        assert f"| {line} |" in readme
+
+
+def test_the_text_table_in_the_readme_is_the_record():
+    readme = (ROOT / "README.md").read_text()
+    record = json.loads((ROOT / "data/results/text_table.json").read_text())
+    cells: dict[tuple, list[float]] = {}
+    for row in record["rows"]:
+        cells.setdefault((row["data"], row["method"], row["rank"]), []).append(row["accuracy"])
+    assert len(cells) == 8 and all(len(values) == 2 for values in cells.values())
+    for method in ("pclora", "svd_kd"):
+        line = " | ".join(
+            f"{100 * statistics.mean(v):.1f} ± {100 * statistics.stdev(v):.1f}"
+            for v in (cells[data, method, rank] for data in ("sst2", "imdb") for rank in (16, 8))
+        )
         assert f"| {line} |" in readme

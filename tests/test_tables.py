@@ -14,11 +14,12 @@ from pclora_lab.data import LabelledData, Pixels, Preprocessing, load_data
 
 CLASSES = ("ham", "spam")
 NUMBERS = [row % 2 for row in range(ROWS)]
+JSON = {"orient": "records", "force_ascii": False}
 WRITERS = {
     ".csv": lambda table, path: table.to_csv(path, index=False),
     ".tsv": lambda table, path: table.to_csv(path, index=False, sep="\t"),
-    ".jsonl": lambda table, path: table.to_json(path, orient="records", lines=True),
-    ".json": lambda table, path: table.to_json(path, orient="records"),
+    ".jsonl": lambda table, path: table.to_json(path, **JSON, lines=True),
+    ".json": lambda table, path: table.to_json(path, **JSON),
     ".parquet": lambda table, path: table.to_parquet(path),
 }
 every_format = pytest.mark.parametrize("suffix", WRITERS)
@@ -61,19 +62,20 @@ def test_a_folder_of_files_gives_its_splits(tmp_path, suffix):
 
 
 @every_format
-def test_words_that_mean_nothing_to_pandas_survive_as_texts_and_as_classes(tmp_path, suffix):
+def test_odd_words_and_characters_survive_as_texts_and_as_classes(tmp_path, suffix):
     made = table(label=[("NA", "None")[i] for i in NUMBERS])
-    made.loc[:3, "text"] = ["NA", "None", "null", "nan"]
+    made.loc[:4, "text"] = ["NA", "None", "nan", 'a "b", c\td\ne', "é \u2028 \x85 ☃"]
     data = load_data(save(made, tmp_path / f"mail{suffix}"))
     assert data.class_names == ("NA", "None")
     assert pairs(data) == dict(made.to_numpy())
 
 
-@pytest.mark.parametrize("beside", ["info.json", "LICENSE", "mail.csv~"])
+@pytest.mark.parametrize("beside", ["info.json", "LICENSE", "mail.csv~", ".hidden/mail.csv"])
 def test_other_files_beside_a_table_do_not_change_how_it_is_read(tmp_path, beside):
     made = table(label=[("NA", "None")[i] for i in NUMBERS])
     folder = Path(save(made, tmp_path / "mail" / "mail.csv")).parent
-    (folder / beside).write_text('{"text": "by hand", "label": "x"}\n')
+    (folder / beside).parent.mkdir(exist_ok=True)
+    (folder / beside).write_text("text,label\nby hand,NA\n")
     assert pairs(load_data(str(folder))) == dict(made.to_numpy())
 
 
@@ -86,10 +88,9 @@ def test_columns_are_guessed_by_name_and_else_the_longest_texts_are_taken(tmp_pa
 
 def test_a_given_column_wins_over_the_usual_names(tmp_path):
     made = table(title=[f"title {i}" for i in range(ROWS)], kind=["b", "a"] * (ROWS // 2))
-    given = {"text_column": "title", "label_column": "kind"}
-    assert pairs(load_data(save(made, tmp_path / "a.csv"), **given)) == dict(
-        made[["title", "kind"]].to_numpy()
-    )
+    path = save(made, tmp_path / "a.csv")
+    data = load_data(path, text_column="title", label_column="kind")
+    assert pairs(data) == dict(made[["title", "kind"]].to_numpy())
 
 
 @pytest.mark.parametrize("kind", ["label", "text", "image"])
@@ -106,20 +107,17 @@ def test_an_image_column_and_a_text_column_together_are_refused(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 @pytest.mark.parametrize("column", ["text", "label"])
-def test_numbers_among_words_are_words_or_refused_with_the_column(tmp_path, column, suffix):
+def test_numbers_among_words_are_words(tmp_path, column, suffix):
     made = table().astype(object)
     made.loc[1::2, column] = range(1, ROWS, 2) if column == "text" else 1
-    try:
-        data = load_data(save(made, tmp_path / f"a{suffix}"))
-    except ValueError as error:
-        assert f"column '{column}'" in str(error) and "number" in str(error)
-    else:
-        assert pairs(data) == {str(text): str(label) for text, label in made.to_numpy()}
+    data = load_data(save(made, tmp_path / f"a{suffix}"))
+    assert pairs(data) == {str(text): str(label) for text, label in made.to_numpy()}
 
 
-def test_numbers_alone_may_be_texts_and_classes(tmp_path):
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_numbers_alone_may_be_texts_and_classes(tmp_path, suffix):
     made = table(text=range(ROWS), label=[None, *map(float, NUMBERS[1:])])
-    data = load_data(save(made, tmp_path / "a.parquet"), text_column="text")
+    data = load_data(save(made, tmp_path / f"a{suffix}"), text_column="text")
     assert pairs(data) == {str(row): str(row % 2) for row in range(1, ROWS)}
 
 
@@ -140,13 +138,11 @@ def test_a_word_or_a_blank_among_numbers_may_stand_anywhere(tmp_path, where, col
     assert data.class_names == (("0", "1", "spam") if odd == "spam" else ("0", "1"))
 
 
-def test_rows_with_more_fields_than_the_heading_do_not_move_the_columns(tmp_path):
+def test_rows_with_more_fields_than_the_heading_are_refused(tmp_path):
     lines = [f"text {i},{CLASSES[i % 2]},{i % 3}" for i in range(ROWS)]
     (tmp_path / "a.csv").write_text("\n".join(["text,label", *lines]))
-    try:
-        assert pairs(load_data(str(tmp_path / "a.csv"))) == dict(table().to_numpy())
-    except ValueError as error:
-        assert "a.csv" in str(error)
+    with pytest.raises(ValueError, match="a.csv has rows with more fields.*quotes"):
+        load_data(str(tmp_path / "a.csv"))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
@@ -188,7 +184,7 @@ def test_a_column_that_holds_no_classes_is_refused(tmp_path, columns, message):
 def test_broken_characters_are_counted_and_the_first_is_named(tmp_path, suffix, first, count):
     made = table(text=[f"caf{'eé'[i % 10 == 4]} {i}" for i in range(ROWS)])
     path = Path(save(made, tmp_path / f"a{suffix}"))
-    path.write_text(path.read_text("utf8").replace("\\u00e9", "é"), "latin1")
+    path.write_text(path.read_text("utf8"), "latin1")
     with pytest.raises(ValueError, match=f"a{suffix} is not UTF-8: 4 of {count} .*line {first} "):
         load_data(str(path))
 

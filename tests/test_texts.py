@@ -15,6 +15,12 @@ from pclora_lab.data import Split, load_data
 from pclora_lab.models import load_model
 from pclora_lab.texts import TextPreprocessing, Texts, by_length
 
+WRITERS = {
+    ".csv": lambda table, path: table.to_csv(path, index=False),
+    ".jsonl": lambda table, path: table.to_json(path, orient="records", lines=True),
+    ".parquet": lambda table, path: table.to_parquet(path),
+}
+
 
 def sentences(lengths) -> list[str]:
     """Texts of so many words; with the special tokens each is two longer."""
@@ -156,12 +162,14 @@ def test_a_model_reads_as_many_tokens_as_it_has_positions_and_no_more(tmp_path, 
         load_model(folder, max_tokens=room + 1)
 
 
-def write_splits(folder, **labels) -> str:
-    """One parquet file of 40 texts for every split, with these labels."""
+def write_splits(folder, suffix: str = ".parquet", **labels) -> str:
+    """One file of 40 texts for every split, with these labels; None stands for no such column."""
     folder.mkdir()
     for name, values in labels.items():
-        texts = [f"{name} {row}" for row in range(40)]
-        pd.DataFrame({"text": texts, "label": values}).to_parquet(folder / f"{name}.parquet")
+        table = pd.DataFrame({"text": [f"{name} {row}" for row in range(40)], "label": values})
+        if values is None:
+            table = table[["text"]]
+        WRITERS[suffix](table, folder / f"{name}{suffix}")
     return str(folder)
 
 
@@ -195,9 +203,11 @@ def test_a_text_that_a_table_repeats_is_in_one_split_only(tmp_path):
     assert not (train & validation or train & test or validation & test)
 
 
-def test_an_unlabelled_test_split_is_left_out_and_validation_reported_instead(tmp_path):
-    labels = {"train": [0, 1] * 20, "validation": [1, 0] * 20, "test": [-1] * 40}
-    data = load_data(write_splits(tmp_path / "a", **labels))
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("labels", [[-1] * 40, None], ids=["minus_one", "no_column"])
+def test_an_unlabelled_test_split_is_left_out_and_validation_reported(tmp_path, labels, suffix):
+    splits = {"train": [0, 1] * 20, "validation": [1, 0] * 20, "test": labels}
+    data = load_data(write_splits(tmp_path / "a", suffix, **splits))
     train, validation, test = parts(data)
     assert test == {f"validation {row}" for row in range(40)}
     assert train | validation == {f"train {row}" for row in range(40)} and not train & validation

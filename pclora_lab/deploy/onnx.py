@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pclora_lab.deploy.absorbing import absorb_attention
 from pclora_lab.deploy.measure import (
     ExportReport,
     as_inputs,
@@ -42,6 +43,9 @@ def export_onnx(
     model: nn.Module, file: Path | str, *, dense: nn.Module | None = None
 ) -> ExportReport:
     """Write a finished model as ONNX; batch size and length of texts stay free.
+
+    Attention with a low-rank query-key-value layer is written inside the rank, see
+    :mod:`pclora_lab.deploy.absorbing`.
 
     Args:
         model: from :func:`pclora_lab.compress` or :func:`pclora_lab.from_pretrained`, loaded by
@@ -95,7 +99,7 @@ def _write(model: nn.Module, file: Path) -> None:
     inputs = try_inputs(model)
     with _quietly():
         torch.onnx.export(
-            deployed(model, inputs),
+            deployed(absorb_attention(model), inputs),
             (),
             str(file),
             kwargs=inputs,

@@ -1,0 +1,68 @@
+"""Attention inside the rank computes what timm's attention computes."""
+
+import pytest
+import torch
+from timm.layers import Attention
+from tiny import batch, tiny
+from torch import nn
+
+from pclora_lab.accounting import count_macs
+from pclora_lab.deploy.absorbing import AbsorbedAttention, absorb_attention
+from pclora_lab.layers import LowRankLinear
+from pclora_lab.methods.svd import SVD, SVDConfig
+from pclora_lab.surgery import call_model
+
+
+def attention(rank: int = 3, proj_rank: int = 5, **options) -> Attention:
+    torch.manual_seed(0)
+    made = Attention(32, num_heads=2, **options)
+    made.qkv = LowRankLinear(32, 96, rank, bias=made.qkv.bias is not None)
+    made.proj = LowRankLinear(32, 32, proj_rank)
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return made.eval()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("ranks", [(3, 5), (15, 1)])
+def test_the_output_is_the_same(bias, ranks):
+    made, x = attention(*ranks, qkv_bias=bias), torch.randn(4, 7, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(AbsorbedAttention(made)(x), made(x), atol=1e-5, rtol=1e-4)
+
+
+def test_a_model_needs_fewer_products_and_stays_as_it_was():
+    small = SVD(SVDConfig(rank=4)).apply(tiny("deit"))
+    inputs = batch(small)
+    absorbed = absorb_attention(small)
+    with torch.no_grad():
+        wanted = call_model(small, inputs)
+        torch.testing.assert_close(call_model(absorbed, inputs), wanted, atol=1e-4, rtol=1e-4)
+    assert count_macs(absorbed) < count_macs(small)
+    assert not any(isinstance(m, AbsorbedAttention) for m in small.modules())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rank": 16},
+        {"proj_rank": 16},
+        {"qk_norm": True, "norm_layer": nn.LayerNorm},
+        {"scale_norm": True, "norm_layer": nn.LayerNorm},
+    ],
+    ids=["rank", "proj_rank", "qk_norm", "scale_norm"],
+)
+def test_what_would_not_pay_or_not_be_the_same_is_left(change):
+    model = nn.Sequential(attention(**change))
+    assert absorb_attention(model) is model
+
+
+@pytest.mark.parametrize("kind", ["vit_digits", "swin", "bert"])
+def test_dense_and_other_attention_is_left(kind):
+    model = tiny(kind)
+    assert absorb_attention(model) is model
+
+
+def test_masks_are_refused():
+    with pytest.raises(ValueError, match="knows no mask"):
+        AbsorbedAttention(attention())(torch.zeros(1, 7, 32), is_causal=True)
