@@ -1,6 +1,7 @@
 """transformers' models: encoders for sequences and images, decoders, CLIP; no code from the hub."""
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def load_hf(
     """
     pretrained = pretrained and not name.startswith("config:")
     config = config_of(name, weights=pretrained)
-    refuse_code(config.to_dict(), name)
+    attention = {"_attn_implementation": getattr(config, "_attn_implementation", None)}
+    refuse_code({**config.to_dict(), **attention}, name)
     task = task or _usual_task(config.model_type, name)
     if task not in HF_TASKS:
         raise ValueError(f"unknown task {task!r}: use one of {', '.join(HF_TASKS)}")
@@ -113,9 +115,12 @@ def load_hf(
     had = config.num_labels if is_labelled else None
     if is_labelled and num_classes is not None and num_classes != had:
         config.num_labels = num_classes
-    model, new = build_hf(config, task), set()
+    new: set[str] = set()
     if pretrained:
         model, new = _read_weights(name, task, config)
+    else:
+        with _plain_errors(name):
+            model = build_hf(config, task)
     if is_labelled:
         model.num_classes = config.num_labels
         model.pclora_head_is_new = not pretrained or bool(new)
@@ -155,7 +160,8 @@ def rebuild_hf(recipe: dict[str, Any]) -> nn.Module:
             f"the saved model names task {recipe.get('task')!r} and model type {kind!r}, unknown "
             "to this version of transformers: update it, or pass model="
         )
-    model = build_hf(AutoConfig.for_model(kind, **values), recipe["task"])
+    with _plain_errors("the saved model"):
+        model = build_hf(AutoConfig.for_model(kind, **values), recipe["task"])
     model.pclora_head_is_new = False
     if recipe.get("num_classes") is not None:
         model.num_classes = recipe["num_classes"]
@@ -251,8 +257,12 @@ def _read_weights(name: str, task: str, config: PreTrainedConfig) -> tuple[nn.Mo
             f"{' and more' if len(rest) > 3 else ''}: they are not those of a "
             f"{type(model).__name__} with this config.json"
         )
-    body = f"{model.base_model_prefix}.encoder", f"{model.base_model_prefix}.layers"
-    spare = sorted(key for key in info["unexpected_keys"] if key.startswith(body))
+    # Numbered parts are layers. GPT-2's older checkpoints hold their attention masks as well.
+    spare = sorted(
+        key
+        for key in info["unexpected_keys"]
+        if re.search(r"\.\d+\.", f".{key}") and not key.endswith((".attn.bias", "masked_bias"))
+    )
     if spare:
         raise ValueError(
             f"the weights of {name!r} hold {', '.join(spare[:3])}"

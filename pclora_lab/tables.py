@@ -87,7 +87,11 @@ def _load_local(path: Path) -> Mapping[str, Any]:
             known = ", ".join(_KINDS)
             raise ValueError(f"{path.suffix or 'no'} file type: give {known}, or a folder")
         return _read_files({"train": [path]}, _KINDS[path.suffix])
-    files = [p for p in sorted(path.rglob("*")) if p.is_file()]
+    files = [
+        p
+        for p in sorted(path.rglob("*"))
+        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts)
+    ]
     images = any(p.suffix.lower() in _IMAGES for p in files)
     sizes: dict[str, int] = {}
     for file in files:
@@ -116,8 +120,13 @@ def _split_of(file: Path) -> str:
 
 def _read_files(splits: Mapping[str, list[Path]], kind: str) -> Mapping[str, Any]:
     if kind == "parquet":
-        files = {split: [str(p) for p in paths] for split, paths in splits.items()}
-        return datasets.load_dataset("parquet", data_files=files)
+        # One by one: a test split may lack the column of the labels.
+        return {
+            split: datasets.load_dataset(
+                "parquet", data_files={split: [str(path) for path in paths]}, split=split
+            )
+            for split, paths in splits.items()
+        }
     return {split: _read_words(paths) for split, paths in splits.items()}
 
 
@@ -139,16 +148,17 @@ def _read_csv(file: Path) -> pd.DataFrame:
             return pd.read_csv(
                 file, sep=separator, dtype=str, keep_default_na=False, index_col=False
             )
-        except pd.errors.ParserWarning as error:
+        except pd.errors.ParserWarning:
             raise ValueError(
                 f"{file.name} has rows with more fields than its heading has names: put texts that "
                 "hold the separator into quotes"
-            ) from error
+            ) from None
 
 
 def _read_json(file: Path) -> pd.DataFrame:
     text = file.read_text(encoding="utf8")
-    lines = [line for line in text.splitlines() if line.strip()]
+    # Not splitlines: a text may hold any of the other characters that end a line in Unicode.
+    lines = [line for line in text.split("\n") if line.strip()]
     whole = file.suffix == ".json" and text.lstrip().startswith("[")
     rows = json.loads(text) if whole else [json.loads(line) for line in lines]
     if not rows or not all(isinstance(row, dict) for row in rows):
@@ -244,9 +254,8 @@ def label_word(value: object) -> str:
         >>> label_word(1.0), label_word(" spam ")
         ('1', 'spam')
     """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip()
+    word = str(value).strip()
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", word)
 
 
 def _order(words: set[str]) -> list[str]:
@@ -314,8 +323,9 @@ def is_missing(value: object) -> bool:
 
 def is_labelled(table: Any, column: str) -> bool:
     """Whether a split has labels; the test splits of many hub data sets have −1 instead."""
-    values = table[column]
-    return any(not is_missing(value) and value != -1 for value in values)
+    if column not in table.column_names:
+        return False
+    return any(not is_missing(value) and label_word(value) != "-1" for value in table[column])
 
 
 def label_numbers(table: Any, column: str, names: tuple[str, ...], where: str) -> np.ndarray:
