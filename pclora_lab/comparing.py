@@ -121,8 +121,12 @@ class Comparison:
         known = json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
         if known is not None:
             methods = {**known["methods"], **{m: c.to_dict() for m, c in self.configs.items()}}
-            different = [k for k in facts if known["base"].get(k) != facts[k]]
-            different += [m for m, c in known["methods"].items() if _plain(methods[m]) != c]
+            # What an older version did not know was as it is by default now.
+            usual = RunConfig().to_dict()
+            different = [k for k in facts if known["base"].get(k, usual.get(k)) != facts[k]]
+            for m, c in known["methods"].items():
+                if _plain(methods[m]) != {**_plain(method_class(m).Config().to_dict()), **c}:
+                    different.append(m)
             # Where nothing has come out yet there is nothing to mix, only a mistake to mend.
             if different and any(self.out.glob("cells/*/result.json")):
                 raise ValueError(

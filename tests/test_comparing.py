@@ -271,3 +271,17 @@ def test_a_mistake_does_not_claim_the_folder(tmp_path):
 def test_options_that_belong_to_no_method_are_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         Comparison(BASE, **GRID, out=tmp_path, options=options)
+
+
+def test_a_folder_of_an_older_version_that_knew_fewer_settings_is_taken_up_again(tmp_path):
+    base, grid = RunConfig(steps=2, evaluations=1), {"methods": ("svd",), "budgets": (0.2,)}
+    Comparison(base, **grid, out=tmp_path)
+    path = tmp_path / "comparison.json"
+    known = json.loads(path.read_text())
+    del known["base"]["split_qkv"], known["methods"]["svd"]["embeddings"]
+    path.write_text(json.dumps(known))
+    (tmp_path / "cells" / "x").mkdir(parents=True)
+    (tmp_path / "cells" / "x" / "result.json").write_text("{}")
+    Comparison(base, **grid, out=tmp_path)
+    with pytest.raises(ValueError, match="differs in split_qkv"):
+        Comparison(RunConfig(steps=2, evaluations=1, split_qkv=True), **grid, out=tmp_path)
