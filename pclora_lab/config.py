@@ -4,7 +4,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from pclora_lab.hold import check_moves
 from pclora_lab.options import check_number, check_options, known_fields, option
+from pclora_lab.schedules import check_schedule
 
 __all__ = [
     "COMPARED",
@@ -129,6 +131,7 @@ class PCLoRAConfig(LowRankConfig):
 
     Attributes:
         schedule: name of a decay schedule, or ``(progress, λ)`` points.
+        may_rise: allow drawn points at which λ grows again.
         fade_end: q in (0, 1]; from this share of the steps on, λ is 0. The paper's 0.6 is known
             at second hand only.
         alpha: α in [0, 1]; loss = α·task + (1 − α)·(feature + logit_weight·logit).
@@ -153,6 +156,9 @@ class PCLoRAConfig(LowRankConfig):
 
     schedule: str | tuple[tuple[float, float], ...] = option(
         "sine", "schedule", "schedule λ", "how the weight of the base falls"
+    )
+    may_rise: bool = option(
+        False, "switch", "λ may rise", "let a drawn schedule go up again on its way"
     )
     fade_end: float = option(
         0.6, "number", "fade end q", "share of the steps until λ is 0", low=0, high=1
@@ -185,6 +191,7 @@ class PCLoRAConfig(LowRankConfig):
                 "0.6 is the usual value"
             )
         super().__post_init__()
+        check_schedule(self.schedule, may_rise=self.may_rise)
 
     def label(self) -> str:
         """Rank or budget, schedule and start, which people vary most."""
@@ -232,6 +239,11 @@ class RunConfig:
         evaluations: how often both accuracies are measured while training (at most once per
             logged row, of which there are about 120).
         eval_images: validation examples for each of these measurements.
+        layer_facts: measure every layer on a probe batch; at most 5 % of the training time.
+        snapshots: how many times the adapters are kept on the way, to look at later; 0 for never.
+        snapshot_mb: most megabytes that all of them may take; fewer are kept if need be.
+        moves: λ set by hand, ``(step, λ)`` or ``(step, None)`` to let go; a run's history has
+            them, so that it can be run again.
         report_on: the split that the final accuracy is read on; ``validation`` while choosing
             hyper-parameters, so that the test split is read once.
 
@@ -270,6 +282,10 @@ class RunConfig:
     evaluations: int = 30
     eval_images: int = 512
     report_on: str = "test"
+    layer_facts: bool = True
+    snapshots: int = 24
+    snapshot_mb: float = 64.0
+    moves: tuple[tuple[int, float | None], ...] = ()
 
     def __post_init__(self) -> None:
         """Validate every number and name; paths become text."""
@@ -279,13 +295,15 @@ class RunConfig:
             object.__setattr__(self, "lr", self.method.usual_lr)
         for name in ("steps", "batch_size", "teacher_steps", "evaluations", "eval_images"):
             self._whole(name, 1)
-        for name in ("seed", "teacher_seed"):
+        for name in ("seed", "teacher_seed", "snapshots"):
             self._whole(name, 0)
         for name in ("img_size", "max_tokens"):
             if getattr(self, name) is not None:
                 self._whole(name, 1)
         for name in ("lr", "teacher_lr", "grad_clip"):
             check_number(name, getattr(self, name), 1e-9)
+        check_number("snapshot_mb", self.snapshot_mb, 0)
+        object.__setattr__(self, "moves", check_moves(self.moves))
         check_number("weight_decay", self.weight_decay, 0)
         check_number("warmup", self.warmup, 0, 1)
         _one_of("teacher", self.teacher, TEACHERS)

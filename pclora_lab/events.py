@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["Event", "Finished", "Phase", "Row", "Tick"]
+__all__ = ["Event", "Finished", "Kept", "Phase", "Row", "Tick"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,15 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """All that is trained, as it is at a step, and λ (0 where the method has none)."""
+
+    step: int
+    lam: float
+    tensors: dict[str, Tensor] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Finished:
     """The run is complete.
 
@@ -47,4 +56,4 @@ class Finished:
     teacher: nn.Module = field(repr=False)
 
 
-Event = Phase | Tick | Row | Finished
+Event = Phase | Tick | Row | Kept | Finished

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from pclora_lab.batches import Batches, Inputs
 from pclora_lab.config import RunConfig
 from pclora_lab.devices import memory_mb, peak_memory_mb
 from pclora_lab.evaluate import accuracy
+from pclora_lab.hold import Hold
+from pclora_lab.layer_facts import LayerProbe
 from pclora_lab.methods import Method
 from pclora_lab.surgery import call_model
 
@@ -33,6 +36,8 @@ class Watch:
         config: of the run.
         accelerator: device and precision.
         has_teacher: False where the dense model's head is new and knows nothing yet.
+        layers: names of the layers to look at one by one.
+        hold: λ in a person's hand.
     """
 
     def __init__(
@@ -44,8 +49,12 @@ class Watch:
         config: RunConfig,
         accelerator: Accelerator,
         has_teacher: bool,
+        layers: Iterable[str] = (),
+        hold: Hold | None = None,
     ) -> None:
         self.method, self.student, self.batches = method, student, batches["validation"]
+        self.hold = hold if hold is not None else Hold(config.moves)
+        self.held: float | None = None
         self.config, self.accelerator = config, accelerator
         self.dense_params = sum(p.numel() for p in teacher.parameters())
         self.began = time.perf_counter()
@@ -55,14 +64,23 @@ class Watch:
         rows = next(batches["train"].in_order(_PROBE_EXAMPLES, _PROBE_EXAMPLES))
         self.probe = batches["train"].inputs(rows, accelerator.device)
         self.teacher_accuracy = self._accuracy(teacher) if has_teacher else None
+        self.layers: LayerProbe | None = None
+        if config.layer_facts:
+            self.layers = LayerProbe(method, student, teacher, layers, self.probe)
 
     def _accuracy(self, model: nn.Module) -> float:
         return accuracy(model, self.batches, self.accelerator, limit=self.config.eval_images)
 
     def set_step(self, step: int) -> None:
-        """Tell the method how far the training is."""
+        """Tell the method how far the training is; a hand on λ has the last word until the end."""
         self.progress = step / self.config.steps
-        self.facts = self.method.set_progress(self.student, self.progress)
+        lam = self.hold.at(step) if self.method.fades and step < self.config.steps else None
+        if lam is None:
+            self.facts = self.method.set_progress(self.student, self.progress)
+        else:
+            self.facts = self.method.hold(self.student, lam)
+        if step < self.config.steps:
+            self.held = lam
 
     def row(self, step: int, means: dict[str, float | None]) -> dict[str, Any]:
         """One line of the history; what takes a forward pass only when it is due."""
@@ -75,6 +93,7 @@ class Watch:
             "step": step,
             "progress": step / self.config.steps,
             **self.facts,
+            **self._held(),
             **means,
             **self._lr_share(means),
             **self._measured(step),
@@ -86,6 +105,14 @@ class Watch:
             "seconds": time.perf_counter() - self.began,
         }
 
+    def _held(self) -> dict[str, Any]:
+        """What a hand did since the last row, and whether there is still a base to hold."""
+        if not self.method.fades:
+            return {}
+        moves = self.hold.take()
+        there = self.method.as_finished(self.student) is not None
+        return {"base_held": there, **({"moves": moves} if moves else {})}
+
     def _lr_share(self, means: dict[str, float | None]) -> dict[str, float]:
         if "lr_share" not in self.method.reports or means.get("lr") is None:
             return {}
@@ -96,8 +123,7 @@ class Watch:
         if due == self.evaluated:
             return {"accuracy": None, "accuracy_if_base_removed": None}
         self.evaluated = due
-        with self.accelerator.autocast():
-            facts = self.method.measure(self.student, self.probe)
+        facts = self._probed(step)
         as_it_is = self._accuracy(self.student)
         if not self.method.fades:
             return {**facts, "accuracy": as_it_is, "accuracy_if_base_removed": None}
@@ -107,6 +133,25 @@ class Watch:
             with finishing:
                 finished = self._accuracy(self.student)
         return {**facts, "accuracy": as_it_is, "accuracy_if_base_removed": finished}
+
+    def _probed(self, step: int) -> dict[str, Any]:
+        """What the probe batch tells; by layer only while that is cheap enough."""
+        elapsed = time.perf_counter() - self.began
+        with self.accelerator.autocast():
+            if self.layers is None:
+                facts = self.method.measure(self.student, self.probe)
+                return {name: v for name, v in facts.items() if not name.startswith("layer_")}
+            distances = step in (0, self.config.steps) or self.layers.is_affordable(elapsed)
+            facts = self.layers.measure(distances=distances)
+        return {**facts, "probe_percent": self.probe_percent}
+
+    @property
+    def probe_percent(self) -> float:
+        """What looking at the layers has cost, in per cent of the time so far."""
+        if self.layers is None:
+            return 0.0
+        elapsed = max(time.perf_counter() - self.began, 1e-9)
+        return round(100 * self.layers.seconds / elapsed, 2)
 
 
 def _unique(tensors: list[Tensor]) -> list[Tensor]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pclora_lab.schedules import check_schedule
+from pclora_lab.schedules import check_schedule, parse_points
 
 __all__ = [
     "Option",
@@ -126,7 +126,8 @@ def _text(name: str, value: object, described: Option) -> object:
 
 _CHECKS = {
     "rank": lambda name, value, _: check_rank(value),
-    "schedule": lambda name, value, _: check_schedule(value),
+    # Whether it may rise is another option's say: the config checks the two together.
+    "schedule": lambda name, value, _: check_schedule(value, may_rise=True),
     "number": _number,
     "whole": _whole,
     "choice": _choice,
@@ -184,6 +185,8 @@ def parse_option(described: Option, text: str) -> Any:
     text = text.strip()
     if described.optional and text.lower() in {"none", ""}:
         return None
+    if described.kind == "schedule" and ":" in text:
+        return parse_points(text)
     if described.kind == "switch" and text.lower() in {"true", "false", "1", "0"}:
         return text.lower() in {"true", "1"}
     kinds = {"number": (float,), "whole": (int, float), "rank": (int, float)}

@@ -1,8 +1,8 @@
 """The run folder: what was asked for, what happened, and the model that came out.
 
 ``config.json`` · ``versions.json`` · ``status.json`` · ``history.jsonl`` (a line per row) ·
-``result.json`` · ``compressed/``. Lines are appended and flushed, files are replaced in one
-step, so a process that is killed leaves a folder that can be read.
+``result.json`` · ``snapshots/`` · ``compressed/``. Lines are appended and flushed, files are
+replaced in one step, so a process that is killed leaves a folder that can be read.
 """
 
 import contextlib
@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import torch
 
 from pclora_lab.config import RunConfig
-from pclora_lab.events import Event, Finished, Row
+from pclora_lab.events import Event, Finished, Kept, Row
 from pclora_lab.export import save_pretrained
+from pclora_lab.snapshots import save_snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,6 +103,9 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
                 if isinstance(event, Row):
                     history.write(json.dumps(event.values) + "\n")
                     history.flush()
+                if isinstance(event, Kept):
+                    tensors = {**event.tensors, "lam": torch.tensor(event.lam)}
+                    save_snapshot(folder, event.step, tensors)
                 if isinstance(event, Finished):
                     event.result["run_dir"] = str(folder)
                     _write_result(folder, event)

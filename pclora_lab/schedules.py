@@ -8,7 +8,15 @@ The four shapes follow PC-LoRA (arXiv:2406.09117).
 import math
 from collections.abc import Callable, Sequence
 
-__all__ = ["SCHEDULES", "base_weight_factor", "check_schedule"]
+__all__ = [
+    "SCHEDULES",
+    "base_weight_factor",
+    "check_schedule",
+    "fade_is_over",
+    "parse_points",
+    "schedule_points",
+    "schedule_remarks",
+]
 
 Points = Sequence[tuple[float, float]]
 
@@ -41,12 +49,15 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
-def check_schedule(schedule: str | Points) -> str | tuple[tuple[float, float], ...]:
+def check_schedule(
+    schedule: str | Points, *, may_rise: bool = False
+) -> str | tuple[tuple[float, float], ...]:
     """Return the schedule in its canonical form, or say what is wrong with it.
 
     Args:
         schedule: a name in :data:`SCHEDULES`, or points ``(progress, λ)`` over the whole
             training, e.g. ``[(0, 1), (0.2, 0.7), (0.6, 0)]``.
+        may_rise: allow points at which λ grows again.
 
     Raises:
         ValueError: unknown name; points that are out of [0, 1], out of order, rise, or do not
@@ -70,11 +81,11 @@ def check_schedule(schedule: str | Points) -> str | tuple[tuple[float, float], .
             f"schedule {schedule!r} is neither a name ({', '.join(SCHEDULES)}) nor a list of "
             "(progress, λ) pairs"
         ) from error
-    _check_points(points)
+    _check_points(points, may_rise)
     return points
 
 
-def _check_points(points: tuple[tuple[float, float], ...]) -> None:
+def _check_points(points: tuple[tuple[float, float], ...], may_rise: bool) -> None:
     if len(points) < 2:
         raise ValueError(f"schedule {points} has {len(points)} point(s): give at least two")
     if any(not (0 <= p <= 1 and 0 <= value <= 1) for p, value in points):
@@ -82,12 +93,96 @@ def _check_points(points: tuple[tuple[float, float], ...]) -> None:
     for (p0, v0), (p1, v1) in zip(points, points[1:], strict=False):
         if p1 <= p0:
             raise ValueError(f"schedule {points}: progress must rise, but {p1} follows {p0}")
-        if v1 > v0:
-            raise ValueError(f"schedule {points}: λ must not rise, but {v1} follows {v0}")
+        if v1 > v0 and not may_rise:
+            raise ValueError(
+                f"schedule {points}: λ must not rise, but {v1:g} follows {v0:g}; a curve that may "
+                "go up again needs may_rise=True"
+            )
     if points[-1][1] != 0:
         raise ValueError(
-            f"schedule {points} ends at λ = {points[-1][1]}: end at 0, or the base cannot leave"
+            f"schedule {points} ends at λ = {points[-1][1]:g}: the student would still lean on its "
+            "base, and nothing could be removed. End at 0, for example with a last point (1, 0)"
         )
+
+
+def parse_points(text: str) -> list[tuple[float, float]]:
+    """Points typed by a person: ``progress:λ``, separated by commas; not checked yet.
+
+    Raises:
+        ValueError: a part that is no pair of numbers.
+
+    Example:
+        >>> parse_points("0:1, 0.2:0.7, 0.6:0")
+        [(0.0, 1.0), (0.2, 0.7), (0.6, 0.0)]
+    """
+    points = []
+    for part in text.replace(";", ",").split(","):
+        numbers = part.split(":")
+        try:
+            progress, lam = map(float, numbers)
+        except ValueError as error:
+            raise ValueError(
+                f"{part.strip()!r} is no point: write progress:λ with commas in between, such as "
+                "0:1, 0.2:0.7, 0.6:0"
+            ) from error
+        points.append((progress, lam))
+    return points
+
+
+def schedule_points(
+    schedule: str | Points, fade_end: float = 0.6, count: int = 6
+) -> list[tuple[float, float]]:
+    """A schedule as points that can be moved: a named one in even steps, drawn ones as they are.
+
+    Example:
+        >>> schedule_points("linear", 0.6, count=4)
+        [(0.0, 1.0), (0.2, 0.667), (0.4, 0.333), (0.6, 0.0)]
+    """
+    schedule = check_schedule(schedule, may_rise=True)
+    if not isinstance(schedule, str):
+        return list(schedule)
+    shares = [i / (count - 1) for i in range(count)]
+    if schedule == "identity":  # a step, which points can only have with a width
+        return [(0.0, 1.0), (round(max(fade_end - 0.01, 0.001), 4), 1.0), (fade_end, 0.0)]
+    inner = [(round(fade_end * t, 4), round(SCHEDULES[schedule](t), 3)) for t in shares[:-1]]
+    return [*inner, (fade_end, 0.0)]
+
+
+def schedule_remarks(schedule: str | Points) -> list[str]:
+    """What a person should know about a drawn curve that is allowed, but not usual.
+
+    Example:
+        >>> schedule_remarks([(0, 0.5), (0.6, 0)])[0][:28]
+        'λ starts at 0.5 and not at 1'
+    """
+    schedule = check_schedule(schedule, may_rise=True)
+    if isinstance(schedule, str):
+        return []
+    remarks = []
+    if schedule[0][1] < 1:
+        remarks.append(
+            f"λ starts at {schedule[0][1]:g} and not at 1: the student differs from its teacher "
+            "before the first step, since a part of the base is taken away at once"
+        )
+    if any(v1 > v0 for (_, v0), (_, v1) in zip(schedule, schedule[1:], strict=False)):
+        remarks.append("λ rises on the way: the base comes back for a while, then leaves for good")
+    return remarks
+
+
+def fade_is_over(progress: float, schedule: str | Points, fade_end: float = 0.6) -> bool:
+    """Whether λ is 0 at this point of the training and stays so.
+
+    Example:
+        >>> fade_is_over(0.3, [(0, 1), (0.2, 0), (0.4, 0), (0.5, 0.3), (0.6, 0)])
+        False
+    """
+    schedule = check_schedule(schedule, may_rise=True)
+    if isinstance(schedule, str):
+        return progress >= fade_end
+    end = len(schedule) - 1
+    while end > 0 and schedule[end - 1][1] == 0:
+        end -= 1
+    return progress >= schedule[end][0]
 
 
 def base_weight_factor(
@@ -115,7 +210,7 @@ def base_weight_factor(
     """
     if not 0 <= progress <= 1:
         raise ValueError(f"progress {progress} is outside [0, 1]: pass step / total_steps")
-    schedule = check_schedule(schedule)
+    schedule = check_schedule(schedule, may_rise=True)
     if isinstance(schedule, str):
         return 0.0 if progress >= fade_end else SCHEDULES[schedule](progress / fade_end)
     return _interpolate(progress, schedule)

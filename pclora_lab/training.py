@@ -17,7 +17,8 @@ from pclora_lab.config import RunConfig
 from pclora_lab.data import LabelledData, Preprocessing, TextPreprocessing, load_data
 from pclora_lab.devices import make_accelerator, reset_peak_memory, resolve_device
 from pclora_lab.evaluate import accuracy
-from pclora_lab.events import Event, Finished, Phase, Row, Tick
+from pclora_lab.events import Event, Finished, Kept, Phase, Row, Tick
+from pclora_lab.hold import Hold
 from pclora_lab.measuring import Watch, final_result
 from pclora_lab.methods import Method, make_method
 from pclora_lab.models import (
@@ -30,6 +31,13 @@ from pclora_lab.models import (
 )
 from pclora_lab.models_hf import name_classes
 from pclora_lab.optim import optimise
+from pclora_lab.schedules import schedule_remarks
+from pclora_lab.snapshots import (
+    snapshot_remark,
+    snapshot_steps,
+    trained_bytes,
+    trained_tensors,
+)
 from pclora_lab.teachers import needs_finetuning, train_teacher
 
 __all__ = ["CALIBRATION_EXAMPLES", "DataCache", "train"]
@@ -87,7 +95,11 @@ class DataCache:
 
 
 def train(
-    config: RunConfig, root: Path | str = "runs", *, cache: DataCache | None = None
+    config: RunConfig,
+    root: Path | str = "runs",
+    *,
+    cache: DataCache | None = None,
+    hold: Hold | None = None,
 ) -> Iterator[Event]:
     """Run a configuration.
 
@@ -95,9 +107,11 @@ def train(
         config: what to do.
         root: folder of runs; fine-tuned teachers are kept in ``root/teachers``.
         cache: data of earlier runs in this process.
+        hold: lets another thread take λ into its hand; the config's moves without one.
 
     Yields:
-        Phases, a tick per step, history rows, and at the end one :class:`Finished`.
+        Phases, a tick per step, history rows, adapters now and then, and at the end one
+        :class:`Finished`.
 
     Raises:
         ValueError: anything in the config that does not fit model, data or machine.
@@ -105,6 +119,8 @@ def train(
     """
     cache = cache if cache is not None else DataCache()
     method = make_method(config.method)
+    if config.moves and not method.fades:
+        raise ValueError(f"{method.title} has no λ to move by hand: leave moves empty")
     resolve_device(config.device)
     yield Phase("data", 0)
     data = cache.data(config)
@@ -127,7 +143,8 @@ def train(
     calibration = _calibration(batches["train"], accelerator.device)
     student = method.apply(model, calibration=calibration, generator=generator)
     student.to(accelerator.device)
-    watch = Watch(method, student, model, batches, config, accelerator, has_teacher)
+    names = [layer.name for layer in counts.layers]
+    watch = Watch(method, student, model, batches, config, accelerator, has_teacher, names, hold)
     yield Phase("fade", config.steps if method.trains else 0)
     yield from _fit(method, student, model, batches["train"], watch, generator)
     yield Phase("test", 0)
@@ -140,7 +157,8 @@ def train(
     result |= {
         "input": data.kind,
         "class_names": list(data.class_names),
-        "remarks": _remarks(data, batches),
+        "remarks": [*_remarks(data, batches), *_remarks_on_run(student, watch)],
+        "probe_percent": watch.probe_percent,
     }
     small.pclora_class_names = data.class_names
     yield Finished(result, small.cpu(), model.cpu())
@@ -196,6 +214,29 @@ def _remarks(data: LabelledData, batches: dict[str, Batches]) -> list[str]:
     return remarks
 
 
+def _remarks_on_run(student: nn.Module, watch: Watch) -> list[str]:
+    """What a person should know about how λ moved and what was kept."""
+    config, remarks = watch.config, []
+    if hasattr(config.method, "schedule"):
+        remarks += schedule_remarks(config.method.schedule)
+    if watch.held:
+        remarks.append(
+            f"λ was held at {watch.held:.2f} until the training ended; the base was removed all "
+            "the same, from one step to the next"
+        )
+    each = trained_bytes(student)
+    kept = len(_kept_steps(student, config))
+    remark = snapshot_remark(
+        kept, min(config.snapshots, config.steps + 1), each, config.snapshot_mb
+    )
+    return [*remarks, remark] if remark else remarks
+
+
+def _kept_steps(student: nn.Module, config: RunConfig) -> tuple[int, ...]:
+    most = 1e6 * config.snapshot_mb
+    return snapshot_steps(config.steps, config.snapshots, trained_bytes(student), most)
+
+
 def _fit(
     method: Method,
     student: nn.Module,
@@ -209,7 +250,10 @@ def _fit(
     if not method.trains:
         yield Row(watch.row(config.steps, {}))
         return
+    kept = set(_kept_steps(student, config)) if method.replays else set()
     watch.set_step(0)
+    if 0 in kept:
+        yield _keep(0, watch)
     yield Row(watch.row(0, {}))
     losses = method.loss_terms(student, teacher)
 
@@ -234,5 +278,11 @@ def _fit(
             yield Tick("fade", step, config.steps)
             if means is not None:
                 yield Row(watch.row(step, means))
+            if step in kept:
+                yield _keep(step, watch)
     finally:
         losses.close()
+
+
+def _keep(step: int, watch: Watch) -> Kept:
+    return Kept(step, watch.facts.get("lam", 0.0), trained_tensors(watch.student))

@@ -73,6 +73,7 @@ class Method:
         trains: False for methods that are done once applied.
         fades: whether something is still taken away at the end, so that "accuracy if it were
             removed now" is a curve of its own.
+        replays: whether its students can be made again from what was trained, to look back.
         doing: what the lab says while it trains.
         reading: what to see in its plots.
         reports: columns of its history rows, besides those that every method has.
@@ -87,6 +88,7 @@ class Method:
     starts_from: str = "teacher"
     trains: ClassVar[bool] = True
     fades: ClassVar[bool] = False
+    replays: ClassVar[bool] = False
     doing: ClassVar[str] = "training"
     reading: ClassVar[str] = "The blue curve is the student's accuracy on validation examples."
     reports: ClassVar[tuple[str, ...]] = ("task", "lr_share")
@@ -122,6 +124,14 @@ class Method:
         """Move the student to a point of the training; returns facts for its history row."""
         return {}
 
+    def hold(self, student: nn.Module, lam: float) -> dict[str, float]:
+        """Set λ by hand instead of by the training's progress; facts for the history row.
+
+        Raises:
+            ValueError: the method has no λ.
+        """
+        raise ValueError(f"{self.title} has no λ to hold: choose a method that fades, like PC-LoRA")
+
     def loss_terms(self, student: nn.Module, teacher: nn.Module) -> LossTerms:
         """What is minimised."""
         return TaskLoss(student)
@@ -129,8 +139,8 @@ class Method:
     def after_backward(self, student: nn.Module) -> None:
         """Look at the gradients of a step, before the optimiser uses them."""
 
-    def measure(self, student: nn.Module, probe: Batch) -> dict[str, float]:
-        """Facts that need a forward pass, taken now and then."""
+    def measure(self, student: nn.Module, probe: Batch) -> dict[str, Any]:
+        """Facts that need a forward pass, taken now and then; those named ``layer_…`` by layer."""
         return {}
 
     def as_finished(self, student: nn.Module) -> AbstractContextManager[None] | None:

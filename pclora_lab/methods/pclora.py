@@ -7,6 +7,7 @@ step, ``small = compress(student)`` at the end.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from pclora_lab.fading_embedding import PCLoRAEmbedding
 from pclora_lab.layers import PCLoRALinear
 from pclora_lab.losses import Distiller, total_loss
 from pclora_lab.methods.base import Batch, Method, chosen_ranks, is_head, planned_ranks
-from pclora_lab.schedules import base_weight_factor
+from pclora_lab.schedules import base_weight_factor, fade_is_over
 from pclora_lab.starts import InputMoments, measure_inputs, start_residual
 from pclora_lab.surgery import (
     call_model,
@@ -34,6 +35,7 @@ __all__ = [
     "PCLoRA",
     "base_removed",
     "base_share",
+    "base_shares",
     "compress",
     "drop_base",
     "get_pclora_model",
@@ -240,24 +242,34 @@ def base_removed(student: nn.Module) -> Iterator[None]:
             layer.lam.copy_(lam)
 
 
-def base_share(student: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> float:
-    """How much of the layers' outputs still comes from the base, measured on a batch.
+def base_shares(student: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, float]:
+    """How much of each layer's output still comes from the base, measured on a batch.
 
-    ``‖λ(Wx+b)‖ / (‖λ(Wx+b)‖ + ‖BAx+C‖)``, averaged over the layers; 0 once the base was dropped.
+    ``‖λ(Wx+b)‖ / (‖λ(Wx+b)‖ + ‖BAx+C‖)`` by layer name; 0 where the base was dropped. With a
+    residual start the base's part is what is left of it once the adapter's start is taken off.
     """
-    held = {n: m for n, m in pclora_layers(student).items() if m.base is not None}
-    shares: list[Tensor] = []
+    layers = pclora_layers(student)
+    held = {n: m for n, m in layers.items() if m.base is not None}
+    shares: dict[str, Tensor] = {}
 
     def measure(name: str, x: Tensor, _: object) -> None:
         base = held[name].base_output(x).float().norm()
         adapter = held[name].adapter_output(x).float().norm()
-        shares.append(base / (base + adapter).clamp_min(1e-12))
+        shares[name] = base / (base + adapter).clamp_min(1e-12)
 
     if not held:
-        return 0.0
+        return dict.fromkeys(layers, 0.0)
     with evaluating(student), forward_hooks(held, measure):
         call_model(student, inputs)
-    return torch.stack(shares).mean().item()
+    # One transfer from the device for all layers.
+    values = torch.stack(list(shares.values())).tolist()
+    return dict.fromkeys(layers, 0.0) | dict(zip(shares, values, strict=True))
+
+
+def base_share(student: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> float:
+    """The mean of :func:`base_shares` over the layers."""
+    shares = base_shares(student, inputs)
+    return sum(shares.values()) / len(shares)
 
 
 class _Distilled:
@@ -282,6 +294,7 @@ class PCLoRA(Method):
     summary = "Fade the frozen weights out while low-rank adapters learn to do without them."
     Config = PCLoRAConfig
     fades = True
+    replays = True
     doing = "fading the base"
     reading = (
         "Solid blue is the student as it is; orange is the same student if its base were removed "
@@ -310,19 +323,27 @@ class PCLoRA(Method):
         )
 
     def set_progress(self, student: nn.Module, progress: float) -> dict[str, float]:
-        """Set λ; the base goes the moment λ is 0."""
+        """Set λ; the base goes the moment λ is 0 for good."""
         lam = set_progress(student, progress)
-        if lam == 0:
+        if fade_is_over(progress, self.config.schedule, self.config.fade_end):
             drop_base(student)
+        return {"lam": lam}
+
+    def hold(self, student: nn.Module, lam: float) -> dict[str, float]:
+        """Set λ by hand. The base stays, even at 0: a hand may take λ up again."""
+        if self.as_finished(student) is None:
+            return {"lam": 0.0}
+        set_base_weight_factor(student, lam)
         return {"lam": lam}
 
     def loss_terms(self, student: nn.Module, teacher: nn.Module) -> _Distilled:
         """See :func:`pclora_lab.losses.total_loss`."""
         return _Distilled(student, teacher)
 
-    def measure(self, student: nn.Module, probe: Batch) -> dict[str, float]:
-        """See :func:`base_share`."""
-        return {"base_share": base_share(student, probe)}
+    def measure(self, student: nn.Module, probe: Batch) -> dict[str, Any]:
+        """See :func:`base_shares`: their mean, and by layer."""
+        shares = base_shares(student, probe)
+        return {"base_share": sum(shares.values()) / len(shares), "layer_base_share": shares}
 
     def as_finished(self, student: nn.Module) -> AbstractContextManager[None] | None:
         """See :func:`base_removed`; None once the base was dropped."""

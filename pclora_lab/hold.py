@@ -1,0 +1,99 @@
+"""λ in a person's hand: what they asked for, and from which step on it held."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pclora_lab.options import check_number
+
+__all__ = ["Hold", "Move", "check_moves", "moves_of"]
+
+Move = tuple[int, float | None]
+
+
+def check_moves(moves: Iterable[Iterable[Any]]) -> tuple[Move, ...]:
+    """Moves in order of their steps: ``(step, λ)``, or ``(step, None)`` to let go.
+
+    Raises:
+        ValueError: a step that is no whole number, λ outside [0, 1], or steps out of order.
+
+    Example:
+        >>> check_moves([[10, 0.5], [20, None]])
+        ((10, 0.5), (20, None))
+    """
+    checked: list[Move] = []
+    for move in moves:
+        try:
+            step, lam = move
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{move!r} is no move: give pairs (step, λ), or (step, None)"
+            ) from error
+        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+            raise ValueError(f"move {move!r}: the step must be a whole number from 0 on")
+        if checked and step < checked[-1][0]:
+            raise ValueError(f"move {move!r} comes after step {checked[-1][0]}: sort them by step")
+        if lam is not None:
+            check_number("λ of a move", lam, 0, 1)
+        checked.append((step, lam))
+    return tuple(checked)
+
+
+class Hold:
+    """Whether a hand or the schedule decides about λ; any thread may move it.
+
+    Args:
+        moves: to be made at their steps, as an earlier run recorded them.
+
+    Example:
+        >>> hold = Hold([(2, 0.5)])
+        >>> [hold.at(step) for step in range(4)]
+        [None, None, 0.5, 0.5]
+        >>> hold.set(None)
+        >>> hold.at(4), hold.take()
+        (None, [[2, 0.5], [4, None]])
+    """
+
+    def __init__(self, moves: Iterable[Move] = ()) -> None:
+        self._planned = list(check_moves(moves))
+        self._lam: float | None = None
+        self._in_force: float | None = None
+        self._made: list[list[Any]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def lam(self) -> float | None:
+        """What the hand asks for; None while the schedule decides."""
+        return self._lam
+
+    def set(self, lam: float | None) -> None:
+        """Hold λ at a value from the next step on, or give it back with None.
+
+        Raises:
+            ValueError: λ outside [0, 1].
+        """
+        if lam is not None:
+            check_number("λ", lam, 0, 1)
+        with self._lock:
+            self._lam = lam
+
+    def at(self, step: int) -> float | None:
+        """What holds at this step; a change is noted as made here."""
+        with self._lock:
+            while self._planned and self._planned[0][0] <= step:
+                self._lam = self._planned.pop(0)[1]
+            if self._lam != self._in_force:
+                self._in_force = self._lam
+                self._made.append([step, self._lam])
+            return self._lam
+
+    def take(self) -> list[list[Any]]:
+        """The moves since the last call, for the history."""
+        with self._lock:
+            made, self._made = self._made, []
+        return made
+
+
+def moves_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Move, ...]:
+    """All moves in a history, ready for :class:`pclora_lab.RunConfig`'s ``moves``."""
+    return check_moves(move for row in rows for move in row.get("moves") or ())
