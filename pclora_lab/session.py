@@ -14,10 +14,12 @@ from pclora_lab.config import RunConfig
 from pclora_lab.devices import resolve_device
 from pclora_lab.events import Event, Finished, Phase, Row, Tick
 from pclora_lab.export import save_pretrained
+from pclora_lab.hold import Hold
+from pclora_lab.methods import METHODS
 from pclora_lab.runs import new_run_folder, record
-from pclora_lab.training import train
+from pclora_lab.training import DataCache, train
 
-__all__ = ["Session", "Snapshot", "stop_all"]
+__all__ = ["Session", "Snapshot", "live_session", "stop_all"]
 
 _LIVE = ("running", "paused")
 _busy: dict[str, "Session"] = {}
@@ -38,6 +40,7 @@ class Snapshot:
         result: final numbers, once finished.
         error: what went wrong, if the run failed.
         stopping: a stop was asked for and the step under way is not over yet.
+        held: λ that a hand asks for, or None.
     """
 
     state: str
@@ -49,6 +52,7 @@ class Snapshot:
     result: dict[str, Any] | None
     error: BaseException | None
     stopping: bool = False
+    held: float | None = None
 
 
 class Session:
@@ -57,6 +61,7 @@ class Session:
     Args:
         config: what to run.
         root: folder of runs.
+        cache: data that earlier runs have read.
 
     Example:
         >>> session = Session(RunConfig(steps=100))
@@ -64,8 +69,11 @@ class Session:
         'new'
     """
 
-    def __init__(self, config: RunConfig, root: Path | str = "runs") -> None:
-        self.config, self.root = config, Path(root)
+    def __init__(
+        self, config: RunConfig, root: Path | str = "runs", *, cache: DataCache | None = None
+    ) -> None:
+        self.config, self.root, self.cache = config, Path(root), cache
+        self._hold = Hold(config.moves)
         self.folder: Path | None = None
         self.compressed: nn.Module | None = None
         self.teacher: nn.Module | None = None
@@ -149,6 +157,37 @@ class Session:
             self._wanted = wanted
             self._changed.notify_all()
 
+    def hold(self, lam: float) -> None:
+        """Take λ into your own hand, from the next step on, until :meth:`let_go` or the end.
+
+        The base stays while λ is held, even at 0. Moves are recorded in the history.
+
+        Args:
+            lam: in [0, 1].
+
+        Raises:
+            ValueError: λ outside [0, 1].
+            RuntimeError: the run is not going, its method has no λ, or its base is gone already.
+        """
+        if self._state not in _LIVE:
+            raise RuntimeError(f"nothing to hold: this run is {self._state}")
+        method = METHODS[self.config.method.name]
+        if not method.fades:
+            raise RuntimeError(f"{method.title} has no λ to hold: only methods that fade have one")
+        if not self.has_base:
+            raise RuntimeError("the base was dropped when λ reached 0: there is nothing to hold")
+        self._hold.set(lam)
+
+    def let_go(self) -> None:
+        """Give λ back to the schedule; nothing happens if it was not held."""
+        self._hold.set(None)
+
+    @property
+    def has_base(self) -> bool:
+        """Whether the student still holds its base, as far as the history tells."""
+        rows = self._rows
+        return not rows or rows[-1].get("base_held", True)
+
     def stop(self, *, wait: bool = True, timeout: float = 60) -> None:
         """End after the current step; the run folder keeps all that was logged.
 
@@ -226,6 +265,7 @@ class Session:
                 result=self._result,
                 error=self._error,
                 stopping=self._wanted == "stop" and self._state in _LIVE,
+                held=self._hold.lam,
             )
 
     def _eta(self) -> float | None:
@@ -236,7 +276,8 @@ class Session:
 
     def _work(self) -> None:
         _quiet()
-        events = record(train(self.config, self.root), self.folder)
+        events = train(self.config, self.root, cache=self.cache, hold=self._hold)
+        events = record(events, self.folder)
         try:
             for event in events:
                 self._take(event)
@@ -286,6 +327,14 @@ def _quiet() -> None:
 
     datasets.disable_progress_bars()
     huggingface_hub.utils.disable_progress_bars()
+
+
+def live_session(root: Path | str | None = None) -> Session | None:
+    """A session of this process that is still going, in a folder of runs or anywhere."""
+    with _busy_lock:
+        live = [session for session in _busy.values() if session.state in _LIVE]
+    wanted = None if root is None else Path(root).resolve()
+    return next((s for s in live if wanted in (None, s.root.resolve())), None)
 
 
 def stop_all() -> None:

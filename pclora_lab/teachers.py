@@ -23,7 +23,7 @@ from pclora_lab.runs import write_json
 from pclora_lab.surgery import call_model
 from pclora_lab.tasks import classification_loss
 
-__all__ = ["needs_finetuning", "teacher_key", "train_teacher"]
+__all__ = ["needs_finetuning", "read_teacher", "teacher_key", "train_teacher"]
 
 
 def needs_finetuning(model: nn.Module, config: RunConfig) -> bool:
@@ -91,6 +91,21 @@ def train_teacher(
         _keep(model, place, rows, config)
         return
     yield from (Row(values) for values in rows)
+
+
+def read_teacher(
+    model: nn.Module, data: LabelledData, config: RunConfig, folder: Path
+) -> nn.Module:
+    """Put the weights of a fine-tuned teacher that was kept into the model.
+
+    Raises:
+        ValueError: it was not kept, or has been removed.
+    """
+    path = folder / teacher_key(model, data, config) / "model.safetensors"
+    if not path.is_file():
+        raise ValueError(f"the fine-tuned teacher of this run is not in {folder} any more")
+    model.load_state_dict(load_file(path))
+    return model
 
 
 def _finetune(

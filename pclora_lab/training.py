@@ -40,7 +40,7 @@ from pclora_lab.snapshots import (
 )
 from pclora_lab.teachers import needs_finetuning, train_teacher
 
-__all__ = ["CALIBRATION_EXAMPLES", "DataCache", "train"]
+__all__ = ["CALIBRATION_EXAMPLES", "DataCache", "load_dense", "train"]
 
 CALIBRATION_EXAMPLES = 512
 _ROWS = 120
@@ -124,7 +124,7 @@ def train(
     resolve_device(config.device)
     yield Phase("data", 0)
     data = cache.data(config)
-    model = _load(config, data)
+    model = load_dense(config, data)
     counts = method.count(model)
     planned = method.plan(counts, model)
     accelerator = make_accelerator(config, model)
@@ -164,7 +164,12 @@ def train(
     yield Finished(result, small.cpu(), model.cpu())
 
 
-def _load(config: RunConfig, data: LabelledData) -> nn.Module:
+def load_dense(config: RunConfig, data: LabelledData) -> nn.Module:
+    """The config's model with a head for the data's classes, before any fine-tuning.
+
+    Raises:
+        ValueError: it does not read what the data hold, or its new head can't teach logits.
+    """
     model = load_model(
         config.model,
         num_classes=data.num_classes,

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pclora_lab.schedules import SCHEDULES, base_weight_factor, check_schedule
+from pclora_lab import PCLoRAConfig
+from pclora_lab.schedules import (
+    SCHEDULES,
+    base_weight_factor,
+    check_schedule,
+    fade_is_over,
+    parse_points,
+    schedule_points,
+    schedule_remarks,
+)
 
 # λ at 0, a quarter, half, three quarters and all of the fade, worked out by hand.
 ROOT_HALF = math.sqrt(2) / 2
@@ -112,3 +121,43 @@ def test_a_bad_schedule_is_refused_with_its_reason(schedule, message):
 def test_progress_outside_0_and_1_is_refused(progress):
     with pytest.raises(ValueError, match=f"progress {progress} .*step / total_steps"):
         base_weight_factor(progress)
+
+
+def test_a_curve_may_rise_only_if_asked():
+    points = [(0, 1), (0.2, 0.2), (0.3, 0.6), (0.6, 0)]
+    with pytest.raises(ValueError, match="needs may_rise=True"):
+        PCLoRAConfig(schedule=points)
+    config = PCLoRAConfig(schedule=points, may_rise=True)
+    assert base_weight_factor(0.25, config.schedule) == pytest.approx(0.4)
+    assert any("comes back" in remark for remark in schedule_remarks(points))
+
+
+def test_the_base_leaves_only_when_lam_is_zero_for_good():
+    points = [(0, 1), (0.2, 0), (0.4, 0), (0.5, 0.3), (0.6, 0), (1, 0)]
+    assert [fade_is_over(p, points) for p in (0.3, 0.55, 0.6, 0.9)] == [False, False, True, True]
+    assert fade_is_over(0.6, "sine", 0.6) and not fade_is_over(0.59, "sine", 0.6)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_preset_as_points_is_close_to_the_named_schedule(name):
+    points = schedule_points(name, 0.6)
+    assert check_schedule(points)[-1] == (0.6, 0.0)
+    gaps = [
+        abs(base_weight_factor(i / 100, points) - base_weight_factor(i / 100, name, 0.6))
+        for i in range(101)
+        if not (name == "identity" and i == 59)
+    ]
+    assert max(gaps) < 0.02
+
+
+@pytest.mark.parametrize("text", ["0:1, 0.5", "a:b", "", "0:1:2"])
+def test_points_that_are_none_say_how_to_write_them(text):
+    with pytest.raises(ValueError, match="write progress:λ"):
+        parse_points(text)
+
+
+def test_a_drawn_curve_says_what_its_ends_mean():
+    assert "before the first step" in schedule_remarks([(0, 0.5), (1, 0)])[0]
+    assert schedule_remarks("sine") == schedule_remarks([(0, 1), (1, 0)]) == []
+    with pytest.raises(ValueError, match="nothing could be removed"):
+        check_schedule([(0, 1), (1, 0.1)])

@@ -7,6 +7,7 @@ step, ``small = compress(student)`` at the end.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from pclora_lab.accounting import ModelCounts, Plan, Rank, count_model, plan, resolve_ranks
 from pclora_lab.budgets import weight_spectra
-from pclora_lab.config import PCLoRAConfig
+from pclora_lab.config import LowRankConfig, PCLoRAConfig
 from pclora_lab.fading_embedding import PCLoRAEmbedding
 from pclora_lab.layers import PCLoRALinear
 from pclora_lab.losses import Distiller, total_loss
@@ -42,6 +43,7 @@ __all__ = [
     "pclora_layers",
     "set_base_weight_factor",
     "set_progress",
+    "student_config",
 ]
 
 FadingLayer = PCLoRALinear | PCLoRAEmbedding
@@ -136,6 +138,14 @@ def _freeze_rest(student: nn.Module) -> nn.Module:
         layer.requires_grad_(True)
         layer.base.requires_grad_(False)
     return student
+
+
+def student_config(config: LowRankConfig) -> PCLoRAConfig:
+    """What a student of PC-LoRA, or of a method that builds on it, is made with."""
+    names = {f.name for f in fields(PCLoRAConfig)}
+    return PCLoRAConfig(
+        **{f.name: getattr(config, f.name) for f in fields(config) if f.name in names}
+    )
 
 
 def pclora_layers(student: nn.Module) -> dict[str, FadingLayer]:

@@ -5,16 +5,23 @@ anything to the same start, the same distillation and the same steps?
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from pclora_lab.accounting import ModelCounts, Plan, plan
-from pclora_lab.config import TAPS, LowRankConfig, PCLoRAConfig
+from pclora_lab.config import TAPS, LowRankConfig
 from pclora_lab.methods.base import Batch, Method, planned_ranks
-from pclora_lab.methods.pclora import PCLoRA, compress, drop_base, get_pclora_model, set_progress
+from pclora_lab.methods.pclora import (
+    PCLoRA,
+    compress,
+    drop_base,
+    get_pclora_model,
+    set_progress,
+    student_config,
+)
 from pclora_lab.options import option
 from pclora_lab.surgery import copy_sharing
 
@@ -81,11 +88,9 @@ def _cut(
     example: Batch | None,
 ) -> nn.Module:
     """A PC-LoRA student at λ = 0 without its base: the truncated model, adapters trainable."""
-    names = {f.name for f in fields(PCLoRAConfig)}
-    given = {f.name: getattr(config, f.name) for f in fields(config) if f.name in names}
     student = get_pclora_model(
         model,
-        PCLoRAConfig(**{**given, "init": init}),
+        replace(student_config(config), init=init),
         calibration=calibration,
         example=example,
     )
