@@ -145,8 +145,8 @@ def kernel_figure(matrices: Mapping[str, Any]) -> Figure:
         line = {"linestyle": style[0], "color": in_theme(style[1]), "linewidth": 2, "label": title}
         # Zeros would have no place on a logarithmic axis.
         spectrum.plot(np.arange(1, len(shares) + 1), shares.clip(_ROUNDING / 10), **line)
-    spectrum.set(title="singular values", xlabel="by size", ylabel="share of the largest")
-    spectrum.set(yscale="log", ylim=(_ROUNDING, 2))
+    spectrum.set(title="singular values", xlabel="singular value, by size")
+    spectrum.set(ylabel="share of the largest", yscale="log", ylim=(_ROUNDING, 2))
     spectrum.grid()
     spectrum.legend(fontsize=8, loc="lower right")
     return figure

@@ -133,6 +133,11 @@ def _luminance(colour: str) -> float:
     return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
+def _cycle(dark: bool) -> list[str]:
+    """The colours of lines that have no name, in turns."""
+    return [hue[dark] for name, hue in HUES.items() if name not in ("grey", "ink", "guide")]
+
+
 def matplotlib_style(dark: bool | None = None) -> dict[str, Any]:
     """matplotlib's parameters for a page, for ``matplotlib.rc_context`` or ``rcParams.update``.
 
@@ -142,6 +147,9 @@ def matplotlib_style(dark: bool | None = None) -> dict[str, Any]:
         >>> matplotlib_style(dark=True)["figure.facecolor"]
         '#111111'
     """
+    # Here, because it costs half a second that a training script need not pay.
+    from cycler import cycler
+
     dark = _is_dark(dark)
     page, text, grid = PAGES[dark], _TEXT[dark], _GRID[dark]
     pages = ("figure.facecolor", "axes.facecolor", "legend.facecolor", "savefig.facecolor")
@@ -155,13 +163,13 @@ def matplotlib_style(dark: bool | None = None) -> dict[str, Any]:
         "grid.alpha": 1.0,
         "axes.axisbelow": True,
         "legend.framealpha": 0.75,
+        "axes.prop_cycle": cycler(color=_cycle(dark)),
     }
 
 
 @contextmanager
 def matplotlib_theme(dark: bool | None = None) -> Iterator[None]:
     """Inside, matplotlib draws for a page; one thread at a time."""
-    # Here, because it costs half a second that a training script need not pay.
     import matplotlib
 
     with _parameters, matplotlib.rc_context(matplotlib_style(dark)):
@@ -201,7 +209,7 @@ def plotly_template(dark: bool | None = None) -> "go.layout.Template":
         "paper_bgcolor": _TRANSPARENT,
         "plot_bgcolor": _TRANSPARENT,
         "font": {"color": _TEXT[dark], "size": _SIZE},
-        "colorway": [in_theme(colour, dark) for colour, _ in METHOD_STYLES.values()],
+        "colorway": _cycle(dark),
         "legend": {"bgcolor": _BOX[dark]},
         "modebar": {"bgcolor": _TRANSPARENT, "color": guide, "activecolor": _TEXT[dark]},
         "hoverlabel": {"bgcolor": PAGES[dark], "font": {"color": _TEXT[dark]}},
