@@ -67,9 +67,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 def choose_theme(page: Page, name: str) -> None:
-    page.get_by_role("menuitem", name="Settings", exact=True).click()
-    page.get_by_role("menuitem", name="Theme", exact=True).hover()
-    page.get_by_role("menuitem", name=name, exact=True).click()
+    page.locator(".lm-MenuBar-itemLabel").get_by_text("Settings", exact=True).click()
+    for label in ("Theme", name):
+        item = page.locator(".lm-Menu-itemLabel").get_by_text(label, exact=True)
+        item.hover()
+        item.click()
 
 
 def drawn(page: Page) -> dict[str, str]:
