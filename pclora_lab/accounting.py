@@ -4,13 +4,14 @@ A model is traced once on the meta device (no storage, no arithmetic). Every pla
 plain arithmetic on that trace, fast enough to follow a slider.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from pclora_lab.options import check_rank
+from pclora_lab.options import check_ranks
 from pclora_lab.surgery import (
     call_model,
     evaluating,
@@ -35,7 +36,7 @@ __all__ = [
     "resolve_ranks",
 ]
 
-Rank = int | str | Mapping[str, int]
+Rank = int | str | Mapping[str, int] | Sequence[tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -238,26 +239,46 @@ def resolve_ranks(layers: tuple[LayerCount, ...], rank: Rank) -> dict[str, int]:
     Args:
         layers: the layers of a trace.
         rank: a whole number for all, ``"25%"`` of each layer's break-even rank (at least 1), or
-            a rank by layer name.
+            a rank by layer name, also as pairs.
 
     Raises:
-        ValueError: not a rank, at or above a layer's break-even, or a layer without one.
+        ValueError: not a rank, at or above a layer's break-even, a layer without one, or a name
+            that no layer has.
 
     Example:
         >>> layer = LayerCount("fc", 768, 768, True, 1, 4)
         >>> resolve_ranks((layer,), "25%")
         {'fc': 96}
     """
-    if isinstance(rank, Mapping):
-        missing = [layer.name for layer in layers if layer.name not in rank]
-        if missing:
-            raise ValueError(f"no rank is given for {', '.join(missing)}: name every layer")
-        ranks = {la.name: _layer_rank(la, check_rank(rank[la.name])) for la in layers}
+    checked = check_ranks(rank)
+    if isinstance(checked, tuple):
+        given = dict(checked)
+        _refuse_other_names(layers, given)
+        ranks = {layer.name: _layer_rank(layer, given[layer.name]) for layer in layers}
     else:
-        checked = check_rank(rank)
         ranks = {layer.name: _layer_rank(layer, checked) for layer in layers}
-    _refuse_growth(layers, ranks)
+    _refuse_growth(layers, ranks, uniform=isinstance(checked, int))
     return ranks
+
+
+def _refuse_other_names(layers: tuple[LayerCount, ...], given: Mapping[str, int | str]) -> None:
+    names = [layer.name for layer in layers]
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the layers are {_listed(names)}"
+        raise ValueError(
+            f"rank {given[unknown[0]]} is given for {unknown[0]}, which is no layer that is "
+            f"replaced: {hint}"
+        )
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise ValueError(f"no rank is given for {_listed(missing)}: name every layer")
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _layer_rank(layer: LayerCount, rank: int | str) -> int:
@@ -273,11 +294,11 @@ def _exact_break_even(layer: LayerCount) -> float:
     return round(exact, 1)
 
 
-def _refuse_growth(layers: tuple[LayerCount, ...], ranks: Mapping[str, int]) -> None:
+def _refuse_growth(layers: tuple[LayerCount, ...], ranks: Mapping[str, int], uniform: bool) -> None:
     for layer in layers:
         rank = ranks[layer.name]
         if rank > layer.largest_rank:
-            smallest = min(layer.largest_rank for layer in layers)
+            fits = min(la.largest_rank for la in layers) if uniform else layer.largest_rank
             if layer.largest_rank == 0:
                 raise ValueError(
                     f"{layer.name} ({layer.in_features}→{layer.out_features}) is too thin: no rank "
@@ -287,7 +308,8 @@ def _refuse_growth(layers: tuple[LayerCount, ...], ranks: Mapping[str, int]) -> 
             raise ValueError(
                 f"rank {rank} is not below the break-even rank {_exact_break_even(layer):g} of "
                 f"{layer.name} ({layer.in_features}→{layer.out_features}): the layer would not "
-                f'shrink. Use a rank of at most {smallest}, or a share such as "25%".'
+                f"shrink. Use a rank of at most {fits}{'' if uniform else ' there'}, or a share "
+                'such as "25%".'
             )
 
 

@@ -1,6 +1,7 @@
 """What a run is made of: frozen, validated, to and from JSON. No logic lives here."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -85,7 +86,9 @@ class LowRankConfig(MethodConfig):
     """Ranks, given or bought with a budget.
 
     Attributes:
-        rank: r of every layer; a whole number, or ``"25%"`` of each layer's break-even rank.
+        rank: r of every layer; a whole number, ``"25%"`` of each layer's break-even rank, or a
+            mapping of every layer's name to its rank (kept as sorted pairs, so that configs can
+            be compared and hashed).
         budget: the share of the replaced layers that is kept, in (0, 1]; overrides ``rank``.
         unit: what the budget counts, ``params`` or ``macs``.
         spend: ``uniform`` for one rank everywhere; ``energy`` spends the same budget where the
@@ -94,11 +97,22 @@ class LowRankConfig(MethodConfig):
             replaces it like a layer of the blocks, at the same rank.
 
     Raises:
-        ValueError: a value out of its range; low-rank embeddings with ``energy``.
+        ValueError: a value out of its range; low-rank embeddings with ``energy``; ranks by layer
+            with ``energy`` and no budget, which would choose other ranks.
+
+    Example:
+        >>> from pclora_lab import PCLoRAConfig
+        >>> config = PCLoRAConfig(rank={"fc2": 8, "fc1": 4})
+        >>> config.rank, config.to_dict()["rank"]
+        ((('fc1', 4), ('fc2', 8)), {'fc1': 4, 'fc2': 8})
     """
 
-    rank: int | str = option(
-        16, "rank", "rank r", "rank, or a share of break-even such as 25%", sizes=True
+    rank: int | str | Mapping[str, int | str] = option(
+        16,
+        "rank",
+        "rank r",
+        'rank, a share of break-even such as 25%, or {"layer": rank, …}',
+        sizes=True,
     )
     budget: float | None = budget_option()
     unit: str = option(
@@ -123,6 +137,27 @@ class LowRankConfig(MethodConfig):
                 "values of a table of words and of a layer have no common scale; use "
                 'spend="uniform"'
             )
+        if self.by_layer and self.budget is None and self.spend == "energy":
+            raise ValueError(
+                'rank is given by layer and spend="energy" would choose other ranks: use '
+                'spend="uniform" to keep the given ones, or a budget instead of ranks'
+            )
+
+    @property
+    def by_layer(self) -> bool:
+        """Whether every layer is given a rank of its own."""
+        return isinstance(self.rank, tuple)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only; ranks by layer as an object."""
+        rank = dict(self.rank) if self.by_layer else self.rank
+        return {**super().to_dict(), "rank": rank}
+
+    def label(self) -> str:
+        """As of every method; ranks by layer would not fit into a name."""
+        short = dataclasses.replace(self, rank=type(self).rank) if self.by_layer else self
+        name, *rest = MethodConfig.label(short).split("-", 1)
+        return "-".join([name, *(["r-by-layer"] if self.by_layer else []), *rest])[:60]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +230,8 @@ class PCLoRAConfig(LowRankConfig):
 
     def label(self) -> str:
         """Rank or budget, schedule and start, which people vary most."""
-        size = f"r{self.rank}" if self.budget is None else f"b{self.budget:g}"
+        rank = "-by-layer" if self.by_layer else self.rank
+        size = f"r{rank}" if self.budget is None else f"b{self.budget:g}"
         schedule = self.schedule if isinstance(self.schedule, str) else "drawn"
         return "-".join([size.replace("%", "pct"), schedule, self.init])
 

@@ -5,6 +5,7 @@ all read the same description, so none of them needs to know which method it bel
 """
 
 import dataclasses
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ __all__ = [
     "check_number",
     "check_options",
     "check_rank",
+    "check_ranks",
     "option",
     "options_of",
     "parse_option",
@@ -96,6 +98,12 @@ def _number(name: str, value: object, described: Option) -> object:
 
 
 def _whole(name: str, value: object, described: Option) -> object:
+    if isinstance(value, (Mapping, tuple)):
+        raise ValueError(
+            f"{name} is given by layer, which this method can't do: its {described.label} is the "
+            f"same for all layers. Give one whole number of at least {described.low:g}, or choose "
+            "a method that takes a rank for each layer, such as pclora"
+        )
     fits = isinstance(value, int) and not isinstance(value, bool)
     if not fits or not described.low <= value <= described.high:
         bounds = f"at least {described.low:g}"
@@ -125,7 +133,7 @@ def _text(name: str, value: object, described: Option) -> object:
 
 
 _CHECKS = {
-    "rank": lambda name, value, _: check_rank(value),
+    "rank": lambda name, value, _: check_ranks(value),
     # Whether it may rise is another option's say: the config checks the two together.
     "schedule": lambda name, value, _: check_schedule(value, may_rise=True),
     "number": _number,
@@ -175,6 +183,38 @@ def check_rank(rank: object) -> int | str:
     return rank
 
 
+def check_ranks(rank: object) -> int | str | tuple[tuple[str, int | str], ...]:
+    """As :func:`check_rank`, or a rank by layer name, kept as pairs in the order of the names.
+
+    Args:
+        rank: one for all layers, or a mapping (or pairs) of layer names to ranks.
+
+    Raises:
+        ValueError: see :func:`check_rank`; no layer, a layer that is named twice.
+
+    Example:
+        >>> check_ranks({"fc2": 8, "fc1": "25%"})
+        (('fc1', '25%'), ('fc2', 8))
+    """
+    if not isinstance(rank, (Mapping, tuple, list)):
+        return check_rank(rank)
+    pairs = list(rank.items()) if isinstance(rank, Mapping) else list(rank)
+    checked: dict[str, int | str] = {}
+    for pair in pairs:
+        if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise ValueError(f"{pair!r} is no layer name with its rank: write {{name: rank, …}}")
+        name, value = pair
+        if name in checked:
+            raise ValueError(f"{name} is given two ranks, {checked[name]} and {value}: keep one")
+        try:
+            checked[name] = check_rank(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    if not checked:
+        raise ValueError("rank names no layer: give one number for all, or {name: rank, …}")
+    return tuple(sorted(checked.items()))
+
+
 def parse_option(described: Option, text: str) -> Any:
     """A value typed on the command line, not yet validated.
 
@@ -189,8 +229,20 @@ def parse_option(described: Option, text: str) -> Any:
         return parse_points(text)
     if described.kind == "switch" and text.lower() in {"true", "false", "1", "0"}:
         return text.lower() in {"true", "1"}
+    if described.kind in ("rank", "whole") and text.startswith("{"):
+        return _by_layer(text)
     kinds = {"number": (float,), "whole": (int, float), "rank": (int, float)}
     return _convert(text, kinds.get(described.kind, ()))
+
+
+def _by_layer(text: str) -> tuple[tuple[str, Any], ...]:
+    """Pairs, so that a name that stands there twice is seen."""
+    try:
+        return json.loads(text, object_pairs_hook=tuple)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"rank {text!r} is not JSON: {error}. Write double quotes around each layer's name"
+        ) from error
 
 
 def _convert(text: str, kinds: tuple[type, ...]) -> int | float | str:

@@ -8,23 +8,13 @@ from matplotlib.ticker import LogLocator
 
 from pclora_lab.comparing import summarise
 from pclora_lab.methods import METHODS, method_class
-from pclora_lab.plots import COLOURS, NotebookFigure
+from pclora_lab.plots import NotebookFigure
+from pclora_lab.theme import COLOURS, METHOD_STYLES, in_theme, themed
 
 __all__ = ["METHOD_STYLES", "pareto_figure"]
 
-METHOD_STYLES = {
-    "pclora": ("#D55E00", "o"),
-    "svd_kd": ("#E69F00", "s"),
-    "svd": ("#56B4E9", "v"),
-    "activation_svd": ("#0072B2", "^"),
-    "pela": ("#009E73", "D"),
-    "snella": ("#CC79A7", "P"),
-    "lora": ("#882255", "X"),
-    "full": ("#555555", "*"),
-    "small": ("#999933", "<"),
-}
 
-
+@themed
 def pareto_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
     """Accuracy over what remains, and over what was trained; a point per method and budget.
 
@@ -44,8 +34,9 @@ def pareto_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter("")
-        axis.grid(alpha=0.3, which="both")
-    left.plot(*zip(*_front(summary), strict=True), color="#999999", linewidth=1, zorder=0)
+        axis.grid(which="both")
+    guide = in_theme(COLOURS["guide"])
+    left.plot(*zip(*_front(summary), strict=True), color=guide, linewidth=1, zorder=0)
     left.set(xlabel="parameters of the finished model (% of dense)", ylabel="top-1 accuracy (%)")
     right.set(xlabel="parameters trained (% of dense)")
     _mark_teacher((left, right), summary)
@@ -54,7 +45,7 @@ def pareto_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
 
 
 def _draw_method(axis: Any, name: str, group: Any, column: str) -> None:
-    colour, marker = METHOD_STYLES.get(name, ("#000000", "."))
+    colour, marker = METHOD_STYLES.get(name, (COLOURS["ink"], "."))
     group = group[group[column] > 0].sort_values(column)
     # A method whose size does not depend on the budget is one point, not a line.
     group = group.drop_duplicates([column, "accuracy_mean"])
@@ -63,7 +54,7 @@ def _draw_method(axis: Any, name: str, group: Any, column: str) -> None:
             100 * group[column] / group["params_before"],
             100 * group["accuracy_mean"],
             yerr=100 * group["accuracy_std"].fillna(0),
-            color=colour,
+            color=in_theme(colour),
             marker=marker,
             markersize=7,
             capsize=3,
@@ -87,7 +78,7 @@ def _mark_teacher(axes: Sequence[Any], summary: Any) -> None:
     if "teacher_accuracy" in summary and summary["teacher_accuracy"].notna().any():
         value = 100 * summary["teacher_accuracy"].max()
         for axis in axes:
-            axis.axhline(value, color=COLOURS["teacher"], linestyle="--", linewidth=1)
+            axis.axhline(value, color=in_theme(COLOURS["teacher"]), linestyle="--", linewidth=1)
         place = {"xycoords": ("axes fraction", "data"), "va": "bottom"}
         axes[0].annotate("dense teacher", (0.01, value), **place)
         low, high = axes[0].get_ylim()

@@ -1,7 +1,7 @@
 """Figures of runs, as plotly and as matplotlib, from the rows of a history. No widgets here.
 
-Both draw the same curves (:func:`curves`) in the same colours (Okabe and Ito's, which colour-blind
-readers can tell apart); line styles differ too.
+Both draw the same curves (:func:`curves`) in the colours of :mod:`pclora_lab.theme`; line styles
+differ too, for readers who see no colours.
 """
 
 import io
@@ -10,32 +10,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 from pclora_lab.schedules import SCHEDULES, Points, base_weight_factor
+from pclora_lab.theme import (
+    COLOURS,
+    START_COLOURS,
+    current_theme,
+    in_theme,
+    matplotlib_theme,
+    themed,
+)
 
 __all__ = [
-    "NotebookFigure",
     "COLOURS",
+    "START_COLOURS",
     "Curve",
+    "NotebookFigure",
     "curves",
     "history_figure",
     "schedule_figure",
     "starts_figure",
 ]
 
-COLOURS = {
-    "base": "#0072B2",
-    "adapter": "#D55E00",
-    "teacher": "#555555",
-    "share": "#56B4E9",
-    "task": "#E69F00",
-    "feature": "#009E73",
-    "logit": "#CC79A7",
-    "time": "#009E73",
-}
-START_COLOURS = {"zeros": "#0072B2", "svd": "#E69F00", "activation_svd": "#D55E00"}
 PANELS = ("Base-weight fade", "Accuracy (validation)", "Loss terms", "Size and speed")
 Y_TITLES = ("share", "top-1 accuracy", "loss (log scale)", "parameters held (% of dense)")
 LOSS_PANEL = 2
@@ -136,16 +135,36 @@ def _is_drawable(value: float | None, curve: Curve) -> bool:
 
 
 class NotebookFigure(Figure):
-    """A matplotlib figure that a notebook shows by itself, without pyplot's global state."""
+    """A matplotlib figure that a notebook shows by itself, without pyplot's global state.
+
+    It keeps the theme that was chosen when it was made; see :func:`pclora_lab.theme.use_theme`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.dark = current_theme() == "dark"
+        with matplotlib_theme(self.dark):
+            super().__init__(*args, **kwargs)
+
+    def add_subplot(self, *args: Any, **kwargs: Any) -> Axes:
+        """As matplotlib's, in the figure's theme."""
+        with matplotlib_theme(self.dark):
+            return super().add_subplot(*args, **kwargs)
+
+    def draw(self, renderer: Any) -> None:
+        """As matplotlib's, in the figure's theme: tick labels are only made now."""
+        with matplotlib_theme(self.dark):
+            super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         drawn, image = io.BytesIO(), io.BytesIO()
-        self.savefig(drawn, format="png", dpi=80)
+        with matplotlib_theme(self.dark):
+            self.savefig(drawn, format="png", dpi=80)
         # 256 colours are enough for curves, and a notebook becomes half as large.
         Image.open(drawn).convert("RGB").quantize(256).save(image, format="png", optimize=True)
         return image.getvalue()
 
 
+@themed
 def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Figure:
     """The four panels of the lab as a matplotlib figure."""
     rows = list(rows)
@@ -158,11 +177,11 @@ def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Figure
         if len(x):
             axis = twin if curve.secondary else axes[curve.panel]
             style = {"solid": "-", "dash": "--", "dot": ":"}[curve.dash]
-            axis.plot(x, y, style, color=curve.colour, label=curve.name, linewidth=2)
+            axis.plot(x, y, style, color=in_theme(curve.colour), label=curve.name, linewidth=2)
     panels = (first_panel({name for row in rows for name in row}), *PANELS[1:])
     for axis, panel, y_title in zip(axes, panels, Y_TITLES, strict=True):
         axis.set(title=panel, xlabel=step_title, ylabel=y_title)
-        axis.grid(alpha=0.3)
+        axis.grid()
     axes[2].set_yscale("log")
     axes[3].set_ylim(bottom=0)
     twin.set(ylabel="time per step (ms)", ylim=(0, None))
@@ -175,6 +194,7 @@ def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Figure
     return figure
 
 
+@themed
 def schedule_figure(
     schedules: Sequence[str | Points] = tuple(SCHEDULES), fade_end: float = 0.6
 ) -> Figure:
@@ -186,12 +206,13 @@ def schedule_figure(
         lam = [base_weight_factor(p, schedule, fade_end) for p in progress]
         axis.plot(100 * progress, lam, style, label=str(schedule), linewidth=2)
     axis.set(xlabel="training done (%)", ylabel="λ, weight of the base", ylim=(-0.02, 1.05))
-    axis.axvline(100 * fade_end, color="#999999", linewidth=1)
-    axis.grid(alpha=0.3)
+    axis.axvline(100 * fade_end, color=in_theme(COLOURS["guide"]), linewidth=1)
+    axis.grid()
     axis.legend()
     return figure
 
 
+@themed
 def starts_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
     """Accuracy if the base were removed, over the training; one colour per start, a line per run.
 
@@ -209,11 +230,11 @@ def starts_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
             [row["step"] for row in rows],
             [100 * row["accuracy_if_base_removed"] for row in rows],
             styles[start],
-            color=START_COLOURS[start],
+            color=in_theme(START_COLOURS[start]),
             label=None if start in named else start,
         )
         named.add(start)
     axis.set(xlabel="step", ylabel="top-1 if the base were removed now (%)")
-    axis.grid(alpha=0.3)
+    axis.grid()
     axis.legend(title="start of A, B, C")
     return figure

@@ -12,16 +12,16 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from pclora_lab.kernels import RULES, sparsify
-from pclora_lab.pareto import METHOD_STYLES
-from pclora_lab.plots import COLOURS, NotebookFigure
+from pclora_lab.plots import NotebookFigure
+from pclora_lab.theme import COLOURS, METHOD_STYLES, current_theme, in_theme, themed
 
 __all__ = [
     "competition_figure", "competition_grid", "cut_cost_figure", "kernel_figure", "rules_figure",
     "spectra_figure", "takeaway_figure",
 ]  # fmt: skip
 
-# From dark to light; its yellow end would vanish on white.
-_DEPTHS = "viridis"
+# The part of viridis that stands out from a white page, and from a dark one.
+_DEPTHS = {"light": (0.0, 0.58), "dark": (0.36, 1.0)}
 # What is below is rounding: a matrix of rank r has min(in, out) − r such values.
 _ROUNDING = 1e-6
 _CORNER = 32
@@ -37,10 +37,11 @@ def _one_axis(width: float, height: float, **labels: str) -> tuple[Figure, Axes]
     figure = NotebookFigure(figsize=(width, height), layout="constrained")
     axis = figure.subplots()
     axis.set(**labels)
-    axis.grid(alpha=0.3)
+    axis.grid()
     return figure, axis
 
 
+@themed
 def spectra_figure(
     spectra: Mapping[str, Sequence[float]], ranks: Mapping[str, int] | None = None
 ) -> Figure:
@@ -65,7 +66,7 @@ def spectra_figure(
     for axis, (kind, names) in zip(axes, kinds.items(), strict=False):
         _draw_spectra(axis, {name: spectra[name] for name in names}, ranks or {})
         axis.set(title=kind, xlabel="singular value, by size", ylim=(0, 1.04))
-        axis.grid(alpha=0.3)
+        axis.grid()
     for axis in axes[::columns]:
         axis.set_ylabel("share of the largest")
     for axis in axes[len(kinds) :]:
@@ -77,24 +78,25 @@ def spectra_figure(
 def _draw_spectra(
     axis: Axes, spectra: Mapping[str, Sequence[float]], ranks: Mapping[str, int]
 ) -> None:
-    depths = np.linspace(0, 0.85, len(spectra))
+    depths = np.linspace(*_DEPTHS[current_theme()], len(spectra))
     styles = ("-", "--", "-.", ":")
     for i, (name, values) in enumerate(spectra.items()):
         shares = _shares_of_largest(values)
         places = np.arange(1, len(shares) + 1)
-        colour, block = colormaps[_DEPTHS](depths[i]), name.removesuffix(_kind(name))
+        colour, block = colormaps["viridis"](depths[i]), name.removesuffix(_kind(name))
         style = {"color": colour, "linestyle": styles[i % len(styles)], "linewidth": 1.6}
         axis.plot(places, shares, label=block.strip(".") or name, **style)
         if name in ranks:
             rank = ranks[name]
-            axis.axvline(rank, color="#999999", linewidth=0.8, zorder=0)
-            axis.plot(rank, shares[rank - 1], "o", color=COLOURS["adapter"], markersize=5)
+            axis.axvline(rank, color=in_theme(COLOURS["guide"]), linewidth=0.8, zorder=0)
+            axis.plot(rank, shares[rank - 1], "o", color=in_theme(COLOURS["adapter"]), markersize=5)
 
 
 def _shares_of_largest(values: Sequence[float]) -> np.ndarray:
     return np.asarray(values, dtype=float) / max(float(values[0]), np.finfo(float).tiny)
 
 
+@themed
 def cut_cost_figure(costs: Mapping[str, Mapping[str, float]]) -> Figure:
     """What a cut leaves out, by layer; a marker for each way to cut.
 
@@ -111,9 +113,9 @@ def cut_cost_figure(costs: Mapping[str, Mapping[str, float]]) -> Figure:
     figure, axis = _one_axis(7, height, xlabel="error of the layer's output (% of its size)")
     percent = 100 * np.array([[errors[name] for name in layers] for errors in costs.values()])
     places = np.arange(len(layers))
-    axis.hlines(places, percent.min(0), percent.max(0), color="#BBBBBB", zorder=0)
+    axis.hlines(places, percent.min(0), percent.max(0), color=in_theme(COLOURS["guide"]), zorder=0)
     for way, values, (colour, marker) in zip(costs, percent, _MARKS, strict=False):
-        axis.plot(values, places, marker, color=colour, label=way, linestyle="none")
+        axis.plot(values, places, marker, color=in_theme(colour), label=way, linestyle="none")
     axis.set_xlim(0, None)
     axis.set_yticks(places, layers, fontsize=9)
     axis.invert_yaxis()
@@ -121,6 +123,7 @@ def cut_cost_figure(costs: Mapping[str, Mapping[str, float]]) -> Figure:
     return figure
 
 
+@themed
 def kernel_figure(matrices: Mapping[str, Any]) -> Figure:
     """Corners of merged matrices beside each other, and singular values of the whole ones.
 
@@ -139,12 +142,12 @@ def kernel_figure(matrices: Mapping[str, Any]) -> Figure:
         values = np.asarray(matrix, dtype=float)
         _draw_matrix(figure, axis, title, values)
         shares = _shares_of_largest(np.linalg.svd(values, compute_uv=False))
-        line = {"linestyle": style[0], "color": style[1], "linewidth": 2, "label": title}
+        line = {"linestyle": style[0], "color": in_theme(style[1]), "linewidth": 2, "label": title}
         # Zeros would have no place on a logarithmic axis.
         spectrum.plot(np.arange(1, len(shares) + 1), shares.clip(_ROUNDING / 10), **line)
-    spectrum.set(title="singular values", xlabel="by size", ylabel="share of the largest")
-    spectrum.set(yscale="log", ylim=(_ROUNDING, 2))
-    spectrum.grid(alpha=0.3)
+    spectrum.set(title="singular values", xlabel="singular value, by size")
+    spectrum.set(ylabel="share of the largest", yscale="log", ylim=(_ROUNDING, 2))
+    spectrum.grid()
     spectrum.legend(fontsize=8, loc="lower right")
     return figure
 
@@ -159,12 +162,14 @@ def _draw_matrix(figure: Figure, axis: Axes, title: str, values: np.ndarray) -> 
     bar.formatter.set_powerlimits((-2, 3))
 
 
+@themed
 def rules_figure(sparsity: float = 0.6) -> Figure:
     """What each sparsifier makes of values between −1 and 1; see ``sparsify``."""
     figure, axis = _one_axis(5.5, 3.6, xlabel="entry of M", ylabel="entry of S")
     M = torch.linspace(-1, 1, 401, dtype=torch.float64)
     for rule, (colour, _), style in zip(RULES, _MARKS, ("-", "--", ":"), strict=True):
-        axis.plot(M, sparsify(M, sparsity, rule), style, color=colour, label=rule, linewidth=2)
+        line = {"color": in_theme(colour), "label": rule, "linewidth": 2}
+        axis.plot(M, sparsify(M, sparsity, rule), style, **line)
     axis.legend(title=f"at sparsity {sparsity:g}")
     return figure
 
@@ -202,6 +207,7 @@ def competition_grid(
     return layers, 100 * np.array(edges), 100 * np.array(columns).T
 
 
+@themed
 def competition_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
     """Layer by layer, the share of weights that may change while SNELLA's layers compete.
 
@@ -228,6 +234,7 @@ def competition_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+@themed
 def takeaway_figure(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> Figure:
     """Accuracy of the model that one would take along at each step, a line per method.
 
@@ -242,8 +249,8 @@ def takeaway_figure(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> Fig
     figure, axis = _one_axis(7.5, 4, xlabel="step", ylabel="top-1 of the model to take along (%)")
     for name, rows in histories.items():
         measured = [row for row in rows if row.get("accuracy") is not None]
-        colour, marker = METHOD_STYLES.get(name, ("#000000", "."))
-        style = {"color": colour, "marker": marker, "markersize": 5, "label": name}
+        colour, marker = METHOD_STYLES.get(name, (COLOURS["ink"], "."))
+        style = {"color": in_theme(colour), "marker": marker, "markersize": 5, "label": name}
         shares = np.array([row[_which(row)] for row in measured])
         axis.plot([row["step"] for row in measured], 100 * shares, **style)
     axis.legend(loc="lower right")

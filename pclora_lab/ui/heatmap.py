@@ -11,6 +11,7 @@ from plotly.colors import get_colorscale
 
 from pclora_lab.plots_methods import competition_grid
 from pclora_lab.session import Session
+from pclora_lab.theme import plotly_template
 
 __all__ = ["CompetitionWidget", "competition_widget"]
 
@@ -86,10 +87,9 @@ def competition_widget() -> CompetitionWidget:
     )
     widget = CompetitionWidget(go.Figure(cells))
     widget.update_layout(
-        template="plotly_white",
+        template=plotly_template(),
         height=480,
         margin={"l": 130, "r": 20, "t": 20, "b": 50},
-        font={"size": 12},
     )
     widget.update_xaxes(title_text="training done (%)", range=[0, 100])
     widget.update_yaxes(autorange="reversed")

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 from pclora_lab.accounting import ModelCounts
-from pclora_lab.plots import COLOURS
 from pclora_lab.schedules import Points, base_weight_factor
+from pclora_lab.theme import COLOURS
 
 __all__ = ["schedule_svg", "size_svg"]
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 268, 92, 34, 8, 20
+# Every colour here is seen on a light page and on a dark one.
+_GUIDE = COLOURS["guide"]
 _TEXT = 'font-size="11" fill="currentColor"'
 
 
@@ -24,7 +26,7 @@ def _picture(label: str, body: str) -> str:
     return (
         f'<svg role="img" aria-label="{label}" width="{_WIDTH}" height="{_HEIGHT}" '
         f'viewBox="0 0 {_WIDTH} {_HEIGHT}">'
-        f'<path d="M{_x(0)} {_y(1)}V{_y(0)}H{_x(1)}" fill="none" stroke="#888"/>{body}</svg>'
+        f'<path d="M{_x(0)} {_y(1)}V{_y(0)}H{_x(1)}" fill="none" stroke="{_GUIDE}"/>{body}</svg>'
     )
 
 
@@ -70,7 +72,7 @@ def size_svg(counts: ModelCounts, rank: int, largest: int) -> str:
     body = _line([(0, 0), (1, share(largest) / top)], COLOURS["adapter"])
     body += (
         f'<line x1="{_x(even / largest):.1f}" x2="{_x(even / largest):.1f}" y1="{_y(1)}" '
-        f'y2="{_y(0)}" stroke="#888" stroke-dasharray="4 3"/>'
+        f'y2="{_y(0)}" stroke="{_GUIDE}" stroke-dasharray="4 3"/>'
     )
     body += (
         f'<circle cx="{_x(rank / largest):.1f}" cy="{_y(share(rank) / top):.1f}" r="5" '

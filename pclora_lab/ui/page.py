@@ -1,0 +1,39 @@
+"""What the page around a widget looks like: dark or light, how wide, and whether it answers."""
+
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+__all__ = ["Page"]
+
+
+class Page(anywidget.AnyWidget):
+    """An invisible widget that tells the kernel about the page it is shown in.
+
+    Display it beside the widgets that want to know, then ``page.observe(handler, "dark")``.
+
+    Attributes:
+        dark: whether the page is dark: JupyterLab's own theme, or what the browser prefers where
+            there is no such theme. Follows every change.
+        alive: True once a browser has drawn it, so widgets of our own work in this front end.
+        width: room for an output, in CSS pixels; 0 until it is drawn.
+
+    Example:
+        >>> page = Page()
+        >>> page.dark, page.alive, page.width
+        (False, False, 0)
+    """
+
+    _esm = Path(__file__).with_name("page.js")
+
+    dark = traitlets.Bool(False).tag(sync=True)
+    alive = traitlets.Bool(False).tag(sync=True)
+    width = traitlets.Int(0).tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        # It takes the room's width and no height, so it can measure without being seen.
+        self.layout.width, self.layout.height = "100%", "0"
+        self.layout.margin, self.layout.overflow = "0", "hidden"

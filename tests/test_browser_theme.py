@@ -1,0 +1,126 @@
+"""The theme in a real browser: JupyterLab's menu reaches the kernel, and a figure follows."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
+from playwright.sync_api import Page, expect, sync_playwright
+
+pytestmark = pytest.mark.browser
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+CELLS = (
+    """import plotly.graph_objects as go
+from ipywidgets import HTML, VBox
+
+from pclora_lab.theme import COLOURS, apply_theme
+from pclora_lab.ui.page import Page
+
+page, said = Page(), HTML()
+said.add_class("said")
+line = go.Scatter(x=[0, 1], y=[1, 0], name="teacher", line={"color": COLOURS["teacher"]})
+figure = go.FigureWidget(line, layout={"height": 300, "showlegend": True})
+figure.update_xaxes(title_text="step")
+apply_theme(figure, page.dark)
+
+
+def follow(change):
+    apply_theme(figure, page.dark)
+    said.value = f"dark {page.dark}, alive {page.alive}, width {page.width > 300}"
+
+
+page.observe(follow, ["dark", "alive", "width"])
+VBox([page, said, figure])""",
+)
+
+
+def write_notebook(path: Path) -> None:
+    cells = [
+        {"cell_type": "code", "id": f"c{i}", "source": source, "metadata": {}, "outputs": [],
+         "execution_count": None}
+        for i, source in enumerate(CELLS)
+    ]  # fmt: skip
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    notebook = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4}
+    path.write_text(json.dumps({**notebook, "nbformat_minor": 5}))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    folder = tmp_path_factory.mktemp("theme")
+    write_notebook(folder / "theme.ipynb")
+    chromium = find_chromium()
+    with jupyter_lab(folder) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(60_000)
+        page.goto(address.format(notebook="theme.ipynb"))
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        page.wait_for_selector(".js-plotly-plot .legendtext")
+        yield page
+        browser.close()
+
+
+def choose_theme(page: Page, name: str) -> None:
+    page.locator(".lm-MenuBar-itemLabel").get_by_text("Settings", exact=True).click()
+    for label in ("Theme", name):
+        item = page.locator(".lm-Menu-itemLabel").get_by_text(label, exact=True)
+        item.hover()
+        item.click()
+
+
+def drawn(page: Page) -> dict[str, str]:
+    """Colours as the browser computed them: the line, the legend's text and box, the paper."""
+    return page.evaluate(
+        """() => {
+        const find = name => document.querySelector(`.js-plotly-plot ${name}`);
+        const style = (name, key) => getComputedStyle(find(name))[key];
+        return {line: style('.js-line', 'stroke'), text: style('.legendtext', 'fill'),
+                box: style('.legend .bg', 'fill'), paper: find('.main-svg').style.background,
+                title: style('.xtitle', 'fill')};
+    }"""
+    )
+
+
+def screenshot(page: Page, name: str) -> None:
+    if SCREENSHOTS:
+        page.screenshot(path=f"{SCREENSHOTS}/theme_{name}.png")
+
+
+def test_the_light_page_reaches_the_kernel(page: Page) -> None:
+    expect(page.locator(".said")).to_have_text("dark False, alive True, width True")
+    colours = drawn(page)
+    assert colours["line"] == "rgb(85, 85, 85)" and colours["text"] == "rgb(31, 31, 31)"
+    assert "rgba(0, 0, 0, 0)" in colours["paper"]
+    screenshot(page, "light")
+
+
+def test_the_menus_dark_theme_reaches_the_kernel_and_the_figure(page: Page) -> None:
+    choose_theme(page, "JupyterLab Dark")
+    expect(page.locator(".said")).to_have_text("dark True, alive True, width True")
+    page.wait_for_timeout(1000)
+    colours = drawn(page)
+    screenshot(page, "dark")
+    assert colours["line"] == "rgb(187, 187, 187)" and colours["box"] == "rgb(17, 17, 17)"
+    assert colours["text"] == colours["title"] == "rgb(230, 230, 230)"
+
+
+def test_and_back_again(page: Page) -> None:
+    choose_theme(page, "JupyterLab Light")
+    expect(page.locator(".said")).to_have_text("dark False, alive True, width True")
+    page.wait_for_timeout(1000)
+    assert drawn(page)["line"] == "rgb(85, 85, 85)"
+
+
+def test_the_page_widget_takes_no_room(page: Page) -> None:
+    assert page.locator("[aria-hidden=true][style*='width: 100%']").count()
+    height = page.evaluate(
+        "() => document.querySelector('.said').getBoundingClientRect().top - "
+        "document.querySelector('.jp-OutputArea-output').getBoundingClientRect().top"
+    )
+    assert height < 12

@@ -1,0 +1,181 @@
+"""The theme: visible on both pages, distinguishable without colour vision, the same everywhere."""
+
+import io
+import itertools
+import threading
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from PIL import Image
+
+from pclora_lab import pareto, plots, plots_methods, theme
+from pclora_lab.methods import METHODS
+from pclora_lab.theme import HUES, METHOD_STYLES, PAGES, apply_theme, in_theme, use_theme
+from pclora_lab.ui import svg
+from pclora_lab.ui.heatmap import competition_widget
+from pclora_lab.ui.page import Page
+
+# Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
+SIGHT = {
+    "full": np.eye(3),
+    "protan": np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]),
+    "deutan": np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
+}
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+@pytest.fixture(autouse=True)
+def light_again():
+    yield
+    use_theme("light")
+
+
+def seen(colour: str, sight: str) -> np.ndarray:
+    """CIELAB coordinates of a colour as a person with that sight sees it."""
+    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    t = TO_XYZ @ np.clip(SIGHT[sight] @ linear, 0, 1) / TO_XYZ.sum(1)
+    f = np.where(t > 216 / 24389, np.cbrt(t), (24389 / 27 * t + 16) / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("page", [0, 1], ids=["light", "dark"])
+def test_every_line_stands_out_from_its_page(page):
+    faint = {n: theme.contrast(hue[page], PAGES[page]) for n, hue in HUES.items()}
+    assert {n: ratio for n, ratio in faint.items() if ratio < 3} == {}
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+@pytest.mark.parametrize("page", [0, 1], ids=["light", "dark"])
+def test_no_two_methods_look_the_same(page, sight):
+    colours = {name: in_theme(style[0], bool(page)) for name, style in METHOD_STYLES.items()}
+    colours["teacher"] = in_theme(theme.COLOURS["teacher"], bool(page))
+    for (one, a), (other, b) in itertools.combinations(colours.items(), 2):
+        distance = np.linalg.norm(seen(a, sight) - seen(b, sight))
+        assert distance > 10, f"{one} {a} and {other} {b}: {distance:.1f}"
+
+
+def test_contrast_is_wcags():
+    # Worked examples of the WCAG working group: #767676 is the lightest grey with 4.5:1 on white.
+    assert theme.contrast("#767676", "#FFFFFF") == 4.54
+    assert theme.contrast("#777777", "#FFFFFF") == 4.48
+
+
+def test_every_method_has_a_colour_and_a_mark_of_its_own():
+    assert set(METHODS) <= set(METHOD_STYLES)
+    for kind in (0, 1):
+        assert len({style[kind] for style in METHOD_STYLES.values()}) == len(METHOD_STYLES)
+
+
+def test_a_variant_leads_to_one_hue_only():
+    for page in (False, True):
+        for name, hue in HUES.items():
+            assert in_theme(hue.light, page) == in_theme(hue.dark, page) == hue[page], name
+
+
+def test_old_names_are_the_themes():
+    assert plots.COLOURS is theme.COLOURS and plots.START_COLOURS is theme.START_COLOURS
+    assert pareto.METHOD_STYLES is plots_methods.METHOD_STYLES is theme.METHOD_STYLES
+
+
+def test_pictures_beside_the_form_are_seen_on_both_pages():
+    for name in ("base", "adapter", "guide"):
+        for page in PAGES:
+            assert theme.contrast(theme.COLOURS[name], page) >= 3
+    assert theme.COLOURS["base"] in svg.schedule_svg("sine", 0.6)
+
+
+ROWS = [
+    {"phase": "fade", "step": i, "steps": 4, "progress": i / 4, "lam": 1 - i / 4, "task": 1.0,
+     "accuracy": 0.5, "accuracy_if_base_removed": 0.4, "layer_density": {"a": 0.5, "b": 0.2}}
+    for i in range(4)
+]  # fmt: skip
+FIGURES = {
+    "history": lambda: plots.history_figure(ROWS),
+    "schedule": plots.schedule_figure,
+    "starts": lambda: plots.starts_figure([{"start": "svd", "history": ROWS}]),
+    "spectra": lambda: plots_methods.spectra_figure({"blocks.0.fc": [4.0, 2.0, 1.0]}),
+    "cut": lambda: plots_methods.cut_cost_figure({"plain": {"fc": 0.5}}),
+    "kernel": lambda: plots_methods.kernel_figure({"diagonal": np.diag([4.0, 1.0])}),
+    "rules": plots_methods.rules_figure,
+    "competition": lambda: plots_methods.competition_figure(ROWS),
+    "takeaway": lambda: plots_methods.takeaway_figure({"pclora": ROWS}),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_keeps_the_theme_it_was_made_in(name):
+    use_theme("dark")
+    figure = FIGURES[name]()
+    use_theme("light")
+    picture = Image.open(io.BytesIO(figure._repr_png_())).convert("RGB")
+    assert picture.getpixel((0, 0)) == (0x11, 0x11, 0x11)
+    texts = [t for axis in figure.axes for t in axis.get_xticklabels() + axis.get_yticklabels()]
+    texts += [axis.xaxis.label for axis in figure.axes] + [axis.title for axis in figure.axes]
+    texts += [t for axis in figure.axes if (box := axis.get_legend()) for t in box.get_texts()]
+    assert texts and {text.get_color() for text in texts} == {"#E6E6E6"}
+    lines = [line for axis in figure.axes for line in axis.lines]
+    assert all(in_theme(c, True) == c for line in lines if isinstance(c := line.get_color(), str))
+
+
+def test_the_light_theme_is_dark_on_white():
+    picture = Image.open(io.BytesIO(plots.schedule_figure()._repr_png_())).convert("RGB")
+    assert picture.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_drawing_in_two_threads_leaves_matplotlibs_parameters_alone():
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+
+    def draw(name: str) -> None:
+        for _ in range(3):
+            use_theme(name)
+            plots.schedule_figure()._repr_png_()
+
+    threads = [threading.Thread(target=draw, args=(name,)) for name in ("light", "dark")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("kind", [go.Figure, go.FigureWidget])
+def test_a_plotly_figure_switches_and_comes_back(kind):
+    figure = kind(go.Scatter(x=[1], y=[2], line={"color": theme.COLOURS["teacher"]}))
+    figure.add_scatter(
+        x=[1], y=[2], marker={"color": theme.COLOURS["share"]}, line={"color": "red"}
+    )
+    figure.update_layout(legend={}, legend2={"bgcolor": "white"})
+    figure.add_vline(1, line_color=theme.COLOURS["guide"])
+    light = apply_theme(figure, dark=False).to_json()
+    apply_theme(figure, dark=True)
+    assert figure.data[0].line.color == HUES["grey"].dark
+    assert (figure.data[1].marker.color, figure.data[1].line.color) == (HUES["sky"].dark, "red")
+    legends = figure.layout.legend2, figure.layout.template.layout.legend
+    assert [legend.bgcolor for legend in legends] == ["rgba(17,17,17,0.75)"] * 2
+    assert figure.layout.shapes[0].line.color == HUES["guide"].dark
+    assert figure.layout.template.layout.font.color == "#E6E6E6"
+    assert apply_theme(figure, dark=False).to_json() == light
+
+
+def test_the_page_shows_through_plotly_figures():
+    for dark in (False, True):
+        layout = theme.plotly_template(dark).layout
+        assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
+    use_theme("dark")
+    assert competition_widget().layout.template.layout.font.color == "#E6E6E6"
+
+
+def test_an_unknown_theme_is_refused():
+    with pytest.raises(ValueError, match="theme is 'night': use one of light, dark"):
+        use_theme("night")
+
+
+def test_a_page_tells_what_the_browser_said():
+    page, told = Page(), []
+    page.observe(lambda change: told.append(change["new"]), "dark")
+    page.set_state({"dark": True, "alive": True, "width": 900})
+    assert told == [True] and page.alive and page.width == 900
