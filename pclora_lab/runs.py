@@ -13,24 +13,35 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import psutil
 import torch
 
 from pclora_lab.config import RunConfig
 from pclora_lab.events import Event, Finished, Kept, Row
 from pclora_lab.export import save_pretrained
+from pclora_lab.run_reading import (
+    TEACHERS_FOLDER,
+    Run,
+    UnreadableRun,
+    is_alive,
+    list_runs,
+    load_run,
+    read_json,
+    scan_runs,
+)
 from pclora_lab.snapshots import save_snapshot
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = [
+    "Run", "UnreadableRun", "delete_run", "is_being_written", "list_runs", "load_run",
+    "new_run_folder", "record", "rename_run", "scan_runs", "versions", "write_json",
+]  # fmt: skip
 
-__all__ = ["Run", "list_runs", "load_run", "new_run_folder", "record", "versions", "write_json"]
-
+_LONGEST_NAME = 200
+# Folders that this process writes now. Its own number in a status says less: a notebook's
+# process goes on when a run of it is over.
+_recorded: set[str] = set()
 _PACKAGES = ("torch", "timm", "transformers", "accelerate", "datasets", "safetensors", "numpy")
 
 
@@ -96,7 +107,8 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
     Closing the generator (a stop) or an interrupt leaves status ``stopped``; an exception leaves
     ``failed`` with its message. Both go on to the caller.
     """
-    finished = False
+    finished, place = False, os.path.realpath(folder)
+    _recorded.add(place)
     try:
         with (folder / "history.jsonl").open("a", encoding="utf8") as history:
             for event in events:
@@ -119,6 +131,8 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
     except BaseException as error:
         _set_status(folder, "failed", f"{type(error).__name__}: {error}")
         raise
+    finally:
+        _recorded.discard(place)
     _set_status(folder, "finished")
 
 
@@ -128,83 +142,93 @@ def _write_result(folder: Path, event: Finished) -> None:
     write_json(folder / "result.json", event.result)
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run folder, read.
-
-    Attributes:
-        folder: where it is.
-        config: as written; see :meth:`RunConfig.from_dict`.
-        status: running, finished, stopped or failed.
-        error: message of a failed run.
-        rows: the history, a dict per row.
-        result: final numbers, or None.
-    """
-
-    folder: Path
-    config: dict[str, Any]
-    status: str
-    error: str | None
-    rows: list[dict[str, Any]]
-    result: dict[str, Any] | None
-
-    def history(self) -> "pd.DataFrame":
-        """The rows as a table."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows)
+def is_being_written(folder: Path | str) -> bool:
+    """Whether a live process trains into the folder; False where that can't be told."""
+    try:
+        status = read_json(Path(folder) / "status.json") or {}
+    except (ValueError, OSError):
+        return False
+    if status.get("status") != "running" or not is_alive(status):
+        return False
+    return status["pid"] != os.getpid() or os.path.realpath(folder) in _recorded
 
 
-def load_run(folder: Path | str) -> Run:
-    """Read a run folder, also one that is being written or whose process was killed.
-
-    Raises:
-        FileNotFoundError: there is no run in the folder.
-    """
-    folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"no run in {folder}: there is no config.json")
-    status = _read_json(folder / "status.json") or {"status": "failed", "error": "no status"}
-    if status["status"] == "running" and not psutil.pid_exists(status.get("pid", -1)):
-        status = {"status": "failed", "error": "the process ended without a word (killed?)"}
-    return Run(
-        folder=folder,
-        config=_read_json(folder / "config.json") or {},
-        status=status["status"],
-        error=status.get("error"),
-        rows=_read_rows(folder / "history.jsonl"),
-        result=_read_json(folder / "result.json"),
-    )
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    """All complete lines; a process killed in mid-line leaves a last one that is not."""
-    rows = []
-    for line in path.read_text(encoding="utf8").splitlines() if path.is_file() else ():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
-
-
-def list_runs(root: Path | str) -> list[Run]:
-    """All runs below a folder, newest first."""
-    configs = Path(root).glob("*/status.json")
-    newest = sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True)
-    return [load_run(path.parent) for path in newest]
-
-
-def delete_run(folder: Path | str) -> None:
+def delete_run(folder: Path | str, *, force: bool = False) -> None:
     """Remove a run folder.
+
+    Args:
+        folder: of the run.
+        force: also one that is being written.
 
     Raises:
         FileNotFoundError: it is no run folder; nothing is removed.
+        RuntimeError: it is being written.
     """
+    _require_run(folder)
+    if not force:
+        _require_rest(folder, "deleted")
+    shutil.rmtree(folder)
+
+
+def rename_run(folder: Path | str, name: str) -> Path:
+    """Give a run folder another name; returns where it is now.
+
+    Args:
+        folder: of the run.
+        name: the new name, without a path.
+
+    Raises:
+        FileNotFoundError: it is no run folder.
+        FileExistsError: the name is taken.
+        ValueError: no folder can have such a name.
+        RuntimeError: the run is being written.
+    """
+    folder, name = Path(folder), name.strip()
+    _require_run(folder)
+    _check_name(name)
+    if name == folder.name:
+        return folder
+    _require_rest(folder, "renamed")
+    new = folder.with_name(name)
+    if os.path.lexists(new):
+        raise FileExistsError(f"{name!r} is taken by another folder: choose another name")
+    folder.rename(new)
+    _correct_paths(new, folder.name)
+    return new
+
+
+def _require_run(folder: Path | str) -> None:
     if not (Path(folder) / "versions.json").is_file():
         raise FileNotFoundError(f"no run in {folder}: there is no versions.json")
-    shutil.rmtree(folder)
+
+
+def _require_rest(folder: Path | str, verb: str) -> None:
+    if is_being_written(folder):
+        raise RuntimeError(
+            f"{Path(folder).name} is being written and can't be {verb}: stop the run, or wait for "
+            "its end"
+        )
+
+
+def _check_name(name: str) -> None:
+    reason = None
+    if not name:
+        reason = "it is empty"
+    elif any(mark in name for mark in "/\\") or not name.isprintable():
+        reason = "it may hold no / and no \\, and only characters that can be seen"
+    elif name.startswith(".") or name == TEACHERS_FOLDER:
+        reason = f"a name with a dot in front, or {TEACHERS_FOLDER!r}, is never listed as a run"
+    elif len(name.encode()) > _LONGEST_NAME:
+        reason = f"it has {len(name.encode())} bytes, {_LONGEST_NAME} is the most"
+    if reason is not None:
+        raise ValueError(f"a run can't be named {name!r}: {reason}; write letters, digits, - or _")
+
+
+def _correct_paths(folder: Path, old_name: str) -> None:
+    """Its own path is in the result; nothing else in the folder knows the name."""
+    with contextlib.suppress(ValueError):
+        result = read_json(folder / "result.json") or {}
+        place = result.get("run_dir")
+        if isinstance(place, str) and Path(place).name == old_name:
+            new = str(Path(place).with_name(folder.name))
+            write_json(folder / "result.json", {**result, "run_dir": new})

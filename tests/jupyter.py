@@ -38,7 +38,7 @@ def find_chromium() -> str:
 
 
 @contextmanager
-def jupyter_lab(folder: Path) -> Iterator[str]:
+def jupyter_lab(folder: Path, dark: bool = False) -> Iterator[str]:
     """Serve a folder; yields the address of its JupyterLab, token included."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -47,7 +47,7 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
     command += [f"--ServerApp.port={port}", "--ServerApp.ip=127.0.0.1"]
     command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
-    _no_news(folder / ".settings")
+    _settings(folder / ".settings", dark)
     names = ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_WORKSPACES_DIR")
     homes = {name: str(folder / ".jupyter" / name.lower()) for name in names}
     homes["JUPYTERLAB_SETTINGS_DIR"] = str(folder / ".settings")
@@ -66,12 +66,14 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
             server.kill()
 
 
-def _no_news(settings: Path) -> None:
-    """Keep JupyterLab's question about news off the screenshots."""
+def _settings(settings: Path, dark: bool) -> None:
+    """Keep JupyterLab's question about news off the screenshots, and choose its theme."""
     plugin = settings / "@jupyterlab" / "apputils-extension"
-    plugin.mkdir(parents=True)
+    plugin.mkdir(parents=True, exist_ok=True)
     text = '{"fetchNews": "false", "checkForUpdates": false}'
     (plugin / "notification.jupyterlab-settings").write_text(text)
+    theme = "JupyterLab Dark" if dark else "JupyterLab Light"
+    (plugin / "themes.jupyterlab-settings").write_text(f'{{"theme": "{theme}"}}')
 
 
 def _wait_until_it_answers(url: str, server: subprocess.Popen, folder: Path) -> None:

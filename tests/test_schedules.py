@@ -107,7 +107,7 @@ def test_points_become_pairs_of_floats():
         ([(0, math.nan), (1, 0)], r"nan.*must both lie in \[0, 1\]"),
         ([(0, 1), (0.5, 0.5), (0.5, 0)], "progress must rise, but 0.5 follows 0.5"),
         ([(0, 0.5), (0.5, 0.6), (1, 0)], "λ must not rise, but 0.6 follows 0.5"),
-        ([(0, 1), (1, 0.1)], "ends at λ = 0.1: end at 0"),
+        ([(0, 1), (1, 0.1)], "ends at λ = 0.1"),
         ([1, 0], "neither a name"),
         (None, "schedule None is neither a name"),
     ],
