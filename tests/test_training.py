@@ -13,7 +13,8 @@ from pclora_lab.training import train
 QUICK = RunConfig(
     method=PCLoRAConfig(rank=8, init="svd"), steps=12, evaluations=3, eval_images=40, device="cpu"
 )
-TIMES = ("seconds", "step_ms", "memory_mb")
+# How often the layers' distances are measured depends on what it costs.
+TIMES = ("seconds", "step_ms", "memory_mb", "probe_percent", "layer_mse", "layer_cka")
 
 
 @pytest.fixture(scope="module")

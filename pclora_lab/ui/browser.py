@@ -9,6 +9,7 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 
 from pclora_lab.config import RunConfig
+from pclora_lab.hold import moves_of
 from pclora_lab.plots_runs import fill_overlay, overlay_figure
 from pclora_lab.runs import Run, UnreadableRun, delete_run, is_being_written, rename_run, scan_runs
 from pclora_lab.ui.pareto_panel import ParetoPanel, responsive
@@ -214,7 +215,7 @@ class RunBrowser:
         """
         run = self._readable(self._chosen())
         try:
-            config = RunConfig.from_dict(run.config)
+            config = RunConfig.from_dict({**run.config, "moves": moves_of(run.rows)})
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"the settings of {run.folder.name} are not of this version: {error}"

@@ -14,7 +14,8 @@ from pclora_lab.devices import available_devices
 from pclora_lab.methods import METHODS, make_method
 from pclora_lab.models import describe_model, input_kind
 from pclora_lab.ui.form import STYLE, WIDE, OptionForm
-from pclora_lab.ui.svg import schedule_svg, size_svg
+from pclora_lab.ui.schedule_editor import ScheduleEditor
+from pclora_lab.ui.svg import size_svg
 
 __all__ = ["Controls"]
 
@@ -49,9 +50,11 @@ class Controls:
         self._counts: ModelCounts | None = None
         self._model: nn.Module | None = None
         self._forms: dict[str, OptionForm] = {}
+        self._editors: dict[OptionForm, ScheduleEditor] = {}
         self.sizes = widgets.HTML()
         self.size_curve = widgets.HTML()
-        self.schedule_curve = widgets.HTML()
+        self.schedule: ScheduleEditor | None = None
+        self.moves = widgets.HBox()
         self.summary = widgets.HTML()
         self.sizes.add_class("pclora-sizes")
         self._columns = [widgets.VBox(), widgets.VBox(), widgets.VBox()]
@@ -116,13 +119,25 @@ class Controls:
             self.sizes,
             self.size_curve,
         ]
+        self.schedule = self._editor()
+        drawn = [] if self.schedule is None else [self.schedule.widget]
         self._columns[2].children = [
             widgets.HTML(value="<b>Method</b>"),
             self.method,
             self.summary,
             *self.form.column(sizes=False),
-            self.schedule_curve,
+            *drawn,
         ]
+
+    def _editor(self) -> ScheduleEditor | None:
+        """A curve to draw, for methods that fade."""
+        fields = self.form.fields
+        if self.form.of_kind("schedule") is None:
+            return None
+        if self.form not in self._editors:
+            editor = ScheduleEditor(fields["schedule"], fields["fade_end"], fields["may_rise"])
+            self._editors[self.form] = editor
+        return self._editors[self.form]
 
     @property
     def rank(self) -> widgets.Widget:
@@ -144,7 +159,50 @@ class Controls:
             widgets.HBox(children, layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 10px"))
             for children in (self._columns, training)
         ]
-        return widgets.VBox([rows[0], widgets.HTML(value="<b>Training</b>"), rows[1]])
+        self._show_moves()
+        training = widgets.HTML(value="<b>Training</b>")
+        return widgets.VBox([rows[0], training, rows[1], self.moves])
+
+    @property
+    def base(self) -> RunConfig:
+        """What was shown last; holds what the form has no control for."""
+        return self._base
+
+    def show(self, config: RunConfig) -> None:
+        """Put a configuration into the form, as it was put into a new one."""
+        self._base = config
+        self._forms.clear()
+        self._editors.clear()
+        self.model.value, self.data.value = config.model, config.data
+        self.input_size.value = config.img_size or config.max_tokens or 0
+        for name in ("teacher", "teacher_steps", "steps", "lr", "batch_size", "seed"):
+            getattr(self, name).value = getattr(config, name)
+        known = config.device in self.device.options
+        self.device.value = config.device if known else "auto"
+        self.method.value = config.method.name
+        self.lr.value = config.lr  # a change of the method had set its usual one
+        self._choose_method()
+        self.refresh_model()
+        self._fit_percentage(config.method)
+        self._show_moves()
+
+    def _show_moves(self) -> None:
+        """Moves of λ by hand that the settings bring along are said, and can be left out."""
+        count = len(self._base.moves)
+        if not count:
+            self.moves.children = ()
+            return
+        times = "once" if count == 1 else f"{count} times"
+        button = widgets.Button(
+            description="Leave them out", tooltip="let the schedule alone move λ"
+        )
+        button.on_click(lambda _: self._forget_moves())
+        text = f"λ is moved by hand {times}, as in the run that these settings are from"
+        self.moves.children = (widgets.HTML(value=text), button)
+
+    def _forget_moves(self) -> None:
+        self._base = dataclasses.replace(self._base, moves=())
+        self._show_moves()
 
     def method_config(self) -> MethodConfig:
         """The options of the chosen method.
@@ -229,11 +287,7 @@ class Controls:
 
     def refresh_method(self) -> None:
         """Show what the chosen options give: sizes, and the curves of rank and schedule."""
-        rank, schedule = self.form.of_kind("rank"), self.form.of_kind("schedule")
-        self.schedule_curve.value = ""
-        if schedule is not None:
-            fade_end = self.form.fields["fade_end"].value
-            self.schedule_curve.value = schedule_svg(schedule.value, fade_end)
+        rank = self.form.of_kind("rank")
         if self._counts is None:
             return
         self.size_curve.value = ""

@@ -77,7 +77,7 @@ def _rank(described: Option, value: int | str) -> widgets.Widget:
 def _schedule(described: Option, value: object) -> widgets.Widget:
     choices = [(name, name) for name in SCHEDULES]
     if not isinstance(value, str):
-        choices.append(("points, as given", value))
+        choices.append(("drawn", value))
     return widgets.Dropdown(value=value, options=choices, **_common(described))
 
 

@@ -1,8 +1,10 @@
-"""The lab: the form, the buttons and the live figure, glued to a session."""
+"""The lab: form, buttons, λ in the hand, views, runs; glued to a session."""
 
 import html
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,59 +12,124 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from pclora_lab.config import RunConfig
+from pclora_lab.embedded import EMBEDDED
+from pclora_lab.export import from_pretrained, save_pretrained
 from pclora_lab.methods import METHODS
-from pclora_lab.report import result_lines
-from pclora_lab.session import Session, Snapshot, stop_all
+from pclora_lab.models import preprocessing_of
+from pclora_lab.runs import Run, scan_runs
+from pclora_lab.session import Session, Snapshot, live_session
+from pclora_lab.theme import apply_theme
+from pclora_lab.training import DataCache, load_dense
+from pclora_lab.ui.browser import RunBrowser
 from pclora_lab.ui.controls import Controls, error_html
-from pclora_lab.ui.live import LiveView
+from pclora_lab.ui.hold_row import HoldRow
+from pclora_lab.ui.page import Page
+from pclora_lab.ui.painting import Painter
+from pclora_lab.ui.status import result_html, status_line
+from pclora_lab.ui.views import RunViews
 
 __all__ = ["Lab"]
 
-_SECONDS_BETWEEN_FRAMES = 0.3
-# Drawing takes the interpreter away from the training loop: no more than this share of the time.
-_SHARE_FOR_DRAWING = 0.015
 _OVER = ("finished", "stopped", "failed")
+_newest: "weakref.ref[Lab] | None" = None
 
 
 class Lab:
-    """Choose, train, watch, take the small model along.
+    """Choose, train, watch, go back, compare, take the small model along.
 
-    Making a lab stops whatever an earlier one still runs, so its cell can be run again.
+    A lab made again, in a cell that is run twice or after the page was loaded anew, finds the run
+    that is going; in a new kernel it shows the newest run of the folder.
 
     Args:
-        config: what the form shows at first.
+        config: what the form shows at first; without one, the settings of the run that is found.
         root: folder of runs.
 
     Attributes:
         controls: the form.
-        view: the live figure.
+        views: curves, layers and examples of the run that is shown.
+        browser: all runs of the folder.
         session: the run that was started last, or None.
+        opened: a run of the folder that is shown instead, or None.
     """
 
     def __init__(self, config: RunConfig | None = None, root: Path | str = "runs") -> None:
-        stop_all()
+        global _newest
+        before = _newest() if _newest is not None else None
+        if before is not None:
+            before.close()
+        _newest = weakref.ref(self)
+        _allow_widgets_in_colab()
         self.root = Path(root)
-        self.controls = Controls(config)
-        self.view = LiveView()
-        self.session: Session | None = None
-        self._painter: threading.Thread | None = None
-        self._drawing = threading.Lock()
+        self.cache = DataCache()
+        self.session: Session | None = live_session(self.root)
+        self.opened: Run | None = None
+        found = self.session.config if self.session is not None else config
+        self.controls = Controls(found)
+        self.page = Page()
+        self.views = RunViews(self.page, self.cache)
+        self.hold = HoldRow(lambda: self.session, self._try)
+        self.browser = RunBrowser(
+            self.root, on_open=self.open, on_again=self.take_over, busy=self._is_training
+        )
+        self._painter: Painter | None = None
         self._make_buttons()
         self.progress = widgets.FloatProgress(
             value=0, min=0, max=1, layout=widgets.Layout(width="200px")
         )
         self.status = widgets.HTML(value="ready")
         self.message = widgets.HTML()
+        self._arrange()
+        self.page.observe(lambda _: self._change_theme(), "dark")
+        self._show_state("new")
+        threading.Thread(target=self._warm_up, args=(self.controls.base,), daemon=True).start()
+        self._try(self._find_a_run)
+
+    def _make_buttons(self) -> None:
+        make = self._button
+        self.train_button = make("Train", "play", "primary", self.train, "start a run")
+        self.pause_button = make(
+            "Pause", "pause", "", self.pause_or_resume, "hold the run, or let it go on"
+        )
+        self.stop_button = make("Stop", "stop", "warning", self.stop, "end the run here")
+        self.export_button = make(
+            "Export", "download", "success", self.export, "write the compressed model to a folder"
+        )
+        self.export_folder = widgets.Text(
+            value="exported",
+            description="to folder",
+            tooltip="folder that the compressed model is written to",
+            layout=widgets.Layout(width="420px"),
+            continuous_update=False,
+        )
+
+    def _button(
+        self, name: str, icon: str, style: str, action: Callable[[], object], tooltip: str
+    ) -> widgets.Button:
+        button = widgets.Button(
+            description=name,
+            icon=icon,
+            button_style=style,
+            tooltip=tooltip,
+            layout=widgets.Layout(width="100px"),
+        )
+        button.on_click(lambda _: self._try(action))
+        return button
+
+    def _arrange(self) -> None:
+        self.choices = widgets.Tab(
+            children=(self.controls.widget, self.browser.widget), titles=("Settings", "Runs")
+        )
+        self.choices.observe(lambda _: self._try(self._refresh_runs), "selected_index")
+        row = widgets.Layout(align_items="center", grid_gap="0 6px", flex_flow="row wrap")
+        buttons = [self.train_button, self.pause_button, self.stop_button]
         self.widget = widgets.VBox(
             [
-                self.controls.widget,
-                widgets.HBox(
-                    [self.train_button, self.pause_button, self.stop_button, self.progress]
-                    + [self.status],
-                    layout=widgets.Layout(align_items="center", grid_gap="0 6px"),
-                ),
+                self.page,
+                self.choices,
+                widgets.HBox([*buttons, self.progress, self.status], layout=row),
+                self.hold.widget,
                 self.message,
-                self.view.figure,
+                self.views.widget,
                 widgets.HBox([self.export_button, self.export_folder]),
             ]
         )
@@ -70,33 +137,36 @@ class Lab:
         self.widget.add_class("pclora-lab")
         self.status.add_class("pclora-status")
         self.message.add_class("pclora-message")
-        self._show_state("new")
-
-    def _make_buttons(self) -> None:
-        self.train_button = _button("Train", "play", "primary", self._guarded(self.train))
-        self.pause_button = _button("Pause", "pause", "", self._guarded(self.pause_or_resume))
-        self.stop_button = _button("Stop", "stop", "warning", self._guarded(self.stop))
-        self.export_button = _button("Export", "download", "success", self._guarded(self.export))
-        self.export_folder = widgets.Text(
-            value="exported",
-            description="to folder",
-            layout=widgets.Layout(width="420px"),
-            continuous_update=False,
-        )
 
     def _ipython_display_(self) -> None:
+        self.views.shown_at = time.monotonic()
         display(self.widget)
 
-    def _guarded(self, action: Callable[[], None]) -> Callable[[widgets.Button], None]:
+    def _try(self, action: Callable[[], object]) -> None:
         """An exception in a callback would vanish: show it in the lab instead."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - shown to the person who clicked
+            self.message.value = error_html(error)
 
-        def run(_: widgets.Button) -> None:
-            try:
-                action()
-            except Exception as error:  # noqa: BLE001 - shown to the person who clicked
-                self.message.value = error_html(error)
+    def _warm_up(self, config: RunConfig) -> None:
+        """Read what comes with the package before anybody presses Train; nothing is downloaded."""
+        if config.model not in EMBEDDED:
+            return
+        try:
+            data = self.cache.data(config)
+            model = load_dense(config, data)
+            self.cache.batches(data, preprocessing_of(model, config.img_size), config.model)
+        except Exception:  # noqa: BLE001 - the run will say it, to the person who starts it
+            return
 
-        return run
+    def _find_a_run(self) -> None:
+        """Follow the run that is going, or show the newest one there is."""
+        if self.session is not None:
+            return self._follow(self.session)
+        runs = [run for run in scan_runs(self.root) if isinstance(run, Run)]
+        if runs:
+            self.open(runs[0])
 
     def train(self) -> Session:
         """Start a run with the form's settings; returns at once.
@@ -110,15 +180,58 @@ class Lab:
                 f"a run is already {self.session.state}: press Stop first, or wait for it"
             )
         self.message.value = ""
-        config = self.controls.config()
-        session = Session(config, self.root).start()
-        # An earlier run's last frame must not land in the cleared figure.
-        with self._drawing:
-            self.session = session
-            self.view.clear(config.steps, METHODS[config.method.name].reports)
-        self._painter = threading.Thread(target=self._paint, args=(self.session,), daemon=True)
+        session = Session(self.controls.config(), self.root, cache=self.cache)
+        session.start()
+        self._follow(session)
+        return session
+
+    def _follow(self, session: Session) -> None:
+        self._stop_painting()
+        self.session, self.opened = session, None
+        self.views.begin(session.folder, session.config, session.folder.name)
+        self._painter = Painter(session, self._draw, self._complain)
         self._painter.start()
-        return self.session
+
+    def _stop_painting(self) -> None:
+        if self._painter is not None:
+            self._painter.stop()
+            self._painter = None
+
+    def open(self, run: Run) -> None:
+        """Show a run of the folder; the one that is going is followed.
+
+        Raises:
+            ValueError: it was made by a version with other settings.
+        """
+        session = self.session
+        if session is not None and session.folder is not None:
+            if session.folder.resolve() == run.folder.resolve() and session.state not in _OVER:
+                return self._follow(session)
+        try:
+            config = RunConfig.from_dict(run.config)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{run.folder.name} can't be shown: {error}") from error
+        self._stop_painting()
+        self.opened = run
+        self.views.begin(run.folder, config, f"{run.folder.name} ({run.status})")
+        self.views.update(run.rows)
+        self.message.value = error_html(run.error) if run.error else ""
+        if run.result is not None:
+            self.message.value = result_html(run.result)
+        going = session is not None and session.state not in _OVER
+        self.export_button.disabled = run.result is None
+        if not going:
+            self.status.value = html.escape(f"shown: {run.folder.name}, {run.status}")
+
+    def take_over(self, config: RunConfig) -> None:
+        """Put a run's settings into the form."""
+        self.controls.show(config)
+        self.choices.selected_index = 0
+
+    def _is_training(self, folder: Path) -> bool:
+        session = self.session
+        going = session is not None and session.state not in _OVER and session.folder is not None
+        return going and session.folder.resolve() == Path(folder).resolve()
 
     def pause_or_resume(self) -> None:
         """Hold the run after its current step, or let it go on.
@@ -150,10 +263,14 @@ class Lab:
             RuntimeError: no run has finished.
             ValueError: no folder is named, or another model is in it.
         """
-        session, name = self._require_session("export"), self.export_folder.value.strip()
+        name = self.export_folder.value.strip()
         if not name:
             raise ValueError("no folder to export to: write its name beside the button")
-        folder = session.export(Path(name).expanduser())
+        place = Path(name).expanduser()
+        if self.opened is not None:
+            folder = save_pretrained(from_pretrained(self.opened.folder / "compressed"), place)
+        else:
+            folder = self._require_session("export").export(place)
         self.message.value = (
             f"exported to <code>{html.escape(str(folder.resolve()))}</code>; read it with "
             f"<code>from_pretrained({html.escape(repr(str(folder)))})</code>"
@@ -165,33 +282,32 @@ class Lab:
             raise RuntimeError(f"nothing to {verb}: press Train first")
         return self.session
 
-    def _paint(self, session: Session) -> None:
-        """Follow a session at a few frames per second until it is over."""
-        while session is self.session:
-            began = time.perf_counter()
-            snapshot = session.snapshot()
-            try:
-                with self._drawing:
-                    if session is self.session:
-                        self._draw(snapshot)
-            except Exception as error:  # noqa: BLE001 - a thread's exception would vanish
-                self.message.value = error_html(error)
-            if snapshot.state in _OVER:
-                return
-            took = time.perf_counter() - began
-            time.sleep(max(_SECONDS_BETWEEN_FRAMES, min(took / _SHARE_FOR_DRAWING, 3)))
-
-    def _draw(self, snapshot: Snapshot) -> None:
-        self.view.update(snapshot.rows, self.session.config.steps)
+    def _draw(self, session: Session, snapshot: Snapshot) -> None:
+        """One frame, from the painter's thread."""
+        self.views.update(snapshot.rows)
+        self.hold.update(session, snapshot)
         self.progress.value = snapshot.step / snapshot.steps if snapshot.steps else 0
-        doing = METHODS[self.session.config.method.name].doing
-        self.status.value = html.escape(_status_line(snapshot, doing))
+        self.status.value = html.escape(status_line(snapshot, METHODS[session.config.method.name]))
         self._show_state(snapshot.state)
         if snapshot.error is not None:
             self.message.value = error_html(snapshot.error)
         if snapshot.state == "finished":
             self.progress.value = 1
-            self.message.value = _result_html(snapshot)
+            self.message.value = result_html(snapshot.result)
+        if snapshot.state in _OVER:
+            self._refresh_runs()
+
+    def _complain(self, error: Exception) -> None:
+        self.message.value = error_html(error)
+
+    def _refresh_runs(self) -> None:
+        if self.choices.selected_index == 1:
+            self.browser.refresh()
+
+    def _change_theme(self) -> None:
+        figures = (self.browser.overlay, self.browser.pareto.figure)
+        for figure in (figure for figure in figures if figure is not None):
+            apply_theme(figure, self.page.dark)
 
     def _show_state(self, state: str) -> None:
         live = state in ("running", "paused")
@@ -200,45 +316,12 @@ class Lab:
         self.pause_button.disabled = self.stop_button.disabled = not live
         self.export_button.disabled = state != "finished"
 
-
-def _button(
-    name: str, icon: str, style: str, action: Callable[[widgets.Button], None]
-) -> widgets.Button:
-    button = widgets.Button(
-        description=name, icon=icon, button_style=style, layout=widgets.Layout(width="100px")
-    )
-    button.on_click(action)
-    return button
+    def close(self) -> None:
+        """Stop drawing; the run goes on."""
+        self._stop_painting()
 
 
-_PHASES = {
-    "": "starting",
-    "data": "reading data and model",
-    "teacher": "fine-tuning the teacher",
-    "start": "preparing the start",
-    "test": "measuring on the test split",
-}
-
-
-def _status_line(snapshot: Snapshot, doing: str) -> str:
-    if snapshot.state in _OVER:
-        return snapshot.state
-    line = ("stopping, " if snapshot.stopping else "") + _PHASES.get(snapshot.phase, doing)
-    if snapshot.steps:
-        line += f": step {snapshot.step} of {snapshot.steps}"
-    if snapshot.eta_seconds is not None:
-        line += f", {_duration(snapshot.eta_seconds)} left"
-    return f"paused ({line})" if snapshot.state == "paused" else line
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
-def _result_html(snapshot: Snapshot) -> str:
-    cells = "".join(
-        f"<tr><td>{html.escape(label)}</td><td><b>{html.escape(value)}</b></td></tr>"
-        for label, value in result_lines(snapshot.result)
-    )
-    return f'<table style="line-height:1.4">{cells}</table>'
+def _allow_widgets_in_colab() -> None:
+    """Colab draws widgets that are not its own only if it is told to."""
+    if "google.colab" in sys.modules:
+        sys.modules["google.colab"].output.enable_custom_widget_manager()

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from pclora_lab.plots import COMMON, CURVES, PANELS, Y_TITLES, curves, first_panel
+from pclora_lab.theme import plotly_template
 
 __all__ = ["LiveView", "live_figure"]
 
@@ -43,14 +44,13 @@ def live_figure(rows: Iterable[Mapping[str, Any]] = ()) -> go.Figure:
 
 def _style(figure: go.Figure) -> go.Figure:
     figure.update_layout(
-        template="plotly_white",
+        template=plotly_template(),
         height=640,
         autosize=True,
         margin={"l": 60, "r": 60, "t": 40, "b": 45, "autoexpand": False},
-        font={"size": 12},
         hovermode="x",
     )
-    box = {"bgcolor": "rgba(255,255,255,0.75)", "font": {"size": 11}, "xanchor": "right"}
+    box = {"font": {"size": 11}, "xanchor": "right"}
     for panel, y_title in enumerate(Y_TITLES):
         row, col = panel // 2 + 1, panel % 2 + 1
         figure.update_xaxes(title_text="step (a teacher's are negative)", row=row, col=col)

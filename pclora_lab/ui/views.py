@@ -1,0 +1,180 @@
+"""All views of one run behind one timeline: curves, layers, examples."""
+
+import html
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+
+from pclora_lab.config import RunConfig
+from pclora_lab.methods import METHODS
+from pclora_lab.plots import history_figure
+from pclora_lab.plots_layers import layer_figure
+from pclora_lab.replay import Replay
+from pclora_lab.theme import apply_theme, use_theme
+from pclora_lab.training import DataCache
+from pclora_lab.ui.examples_view import ExamplesView
+from pclora_lab.ui.layers_view import LayersView
+from pclora_lab.ui.live import LiveView
+from pclora_lab.ui.page import Page
+from pclora_lab.ui.timeline import Timeline
+
+__all__ = ["RunViews"]
+
+CURVES, LAYERS, EXAMPLES = range(3)
+# A browser that draws our widgets says so at once; one that has said nothing by then does not.
+_SECONDS_TO_ANSWER = 8.0
+_PICTURE_ONLY = (
+    "This front end draws no interactive figures, so they are shown as pictures and redrawn now "
+    "and then. In JupyterLab, Voilà or a notebook with widgets they are live."
+)
+
+
+class RunViews:
+    """Shows one run at a time; only the tab that is open is drawn.
+
+    Args:
+        page: tells dark from light, and whether the browser draws our widgets.
+        cache: data of earlier runs in this process.
+
+    Attributes:
+        live: the four panels.
+        layers: heatmap and singular values.
+        examples: predictions and attention.
+        timeline: which step is shown.
+        widget: to display.
+    """
+
+    def __init__(self, page: Page, cache: DataCache) -> None:
+        self.page, self._cache = page, cache
+        self.live = LiveView()
+        self.layers, self.examples = LayersView(self._redraw), ExamplesView(self._redraw)
+        self.timeline = Timeline(self._redraw)
+        self._lock = threading.RLock()
+        self._rows: Sequence[Mapping[str, Any]] = ()
+        self._folder: Path | None = None
+        self._config: RunConfig | None = None
+        self._replay: Replay | None = None
+        self.shown_at: float | None = None
+        self.title, self.problem = widgets.HTML(), widgets.HTML()
+        self.title.add_class("pclora-shown")
+        self.problem.add_class("pclora-problem")
+        self._make_picture()
+        parts = (self.live.figure, self.layers.widget, self.examples.widget)
+        self.tabs = widgets.Tab(children=parts, titles=("Curves", "Layers", "Examples"))
+        self.tabs.add_class("pclora-views")
+        self.tabs.observe(lambda _: self._redraw(), "selected_index")
+        page.observe(lambda _: self._change_theme(), "dark")
+        page.observe(lambda _: self._show_picture(False), "alive")
+        self.widget = widgets.VBox(
+            [
+                widgets.HBox([self.timeline.widget, self.title], layout={"align_items": "center"}),
+                self.problem,
+                self._still,
+                self.tabs,
+            ]
+        )
+
+    def _make_picture(self) -> None:
+        self._picture = widgets.Image(format="png", layout={"max_width": "100%"})
+        note = widgets.HTML(f'<div role="note" style="line-height:1.4">{_PICTURE_ONLY}</div>')
+        self._still = widgets.VBox([note, self._picture])
+        self._still.add_class("pclora-still")
+        self._still.layout.display = "none"
+
+    def figures(self) -> tuple[go.FigureWidget, ...]:
+        """The figures that follow the theme."""
+        figures = (self.live.figure, self.layers.figure)
+        return tuple(figure for figure in figures if figure is not None)
+
+    def begin(self, folder: Path | None, config: RunConfig, title: str) -> None:
+        """Show another run: everything is emptied first."""
+        method = METHODS[config.method.name]
+        with self._lock:
+            self._folder, self._config, self._replay, self._rows = folder, config, None, ()
+            self.title.value = html.escape(title)
+            self.problem.value = ""
+            self.timeline.begin(config.steps if method.trains else 1)
+            self.live.clear(config.steps, method.reports)
+            self.layers.clear()
+            self.examples.clear()
+
+    def update(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The history so far; what is open is drawn up to the timeline's step."""
+        with self._lock:
+            self._rows = rows
+            if rows and rows[-1]["phase"] == "fade":
+                self.timeline.newest(rows[-1]["step"])
+            self._draw()
+
+    def _redraw(self) -> None:
+        with self._lock:
+            self._draw()
+
+    def _draw(self, *, again: bool = False) -> None:
+        if self._config is None:
+            return
+        rows = self._rows_until()
+        tab = self.tabs.selected_index
+        if self._needs_picture():
+            return self._draw_picture(rows, tab)
+        if tab == CURVES:
+            self.live.update(rows, self._config.steps)
+        elif tab == LAYERS:
+            self.layers.update(rows)
+            self._look_back(lambda replay, step: self.layers.show_spectra(replay, step))
+        else:
+            self._look_back(lambda replay, step: self.examples.show(replay, step, again=again))
+
+    def _rows_until(self) -> list[Mapping[str, Any]]:
+        until = self.timeline.until
+        if until is None:
+            return list(self._rows)
+        return [row for row in self._rows if row["phase"] != "fade" or row["step"] <= until]
+
+    def _look_back(self, show: Any) -> None:
+        """What needs snapshots; the reason is shown where there are none."""
+        try:
+            if self._replay is None:
+                if self._folder is None or not self._rows:
+                    return
+                self._replay = Replay(self._folder, cache=self._cache)
+            until = self.timeline.until
+            replay, last = self._replay, self._replay.steps[-1]
+            show(replay, last if until is None else replay.nearest(until))
+            self.problem.value = ""
+        except (ValueError, OSError, RuntimeError) as error:
+            self.problem.value = f'<div role="status">{html.escape(str(error))}</div>'
+
+    def _needs_picture(self) -> bool:
+        if self.page.alive or self.shown_at is None:
+            return False
+        return time.monotonic() - self.shown_at > _SECONDS_TO_ANSWER
+
+    def _draw_picture(self, rows: list[Mapping[str, Any]], tab: int | None) -> None:
+        self._show_picture(True)
+        if tab == EXAMPLES:  # a picture anyway
+            self._still.children[1].layout.display = "none"
+            return self._look_back(lambda replay, step: self.examples.show(replay, step))
+        if not rows:
+            return
+        self._picture.layout.display = ""
+        has_layers = any(row.get(self.layers.fact.value) for row in rows)
+        figure = history_figure(rows)
+        if tab == LAYERS and has_layers:
+            figure = layer_figure(rows, self.layers.fact.value)
+        self._picture.value = figure._repr_png_()
+
+    def _show_picture(self, shown: bool) -> None:
+        self._still.layout.display = "" if shown else "none"
+
+    def _change_theme(self) -> None:
+        use_theme("dark" if self.page.dark else "light")
+        with self._lock:
+            for figure in self.figures():
+                apply_theme(figure, self.page.dark)
+            self._draw(again=True)
