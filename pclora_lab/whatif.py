@@ -133,7 +133,7 @@ def _point(size: tuple[int | None, int], accuracies: list[float]) -> RankPoint:
 def accuracy_estimate(
     runs: Path | str,
     config: RunConfig,
-    rank: int | str | Mapping[str, int],
+    rank: int | str | Mapping[str, int] | None,
     *,
     params: int | None = None,
 ) -> AccuracyEstimate | None:
@@ -147,7 +147,7 @@ def accuracy_estimate(
         runs: folder of runs.
         config: the run that one thinks of; runs that differ from it in more than rank, budget
             and seed don't count.
-        rank: which rank.
+        rank: which rank; None where a budget chooses the ranks.
         params: parameters of the finished model at this rank, from a plan; for ranks that are
             not one whole number.
 

@@ -1,13 +1,11 @@
 """The theme in a real browser: JupyterLab's menu reaches the kernel, and a figure follows."""
 
-import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
-from playwright.sync_api import Page, expect, sync_playwright
+from own_notebook import run_notebook
+from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
@@ -36,34 +34,11 @@ VBox([page, said, figure])""",
 )
 
 
-def write_notebook(path: Path) -> None:
-    cells = [
-        {"cell_type": "code", "id": f"c{i}", "source": source, "metadata": {}, "outputs": [],
-         "execution_count": None}
-        for i, source in enumerate(CELLS)
-    ]  # fmt: skip
-    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-    notebook = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4}
-    path.write_text(json.dumps({**notebook, "nbformat_minor": 5}))
-
-
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    folder = tmp_path_factory.mktemp("theme")
-    write_notebook(folder / "theme.ipynb")
-    chromium = find_chromium()
-    with jupyter_lab(folder) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(60_000)
-        page.goto(address.format(notebook="theme.ipynb"))
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
+    with run_notebook(tmp_path_factory.mktemp("theme"), CELLS) as page:
         page.wait_for_selector(".js-plotly-plot .legendtext")
         yield page
-        browser.close()
 
 
 def choose_theme(page: Page, name: str) -> None:
