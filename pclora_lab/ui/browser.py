@@ -116,7 +116,8 @@ class RunBrowser:
         box = widgets.VBox(
             [
                 self.table,
-                widgets.HBox([*first, *second], layout=line),
+                widgets.HBox(first, layout=line),
+                widgets.HBox(second, layout=line),
                 self._question_box,
                 self.message,
                 self._overlay_place,
@@ -176,6 +177,12 @@ class RunBrowser:
     def _follow_choice(self) -> None:
         self.new_name.value = self.table.current
         self._ask_nothing()
+        entry = self._entries.get(self.table.current)
+        reason = entry.reason if isinstance(entry, UnreadableRun) else entry and entry.error
+        if reason:
+            self._say(f"{self.table.current}: {reason}")
+        else:
+            self.message.value = ""
 
     def open(self, name: str | None = None) -> None:
         """Hand a run on: the named one, or the current one.
