@@ -80,13 +80,38 @@ def make_app(
     # Configuration files of other Voilà applications could open this one to the network.
     app = Voila(config_file_paths=[], ip="127.0.0.1", port=port, auto_token=True, log_level=30)
     app.notebook_path, app.root_dir = str(notebook), str(place)
-    app.tornado_settings = {"headers": {"Content-Security-Policy": _POLICY}}
+    # With allow_remote_access any host name would do, also one that a foreign page brought along.
+    headers = {"Content-Security-Policy": _POLICY}
+    app.tornado_settings = {"headers": headers, "allow_remote_access": False}
+    # A page that was lost without a word: its kernel goes once nothing happens in it any more.
+    app.config.MappingKernelManager.update({"cull_idle_timeout": 600, "cull_interval": 60})
     # Voilà opens the browser without the token.
     app.launch_browser = lambda: announce(app.display_url)
     app.initialize([])
+    handlers = app.init_handlers
+    app.init_handlers = lambda: _with_working_shutdown(handlers())
     app.voila_configuration.show_tracebacks = True
     app.voila_configuration.allow_template_override = "NO"
     return app
+
+
+def _with_working_shutdown(handlers: list[tuple]) -> list[tuple]:
+    """Let a page that is closed end its kernel.
+
+    Voilà's page sends that request without the token that jupyter_server wants against forged
+    requests (voila issue 1458), so kernels would go on unseen. The browser's own ``Origin`` header
+    is as good a proof.
+    """
+    from tornado.web import HTTPError
+    from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
+
+    class Shutdown(VoilaShutdownKernelHandler):
+        def check_xsrf_cookie(self) -> None:
+            if self.request.headers.get("Origin") is None or not self.check_origin():
+                raise HTTPError(403)
+
+    swap = {VoilaShutdownKernelHandler: Shutdown}
+    return [(path, swap.get(handler, handler), *rest) for path, handler, *rest in handlers]
 
 
 def main(

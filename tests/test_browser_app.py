@@ -16,6 +16,7 @@ import psutil
 import pytest
 from jupyter import CHROMIUM_FLAGS, find_chromium
 from playwright.sync_api import Page, expect, sync_playwright
+from waiting import until
 
 pytestmark = pytest.mark.browser
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
@@ -70,9 +71,10 @@ def page(address: str) -> Iterator[Page]:
         browser.close()
 
 
-def status_code(url: str) -> tuple[int, str]:
+def status_code(url: str, headers: dict[str, str] | None = None, data: bytes | None = None):
+    request = urllib.request.Request(url, data, headers or {})
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, answer.geturl()
     except urllib.error.HTTPError as error:
         return error.code, url
@@ -97,6 +99,15 @@ def test_without_the_token_nothing_is_given(address: str) -> None:
         "voila/files/lab.ipynb",
     ):
         assert status_code(bare + path)[0] == 403, path
+
+
+def test_another_page_or_host_name_is_refused(address: str) -> None:
+    bare, token = address.split("?")
+    assert status_code(address, {"Host": "evil.example"})[0] == 403
+    shutdown = f"{bare}voila/api/shutdown/12345678-1234-1234-1234-123456789abc"
+    assert status_code(f"{shutdown}?{token}", {}, b"")[0] == 403, "from no page at all"
+    assert status_code(shutdown, {"Origin": bare[:-1]}, b"")[0] == 403, "without the token"
+    assert status_code(f"{shutdown}?{token}", {"Origin": bare[:-1]}, b"")[0] == 404
 
 
 def test_the_page_shows_the_lab_and_nothing_else(page: Page) -> None:
@@ -136,11 +147,22 @@ def test_nothing_was_fetched_from_elsewhere_and_no_script_failed(page: Page, add
     assert answered == [] and page.complaints == []
 
 
-def test_closing_the_page_ends_its_kernel_and_an_interrupt_the_app(
-    page: Page, server: subprocess.Popen, folder: Path
+def test_closing_the_page_ends_its_run(page: Page, folder: Path) -> None:
+    rows = page.locator(".pclora-lab .widget-inline-hbox")
+    steps = rows.filter(has=page.get_by_text("steps", exact=True)).locator("input").first
+    steps.fill("5000")
+    steps.press("Enter")
+    page.locator(".pclora-lab button").filter(has_text="Train").click()
+    expect(page.locator(".pclora-status")).to_have_text(re.compile("^fading"), timeout=60_000)
+    newest = max(folder.glob("my runs/*/status.json"), key=lambda path: path.stat().st_mtime)
+    page.goto("about:blank")
+    until(lambda: json.loads(newest.read_text())["status"] == "stopped", seconds=60)
+
+
+def test_an_interrupt_ends_the_app_and_leaves_nothing(
+    server: subprocess.Popen, folder: Path
 ) -> None:
-    page.close()
     server.send_signal(signal.SIGINT)
     assert server.wait(60) == 0
     assert [path.name for path in (folder / "tmp").glob("pclora_lab_*")] == []
-    assert [p.name for p in folder.iterdir() if p.suffix == ".ipynb"] == []
+    assert list(folder.glob("*.ipynb")) == []
