@@ -1,4 +1,4 @@
-# make demo · make lab · make test
+# make demo · make lab · make app · make test
 # PIP_FLAGS: extra flags for pip, e.g. an index with CPU-only builds of torch.
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -8,13 +8,16 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # JupyterLab refuses to run as root, as in a container, unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo lab test fast lint notebooks browser clean
+.PHONY: demo lab app test fast lint notebooks browser clean
 
 demo: $(VENV)/ready
 	$(BIN)/pclora-lab demo
 
 lab: $(VENV)/ready
 	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 $(AS_ROOT) notebooks/00_start_here.ipynb
+
+app: $(VENV)/ready
+	$(BIN)/pclora-lab app
 
 # Fast tests first, so that a mistake shows early.
 test: lint fast notebooks browser

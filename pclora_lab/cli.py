@@ -1,4 +1,4 @@
-"""``pclora-lab demo · train · compare · plan · export · doctor``: the lab without a notebook.
+"""``pclora-lab demo · app · train · compare · plan · export · doctor``: the lab without a notebook.
 
 Progress and remarks go to stderr. With ``--json`` the last line of stdout is one JSON object.
 """
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_demo(commands)
+    _add_app(commands)
     _add_train(commands)
     _add_compare(commands)
     _add_plan(commands)
@@ -68,6 +69,14 @@ def _add_demo(commands: Any) -> None:
     parser = _command(commands, "demo", _demo, text)
     parser.add_argument("--out", default="runs", help="folder of runs")
     parser.add_argument("--seed", type=int, default=0, help="seed of A and of the batches")
+
+
+def _add_app(commands: Any) -> None:
+    text = "Open the lab in the browser as a page of its own, served on 127.0.0.1 with a token."
+    parser = _command(commands, "app", _app, text)
+    parser.add_argument("--root", default="runs", help="folder of runs")
+    parser.add_argument("--port", type=int, default=8866, help="port, or one near it if taken")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
 
 
 def _add_train(commands: Any) -> None:
@@ -178,6 +187,13 @@ def _train(args: argparse.Namespace) -> int:
         print(f"note: {remark}", file=sys.stderr)
     _print_result(finished.result, args.json)
     return 0
+
+
+def _app(args: argparse.Namespace) -> int:
+    from pclora_lab.app import main as run_app
+
+    browser = not args.no_browser
+    return run_app(args.root, port=args.port, open_browser=browser, as_json=args.json)
 
 
 def _demo(args: argparse.Namespace) -> int:

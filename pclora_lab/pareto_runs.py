@@ -44,6 +44,7 @@ def pareto_runs_figure() -> go.Figure:
     figure.update_layout(
         template="plotly_white",
         height=420,
+        autosize=True,
         margin={"l": 60, "r": 20, "t": 30, "b": 50},
         font={"size": 12},
         showlegend=True,

@@ -62,7 +62,7 @@ def overlay_figure(runs: Sequence[Run] = ()) -> go.Figure:
         cols=2,
         subplot_titles=titles,
         specs=[[{}, {}], [{}, {"secondary_y": True}]],
-        horizontal_spacing=0.09,
+        horizontal_spacing=0.1,
         vertical_spacing=0.17,
     )
     for slot, colour in enumerate(RUN_COLOURS):
@@ -96,6 +96,7 @@ def _style(figure: go.Figure) -> None:
     figure.update_layout(
         template="plotly_white",
         height=700,
+        autosize=True,
         margin={"l": 60, "r": 60, "t": 60, "b": 110},
         font={"size": 12},
         title={"font": {"size": 13}, "x": 0.01, "y": 0.99, "yanchor": "top"},
@@ -110,7 +111,13 @@ def _style(figure: go.Figure) -> None:
     figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=2, col=1)
     figure.update_yaxes(rangemode="tozero", row=2, col=2)
     figure.update_yaxes(
-        title_text="time per step (ms)", showgrid=False, row=2, col=2, secondary_y=True
+        title_text="time per step (ms)",
+        rangemode="tozero",
+        tickmode="auto",
+        showgrid=False,
+        row=2,
+        col=2,
+        secondary_y=True,
     )
 
 

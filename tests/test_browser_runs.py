@@ -216,6 +216,7 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(told(page)).to_have_text("opened runs/rank2")
     line(page, "broken").click()
+    expect(message(page)).to_contain_text("broken: config.json can't be read")
     page.keyboard.press("Enter")
     expect(message(page)).to_contain_text("broken can't be opened: config.json can't be read")
 
@@ -285,6 +286,8 @@ def test_a_cell_is_edited_and_the_table_scrolls(page: Page, theme: str) -> None:
     expect(field).to_have_value("many")
     field.press("Enter")
     expect(field).to_have_attribute("aria-invalid", "true")
+    place = table.locator("xpath=../..").locator(".pclora-table-count")
+    expect(place).to_have_text("many is no number: correct it, or press Escape")
     screenshot(page, "5_edit", theme)
     field.fill("7.5")
     field.press("Enter")

@@ -1,6 +1,7 @@
 """All runs of a folder: to sort, open, lay over each other, rename, delete and start again."""
 
 import html
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class RunBrowser:
     ) -> None:
         self.root = Path(root)
         self._on_open, self._on_overlay, self._on_again = on_open, on_overlay, on_again
-        self._busy = busy
+        self._busy, self._refreshing = busy, threading.RLock()
         self._known: dict[Path, Any] = {}
         self._entries: dict[str, Run | UnreadableRun] = {}
         self._overlaid: tuple[str, ...] = ()
@@ -117,7 +118,8 @@ class RunBrowser:
         box = widgets.VBox(
             [
                 self.table,
-                widgets.HBox([*first, *second], layout=line),
+                widgets.HBox(first, layout=line),
+                widgets.HBox(second, layout=line),
                 self._question_box,
                 self.message,
                 self._overlay_place,
@@ -146,13 +148,18 @@ class RunBrowser:
         self.message.value = f"<div {kind if alert else calm}>{html.escape(text)}</div>"
 
     def refresh(self) -> None:
-        """Read the folder again; only what has changed there is read."""
-        entries = scan_runs(self.root, self._known)
-        self._entries = {entry.folder.name: entry for entry in entries}
-        self.table.rows = [row_of(entry) for entry in entries]
-        self.pareto.show([entry for entry in entries if isinstance(entry, Run)])
-        if self.overlay is not None:
-            fill_overlay(self.overlay, self._runs(self._overlaid))
+        """Read the folder again; only what has changed there is read. From any thread.
+
+        Raises:
+            OSError: the root may not be read.
+        """
+        with self._refreshing:
+            entries = scan_runs(self.root, self._known)
+            self._entries = {entry.folder.name: entry for entry in entries}
+            self.table.rows = [row_of(entry) for entry in entries]
+            self.pareto.show([entry for entry in entries if isinstance(entry, Run)])
+            if self.overlay is not None:
+                fill_overlay(self.overlay, self._runs(self._overlaid))
 
     def _runs(self, names: Sequence[str]) -> list[Run]:
         found = (self._entries.get(name) for name in names)
@@ -177,6 +184,12 @@ class RunBrowser:
     def _follow_choice(self) -> None:
         self.new_name.value = self.table.current
         self._ask_nothing()
+        entry = self._entries.get(self.table.current)
+        reason = entry.reason if isinstance(entry, UnreadableRun) else entry and entry.error
+        if reason:
+            self._say(f"{self.table.current}: {reason}")
+        else:
+            self.message.value = ""
 
     def open(self, name: str | None = None) -> None:
         """Hand a run on: the named one, or the current one.

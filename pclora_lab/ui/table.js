@@ -18,7 +18,7 @@ const CSS = `
   border-bottom: 1px solid var(--jp-border-color2, #8886); }
 .pclora-table th { position: sticky; top: 0; z-index: 1; padding: 0;
   background: var(--jp-layout-color2, Canvas); }
-.pclora-table th.pclora-table-box { padding: 3px 8px; }
+.pclora-table .pclora-table-box { padding: 3px 8px; width: 1px; }
 .pclora-table th button { all: unset; box-sizing: border-box; display: block; width: 100%;
   padding: 5px 8px; font-weight: 600; cursor: pointer; }
 .pclora-table .number, .pclora-table .number button { text-align: right; }
@@ -30,7 +30,8 @@ const CSS = `
   box-shadow: inset 3px 0 var(--jp-brand-color1, #1976d2); }
 .pclora-table tr:focus, .pclora-table :focus-visible {
   outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: -2px; }
-.pclora-table input[aria-invalid=true] { border-color: var(--jp-error-color1, #b00020); }
+.pclora-table input[aria-invalid=true]:focus { border-color: var(--jp-error-color1, #b00020);
+  outline-color: var(--jp-error-color1, #b00020); }
 `;
 
 const ARROWS = { ascending: " ▲", descending: " ▼", none: "" };
@@ -245,6 +246,7 @@ function render({ model, el }) {
       const value = column.kind === "number" ? (words === "" ? null : Number(words)) : input.value;
       if (keep && typeof value === "number" && !Number.isFinite(value)) {
         input.setAttribute("aria-invalid", "true");
+        count.textContent = `${input.value} is no number: correct it, or press Escape`;
         return;
       }
       const focused = root.getRootNode().activeElement === input;
