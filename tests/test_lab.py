@@ -86,11 +86,15 @@ def test_train_pressed_twice_is_refused(lab):
     until(lambda: lab.status.value == "stopped")
 
 
-def test_a_new_lab_stops_the_old_run(lab, tmp_path):
+def test_a_new_lab_finds_the_run_that_is_going(lab, tmp_path):
     lab.controls.steps.value = 5000
     session = lab.train()
-    Lab(QUICK, tmp_path)
-    assert session.state == "stopped"
+    again = Lab(root=tmp_path)
+    assert session.state == "running" and again.session is session
+    assert again.controls.config().steps == 5000
+    until(lambda: "fading" in again.status.value)
+    again.stop_button.click()
+    until(lambda: again.status.value == "stopped")
 
 
 def test_every_panel_names_its_units():

@@ -2,7 +2,7 @@
 
 import dataclasses
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -36,19 +36,25 @@ class Controls:
     Args:
         config: what the form shows at first. What it has no control for stays as given; a rank
             in per cent becomes the whole rank of the thinnest layer.
+        on_change: called when what the form asks for may have changed.
 
     Attributes:
         method: the method's name; its options are built from their own descriptions.
         form: the options of the chosen method.
     """
 
-    def __init__(self, config: RunConfig | None = None) -> None:
+    def __init__(
+        self, config: RunConfig | None = None, on_change: Callable[[], None] = lambda: None
+    ) -> None:
         config = config if config is not None else RunConfig()
         self._base = config
         self._make_source(config)
         self._make_training(config)
         self._counts: ModelCounts | None = None
         self._model: nn.Module | None = None
+        self._on_change = on_change
+        self._ranks = _by_layer(config.method)
+        self.ranks_note = widgets.HBox()
         self._forms: dict[str, OptionForm] = {}
         self._editors: dict[OptionForm, ScheduleEditor] = {}
         self.sizes = widgets.HTML()
@@ -92,12 +98,14 @@ class Controls:
         self.method.observe(lambda _: self._change_method(), "value")
 
     def _change_model(self) -> None:
+        self._ranks = None  # another model has other layers
         self.input_size.value = 0  # the last model's size says nothing about this one
         if self.model.value in _COMPANION and self.data.value in _COMPANION.values():
             self.data.value = _COMPANION[self.model.value]
         self.refresh_model()
 
     def _change_method(self) -> None:
+        self._ranks = None
         self.lr.value = METHODS[self.method.value].Config.usual_lr
         self._choose_method()
         self.refresh_model()
@@ -116,6 +124,7 @@ class Controls:
         self._columns[1].children = [
             widgets.HTML(value="<b>Size</b>"),
             *self.form.column(sizes=True),
+            self.ranks_note,
             self.sizes,
             self.size_curve,
         ]
@@ -173,6 +182,7 @@ class Controls:
         self._base = config
         self._forms.clear()
         self._editors.clear()
+        ranks = _by_layer(config.method)
         self.model.value, self.data.value = config.model, config.data
         self.input_size.value = config.img_size or config.max_tokens or 0
         for name in ("teacher", "teacher_steps", "steps", "lr", "batch_size", "seed"):
@@ -181,6 +191,7 @@ class Controls:
         self.device.value = config.device if known else "auto"
         self.method.value = config.method.name
         self.lr.value = config.lr  # a change of the method had set its usual one
+        self._ranks = ranks
         self._choose_method()
         self.refresh_model()
         self._fit_percentage(config.method)
@@ -210,7 +221,36 @@ class Controls:
         Raises:
             ValueError: a value out of its range.
         """
-        return dataclasses.replace(self.form.config, **self.form.values())
+        ranks = {} if self._ranks is None else {"rank": self._ranks}
+        return dataclasses.replace(self.form.config, **{**self.form.values(), **ranks})
+
+    def use_ranks(self, ranks: Mapping[str, int] | None) -> None:
+        """Take a rank for each layer instead of the slider's; None takes the slider's again."""
+        self._ranks = None if ranks is None else dict(ranks)
+        self.refresh_method()
+
+    def _show_ranks(self) -> None:
+        if self._ranks is None:
+            self.ranks_note.children = ()
+            return
+        button = widgets.Button(
+            description="One for all", tooltip="take the slider's rank for every layer",
+            layout=widgets.Layout(width="100px"),
+        )  # fmt: skip
+        button.on_click(lambda _: self.use_ranks(None))
+        values = self._ranks.values()
+        text = f"ranks by layer: {min(values)} to {max(values)}"
+        self.ranks_note.children = (widgets.HTML(value=text), button)
+
+    @property
+    def counts(self) -> ModelCounts | None:
+        """Trace of the chosen model; None if there is no such model."""
+        return self._counts
+
+    @property
+    def described(self) -> nn.Module | None:
+        """The chosen model without weights."""
+        return self._model
 
     def config(self) -> RunConfig:
         """The form as a configuration.
@@ -286,8 +326,9 @@ class Controls:
             self.rank.value = min(resolve_ranks(self._counts.layers, rank).values())
 
     def refresh_method(self) -> None:
-        """Show what the chosen options give: sizes, and the curves of rank and schedule."""
+        """Show what the chosen options give: sizes, and how they depend on the rank."""
         rank = self.form.of_kind("rank")
+        self._show_ranks()
         if self._counts is None:
             return
         self.size_curve.value = ""
@@ -297,6 +338,12 @@ class Controls:
             self.sizes.value = _sizes_html(self.plan())
         except ValueError as error:
             self.sizes.value = error_html(error)
+        self._on_change()
+
+
+def _by_layer(method: MethodConfig) -> dict[str, int] | None:
+    rank = getattr(method, "rank", None)
+    return dict(rank) if isinstance(rank, tuple) else None
 
 
 def error_html(error: BaseException) -> str:

@@ -23,14 +23,17 @@ from pclora_lab.training import DataCache, load_dense
 from pclora_lab.ui.browser import RunBrowser
 from pclora_lab.ui.controls import Controls, error_html
 from pclora_lab.ui.hold_row import HoldRow
+from pclora_lab.ui.live import LiveView
 from pclora_lab.ui.page import Page
 from pclora_lab.ui.painting import Painter
+from pclora_lab.ui.rank_panel import RankPanel
 from pclora_lab.ui.status import result_html, status_line
 from pclora_lab.ui.views import RunViews
 
 __all__ = ["Lab"]
 
 _OVER = ("finished", "stopped", "failed")
+_SETTINGS, _RANKS, _RUNS = range(3)
 _newest: "weakref.ref[Lab] | None" = None
 
 
@@ -64,12 +67,17 @@ class Lab:
         self.session: Session | None = live_session(self.root)
         self.opened: Run | None = None
         found = self.session.config if self.session is not None else config
-        self.controls = Controls(found)
+        self.controls = Controls(found, self._refresh_ranks)
         self.page = Page()
         self.views = RunViews(self.page, self.cache)
         self.hold = HoldRow(lambda: self.session, self._try)
         self.browser = RunBrowser(
             self.root, on_open=self.open, on_again=self.take_over, busy=self._is_training
+        )
+        self.ranks = RankPanel(
+            self.root,
+            on_ranks=self._use_ranks,
+            busy=lambda: self.session is not None and self.session.state not in _OVER,
         )
         self._painter: Painter | None = None
         self._make_buttons()
@@ -102,6 +110,11 @@ class Lab:
             continuous_update=False,
         )
 
+    @property
+    def view(self) -> LiveView:
+        """The four live panels."""
+        return self.views.live
+
     def _button(
         self, name: str, icon: str, style: str, action: Callable[[], object], tooltip: str
     ) -> widgets.Button:
@@ -117,9 +130,11 @@ class Lab:
 
     def _arrange(self) -> None:
         self.choices = widgets.Tab(
-            children=(self.controls.widget, self.browser.widget), titles=("Settings", "Runs")
+            children=(self.controls.widget, self.ranks.widget, self.browser.widget),
+            titles=("Settings", "What would it give?", "Runs"),
         )
-        self.choices.observe(lambda _: self._try(self._refresh_runs), "selected_index")
+        self.choices.add_class("pclora-choices")
+        self.choices.observe(lambda _: self._try(self._refresh_choices), "selected_index")
         row = widgets.Layout(align_items="center", grid_gap="0 6px", flex_flow="row wrap")
         buttons = [self.train_button, self.pause_button, self.stop_button]
         self.widget = widgets.VBox(
@@ -226,7 +241,7 @@ class Lab:
     def take_over(self, config: RunConfig) -> None:
         """Put a run's settings into the form."""
         self.controls.show(config)
-        self.choices.selected_index = 0
+        self.choices.selected_index = _SETTINGS
 
     def _is_training(self, folder: Path) -> bool:
         session = self.session
@@ -300,9 +315,29 @@ class Lab:
     def _complain(self, error: Exception) -> None:
         self.message.value = error_html(error)
 
+    def _refresh_choices(self) -> None:
+        self._refresh_runs()
+        self._refresh_ranks()
+
     def _refresh_runs(self) -> None:
-        if self.choices.selected_index == 1:
+        if self.choices.selected_index == _RUNS:
             self.browser.refresh()
+
+    def _refresh_ranks(self) -> None:
+        """Say what the form's settings would give, if anybody looks."""
+        if not hasattr(self, "choices") or self.choices.selected_index != _RANKS:
+            return
+        controls = self.controls
+        if controls.counts is None:
+            return self.ranks.clear()
+        try:
+            self.ranks.show(controls.counts, controls.described, controls.config())
+        except ValueError as error:
+            self.ranks.clear(error)
+
+    def _use_ranks(self, ranks: dict[str, int] | None) -> None:
+        self.controls.use_ranks(ranks)
+        self.choices.selected_index = _SETTINGS
 
     def _change_theme(self) -> None:
         figures = (self.browser.overlay, self.browser.pareto.figure)
