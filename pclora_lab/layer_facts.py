@@ -76,12 +76,13 @@ class LayerProbe:
         self.method, self.student, self.inputs, self.most = method, student, inputs, most
         there = dict(student.named_modules())
         self.names = [name for name in names if name in there]
-        self.seconds, self._last = 0.0, 0.0
+        began, self._last = time.perf_counter(), 0.0
         self._rows: Tensor | None = None
         with FeatureTaps(teacher, self.names) as taps, evaluating(teacher):
             call_model(teacher, inputs)
             self._teacher = {n: self._pick(taps.outputs[n]) for n in self.names}
         self._grams = {n: centred_gram(x) for n, x in self._teacher.items()}
+        self.seconds = time.perf_counter() - began
 
     def _pick(self, output: Tensor) -> Tensor:
         """The same few tokens every time, padding left out: ``(rows, features)``."""

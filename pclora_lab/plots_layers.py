@@ -11,7 +11,15 @@ from pclora_lab.plots import NotebookFigure
 from pclora_lab.replay import Guesses
 from pclora_lab.theme import themed
 
-__all__ = ["FACTS", "LayerFact", "examples_figure", "layer_figure", "layer_grid", "says"]
+__all__ = [
+    "FACTS",
+    "LayerFact",
+    "cell_edges",
+    "examples_figure",
+    "layer_figure",
+    "layer_grid",
+    "says",
+]
 
 _SHORTEST = 0.16
 
@@ -104,7 +112,7 @@ def layer_figure(rows: Iterable[Mapping[str, Any]], column: str = "layer_base_sh
     height = 1.2 + max(_SHORTEST * len(layers), 1.5)
     figure = NotebookFigure(figsize=(8, height), layout="constrained")
     axis = figure.subplots()
-    picture = axis.pcolormesh(_edges(steps), np.arange(len(layers) + 1), values, cmap="cividis")
+    picture = axis.pcolormesh(cell_edges(steps), np.arange(len(layers) + 1), values, cmap="cividis")
     axis.invert_yaxis()
     axis.set_yticks(np.arange(len(layers)) + 0.5, layers, fontsize=8)
     axis.set(xlabel="step", title=FACTS[column].title)
@@ -112,8 +120,13 @@ def layer_figure(rows: Iterable[Mapping[str, Any]], column: str = "layer_base_sh
     return figure
 
 
-def _edges(steps: Sequence[int]) -> np.ndarray:
-    """A column reaches halfway to its neighbours."""
+def cell_edges(steps: Sequence[int]) -> np.ndarray:
+    """Where the columns of a heatmap end: halfway to their neighbours; one more than steps.
+
+    Example:
+        >>> cell_edges([0, 10, 30]).tolist()
+        [0.0, 5.0, 20.0, 30.0]
+    """
     if len(steps) == 1:
         return np.asarray([steps[0] - 0.5, steps[0] + 0.5])
     middles = (np.asarray(steps[1:]) + np.asarray(steps[:-1])) / 2

@@ -26,7 +26,7 @@ _MODELS = (
 _DATA = ("digits", "glosses", "uoft-cs/cifar10", "stanfordnlp/sst2", "stanfordnlp/imdb")
 # What an embedded model was trained on; the other one would be refused.
 _COMPANION = {"vit_digits": "digits", "bert_glosses": "glosses"}
-_QUARTER = widgets.Layout(width="198px")
+_QUARTER = widgets.Layout(width="190px")
 _CLASSES = 10
 
 
@@ -119,7 +119,7 @@ class Controls:
             self._forms[name] = OptionForm(start, self.refresh_method)
         self.form = self._forms[name]
         self.summary.value = (
-            f'<div style="line-height:1.35;width:268px">{html.escape(METHODS[name].summary)}</div>'
+            f'<div style="line-height:1.35;width:254px">{html.escape(METHODS[name].summary)}</div>'
         )
         self._columns[1].children = [
             widgets.HTML(value="<b>Size</b>"),
@@ -349,7 +349,8 @@ def _by_layer(method: MethodConfig) -> dict[str, int] | None:
 def error_html(error: BaseException) -> str:
     """An error as text that can't be taken for markup."""
     words = html.escape(f"{type(error).__name__}: {error}")
-    return f'<div role="alert" style="color:#b00020;line-height:1.35;width:268px">{words}</div>'
+    style = "color:var(--jp-error-color1,#b00020);line-height:1.35;max-width:640px"
+    return f'<div role="alert" style="{style}">{words}</div>'
 
 
 def _sizes_html(sizes: Plan) -> str:
@@ -361,7 +362,7 @@ def _sizes_html(sizes: Plan) -> str:
     )
     whole = sizes.whole_model
     return (
-        '<div aria-live="polite" style="line-height:1.5;width:268px;font-size:11.5px;'
+        '<div aria-live="polite" style="line-height:1.5;width:254px;font-size:11.5px;'
         'white-space:nowrap"><table style="width:100%">'
         f"<tr><td></td><td style='text-align:right'>parameters</td><td></td></tr>{cells}</table>"
         f"MACs −{whole.macs_removed:.1%} · {whole.bytes_before / 1e6:,.2f} → "

@@ -13,7 +13,7 @@ __all__ = ["STYLE", "WIDE", "OptionForm"]
 
 # Three columns fit beside JupyterLab's file browser in a window of 1280 px.
 STYLE = {"description_width": "92px"}
-WIDE = widgets.Layout(width="272px")
+WIDE = widgets.Layout(width="258px")
 
 
 class OptionForm:

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from pclora_lab.plots_layers import FACTS, layer_grid
+from pclora_lab.plots_layers import FACTS, cell_edges, layer_grid
 from pclora_lab.replay import Replay
 from pclora_lab.theme import COLOURS, plotly_template
 
@@ -27,9 +27,9 @@ def layers_figure() -> go.Figure:
     """An empty heatmap and an empty panel of singular values."""
     titles = ("layer over step", "singular values of one layer")
     figure = make_subplots(
-        rows=1, cols=2, column_widths=[0.6, 0.4], horizontal_spacing=0.14, subplot_titles=titles
+        rows=1, cols=2, column_widths=[0.58, 0.42], horizontal_spacing=0.2, subplot_titles=titles
     )
-    bar = {"x": 0.535, "thickness": 10, "title": {"side": "right"}, "len": 0.95}
+    bar = {"x": 0.475, "thickness": 10, "title": {"side": "top"}, "len": 1.0}
     figure.add_trace(
         go.Heatmap(
             colorscale="Cividis",
@@ -45,14 +45,14 @@ def layers_figure() -> go.Figure:
     figure.update_layout(
         template=plotly_template(),
         height=440,
-        margin={"l": 150, "r": 15, "t": 40, "b": 50},
+        margin={"l": 150, "r": 15, "t": 50, "b": 50},
         legend={"x": 0.99, "xanchor": "right", "y": 0.99},
     )
     figure.update_xaxes(title_text="step", row=1, col=1)
     figure.update_yaxes(autorange="reversed", row=1, col=1)
     figure.update_xaxes(title_text="number of the singular value", row=1, col=2)
     figure.update_yaxes(
-        title_text="singular value (log scale)", type="log", exponentformat="power", row=1, col=2
+        title_text="singular value", type="log", exponentformat="power", dtick=1, row=1, col=2
     )
     return figure
 
@@ -89,6 +89,7 @@ class LayersView:
         self.note.add_class("pclora-layers-note")
         self._drawn: Any = None
         self._of: Any = None
+        self._steps = 1
         self.fact.observe(lambda _: self._explain(on_change), "value")
         self.layer.observe(lambda _: on_change(), "value")
         self._explain(lambda: None)
@@ -114,9 +115,10 @@ class LayersView:
         if points.ys and points.ys[0] in self.layer.options:
             self.layer.value = points.ys[0]
 
-    def clear(self) -> None:
-        """Empty both panels for another run."""
+    def clear(self, steps: int) -> None:
+        """Empty both panels for another run of so many steps."""
         self._drawn = self._of = None
+        self._steps = steps
         if self.figure is not None:
             with self.figure.batch_update():
                 for trace in self.figure.data:
@@ -141,9 +143,9 @@ class LayersView:
         low, high = (None, None) if fact.log else (0, 1)
         figure = self._make_figure()
         with figure.batch_update():
-            figure.data[0].update(
-                x=np.asarray(steps), y=layers, z=values.astype(np.float32), zmin=low, zmax=high
-            )
+            edges, z = cell_edges(steps), values.astype(np.float32)
+            figure.data[0].update(x=edges, y=layers, z=z, zmin=low, zmax=high)
+            figure.layout.xaxis.range = [0, self._steps]
             figure.data[0].colorbar.title.text = fact.unit
             figure.layout.annotations[0].text = fact.title
             figure.layout.height = max(440, 120 + 19 * len(layers))

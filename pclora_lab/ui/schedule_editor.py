@@ -44,7 +44,7 @@ class ScheduleEditor:
             tooltip="progress:λ with commas in between, such as 0:1, 0.2:0.7, 0.6:0",
             continuous_update=False,
             style={"description_width": "44px"},
-            layout=widgets.Layout(width="272px"),
+            layout=widgets.Layout(width="258px"),
         )
         self.typed.add_class("pclora-points")
         self.note = widgets.HTML()
@@ -108,7 +108,7 @@ class ScheduleEditor:
             self._busy = False
 
     def _say(self, text: str, *, alert: bool = False) -> None:
-        style = "line-height:1.35;width:268px;white-space:normal"
+        style = "line-height:1.35;width:254px;white-space:normal"
         kind = 'role="alert"' if alert else 'role="status"'
         colour = ";color:var(--jp-error-color1,#b00020)" if alert else ""
         self.note.value = f'<div {kind} style="{style}{colour}">{html.escape(text)}</div>'

@@ -39,7 +39,9 @@ def _duration(seconds: float) -> str:
 def result_html(result: dict[str, Any]) -> str:
     """The final numbers; names and labels are shown as text."""
     cells = "".join(
-        f"<tr><td>{html.escape(label)}</td><td><b>{html.escape(value)}</b></td></tr>"
+        f'<div style="break-inside:avoid;display:flex;gap:10px"><span style="flex:0 0 170px">'
+        f'{html.escape(label)}</span><b style="overflow-wrap:anywhere">{html.escape(value)}</b>'
+        "</div>"
         for label, value in result_lines(result)
     )
-    return f'<table style="line-height:1.4">{cells}</table>'
+    return f'<div style="line-height:1.5;columns:2;max-width:840px">{cells}</div>'

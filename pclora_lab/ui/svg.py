@@ -8,7 +8,7 @@ from pclora_lab.theme import COLOURS
 
 __all__ = ["schedule_svg", "size_svg"]
 
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 268, 92, 34, 8, 20
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 254, 92, 34, 8, 20
 # Every colour here is seen on a light page and on a dark one.
 _GUIDE = COLOURS["guide"]
 _TEXT = 'font-size="11" fill="currentColor"'

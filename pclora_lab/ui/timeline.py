@@ -32,7 +32,7 @@ class Timeline:
             max=1,
             tooltip="go back in the run: curves, layers and examples follow",
             style={"description_width": "34px"},
-            layout=widgets.Layout(width="420px"),
+            layout=widgets.Layout(width="360px"),
         )
         self.follow = widgets.ToggleButton(
             value=True,

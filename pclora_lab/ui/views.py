@@ -72,7 +72,8 @@ class RunViews:
         page.observe(lambda _: self._show_picture(False), "alive")
         self.widget = widgets.VBox(
             [
-                widgets.HBox([self.timeline.widget, self.title], layout={"align_items": "center"}),
+                self.title,
+                self.timeline.widget,
                 self.problem,
                 self._still,
                 self.tabs,
@@ -96,11 +97,11 @@ class RunViews:
         method = METHODS[config.method.name]
         with self._lock:
             self._folder, self._config, self._replay, self._rows = folder, config, None, ()
-            self.title.value = html.escape(title)
+            self.title.value = f"<b>{html.escape(title)}</b>"
             self.problem.value = ""
             self.timeline.begin(config.steps if method.trains else 1)
             self.live.clear(config.steps, method.reports)
-            self.layers.clear()
+            self.layers.clear(config.steps)
             self.examples.clear()
 
     def update(self, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,0 +1,314 @@
+"""The lab in JupyterLab, light and dark: λ by hand, drawn schedules, layers, back in time."""
+
+import os
+import random
+import re
+from collections.abc import Iterator
+
+import nbformat
+import pytest
+from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
+from playwright.sync_api import ConsoleMessage, Locator, Page, expect, sync_playwright
+
+pytestmark = pytest.mark.browser
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+CELLS = (
+    """from pclora_lab import RunConfig
+from pclora_lab.ui import Lab
+lab = Lab(RunConfig(steps=120, evaluations=10, eval_images=60), root="runs")
+lab""",
+    "lab.session.snapshot().rows[-1].get('lam')",
+)
+STEP = re.compile(r"step \d+ of \d+")
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def theme(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def errors() -> list[str]:
+    """What the page's console complains about, apart from JupyterLab's own."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, theme: str, errors: list[str]) -> Iterator[Page]:
+    folder, chromium = tmp_path_factory.mktemp(theme), find_chromium()
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
+    nbformat.write(notebook, folder / "lab.ipynb")
+
+    def note(message: ConsoleMessage) -> None:
+        where = message.location.get("url", "")
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            errors.append(f"{message.text} ({where})")
+
+    with jupyter_lab(folder, theme == "dark") as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+        page = browser.new_page(viewport={"width": 1280, "height": 1700})
+        page.set_default_timeout(60_000)
+        page.on("console", note)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address.format(notebook="lab.ipynb"))
+        ready(page)
+        run_cell(page, 0)
+        lab(page).locator(".pclora-views").wait_for(timeout=120_000)
+        yield page
+        browser.close()
+
+
+def ready(page: Page) -> None:
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=120_000)
+
+
+def run_cell(page: Page, number: int) -> None:
+    page.locator(".jp-CodeCell").nth(number).locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+
+
+def answer(page: Page, number: int) -> str:
+    """Run a cell once more and read what it gives."""
+    prompt = page.locator(".jp-CodeCell").nth(number).locator(".jp-InputPrompt")
+    before = prompt.inner_text()
+    run_cell(page, number)
+    expect(prompt).not_to_have_text(before, timeout=60_000)
+    expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=60_000)
+    return page.locator(".jp-CodeCell").nth(number).locator(".jp-OutputArea-output").inner_text()
+
+
+def lab(page: Page) -> Locator:
+    return page.locator(".pclora-lab").first
+
+
+def screenshot(page: Page, name: str, theme: str) -> None:
+    if SCREENSHOTS:
+        page.wait_for_timeout(1200)
+        page.screenshot(path=f"{SCREENSHOTS}/lab_{name}_{theme}.png")
+
+
+def tab(page: Page, name: str) -> None:
+    lab(page).get_by_role("tab", name=name).click()
+
+
+def press(page: Page, name: str) -> None:
+    lab(page).locator("button").filter(has_text=re.compile(f"^{name}$")).first.click()
+
+
+def status(page: Page, pattern: str | re.Pattern, timeout: float = 180_000) -> None:
+    expect(lab(page).locator(".pclora-status")).to_have_text(re.compile(pattern), timeout=timeout)
+
+
+def set_steps(page: Page, steps: int) -> None:
+    rows = lab(page).locator(".widget-inline-hbox")
+    field = rows.filter(has=page.get_by_text("steps", exact=True)).locator("input").first
+    field.fill(str(steps))
+    field.press("Enter")
+
+
+def drag_handle(page: Page, css: str, presses: list[str]) -> None:
+    handle = lab(page).locator(f"{css} .noUi-handle").first
+    handle.focus()
+    for key in presses:
+        handle.press(key)
+
+
+def plot(page: Page, number: int, what: str) -> object:
+    """Something of the data of the lab's figure with this number."""
+    return page.evaluate(
+        f"n => {{ const d = document.querySelectorAll('.pclora-lab .js-plotly-plot')[n].data; "
+        f"return {what}; }}",
+        number,
+    )
+
+
+def test_a_schedule_is_drawn_by_keys_mouse_and_text(page: Page, theme: str) -> None:
+    points, typed = (
+        lab(page).locator(".pclora-curve-point"),
+        lab(page).locator(".pclora-points input"),
+    )
+    expect(points).to_have_count(6)
+    points.nth(2).focus()
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowUp")
+    expect(points.nth(2)).to_have_attribute("aria-valuetext", re.compile(r"λ 0.69\d at 24 %"))
+    expect(typed).to_have_value(re.compile("0.24:0.69"))  # no higher than the point before it
+    box = points.nth(4).bounding_box()
+    page.mouse.move(box["x"] + 6, box["y"] + 6)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 6, box["y"] - 20, steps=4)
+    page.mouse.up()
+    expect(typed).not_to_have_value(re.compile("0.48:0.049"))
+    page.keyboard.press("Delete")
+    expect(points).to_have_count(5)
+    screenshot(page, "1_drawn", theme)
+    typed.fill("0:1, 0.3:0.9, 0.8:0.3")
+    typed.press("Enter")
+    note = lab(page).locator(".pclora-schedule-note")
+    expect(note).to_contain_text("ends at λ = 0.3")
+    typed.fill("0:0.8, 0.3:0.7, 0.7:0")
+    typed.press("Enter")
+    expect(note).to_contain_text("λ starts at 0.8 and not at 1")
+    expect(points).to_have_count(3)
+    typed.fill("0:1, 0.4:0.8, 0.7:0")
+    typed.press("Enter")
+
+
+def test_the_first_points_come_within_a_second_or_so(page: Page, theme: str) -> None:
+    set_steps(page, 4000)
+    press(page, "Train")
+    page.wait_for_function(
+        "() => document.querySelector('.pclora-lab .js-plotly-plot').data[0].x?.length > 1",
+        timeout=60_000,
+    )
+    status(page, STEP)
+
+
+def test_lambda_is_held_and_given_back(page: Page, theme: str) -> None:
+    drag_handle(page, ".pclora-lambda", ["ArrowLeft"] * 5)
+    expect(lab(page).locator(".pclora-hold")).to_have_text("λ is in your hand")
+    readout = float(lab(page).locator(".pclora-lambda .widget-readout").first.inner_text())
+    page.wait_for_function(
+        "lam => Math.abs(document.querySelector('.pclora-lab .js-plotly-plot').data[0]"
+        ".y?.at(-1) - lam) < 0.001",
+        arg=readout,
+    )
+    assert float(answer(page, 1)) == pytest.approx(readout)
+    screenshot(page, "2_held", theme)
+    press(page, "Give back")
+    expect(lab(page).locator(".pclora-hold")).to_have_text("the schedule moves λ")
+    page.wait_for_function(
+        "lam => Math.abs(document.querySelector('.pclora-lab .js-plotly-plot').data[0]"
+        ".y?.at(-1) - lam) > 0.001",
+        arg=readout,
+    )
+
+
+def test_the_layers_are_shown_while_it_trains(page: Page, theme: str) -> None:
+    tab(page, "Layers")
+    page.wait_for_function(
+        "() => document.querySelectorAll('.pclora-lab .js-plotly-plot').length > 1"
+    )
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.pclora-lab .js-plotly-plot')].at(-1)"
+        ".data[1].x?.length > 3"
+    )
+    expect(lab(page).locator(".pclora-layers-note")).to_contain_text("of the training time")
+    screenshot(page, "3_layers", theme)
+
+
+def test_a_loaded_page_and_a_cell_run_again_find_the_run(page: Page, theme: str) -> None:
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(1500)
+    page.reload()
+    ready_or_busy = page.get_by_text(re.compile(r"Python 3 \(ipykernel\) \| (Idle|Busy)"))
+    ready_or_busy.wait_for(timeout=120_000)
+    run_cell(page, 0)
+    page.wait_for_timeout(2000)
+    status(page, STEP)
+    page.wait_for_function(
+        "() => document.querySelector('.pclora-lab .js-plotly-plot')?.data[0].x?.length > 3"
+    )
+    press(page, "Stop")
+    status(page, "stopped")
+
+
+def test_back_in_time(page: Page, theme: str) -> None:
+    set_steps(page, 60)
+    press(page, "Train")
+    status(page, "finished")
+    whole = plot(page, 0, "d[4].x.at(-1)")
+    drag_handle(page, ".pclora-timeline", ["ArrowLeft"] * 30)
+    page.wait_for_function(
+        "end => document.querySelector('.pclora-lab .js-plotly-plot').data[0].x.at(-1) < end - 20",
+        arg=whole,
+    )
+    tab(page, "Examples")
+    note = lab(page).locator(".pclora-examples-note")
+    expect(note).to_contain_text(re.compile(r"Step (2|3)\d, from 24 snapshots"))
+    image = lab(page).locator("img[alt*='teacher and student']")
+    expect(image).to_be_visible()
+    before = image.get_attribute("src")
+    screenshot(page, "4_examples", theme)
+    press(page, "Newest")
+    expect(note).to_contain_text("Step 60")
+    expect(image).not_to_have_attribute("src", before)
+    field = lab(page).get_by_role("textbox").filter(visible=True)
+    numbers = lab(page).locator(".widget-text").filter(has_text="examples").locator("input")
+    numbers.fill("1, two")
+    numbers.press("Enter")
+    expect(lab(page).locator(".pclora-problem")).to_contain_text("'two' is no list of numbers")
+    numbers.fill("7, 8")
+    numbers.press("Enter")
+    expect(lab(page).locator(".pclora-problem")).to_have_text("")
+    assert field.count() > 0
+    tab(page, "Curves")
+
+
+def test_the_same_settings_again_and_what_a_rank_gives(page: Page, theme: str) -> None:
+    tab(page, "What would it give?")
+    expect(lab(page).locator(".pclora-rank-sizes")).to_contain_text("57,514")
+    screenshot(page, "5_ranks", theme)
+    tab(page, "Runs")
+    expect(lab(page).locator(".pclora-runs tbody tr")).to_have_count(2)
+    screenshot(page, "6_runs", theme)
+    stopped = lab(page).locator(".pclora-runs tbody tr").filter(has_text="stopped").first
+    stopped.click()
+    press(page, "Same settings again")
+    expect(lab(page).get_by_text(re.compile(r"λ is moved by hand \d+ times"))).to_be_visible()
+    press(page, "Leave them out")
+    expect(lab(page).get_by_text("λ is moved by hand")).to_have_count(0)
+    set_steps(page, 40)
+
+
+def test_the_page_fits_and_controls_have_names(page: Page, theme: str) -> None:
+    wide = lab(page).evaluate("e => [e.scrollWidth, e.clientWidth]")
+    assert wide[0] <= wide[1] + 2
+    nameless = lab(page).evaluate(
+        """e => [...e.querySelectorAll('button, input, select, [role=slider]')].filter(c => {
+            const label = c.getAttribute('aria-label') || c.title || c.textContent.trim()
+                || c.placeholder || c.labels?.[0]?.textContent
+                || c.getAttribute('aria-valuetext')
+                || c.closest('.jupyter-widgets')?.querySelector('label')?.textContent;
+            return !label && c.offsetParent !== null;
+        }).map(c => c.outerHTML.slice(0, 120))"""
+    )
+    assert nameless == []
+
+
+def test_a_hundred_frantic_clicks(page: Page, theme: str, errors: list[str]) -> None:
+    set_steps(page, 2000)
+    clicks = random.Random(7)
+    for _ in range(100):
+        buttons = page.locator(".pclora-lab button:visible:enabled, .pclora-lab [role=tab]")
+        place = clicks.randrange(buttons.count())
+        page.evaluate(
+            "n => document.querySelectorAll('.pclora-lab button, .pclora-lab [role=tab]')[n]"
+            ".click()",
+            place,
+        )
+        page.wait_for_timeout(clicks.choice((0, 20, 150)))
+    going = answer(page, 1)
+    assert going  # the kernel answers
+    page.wait_for_timeout(1500)
+    if re.search(STEP, lab(page).locator(".pclora-status").inner_text()):
+        press(page, "Stop")
+        status(page, "stopped")
+    screenshot(page, "7_after_clicks", theme)
+    assert "Traceback" not in page.locator(".jp-Notebook").inner_text()
+    assert errors == []
+
+
+def test_a_new_kernel_shows_the_newest_run(page: Page, theme: str, errors: list[str]) -> None:
+    page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
+    page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.get_by_text("Restart Kernel…", exact=True).click()
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    page.wait_for_timeout(1500)
+    ready(page)
+    run_cell(page, 0)
+    status(page, r"shown: vit_digits-.*(stopped|finished|failed)")
+    page.wait_for_function(
+        "() => document.querySelector('.pclora-lab .js-plotly-plot')?.data[0].x?.length > 0"
+    )
