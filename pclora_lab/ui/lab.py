@@ -24,7 +24,7 @@ from pclora_lab.ui.browser import RunBrowser
 from pclora_lab.ui.controls import Controls, error_html
 from pclora_lab.ui.hold_row import HoldRow
 from pclora_lab.ui.live import LiveView
-from pclora_lab.ui.page import Page
+from pclora_lab.ui.page import Page, fit_width
 from pclora_lab.ui.painting import Painter
 from pclora_lab.ui.rank_panel import RankPanel
 from pclora_lab.ui.status import result_html, status_line
@@ -72,8 +72,13 @@ class Lab:
         self.views = RunViews(self.page, self.cache)
         self.hold = HoldRow(lambda: self.session, self._try)
         self.browser = RunBrowser(
-            self.root, on_open=self.open, on_again=self.take_over, busy=self._is_training
+            self.root,
+            on_open=self.open,
+            on_overlay=lambda runs: self._dress(),
+            on_again=self.take_over,
+            busy=self._is_training,
         )
+        self.browser.pareto.button.observe(lambda _: self._dress(), "value")
         self.ranks = RankPanel(
             self.root,
             on_ranks=self._use_ranks,
@@ -87,7 +92,7 @@ class Lab:
         self.status = widgets.HTML(value="ready")
         self.message = widgets.HTML()
         self._arrange()
-        self.page.observe(lambda _: self._change_theme(), "dark")
+        self.page.observe(lambda _: self._dress(), ["dark", "width"])
         self._show_state("new")
         threading.Thread(target=self._warm_up, args=(self.controls.base,), daemon=True).start()
         self._try(self._find_a_run)
@@ -339,10 +344,12 @@ class Lab:
         self.controls.use_ranks(ranks)
         self.choices.selected_index = _SETTINGS
 
-    def _change_theme(self) -> None:
+    def _dress(self) -> None:
+        """Fit the browser's figures to the page."""
         figures = (self.browser.overlay, self.browser.pareto.figure)
         for figure in (figure for figure in figures if figure is not None):
             apply_theme(figure, self.page.dark)
+            fit_width(figure, self.page)
 
     def _show_state(self, state: str) -> None:
         live = state in ("running", "paused")

@@ -29,7 +29,7 @@ def layers_figure() -> go.Figure:
     figure = make_subplots(
         rows=1, cols=2, column_widths=[0.58, 0.42], horizontal_spacing=0.2, subplot_titles=titles
     )
-    bar = {"x": 0.475, "thickness": 10, "title": {"side": "top"}, "len": 1.0}
+    bar = {"x": 0.475, "thickness": 10, "title": {"side": "right"}, "len": 1.0}
     figure.add_trace(
         go.Heatmap(
             colorscale="Cividis",
@@ -143,7 +143,9 @@ class LayersView:
         low, high = (None, None) if fact.log else (0, 1)
         figure = self._make_figure()
         with figure.batch_update():
-            edges, z = cell_edges(steps), values.astype(np.float32)
+            edges = cell_edges(steps)
+            edges[-1] = max(edges[-1], edges[0] + self._steps / 60)  # one column can be seen
+            z = values.astype(np.float32)
             figure.data[0].update(x=edges, y=layers, z=z, zmin=low, zmax=high)
             figure.layout.xaxis.range = [0, self._steps]
             figure.data[0].colorbar.title.text = fact.unit
@@ -169,7 +171,10 @@ def _cost(rows: list[Mapping[str, Any]], steps: list[int]) -> str:
     costs = [row["probe_percent"] for row in rows if row.get("probe_percent") is not None]
     if not costs:
         return ""
+    if len(costs) < 3:
+        return "measured on a fixed probe batch; what that costs is said after a few times"
     return (
         f"{len(steps)} measurements on a fixed probe batch; looking at the layers has taken "
-        f"{costs[-1]:.1f} % of the training time so far (at most 5 % once the run is under way)."
+        f"{costs[-1]:.1f} % of the training time so far. Distances are left out while they would "
+        "take more than 5 %."
     )

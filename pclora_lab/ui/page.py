@@ -4,9 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import plotly.graph_objects as go
 import traitlets
 
-__all__ = ["Page"]
+__all__ = ["Page", "fit_width"]
+
+# Left and right of what stands in a tab.
+_PADDING = 36
+_NARROWEST = 480
 
 
 class Page(anywidget.AnyWidget):
@@ -37,3 +42,11 @@ class Page(anywidget.AnyWidget):
         # It takes the room's width and no height, so it can measure without being seen.
         self.layout.width, self.layout.height = "100%", "0"
         self.layout.margin, self.layout.overflow = "0", "hidden"
+
+
+def fit_width(figure: go.FigureWidget, page: Page) -> None:
+    """Make a figure that stands in a tab as wide as there is room; nothing before it is known."""
+    if page.width:
+        width = max(page.width - _PADDING, _NARROWEST)
+        if figure.layout.width != width:
+            figure.layout.width = width

@@ -7,7 +7,10 @@ import ipywidgets as widgets
 
 __all__ = ["Timeline"]
 
-_FRAMES = 40
+# The slider counts shares of the run, not steps: a front end answers a change of a slider's bounds
+# with a value of its own, which can't be told from a person's move.
+_NOTCHES = 200
+_NOTCHES_PER_FRAME = 5
 
 
 class Timeline:
@@ -17,7 +20,8 @@ class Timeline:
         on_change: called when a person moved the slider, played, or let it follow again.
 
     Attributes:
-        slider: the step.
+        slider: how far back, in two-hundredths of the run.
+        says: the step that this is.
         follow: pressed while the newest step is shown.
         play: moves the slider by itself.
         widget: to display.
@@ -27,13 +31,17 @@ class Timeline:
         self._on_change = on_change
         self._own: int | None = None
         self.slider = widgets.IntSlider(
-            description="step",
+            description="go to",
             min=0,
-            max=1,
+            max=_NOTCHES,
+            readout=False,
             tooltip="go back in the run: curves, layers and examples follow",
             style={"description_width": "34px"},
             layout=widgets.Layout(width="360px"),
         )
+        self._steps, self._step = 1, 0
+        self.says = widgets.HTML("step 0")
+        self.says.add_class("pclora-step")
         self.follow = widgets.ToggleButton(
             value=True,
             description="Newest",
@@ -42,13 +50,18 @@ class Timeline:
             layout=widgets.Layout(width="100px"),
         )
         self.play = widgets.Play(
-            min=0, max=1, interval=250, show_repeat=False, tooltip="play the run again"
+            min=0,
+            max=_NOTCHES,
+            step=_NOTCHES_PER_FRAME,
+            interval=250,
+            show_repeat=False,
+            tooltip="play the run again",
         )
         widgets.jslink((self.play, "value"), (self.slider, "value"))
         self.slider.observe(self._moved, "value")
         self.follow.observe(self._followed, "value")
         self.widget = widgets.HBox(
-            [self.play, self.slider, self.follow],
+            [self.play, self.slider, self.follow, self.says],
             layout=widgets.Layout(align_items="center", flex_flow="row wrap"),
         )
         self.widget.add_class("pclora-timeline")
@@ -56,21 +69,26 @@ class Timeline:
     @property
     def until(self) -> int | None:
         """The step to show; None for the newest."""
-        return None if self.follow.value else self.slider.value
+        return None if self.follow.value else self._step
 
     def begin(self, steps: int) -> None:
         """Fit the slider to a run and follow it."""
+        self._steps = max(steps, 1)
         with _Own(self):
-            self.slider.value = 0
-            self.slider.max = self.play.max = max(steps, 1)
-            self.play.step = max(1, steps // _FRAMES)
             self.follow.value = True
+        self.newest(0)
 
     def newest(self, step: int) -> None:
         """Tell the newest step; the slider stands there while it follows."""
-        if self.follow.value and step != self.slider.value:
-            with _Own(self):
-                self.slider.value = step
+        if not self.follow.value:
+            return
+        self._say(step)
+        with _Own(self):
+            self.slider.value = min(round(step / self._steps * _NOTCHES), _NOTCHES)
+
+    def _say(self, step: int) -> None:
+        self._step = step
+        self.says.value = f"step {step} of {self._steps}"
 
     def _moved(self, _: object) -> None:
         # The painter's own moves are no wish of the person's.
@@ -78,6 +96,7 @@ class Timeline:
             return
         with _Own(self):
             self.follow.value = False
+        self._say(round(self.slider.value / _NOTCHES * self._steps))
         self._on_change()
 
     def _followed(self, _: object) -> None:

@@ -20,7 +20,7 @@ from pclora_lab.training import DataCache
 from pclora_lab.ui.examples_view import ExamplesView
 from pclora_lab.ui.layers_view import LayersView
 from pclora_lab.ui.live import LiveView
-from pclora_lab.ui.page import Page
+from pclora_lab.ui.page import Page, fit_width
 from pclora_lab.ui.timeline import Timeline
 
 __all__ = ["RunViews"]
@@ -70,6 +70,7 @@ class RunViews:
         self.tabs.observe(lambda _: self._redraw(), "selected_index")
         page.observe(lambda _: self._change_theme(), "dark")
         page.observe(lambda _: self._show_picture(False), "alive")
+        page.observe(lambda _: self._fit(), "width")
         self.widget = widgets.VBox(
             [
                 self.title,
@@ -91,6 +92,11 @@ class RunViews:
         """The figures that follow the theme."""
         figures = (self.live.figure, self.layers.figure)
         return tuple(figure for figure in figures if figure is not None)
+
+    def _fit(self) -> None:
+        """A figure in a tab does not find out by itself how much room it has."""
+        for figure in self.figures():
+            fit_width(figure, self.page)
 
     def begin(self, folder: Path | None, config: RunConfig, title: str) -> None:
         """Show another run: everything is emptied first."""
@@ -127,6 +133,7 @@ class RunViews:
             self.live.update(rows, self._config.steps)
         elif tab == LAYERS:
             self.layers.update(rows)
+            self._fit()
             self._look_back(lambda replay, step: self.layers.show_spectra(replay, step))
         else:
             self._look_back(lambda replay, step: self.examples.show(replay, step, again=again))
