@@ -15,7 +15,7 @@ SCREENSHOTS = os.environ.get("SCREENSHOTS")
 CELLS = (
     """from pclora_lab import RunConfig
 from pclora_lab.ui import Lab
-lab = Lab(RunConfig(steps=120, evaluations=10, eval_images=60), root="runs")
+lab = Lab(RunConfig(steps=120, evaluations=100, eval_images=60), root="runs")
 lab""",
     "lab.session.snapshot().rows[-1].get('lam')",
 )
@@ -196,7 +196,8 @@ def test_the_layers_are_shown_while_it_trains(page: Page, theme: str) -> None:
         "() => [...document.querySelectorAll('.pclora-lab .js-plotly-plot')].at(-1)"
         ".data[1].x?.length > 3"
     )
-    expect(lab(page).locator(".pclora-layers-note")).to_contain_text("of the training time")
+    note = lab(page).locator(".pclora-layers-note")
+    expect(note).to_contain_text("of the training time", timeout=90_000)
     screenshot(page, "3_layers", theme)
 
 
@@ -232,7 +233,7 @@ def test_back_in_time(page: Page, theme: str) -> None:
     tab(page, "Examples")
     note = lab(page).locator(".pclora-examples-note")
     expect(note).to_contain_text(re.compile(r"Step (2|3)\d, from 24 snapshots"))
-    image = lab(page).locator("img[alt*='teacher and student']")
+    image = lab(page).locator("img[alt*='student']")
     expect(image).to_be_visible()
     before = image.get_attribute("src")
     screenshot(page, "4_examples", theme)

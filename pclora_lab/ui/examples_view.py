@@ -9,8 +9,9 @@ import torch
 
 from pclora_lab.batches import Inputs
 from pclora_lab.plots_layers import examples_figure, says
-from pclora_lab.replay import Replay
+from pclora_lab.replay import Guesses, Replay
 from pclora_lab.snapshots import list_snapshots
+from pclora_lab.ui.picture import picture_html
 
 __all__ = ["ExamplesView"]
 
@@ -39,19 +40,18 @@ class ExamplesView:
             layout=widgets.Layout(width="330px"),
         )
         self.numbers.observe(lambda _: on_change(), "value")
-        self.picture = widgets.Image(format="png", layout={"max_width": "100%"})
-        self.table = widgets.HTML()
+        self.shown = widgets.HTML()
+        self.shown.add_class("pclora-examples")
         self.note = widgets.HTML()
         self.note.add_class("pclora-examples-note")
         self._drawn: Any = None
-        self.widget = widgets.VBox([self.numbers, self.note, self.picture, self.table])
+        self.widget = widgets.VBox([self.numbers, self.note, self.shown])
         self.clear()
 
     def clear(self) -> None:
         """Forget the last run."""
         self._drawn = None
-        self.picture.layout.display = self.table.layout.display = "none"
-        self.note.value = ""
+        self.note.value = self.shown.value = ""
 
     def rows(self) -> list[int]:
         """The chosen examples.
@@ -84,19 +84,27 @@ class ExamplesView:
             return
         self._drawn = state
         guesses = replay.guesses(step, rows)
-        is_image = hasattr(replay.examples, "raw")
-        self.picture.layout.display = "" if is_image else "none"
-        self.table.layout.display = "none" if is_image else ""
-        if not is_image:
-            self.table.value = _texts(replay, rows, guesses)
+        if not hasattr(replay.examples, "raw"):
+            self.shown.value = _texts(replay, rows, guesses)
             return
         maps, why = _maps(replay, step, rows)
         if why:
             self.note.value += f"<br>{html.escape(why)}"
         images = replay.examples.raw(torch.as_tensor(rows)).numpy()
         figure = examples_figure(images, guesses, replay.class_names, maps)
-        self.picture.value = figure._repr_png_()
-        self.picture.alt = "validation examples with what teacher and student say"
+        self.shown.value = picture_html(figure._repr_png_(), _in_words(replay, rows, guesses))
+
+
+def _in_words(replay: Replay, rows: list[int], guesses: Guesses) -> str:
+    """The same as the picture says."""
+    parts = []
+    for i, row in enumerate(rows):
+        label, names = int(guesses.labels[i]), replay.class_names
+        teacher, student = (
+            says(p[i].tolist(), names, label) for p in (guesses.teacher, guesses.student)
+        )
+        parts.append(f"example {row}, {names[label]}: teacher {teacher}, student {student}")
+    return "; ".join(parts)
 
 
 def _maps(replay: Replay, step: int, rows: list[int]) -> tuple[Inputs | None, str]:
@@ -117,7 +125,7 @@ def _kept(step: int, kept: dict[int, Any], replay: Replay) -> str:
     )
 
 
-def _texts(replay: Replay, rows: list[int], guesses: Any) -> str:
+def _texts(replay: Replay, rows: list[int], guesses: Guesses) -> str:
     lines = []
     for i, row in enumerate(rows):
         text = str(replay.raw[row])

@@ -21,6 +21,7 @@ from pclora_lab.ui.examples_view import ExamplesView
 from pclora_lab.ui.layers_view import LayersView
 from pclora_lab.ui.live import LiveView
 from pclora_lab.ui.page import Page, fit_width
+from pclora_lab.ui.picture import picture_html
 from pclora_lab.ui.timeline import Timeline
 
 __all__ = ["RunViews"]
@@ -82,7 +83,7 @@ class RunViews:
         )
 
     def _make_picture(self) -> None:
-        self._picture = widgets.Image(format="png", layout={"max_width": "100%"})
+        self._picture = widgets.HTML()
         note = widgets.HTML(f'<div role="note" style="line-height:1.4">{_PICTURE_ONLY}</div>')
         self._still = widgets.VBox([note, self._picture])
         self._still.add_class("pclora-still")
@@ -175,7 +176,8 @@ class RunViews:
         figure = history_figure(rows)
         if tab == LAYERS and has_layers:
             figure = layer_figure(rows, self.layers.fact.value)
-        self._picture.value = figure._repr_png_()
+        words = f"curves of {self._folder.name if self._folder else 'the run'} so far"
+        self._picture.value = picture_html(figure._repr_png_(), words)
 
     def _show_picture(self, shown: bool) -> None:
         self._still.layout.display = "" if shown else "none"
