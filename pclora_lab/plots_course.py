@@ -365,7 +365,7 @@ def reach_figure(norms: Mapping[str, Mapping[str, float]]) -> Figure:
 
     Example:
         >>> figure = reach_figure({"task": {"fc": 2.0}, "cut off": {"fc": 0.0}})
-        >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        >>> [text.get_text() for text in figure.legends[0].get_texts()]
         ['task', 'cut off (zero everywhere)']
     """
     layers = list(next(iter(norms.values())))
@@ -381,5 +381,5 @@ def reach_figure(norms: Mapping[str, Mapping[str, float]]) -> Figure:
     axis.set(yscale="log", ylabel="norm of the gradient at B")
     axis.tick_params(axis="x", rotation=60, labelsize=8)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=9)
+    figure.legend(loc="outside upper center", ncols=len(norms), fontsize=9, frameon=False)
     return figure
