@@ -215,8 +215,10 @@ def test_delete_asks_first_and_no_keeps_all(browser, root):
     browser.no_button.click()
     browser.yes_button.click()
     assert (root / "rank2").is_dir() and (root / HTML).is_dir()
+    browser.overlay_button.click()
     browser.delete_button.click()
     browser.yes_button.click()
+    assert browser._overlay_place.layout.display == "none", "an empty figure"
     assert not (root / "rank2").exists() and not (root / HTML).exists()
     assert set(RANKS) & set(rows(browser)) == {PLAIN} and browser.table.selected == []
 
