@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -39,9 +40,9 @@ __all__ = [
 ]  # fmt: skip
 
 _LONGEST_NAME = 200
-# Folders that this process writes now. Its own number in a status says less: a notebook's
-# process goes on when a run of it is over.
-_recorded: set[str] = set()
+# Folders that this process writes now, and which thread does. Its own number in a status says
+# less: a notebook's process goes on when a run of it is over.
+_recorded: dict[str, threading.Thread] = {}
 _PACKAGES = ("torch", "timm", "transformers", "accelerate", "datasets", "safetensors", "numpy")
 
 
@@ -108,7 +109,7 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
     ``failed`` with its message. Both go on to the caller.
     """
     finished, place = False, os.path.realpath(folder)
-    _recorded.add(place)
+    _recorded[place] = threading.current_thread()
     try:
         with (folder / "history.jsonl").open("a", encoding="utf8") as history:
             for event in events:
@@ -132,7 +133,7 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
         _set_status(folder, "failed", f"{type(error).__name__}: {error}")
         raise
     finally:
-        _recorded.discard(place)
+        _recorded.pop(place, None)
     _set_status(folder, "finished")
 
 
@@ -143,30 +144,32 @@ def _write_result(folder: Path, event: Finished) -> None:
 
 
 def is_being_written(folder: Path | str) -> bool:
-    """Whether a live process trains into the folder; False where that can't be told."""
+    """Whether another process or another thread trains into the folder.
+
+    A thread that asks is not writing meanwhile: a run that it began and left is over. False where
+    it can't be told.
+    """
     try:
         status = read_json(Path(folder) / "status.json") or {}
     except (ValueError, OSError):
         return False
     if status.get("status") != "running" or not is_alive(status):
         return False
-    return status["pid"] != os.getpid() or os.path.realpath(folder) in _recorded
+    if status["pid"] != os.getpid():
+        return True
+    writer = _recorded.get(os.path.realpath(folder), threading.current_thread())
+    return writer.is_alive() and writer is not threading.current_thread()
 
 
-def delete_run(folder: Path | str, *, force: bool = False) -> None:
+def delete_run(folder: Path | str) -> None:
     """Remove a run folder.
-
-    Args:
-        folder: of the run.
-        force: also one that is being written.
 
     Raises:
         FileNotFoundError: it is no run folder; nothing is removed.
         RuntimeError: it is being written.
     """
     _require_run(folder)
-    if not force:
-        _require_rest(folder, "deleted")
+    _require_rest(folder, "deleted")
     shutil.rmtree(folder)
 
 

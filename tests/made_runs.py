@@ -2,10 +2,13 @@
 
 import json
 import os
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from pclora_lab import PCLoRAConfig, RunConfig
+from pclora_lab.events import Event, Phase
 from pclora_lab.runs import new_run_folder, record
 from pclora_lab.training import DataCache, train
 
@@ -45,3 +48,23 @@ def break_some(root: Path) -> dict[str, str]:
     (root / "loop").symlink_to("loop")
     (root / "teachers").mkdir()
     return {"broken": "config.json can't be read", "loop": "no run: there is no"}
+
+
+@contextmanager
+def being_written(folder: Path) -> Iterator[None]:
+    """Another thread records into the folder, as a session does."""
+    begun, over = threading.Event(), threading.Event()
+
+    def events() -> Iterator[Event]:
+        begun.set()
+        over.wait(60)
+        yield Phase("fade", 1)
+
+    writer = threading.Thread(target=lambda: list(record(events(), folder)))
+    writer.start()
+    begun.wait(60)
+    try:
+        yield
+    finally:
+        over.set()
+        writer.join()

@@ -37,6 +37,9 @@ def tick():
         table.rows = [*table.rows[:-1], {"id": "29", "what": f"tick {n}", "rank": 29}]
 threading.Thread(target=tick, daemon=True).start()
 table""",
+    """many = Table([{"name": "n", "label": "n", "kind": "number", "unit": "pieces"}],
+             [{"id": str(i), "n": i} for i in range(700)], label="many", height="90px")
+many""",
 )
 
 
@@ -250,7 +253,7 @@ def test_rename(page: Page, folder: Path, theme: str) -> None:
 
 
 def test_delete_asks_in_place(page: Page, folder: Path, theme: str) -> None:
-    box = runs(page).get_by_role("checkbox", name="select all runs shown")
+    box = runs(page).get_by_role("checkbox", name="select all runs found")
     box.check()
     count(page, "7 of 7, 7 selected")
     box.uncheck()
@@ -307,6 +310,23 @@ def test_a_cell_is_edited_and_the_table_scrolls(page: Page, theme: str) -> None:
     scroll = table.locator("xpath=..")
     assert scroll.evaluate("place => place.clientHeight <= 120 && place.scrollTop > 300")
     expect(table.get_by_role("columnheader", name="rank")).to_be_in_viewport()
+
+
+def test_a_long_table_shows_its_lines_in_parts(page: Page) -> None:
+    place = page.locator(".pclora-table").last
+    place.scroll_into_view_if_needed()
+    lines, said = place.locator("tbody tr"), place.locator(".pclora-table-count")
+    expect(lines).to_have_count(300)
+    place.get_by_role("columnheader", name="n (pieces)").get_by_role("button").click()
+    place.get_by_role("checkbox", name="select all many found").check()
+    expect(said).to_have_text("700 of 700, 700 selected")
+    place.get_by_role("button", name="show 300 more").click()
+    expect(lines.nth(300)).to_be_focused()
+    place.get_by_role("button", name="show 100 more").click()
+    expect(lines).to_have_count(700)
+    expect(place.locator("button.jupyter-button")).to_be_hidden()
+    place.get_by_role("searchbox").fill("69")
+    expect(said).to_have_text("17 of 700, 700 selected (683 hidden by the filter)")
 
 
 def test_colours_follow_the_theme(page: Page, theme: str) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
-from made_runs import QUICK, RANKS, break_some, make_runs
+from made_runs import QUICK, RANKS, being_written, break_some, make_runs
 
 from pclora_lab import PCLoRAConfig, RunConfig
-from pclora_lab.events import Phase
 from pclora_lab.pareto_runs import fill_pareto, pareto_runs_figure
 from pclora_lab.plots_runs import MOST_RUNS, fill_overlay, overlay_figure, plain_text
-from pclora_lab.runs import Run, list_runs, new_run_folder, record
+from pclora_lab.runs import Run, list_runs, new_run_folder
 from pclora_lab.ui.browser import RunBrowser
 from pclora_lab.ui.run_rows import COLUMNS, group_of
 
@@ -215,8 +214,10 @@ def test_delete_asks_first_and_no_keeps_all(browser, root):
     browser.no_button.click()
     browser.yes_button.click()
     assert (root / "rank2").is_dir() and (root / HTML).is_dir()
+    browser.overlay_button.click()
     browser.delete_button.click()
     browser.yes_button.click()
+    assert browser._overlay_place.layout.display == "none", "an empty figure"
     assert not (root / "rank2").exists() and not (root / HTML).exists()
     assert set(RANKS) & set(rows(browser)) == {PLAIN} and browser.table.selected == []
 
@@ -241,24 +242,18 @@ def test_what_is_no_run_folder_is_not_deleted_and_does_not_keep_the_others(brows
     assert "no run in" in browser.message.value
 
 
-def waiting():
-    while True:
-        yield Phase("fade", 1)
-
-
 @pytest.mark.parametrize("name", ["now", "rank2"])
 def test_a_run_that_trains_is_neither_renamed_nor_deleted(root, name):
-    going = record(waiting(), new_run_folder(root, RunConfig(**QUICK), name="now"))
-    next(going)
+    folder = new_run_folder(root, RunConfig(**QUICK), name="now")
     browser = RunBrowser(root, busy=lambda folder: folder.name == "rank2")
     browser.table.current = name
     browser.new_name.value = "other"
-    browser.rename_button.click()
-    assert f"{name} is being written and can&#x27;t be renamed" in browser.message.value
-    browser.delete_button.click()
-    assert f"{name} is being written and can&#x27;t be deleted" in browser.message.value
+    with being_written(folder):
+        browser.rename_button.click()
+        assert f"{name} is being written and can&#x27;t be renamed" in browser.message.value
+        browser.delete_button.click()
+        assert f"{name} is being written and can&#x27;t be deleted" in browser.message.value
     assert browser._question_box.layout.display == "none" and (root / name).is_dir()
-    going.close()
 
 
 def test_the_same_settings_again(browser, told):

@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from made_runs import being_written
 
 from pclora_lab import run_reading
 from pclora_lab.config import RunConfig
-from pclora_lab.events import Finished, Phase, Row
+from pclora_lab.events import Phase
 from pclora_lab.runs import (
     Run,
     UnreadableRun,
@@ -218,26 +219,29 @@ def test_a_folder_that_is_no_run_is_not_renamed(tmp_path):
 def test_a_run_that_is_being_written_stays_where_it_is(tmp_path):
     folder = new_run_folder(tmp_path, RunConfig(), name="now")
 
-    def events():
-        yield Phase("fade", 1)
-        yield Row({"step": 1})
-        yield Finished({}, None, None)
-
-    going = record(events(), folder)
-    next(going)
-    assert is_being_written(folder)
-    for refused, verb in ((delete_run, "deleted"), (lambda f: rename_run(f, "x"), "renamed")):
-        with pytest.raises(RuntimeError, match=f"now is being written and can't be {verb}: stop"):
-            refused(folder)
-    going.close()
+    with being_written(folder):
+        assert is_being_written(folder)
+        for refused, verb in ((delete_run, "deleted"), (lambda f: rename_run(f, "x"), "renamed")):
+            with pytest.raises(RuntimeError, match=f"now is being written and can't be {verb}"):
+                refused(folder)
     assert not is_being_written(folder)
     delete_run(rename_run(folder, "then"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_run_of_another_live_process_is_not_deleted_unless_forced(folder):
+def test_a_run_that_this_thread_began_and_left_may_go(tmp_path):
+    folder = new_run_folder(tmp_path, RunConfig(), name="left")
+    left = record(iter([Phase("fade", 1)]), folder)
+    next(left)
+    assert load_run(folder).status == "running" and not is_being_written(folder)
+    delete_run(folder)
+    assert not folder.exists()
+    with pytest.raises(FileNotFoundError):
+        left.close()
+
+
+def test_the_run_of_another_live_process_is_not_deleted(folder):
     write_json(folder / "status.json", {"status": "running", "pid": os.getppid()})
     with pytest.raises(RuntimeError, match="being written"):
         delete_run(folder)
-    delete_run(folder, force=True)
-    assert not folder.exists()
+    assert folder.is_dir()

@@ -159,7 +159,7 @@ class RunBrowser:
             self.table.rows = [row_of(entry) for entry in entries]
             self.pareto.show([entry for entry in entries if isinstance(entry, Run)])
             if self.overlay is not None:
-                fill_overlay(self.overlay, self._runs(self._overlaid))
+                self._fill_overlay(self._runs(self._overlaid))
 
     def _runs(self, names: Sequence[str]) -> list[Run]:
         found = (self._entries.get(name) for name in names)
@@ -216,9 +216,13 @@ class RunBrowser:
         if self.overlay is None:
             self.overlay = responsive(overlay_figure())
             self._overlay_place.children = (self.overlay,)
-        fill_overlay(self.overlay, runs)
+        self._fill_overlay(runs)
         if self._on_overlay is not None:
             self._on_overlay(runs)
+
+    def _fill_overlay(self, runs: Sequence[Run]) -> None:
+        fill_overlay(self.overlay, runs)
+        self._overlay_place.layout.display = _SHOWN if runs else _HIDDEN
 
     def again(self) -> None:
         """Hand the current run's settings on.

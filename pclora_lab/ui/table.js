@@ -1,42 +1,11 @@
 // A table to sort, filter, select, open and edit in; table.py describes the traits.
 // Data reach the page through textContent and attributes only, never as markup.
 
-const CSS = `
-.pclora-table { font-size: 12px; color: var(--jp-ui-font-color1, CanvasText); width: 100%; }
-.pclora-table-bar { display: flex; gap: 12px; align-items: center; margin-bottom: 4px; }
-.pclora-table input[type=search], .pclora-table-cell-input {
-  font: inherit; color: inherit; padding: 3px 6px; box-sizing: border-box;
-  background: var(--jp-layout-color0, Canvas);
-  border: 1px solid var(--jp-border-color1, #888); border-radius: 2px;
-}
-.pclora-table input[type=search] { width: 260px; }
-.pclora-table-scroll { overflow: auto; border: 1px solid var(--jp-border-color1, #888); }
-.pclora-table table { border-collapse: separate; border-spacing: 0; width: 100%;
-  background: var(--jp-layout-color0, Canvas); }
-.pclora-table th, .pclora-table td { padding: 3px 8px; text-align: left; white-space: nowrap;
-  max-width: 280px; overflow: hidden; text-overflow: ellipsis;
-  border-bottom: 1px solid var(--jp-border-color2, #8886); }
-.pclora-table th { position: sticky; top: 0; z-index: 1; padding: 0;
-  background: var(--jp-layout-color2, Canvas); }
-.pclora-table .pclora-table-box { padding: 3px 8px; width: 1px; }
-.pclora-table th button { all: unset; box-sizing: border-box; display: block; width: 100%;
-  padding: 5px 8px; font-weight: 600; cursor: pointer; }
-.pclora-table .number, .pclora-table .number button { text-align: right; }
-.pclora-table td.number { font-variant-numeric: tabular-nums; }
-.pclora-table tbody tr { cursor: default; }
-.pclora-table tbody tr:hover td { background: var(--jp-layout-color2, #8882); }
-.pclora-table tr[aria-current=true] td { background: var(--jp-layout-color3, #8884); }
-.pclora-table tr[aria-current=true] td:first-child {
-  box-shadow: inset 3px 0 var(--jp-brand-color1, #1976d2); }
-.pclora-table tr:focus, .pclora-table :focus-visible {
-  outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: -2px; }
-.pclora-table input[aria-invalid=true]:focus { border-color: var(--jp-error-color1, #b00020);
-  outline-color: var(--jp-error-color1, #b00020); }
-`;
-
 const ARROWS = { ascending: " ▲", descending: " ▼", none: "" };
 const NEXT = { none: "ascending", ascending: "descending", descending: "none" };
 const PAGE = 10;
+// A browser lays out a few hundred lines at once; thousands would make every key stroke wait.
+const LINES = 300;
 
 function make(tag, attributes = {}, text = "") {
   const element = document.createElement(tag);
@@ -48,29 +17,41 @@ function make(tag, attributes = {}, text = "") {
 function shown(value, column) {
   if (value === null || value === undefined) return "–";
   if (typeof value !== "number") return String(value);
-  const digits = column.digits;
-  if (digits === undefined) return value.toLocaleString("en-US", { maximumFractionDigits: 6 });
-  const exactly = { minimumFractionDigits: digits, maximumFractionDigits: digits };
-  return value.toLocaleString("en-US", exactly);
+  return format(column.digits).format(value);
 }
+
+// Making a formatter takes far longer than using it.
+const formats = new Map();
+
+function format(digits) {
+  if (!formats.has(digits)) {
+    const exactly = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+    const about = { maximumFractionDigits: 6 };
+    formats.set(digits, new Intl.NumberFormat("en-US", digits === undefined ? about : exactly));
+  }
+  return formats.get(digits);
+}
+
+const collator = new Intl.Collator("en", { numeric: true });
 
 // What is missing stands last in both directions.
 function compare(a, b, direction) {
   const none = (value) => value === null || value === undefined || value === "";
   if (none(a) || none(b)) return none(a) - none(b);
   const both = typeof a === "number" && typeof b === "number";
-  const order = both ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
+  const order = both ? a - b : collator.compare(String(a), String(b));
   return direction === "descending" ? -order : order;
 }
 
 function render({ model, el }) {
-  const state = { column: "", direction: "none", words: [], focused: "", editing: false };
+  const state = { column: "", direction: "none", words: [], focused: "", editing: false,
+    found: [], limit: LINES };
+  const drawn = new Map(); // id → the row as it was drawn, and its line
   const columns = () => model.get("columns");
   const label = () => model.get("label");
 
   // Without this, JupyterLab takes arrow keys and Enter for commands of the notebook.
   const root = make("div", { class: "pclora-table", "data-lm-suppress-shortcuts": "true" });
-  const style = make("style", {}, CSS);
   const bar = make("div", { class: "pclora-table-bar" });
   const filter = make("input", { type: "search", placeholder: "filter: all words must occur" });
   const count = make("span", { role: "status", class: "pclora-table-count" });
@@ -81,12 +62,19 @@ function render({ model, el }) {
   bar.append(filter, count);
   table.append(head, body);
   scroll.append(table);
-  root.append(style, bar, scroll);
+  const more = make("button", { type: "button", class: "jupyter-button" });
+  root.append(bar, scroll, more);
   el.append(root);
 
   function set(name, value) {
     model.set(name, value);
     model.save_changes();
+  }
+
+  function forgetWhatIsGone() {
+    const known = new Set(model.get("rows").map((row) => row.id));
+    for (const id of drawn.keys()) if (!known.has(id)) drawn.delete(id);
+    drawBody();
   }
 
   function told(name, facts) {
@@ -127,10 +115,10 @@ function render({ model, el }) {
 
   function boxForAll() {
     const cell = make("th", { scope: "col", class: "pclora-table-box" });
-    const box = make("input", { type: "checkbox", "aria-label": `select all ${label()} shown` });
+    const box = make("input", { type: "checkbox", "aria-label": `select all ${label()} found` });
     box.addEventListener("change", () => {
-      const here = rowsInOrder().map((row) => row.id);
-      const others = model.get("selected").filter((id) => !here.includes(id));
+      const here = new Set(state.found);
+      const others = model.get("selected").filter((id) => !here.has(id));
       set("selected", box.checked ? [...others, ...here] : others);
     });
     cell.append(box);
@@ -143,6 +131,13 @@ function render({ model, el }) {
     drawHead();
     [...head.querySelectorAll("button")].find((b) => b.dataset.column === name)?.focus();
     drawBody();
+  }
+
+  function lineFor(row) {
+    const before = drawn.get(row.id);
+    const same = before && columns().every((c) => before.row[c.name] === row[c.name]);
+    if (!same) drawn.set(row.id, { row, line: drawRow(row) });
+    return drawn.get(row.id).line;
   }
 
   function drawRow(row) {
@@ -171,8 +166,12 @@ function render({ model, el }) {
     if (state.editing) return; // drawn when the edit is over
     const hadFocus = body.contains(root.getRootNode().activeElement);
     const top = scroll.scrollTop;
-    const rows = rowsInOrder();
-    body.replaceChildren(...rows.map(drawRow));
+    const found = rowsInOrder();
+    const rows = found.slice(0, state.limit);
+    state.found = found.map((row) => row.id);
+    more.hidden = found.length <= rows.length;
+    more.textContent = `show ${Math.min(LINES, found.length - rows.length)} more`;
+    body.replaceChildren(...rows.map(lineFor));
     scroll.scrollTop = top;
     if (!rows.some((row) => row.id === state.focused)) state.focused = rows[0]?.id || "";
     mark();
@@ -198,14 +197,14 @@ function render({ model, el }) {
       const box = line.querySelector("input[type=checkbox]");
       if (box) box.checked = selected.has(id);
     }
-    const here = lines().filter((line) => selected.has(line.dataset.id)).length;
+    const here = state.found.filter((id) => selected.has(id)).length;
     const all = head.querySelector("input");
     if (all) {
-      all.checked = here > 0 && here === lines().length;
-      all.indeterminate = here > 0 && here < lines().length;
+      all.checked = here > 0 && here === state.found.length;
+      all.indeterminate = here > 0 && here < state.found.length;
     }
     const hidden = selected.size - here;
-    let words = `${lines().length} of ${model.get("rows").length}`;
+    let words = `${state.found.length} of ${model.get("rows").length}`;
     if (selected.size) words += `, ${selected.size} selected`;
     if (hidden) words += ` (${hidden} hidden by the filter)`;
     if (count.textContent !== words) count.textContent = words;
@@ -252,6 +251,7 @@ function render({ model, el }) {
       const focused = root.getRootNode().activeElement === input;
       state.editing = false;
       state.focused = id;
+      drawn.delete(id);
       drawBody();
       if (focused) lineOf(id)?.focus();
       if (keep && value !== before) told("edited", { id, column: column.name, value });
@@ -298,6 +298,12 @@ function render({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   });
+  more.addEventListener("click", () => {
+    const last = body.lastElementChild;
+    state.limit += LINES;
+    drawBody();
+    focusLine(last.nextElementSibling);
+  });
   filter.addEventListener("input", () => {
     state.words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     drawBody();
@@ -306,13 +312,14 @@ function render({ model, el }) {
     filter.setAttribute("aria-label", `filter ${label()}`);
     table.setAttribute("aria-label", label());
     scroll.style.maxHeight = model.get("height");
+    drawn.clear();
     drawHead();
     drawBody();
   }
 
   const watched = [
     ...["columns", "label", "height", "selectable"].map((name) => [name, drawAll]),
-    ["rows", drawBody], ["selected", mark], ["current", mark],
+    ["rows", forgetWhatIsGone], ["selected", mark], ["current", mark],
   ];
   for (const [name, react] of watched) model.on(`change:${name}`, react);
   drawAll();

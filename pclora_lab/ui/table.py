@@ -52,6 +52,7 @@ class Table(anywidget.AnyWidget):
     """
 
     _esm = Path(__file__).with_name("table.js")
+    _css = Path(__file__).with_name("table.css")
 
     columns = List(Dict()).tag(sync=True)
     rows = List(Dict()).tag(sync=True)
