@@ -67,7 +67,8 @@ class RankEditor:
             layout=widgets.Layout(width="150px"),
         )  # fmt: skip
         self.spend = widgets.Dropdown(
-            options=("uniform", "energy"), layout=widgets.Layout(width="100px"),
+            options=("uniform", "energy"), description="spend it", style=_STYLE,
+            layout=widgets.Layout(width="160px"),
             tooltip="how the budget is spent: one rank for all, or by singular values",
         )  # fmt: skip
         self.from_budget = button(

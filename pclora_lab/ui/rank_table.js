@@ -41,13 +41,18 @@ function makeRow(body, layer, onRank, refuse) {
   bar.className = "bar";
   const percent = make("span", cell);
 
-  input.addEventListener("change", () => {
+  function commit() {
     const rank = Number(input.value);
     const fits = Number.isInteger(rank) && rank >= 1 && rank <= layer.largest;
     input.setAttribute("aria-invalid", String(!fits));
     if (fits) onRank(layer.name, rank);
     else refuse(`${layer.name}: rank ${input.value || "(none)"} can't be used. `
         + `Give a whole number from 1 to ${layer.largest}.`);
+  }
+  input.addEventListener("change", commit);
+  // Not every page lets Enter through to the field, so that it would count as a change.
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") commit();
   });
   return (rank) => {
     const share = (100 * (layer.fixed + layer.each * rank)) / layer.dense;
