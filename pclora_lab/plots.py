@@ -151,7 +151,7 @@ class NotebookFigure(Figure):
             return super().add_subplot(*args, **kwargs)
 
     def draw(self, renderer: Any) -> None:
-        """As matplotlib's, in the figure's theme: tick labels are only made now."""
+        """As matplotlib's, in the figure's theme, also where tick labels are only made now."""
         with matplotlib_theme(self.dark):
             super().draw(renderer)
 

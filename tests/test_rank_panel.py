@@ -1,5 +1,6 @@
 """The panel "what would this rank give?", without a browser."""
 
+import re
 import threading
 
 import pytest
@@ -28,7 +29,7 @@ def config(**method):
 
 @pytest.fixture
 def panel(tmp_path, digits):
-    made = RankPanel(tmp_path, on_ranks=[].append)
+    made = RankPanel(tmp_path)
     made.show(*digits, config())
     return made
 
@@ -210,7 +211,7 @@ def test_the_picture_is_numbers_only_and_stays_inside(digits):
     points = [RankPoint(1, 20_000, 0.2, 0.3, 2), RankPoint(None, 900_000, 1.0, None, 1)]
     picture = rank_svg(digits[0], 57_514, points)
     assert picture.startswith("<svg") and "nan" not in picture
-    numbers = [
-        float(n) for n in picture.split('points="')[1].split('"')[0].replace(",", " ").split()
-    ]
-    assert all(0 <= number <= 460 for number in numbers)
+    pairs = re.findall(r"(-?[\d.]+),(-?[\d.]+)", " ".join(re.findall('points="(.*?)"', picture)))
+    pairs += re.findall(r'cx="(.*?)" cy="(.*?)"', picture)
+    assert len(pairs) > 50
+    assert all(0 <= float(x) <= 460 and 0 <= float(y) <= 190 for x, y in pairs)

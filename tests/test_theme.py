@@ -109,8 +109,10 @@ def test_a_figure_keeps_the_theme_it_was_made_in(name):
     use_theme("dark")
     figure = FIGURES[name]()
     use_theme("light")
-    picture = Image.open(io.BytesIO(figure._repr_png_())).convert("RGB")
-    assert picture.getpixel((0, 0)) == (0x11, 0x11, 0x11)
+    saved = io.BytesIO()
+    figure.savefig(saved, format="png", dpi=50)
+    for picture in (saved, io.BytesIO(figure._repr_png_())):
+        assert Image.open(picture).convert("RGB").getpixel((0, 0)) == (0x11, 0x11, 0x11)
     texts = [t for axis in figure.axes for t in axis.get_xticklabels() + axis.get_yticklabels()]
     texts += [axis.xaxis.label for axis in figure.axes] + [axis.title for axis in figure.axes]
     texts += [t for axis in figure.axes if (box := axis.get_legend()) for t in box.get_texts()]
@@ -119,27 +121,37 @@ def test_a_figure_keeps_the_theme_it_was_made_in(name):
     assert all(in_theme(c, True) == c for line in lines if isinstance(c := line.get_color(), str))
 
 
+def test_a_figure_that_a_notebook_fills_itself_is_themed_too():
+    use_theme("dark")
+    figure = plots.NotebookFigure(figsize=(3, 2))
+    use_theme("light")
+    axis = figure.subplots()
+    axis.plot([0, 1], [1, 0])
+    axis.set(title="title", xlabel="step")
+    figure.savefig(io.BytesIO(), format="png", dpi=50)
+    texts = [*axis.get_xticklabels(), *axis.get_yticklabels(), axis.title, axis.xaxis.label]
+    assert {text.get_color() for text in texts} == {"#E6E6E6"}
+
+
 def test_the_light_theme_is_dark_on_white():
     picture = Image.open(io.BytesIO(plots.schedule_figure()._repr_png_())).convert("RGB")
     assert picture.getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_drawing_in_two_threads_leaves_matplotlibs_parameters_alone():
-    import matplotlib
+def test_two_threads_draw_one_after_the_other():
+    # matplotlib's parameters belong to the process: left in turns, one theme would stay.
+    entered = threading.Event()
 
-    before = dict(matplotlib.rcParams)
+    def enter() -> None:
+        with theme.matplotlib_theme(dark=False):
+            entered.set()
 
-    def draw(name: str) -> None:
-        for _ in range(3):
-            use_theme(name)
-            plots.schedule_figure()._repr_png_()
-
-    threads = [threading.Thread(target=draw, args=(name,)) for name in ("light", "dark")]
-    for thread in threads:
+    thread = threading.Thread(target=enter)
+    with theme.matplotlib_theme(dark=True):
         thread.start()
-    for thread in threads:
-        thread.join()
-    assert dict(matplotlib.rcParams) == before
+        assert not entered.wait(0.3)
+    assert entered.wait(20)
+    thread.join()
 
 
 @pytest.mark.parametrize("kind", [go.Figure, go.FigureWidget])

@@ -64,10 +64,11 @@ class RankEditor:
         self.budget = widgets.BoundedFloatText(
             value=0.1, min=0.001, max=1, step=0.01, description="budget", style=_STYLE,
             tooltip="share of the replaced layers' parameters to keep",
-            layout=widgets.Layout(width="150px"),
+            layout=widgets.Layout(width="130px"),
         )  # fmt: skip
         self.spend = widgets.Dropdown(
-            options=("uniform", "energy"), layout=widgets.Layout(width="100px"),
+            options=("uniform", "energy"), description="spend it", style=_STYLE,
+            layout=widgets.Layout(width="150px"),
             tooltip="how the budget is spent: one rank for all, or by singular values",
         )  # fmt: skip
         self.from_budget = button(

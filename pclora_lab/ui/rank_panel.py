@@ -149,7 +149,7 @@ class RankPanel:
         words = ""
         try:
             found = latency_estimate(chosen.model, chosen.plan.ranks, batch_size=batch_size)
-            words = f'<span style="font-size:12px">{html.escape(str(found))}</span>'
+            words = f'<div style="font-size:12px;line-height:1.35">{html.escape(str(found))}</div>'
         finally:
             # What is chosen now may be of another size.
             if chosen.gives_the_same(self._chosen):

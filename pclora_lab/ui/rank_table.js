@@ -14,6 +14,7 @@ const STYLE = `
 .pclora-ranks input[aria-invalid="true"] { border: 2px solid var(--jp-error-color1, #b00020); }
 .pclora-ranks .track { display: inline-block; width: 90px; height: 9px; margin-right: 6px;
   text-align: left; background: var(--jp-border-color2, #dddddd); }
+.pclora-ranks .percent { display: inline-block; width: 4em; }
 .pclora-ranks .bar { display: block; height: 100%; background: #0072B2; }
 .pclora-ranks-alert { min-height: 1.3em; font-size: 12px; color: var(--jp-error-color1, #b00020); }
 `;
@@ -40,14 +41,20 @@ function makeRow(body, layer, onRank, refuse) {
   const bar = make("span", track);
   bar.className = "bar";
   const percent = make("span", cell);
+  percent.className = "percent";
 
-  input.addEventListener("change", () => {
+  function commit() {
     const rank = Number(input.value);
     const fits = Number.isInteger(rank) && rank >= 1 && rank <= layer.largest;
     input.setAttribute("aria-invalid", String(!fits));
     if (fits) onRank(layer.name, rank);
     else refuse(`${layer.name}: rank ${input.value || "(none)"} can't be used. `
         + `Give a whole number from 1 to ${layer.largest}.`);
+  }
+  input.addEventListener("change", commit);
+  // Not every page lets Enter through to the field, so that it would count as a change.
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") commit();
   });
   return (rank) => {
     const share = (100 * (layer.fixed + layer.each * rank)) / layer.dense;

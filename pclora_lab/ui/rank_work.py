@@ -114,7 +114,7 @@ def error_text(error: BaseException) -> str:
 def button(name: str, icon: str, hint: str, action: Callable[[], None]) -> widgets.Button:
     """A button that does something."""
     made = widgets.Button(
-        description=name, icon=icon, tooltip=hint, layout=widgets.Layout(width="150px")
+        description=name, icon=icon, tooltip=hint, layout=widgets.Layout(width="132px")
     )
     made.on_click(lambda _: action())
     return made
