@@ -1,6 +1,7 @@
 """A slider over the steps of a run: at the right end it follows, anywhere else it goes back."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import ipywidgets as widgets
@@ -11,6 +12,7 @@ __all__ = ["Timeline"]
 # with a value of its own, which can't be told from a person's move.
 _NOTCHES = 200
 _NOTCHES_PER_FRAME = 5
+_SECONDS_PER_FRAME = 0.25
 
 
 class Timeline:
@@ -23,7 +25,7 @@ class Timeline:
         slider: how far back, in two-hundredths of the run.
         says: the step that this is.
         follow: pressed while the newest step is shown.
-        play: moves the slider by itself.
+        play: while pressed, the slider goes through the run by itself.
         widget: to display.
     """
 
@@ -49,17 +51,15 @@ class Timeline:
             tooltip="show the newest step and follow the run",
             layout=widgets.Layout(width="100px"),
         )
-        self.play = widgets.Play(
-            min=0,
-            max=_NOTCHES,
-            step=_NOTCHES_PER_FRAME,
-            interval=250,
-            show_repeat=False,
-            tooltip="play the run again",
+        self.play = widgets.ToggleButton(
+            description="Play",
+            icon="play",
+            tooltip="go through the run once more; press again to stop",
+            layout=widgets.Layout(width="90px"),
         )
-        widgets.jslink((self.play, "value"), (self.slider, "value"))
         self.slider.observe(self._moved, "value")
         self.follow.observe(self._followed, "value")
+        self.play.observe(self._played, "value")
         self.widget = widgets.HBox(
             [self.play, self.slider, self.follow, self.says],
             layout=widgets.Layout(align_items="center", flex_flow="row wrap"),
@@ -74,6 +74,7 @@ class Timeline:
     def begin(self, steps: int) -> None:
         """Fit the slider to a run and follow it."""
         self._steps = max(steps, 1)
+        self.play.value = False
         with _Own(self):
             self.follow.value = True
         self.newest(0)
@@ -98,6 +99,23 @@ class Timeline:
             self.follow.value = False
         self._say(round(self.slider.value / _NOTCHES * self._steps))
         self._on_change()
+
+    def _played(self, change: dict) -> None:
+        if change["new"]:
+            threading.Thread(target=self._go_through, daemon=True).start()
+
+    def _go_through(self) -> None:
+        """From where the slider stands, or from the start, to the end."""
+        notch = self.slider.value if self.slider.value < _NOTCHES else 0
+        while self.play.value and notch <= _NOTCHES:
+            with _Own(self):
+                self.follow.value = False
+                self.slider.value = notch
+            self._say(round(notch / _NOTCHES * self._steps))
+            self._on_change()
+            notch += _NOTCHES_PER_FRAME
+            time.sleep(_SECONDS_PER_FRAME)
+        self.play.value = False
 
     def _followed(self, _: object) -> None:
         if self._own != threading.get_ident():

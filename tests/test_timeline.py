@@ -1,0 +1,42 @@
+"""The timeline: it follows, goes back, plays, and follows again."""
+
+from waiting import until
+
+from pclora_lab.ui.timeline import Timeline
+
+
+def test_it_follows_until_it_is_moved():
+    seen = []
+    timeline = Timeline(lambda: seen.append(timeline.until))
+    timeline.begin(400)
+    timeline.newest(100)
+    assert timeline.until is None and timeline.slider.value == 50 and seen == []
+    timeline.slider.value = 25
+    assert timeline.until == 50 and seen == [50] and not timeline.follow.value
+    timeline.newest(200)
+    assert timeline.until == 50 and timeline.says.value == "step 50 of 400"
+    timeline.follow.value = True
+    assert timeline.until is None and seen == [50, None]
+
+
+def test_it_plays_to_the_end_and_stops_when_told():
+    seen = []
+    timeline = Timeline(lambda: seen.append(timeline.until))
+    timeline.begin(100)
+    timeline.newest(100)
+    timeline.play.value = True
+    until(lambda: len(seen) > 2)
+    timeline.play.value = False
+    assert seen[:3] == [0, 2, 5]
+    timeline.slider.value = 190
+    timeline.play.value = True
+    until(lambda: not timeline.play.value)
+    assert timeline.until == 100
+
+
+def test_another_run_is_followed_from_its_start():
+    timeline = Timeline()
+    timeline.begin(400)
+    timeline.slider.value = 25
+    timeline.begin(60)
+    assert timeline.until is None and timeline.says.value == "step 0 of 60"
