@@ -310,7 +310,7 @@ def outcome_figure(runs: Iterable[Mapping[str, Any]], teacher: float | None = No
         axis.plot(statistics.mean(values), place, "D", color=COLOURS["adapter"], markersize=7)
     if teacher is not None:
         axis.axvline(100 * teacher, color=COLOURS["teacher"], linestyle="--", label="teacher")
-        axis.legend(fontsize=9, loc="lower left")
+        figure.legend(fontsize=9, loc="outside upper right", frameon=False)
     axis.set_yticks(range(len(groups)), list(groups))
     axis.set(xlabel="top-1 on the test split (%)", ylim=(len(groups) - 0.5, -0.5))
     axis.grid(alpha=0.3, axis="x")

@@ -111,7 +111,7 @@ def save(result: Path, rows: list[dict[str, Any]], tried: list[dict[str, Any]]) 
     command = f"python tests/benchmarks/{Path(sys.argv[0]).name} --result data/results/"
     record = {
         "command": command + result.name,
-        "hardware": f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads",
+        "hardware": f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} thread(s)",
         "torch": torch.__version__,
         "base": BASE,
         "summary": summarise(rows),
