@@ -153,7 +153,8 @@ def is_being_written(folder: Path | str) -> bool:
         status = read_json(Path(folder) / "status.json") or {}
     except (ValueError, OSError):
         return False
-    if status.get("status") != "running" or not is_alive(status):
+    # Without the time it can't be told from a process that got the same number later.
+    if status.get("status") != "running" or "time" not in status or not is_alive(status):
         return False
     if status["pid"] != os.getpid():
         return True

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -241,7 +242,10 @@ def test_a_run_that_this_thread_began_and_left_may_go(tmp_path):
 
 
 def test_the_run_of_another_live_process_is_not_deleted(folder):
-    write_json(folder / "status.json", {"status": "running", "pid": os.getppid()})
+    status = {"status": "running", "pid": os.getppid(), "time": time.time()}
+    write_json(folder / "status.json", status)
     with pytest.raises(RuntimeError, match="being written"):
         delete_run(folder)
-    assert folder.is_dir()
+    write_json(folder / "status.json", {**status, "time": 1000.0})
+    delete_run(folder)
+    assert not folder.exists()
