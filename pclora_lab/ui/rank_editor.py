@@ -59,7 +59,7 @@ class RankEditor:
         guarded = self.worker.guarded
         self.from_rank = button(
             "From rank", "refresh", "fill in the ranks that the form gives",
-            lambda: guarded(self.fill_from_rank),
+            lambda: guarded(self.fill_from_rank), width="132px",
         )  # fmt: skip
         self.budget = widgets.BoundedFloatText(
             value=0.1, min=0.001, max=1, step=0.01, description="budget", style=_STYLE,
@@ -73,7 +73,7 @@ class RankEditor:
         )  # fmt: skip
         self.from_budget = button(
             "From a budget", "calculator", "fill in the ranks that the budget buys",
-            lambda: guarded(self.fill_from_budget),
+            lambda: guarded(self.fill_from_budget), width="132px",
         )  # fmt: skip
         self.use_button = button(
             "Use these ranks", "check", "train with the ranks in the list",

@@ -111,10 +111,12 @@ def error_text(error: BaseException) -> str:
     return f'<div role="alert" style="{style}">{words}</div>'
 
 
-def button(name: str, icon: str, hint: str, action: Callable[[], None]) -> widgets.Button:
+def button(
+    name: str, icon: str, hint: str, action: Callable[[], None], width: str = "154px"
+) -> widgets.Button:
     """A button that does something."""
     made = widgets.Button(
-        description=name, icon=icon, tooltip=hint, layout=widgets.Layout(width="132px")
+        description=name, icon=icon, tooltip=hint, layout=widgets.Layout(width=width)
     )
     made.on_click(lambda _: action())
     return made
