@@ -34,7 +34,7 @@ notebooks: $(VENV)/ready
 		--nbval-sanitize-with tests/sanitize.cfg $(NOTEBOOKS)
 
 browser: $(VENV)/ready
-	$(BIN)/python -m pytest -q -m browser tests/test_browser.py
+	$(BIN)/python -m pytest -q -m browser tests
 
 $(VENV)/ready: pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)

@@ -115,14 +115,14 @@ class Comparison:
 
     def _claim_folder(self) -> None:
         """Refuse to mix: the folder belongs to one base configuration."""
-        facts = {k: v for k, v in self.base.to_dict().items() if k not in _VARIES}
+        facts = {k: v for k, v in _plain(self.base.to_dict()).items() if k not in _VARIES}
         facts |= {"lrs": list(self.search.given) if self.search.given else None}
         path = self.out / "comparison.json"
         known = json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
         if known is not None:
             methods = {**known["methods"], **{m: c.to_dict() for m, c in self.configs.items()}}
             # What an older version did not know was as it is by default now.
-            usual = RunConfig().to_dict()
+            usual = _plain(RunConfig().to_dict())
             different = [k for k in facts if known["base"].get(k, usual.get(k)) != facts[k]]
             for m, c in known["methods"].items():
                 if _plain(methods[m]) != {**_plain(method_class(m).Config().to_dict()), **c}:
@@ -151,9 +151,11 @@ class Comparison:
         parts = [name, *([f"b{budget:g}"] if sized else []), f"s{seed}"]
         if split != "test":
             parts += [f"lr{lr:g}", split]
+        # Nobody looks into the layers of so many runs, and their time is compared.
         config = dataclasses.replace(
-            self.base, method=method.config, seed=seed, lr=lr, report_on=split
-        )
+            self.base, method=method.config, seed=seed, lr=lr, report_on=split,
+            layer_facts=False, snapshots=0,
+        )  # fmt: skip
         return Cell("-".join(parts), name, budget if sized else None, seed, config)
 
     @property

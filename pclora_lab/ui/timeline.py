@@ -32,6 +32,7 @@ class Timeline:
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
         self._on_change = on_change
         self._own: int | None = None
+        self._playing: object = None
         self.slider = widgets.IntSlider(
             description="go to",
             min=0,
@@ -101,13 +102,14 @@ class Timeline:
         self._on_change()
 
     def _played(self, change: dict) -> None:
+        self._playing = object()
         if change["new"]:
-            threading.Thread(target=self._go_through, daemon=True).start()
+            threading.Thread(target=self._go_through, args=(self._playing,), daemon=True).start()
 
-    def _go_through(self) -> None:
+    def _go_through(self, turn: object) -> None:
         """From where the slider stands, or from the start, to the end."""
         notch = self.slider.value if self.slider.value < _NOTCHES else 0
-        while self.play.value and notch <= _NOTCHES:
+        while turn is self._playing and notch <= _NOTCHES:
             with _Own(self):
                 self.follow.value = False
                 self.slider.value = notch
@@ -115,7 +117,8 @@ class Timeline:
             self._on_change()
             notch += _NOTCHES_PER_FRAME
             time.sleep(_SECONDS_PER_FRAME)
-        self.play.value = False
+        if turn is self._playing:
+            self.play.value = False
 
     def _followed(self, _: object) -> None:
         if self._own != threading.get_ident():

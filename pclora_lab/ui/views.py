@@ -115,13 +115,16 @@ class RunViews:
         """The history so far; what is open is drawn up to the timeline's step."""
         with self._lock:
             self._rows = rows
-            if rows and rows[-1]["phase"] == "fade":
-                self.timeline.newest(rows[-1]["step"])
-            self._draw()
+            self._follow()
 
     def _redraw(self) -> None:
         with self._lock:
-            self._draw()
+            self._follow()
+
+    def _follow(self) -> None:
+        if self._rows and self._rows[-1]["phase"] == "fade":
+            self.timeline.newest(self._rows[-1]["step"])
+        self._draw()
 
     def _draw(self, *, again: bool = False) -> None:
         if self._config is None:
