@@ -202,6 +202,11 @@ class RunBrowser:
         if self._on_open is not None:
             self._on_open(run)
 
+    def forget_figures(self) -> None:
+        """Make other ones when they are wanted: a page that is loaded anew has stale ones."""
+        self.overlay, self._overlay_place.children = None, ()
+        self.pareto.forget_figure()
+
     def draw_overlay(self) -> None:
         """Draw the selected runs into the one figure; without any, the current one.
 

@@ -93,6 +93,7 @@ class Lab:
         self.message = widgets.HTML()
         self._arrange()
         self.page.observe(lambda _: self._dress(), ["dark", "width"])
+        self.page.observe(lambda change: self._begin_anew(change["old"]), "load")
         self._show_state("new")
         threading.Thread(target=self._warm_up, args=(self.controls.base,), daemon=True).start()
         self._try(self._find_a_run)
@@ -343,6 +344,11 @@ class Lab:
     def _use_ranks(self, ranks: dict[str, int] | None) -> None:
         self.controls.use_ranks(ranks)
         self.choices.selected_index = _SETTINGS
+
+    def _begin_anew(self, loaded_before: str) -> None:
+        if loaded_before:
+            self.browser.forget_figures()
+            self._dress()
 
     def _dress(self) -> None:
         """Fit the browser's figures to the page."""

@@ -107,6 +107,10 @@ class LayersView:
             self._place.children = (self.figure,)
         return self.figure
 
+    def forget_figure(self) -> None:
+        """Make another one when it is wanted."""
+        self.figure, self._place.children = None, ()
+
     def _explain(self, on_change: Callable[[], None]) -> None:
         self.reading.value = f"<i>What to see.</i> {FACTS[self.fact.value].reading}"
         on_change()

@@ -4,6 +4,9 @@ function isDark(preference) {
   return light === undefined ? preference.matches : light === "false";
 }
 
+// The same as long as the page is not loaded anew.
+const LOAD = String(performance.timeOrigin);
+
 function render({ model, el }) {
   const preference = window.matchMedia("(prefers-color-scheme: dark)");
   el.setAttribute("aria-hidden", "true");
@@ -26,6 +29,7 @@ function render({ model, el }) {
   room.observe(el);
 
   tellTheme();
+  tell("load", LOAD);
   tell("alive", true);
   return () => {
     theme.disconnect();

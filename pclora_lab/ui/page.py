@@ -23,6 +23,7 @@ class Page(anywidget.AnyWidget):
         dark: whether the page is dark: JupyterLab's own theme, or what the browser prefers where
             there is no such theme. Follows every change.
         alive: True once a browser has drawn it, so widgets of our own work in this front end.
+        load: another text whenever the page was loaded anew.
         width: room for an output, in CSS pixels; 0 until it is drawn.
 
     Example:
@@ -34,6 +35,7 @@ class Page(anywidget.AnyWidget):
     _esm = Path(__file__).with_name("page.js")
 
     dark = traitlets.Bool(False).tag(sync=True)
+    load = traitlets.Unicode("").tag(sync=True)
     alive = traitlets.Bool(False).tag(sync=True)
     width = traitlets.Int(0).tag(sync=True)
 

@@ -62,6 +62,12 @@ class ParetoPanel:
             self.group.value = before if before in groups else next(iter(groups), None)
         self._draw()
 
+    def forget_figure(self) -> None:
+        """Make another one when it is wanted."""
+        if self.figure is not None:
+            self.figure, self.widget.children = None, self.widget.children[:1]
+            self._draw()
+
     def _draw(self) -> None:
         self.widget.layout.display = "" if self.button.value else "none"
         if not self.button.value:

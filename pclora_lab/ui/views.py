@@ -72,6 +72,7 @@ class RunViews:
         page.observe(lambda _: self._change_theme(), "dark")
         page.observe(lambda _: self._show_picture(False), "alive")
         page.observe(lambda _: self._fit(), "width")
+        page.observe(self._begin_anew, "load")
         self.widget = widgets.VBox(
             [
                 self.title,
@@ -93,6 +94,21 @@ class RunViews:
         """The figures that follow the theme."""
         figures = (self.live.figure, self.layers.figure)
         return tuple(figure for figure in figures if figure is not None)
+
+    def _begin_anew(self, change: dict) -> None:
+        """A page that is loaded anew shows figures as they were first: make new ones."""
+        if not change["old"]:
+            return
+        with self._lock:
+            self.live = LiveView()
+            self.tabs.children = (self.live.figure, *self.tabs.children[1:])
+            self.layers.forget_figure()
+            self.examples.clear()
+            if self._config is not None:
+                self.live.clear(self._config.steps, METHODS[self._config.method.name].reports)
+                self.layers.clear(self._config.steps)
+            self._change_theme()
+            self._fit()
 
     def _fit(self) -> None:
         """A figure in a tab does not find out by itself how much room it has."""
