@@ -13,7 +13,8 @@ from pclora_lab.config import RunConfig
 from pclora_lab.hold import moves_of
 from pclora_lab.plots_runs import fill_overlay, overlay_figure
 from pclora_lab.runs import Run, UnreadableRun, delete_run, is_being_written, rename_run, scan_runs
-from pclora_lab.ui.pareto_panel import ParetoPanel, responsive
+from pclora_lab.ui.page import responsive
+from pclora_lab.ui.pareto_panel import ParetoPanel
 from pclora_lab.ui.run_rows import COLUMNS, row_of
 from pclora_lab.ui.table import Table
 

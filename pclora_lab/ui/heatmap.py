@@ -12,6 +12,7 @@ from plotly.colors import get_colorscale
 from pclora_lab.plots_methods import competition_grid
 from pclora_lab.session import Session
 from pclora_lab.theme import plotly_template
+from pclora_lab.ui.page import FIGURE_OPTIONS
 
 __all__ = ["CompetitionWidget", "competition_widget"]
 
@@ -25,6 +26,7 @@ class CompetitionWidget(go.FigureWidget):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._config = {**self._config, **FIGURE_OPTIONS}
         self._drawn, self._drawing, self._followed = 0, threading.Lock(), None
 
     def update_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 from pclora_lab.plots_layers import FACTS, cell_edges, layer_grid
 from pclora_lab.replay import Replay
 from pclora_lab.theme import COLOURS, plotly_template
+from pclora_lab.ui.page import responsive
 
 __all__ = ["LayersView"]
 
@@ -101,8 +102,7 @@ class LayersView:
     def _make_figure(self) -> go.FigureWidget:
         """Only once it is wanted: a figure widget brings megabytes of script with it."""
         if self.figure is None:
-            self.figure = go.FigureWidget(layers_figure())
-            self.figure._config = {**self.figure._config, "responsive": True, "displaylogo": False}
+            self.figure = responsive(layers_figure())
             self.figure.data[0].on_click(self._clicked)
             self._place.children = (self.figure,)
         return self.figure

@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 
 from pclora_lab.plots import COMMON, CURVES, PANELS, Y_TITLES, curves, first_panel
 from pclora_lab.theme import plotly_template
+from pclora_lab.ui.page import responsive
 
 __all__ = ["LiveView", "live_figure"]
 
@@ -86,8 +87,7 @@ class LiveView:
     """
 
     def __init__(self) -> None:
-        self.figure = go.FigureWidget(live_figure())
-        self.figure._config = {**self.figure._config, "responsive": True, "displaylogo": False}
+        self.figure = responsive(live_figure())
         self._drawn = 0
 
     def clear(self, steps: int, reports: Iterable[str] = ("lam",)) -> None:

@@ -7,7 +7,10 @@ import anywidget
 import plotly.graph_objects as go
 import traitlets
 
-__all__ = ["Page", "fit_width"]
+__all__ = ["FIGURE_OPTIONS", "Page", "fit_width", "responsive"]
+
+# plotly's own toolbar would offer to upload the chart to a cloud.
+FIGURE_OPTIONS = {"responsive": True, "displaylogo": False, "showSendToCloud": False}
 
 # Left and right of what stands in a tab.
 _PADDING = 36
@@ -52,3 +55,10 @@ def fit_width(figure: go.FigureWidget, page: Page) -> None:
         width = max(page.width - _PADDING, _NARROWEST)
         if figure.layout.width != width:
             figure.layout.width = width
+
+
+def responsive(figure: go.Figure) -> go.FigureWidget:
+    """A figure widget that takes the width there is, and sends nothing anywhere."""
+    widget = go.FigureWidget(figure)
+    widget._config = {**widget._config, **FIGURE_OPTIONS}
+    return widget

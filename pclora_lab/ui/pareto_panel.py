@@ -10,9 +10,10 @@ import plotly.graph_objects as go
 from pclora_lab.pareto_runs import AXES, fill_pareto, pareto_runs_figure
 from pclora_lab.plots_runs import finite
 from pclora_lab.runs import Run
+from pclora_lab.ui.page import responsive
 from pclora_lab.ui.run_rows import group_of
 
-__all__ = ["ParetoPanel", "responsive"]
+__all__ = ["ParetoPanel"]
 
 
 class ParetoPanel:
@@ -83,10 +84,3 @@ class ParetoPanel:
     def _clicked(self, trace: Any, points: Any, _: Any) -> None:
         if points.point_inds:
             self._on_click(str(trace.customdata[points.point_inds[0]]))
-
-
-def responsive(figure: go.Figure) -> go.FigureWidget:
-    """A figure widget that takes the width there is."""
-    widget = go.FigureWidget(figure)
-    widget._config = {**widget._config, "responsive": True, "displaylogo": False}
-    return widget
