@@ -33,6 +33,8 @@ def attention_maps(model: nn.Module, images: Tensor) -> Tensor:
     else:
         weights, grid = _of_timm(model, images)
     prefix = weights.shape[-1] - grid[0] * grid[1]
+    if prefix < 0 or len(weights) != len(images):  # attention inside windows
+        raise _none(model)
     rows = weights[:, :, 0] if prefix else weights.mean(2)
     maps = rows[..., prefix:].mean(1)
     return (maps / maps.sum(-1, keepdim=True)).reshape(-1, *grid)
@@ -68,10 +70,14 @@ def _of_transformers(model: nn.Module, images: Tensor) -> tuple[Tensor, tuple[in
     model.set_attn_implementation("eager")  # the fused kernels keep no weights to look at
     try:
         with evaluating(model):
-            weights = model(pixel_values=images, output_attentions=True).attentions[-1]
+            found = model(pixel_values=images, output_attentions=True).attentions
+    except TypeError as error:
+        raise _none(model) from error
     finally:
         model.set_attn_implementation(before)
-    return weights.float(), (size // patch, size // patch)
+    if not found or found[-1] is None:
+        raise _none(model)
+    return found[-1].float(), (size // patch, size // patch)
 
 
 def _none(model: nn.Module) -> ValueError:

@@ -59,6 +59,7 @@ class Hold:
         self._lam: float | None = None
         self._in_force: float | None = None
         self._made: list[list[Any]] = []
+        self._all: list[Move] = []
         self._lock = threading.Lock()
 
     @property
@@ -85,7 +86,14 @@ class Hold:
             if self._lam != self._in_force:
                 self._in_force = self._lam
                 self._made.append([step, self._lam])
+                self._all.append((step, self._lam))
             return self._lam
+
+    @property
+    def made(self) -> tuple[Move, ...]:
+        """All moves that came into force so far."""
+        with self._lock:
+            return tuple(self._all)
 
     def take(self) -> list[list[Any]]:
         """The moves since the last call, for the history."""

@@ -6,16 +6,16 @@ share of the training time allows; when one would cost more, it is left out.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pclora_lab.batches import Inputs, real_tokens
-from pclora_lab.losses import FeatureTaps
 from pclora_lab.methods import Method
-from pclora_lab.surgery import call_model, evaluating
+from pclora_lab.surgery import call_model, evaluating, forward_hooks
 
 __all__ = ["LAYER_FACTS", "LayerProbe", "linear_cka"]
 
@@ -26,9 +26,11 @@ _DIGITS = 6
 
 def centred_gram(features: Tensor) -> Tensor:
     """``K = X Xᵀ`` of the centred rows, scaled to norm 1; ``(rows, rows)``."""
-    centred = features - features.mean(0)
-    gram = centred @ centred.T
-    return gram / gram.norm().clamp_min(1e-12)
+    # In half precision, equal representations would look different.
+    with torch.autocast(features.device.type, enabled=False):
+        centred = features - features.mean(0)
+        gram = centred @ centred.T
+        return gram / gram.norm().clamp_min(1e-12)
 
 
 def linear_cka(x: Tensor, y: Tensor) -> float:
@@ -78,11 +80,22 @@ class LayerProbe:
         self.names = [name for name in names if name in there]
         began, self._last = time.perf_counter(), 0.0
         self._rows: Tensor | None = None
-        with FeatureTaps(teacher, self.names) as taps, evaluating(teacher):
+        with self._picked(teacher) as self._teacher, evaluating(teacher):
             call_model(teacher, inputs)
-            self._teacher = {n: self._pick(taps.outputs[n]) for n in self.names}
         self._grams = {n: centred_gram(x) for n, x in self._teacher.items()}
         self.seconds = time.perf_counter() - began
+
+    @contextmanager
+    def _picked(self, model: nn.Module, wanted: bool = True) -> Iterator[dict[str, Tensor]]:
+        """A few tokens of every layer's output; whole ones could take more than training."""
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str, _: Tensor, output: Tensor | tuple) -> None:
+            found[name] = self._pick(output[0] if isinstance(output, tuple) else output)
+
+        names = self.names if wanted else []
+        with forward_hooks({name: model.get_submodule(name) for name in names}, keep):
+            yield found
 
     def _pick(self, output: Tensor) -> Tensor:
         """The same few tokens every time, padding left out: ``(rows, features)``."""
@@ -104,12 +117,11 @@ class LayerProbe:
     def measure(self, *, distances: bool = True) -> dict[str, Any]:
         """Facts for a history row: the method's own and, if asked, distances by layer."""
         began = time.perf_counter()
-        with FeatureTaps(self.student, self.names if distances else ()) as taps:
+        with self._picked(self.student, distances) as picked:
             facts = self.method.measure(self.student, self.inputs)
-            if distances and not taps.outputs:
+            if distances and self.names and not picked:
                 with evaluating(self.student):
                     call_model(self.student, self.inputs)
-            picked = {n: self._pick(x) for n, x in taps.outputs.items()}
         facts |= self._distances(picked)
         took = time.perf_counter() - began
         self._last = took if distances else self._last

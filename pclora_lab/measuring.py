@@ -66,7 +66,9 @@ class Watch:
         self.teacher_accuracy = self._accuracy(teacher) if has_teacher else None
         self.layers: LayerProbe | None = None
         if config.layer_facts:
-            self.layers = LayerProbe(method, student, teacher, layers, self.probe)
+            # As the student is measured, or its precision would count as a distance.
+            with accelerator.autocast():
+                self.layers = LayerProbe(method, student, teacher, layers, self.probe)
 
     def _accuracy(self, model: nn.Module) -> float:
         return accuracy(model, self.batches, self.accelerator, limit=self.config.eval_images)
@@ -80,7 +82,8 @@ class Watch:
         else:
             self.facts = self.method.hold(self.student, lam)
         if step < self.config.steps:
-            self.held = lam
+            in_force = lam is not None and self.facts.get("lam") == lam
+            self.held = lam if in_force else None
 
     def row(self, step: int, means: dict[str, float | None]) -> dict[str, Any]:
         """One line of the history; what takes a forward pass only when it is due."""

@@ -1,6 +1,7 @@
 """One optimiser loop for teacher and student: AdamW, warm-up + cosine, clipping, NaN guard."""
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,10 @@ from torch import Tensor, nn
 from pclora_lab.batches import Batches, Inputs
 from pclora_lab.config import RunConfig
 
-__all__ = ["LossDiverged", "learning_rate", "optimise"]
+__all__ = ["RANDOMNESS", "LossDiverged", "learning_rate", "optimise"]
+
+# torch's global generator belongs to the process: whoever draws from it beside a run holds this.
+RANDOMNESS = threading.RLock()
 
 
 class LossDiverged(RuntimeError):
@@ -125,7 +129,8 @@ def _own_randomness(draws: bool, seed: int, device: torch.device) -> Iterator[No
     if not draws:
         yield
         return
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    devices = [device] if device.type == "cuda" else []
+    with RANDOMNESS, torch.random.fork_rng(devices):
         torch.manual_seed(seed % 2**63)
         yield
 

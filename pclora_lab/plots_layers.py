@@ -57,7 +57,7 @@ FACTS = {
             "layer_mse",
             "How far from the teacher?",
             "log10 of the MSE",
-            "Bright layers give another output than the teacher's on the same images; errors add "
+            "Bright layers give another output than the teacher's on the same examples; errors add "
             "up towards the last block.",
             log=True,
         ),

@@ -22,8 +22,9 @@ from pclora_lab.methods.pclora import (
     set_base_weight_factor,
     student_config,
 )
-from pclora_lab.models import preprocessing_of
-from pclora_lab.runs import load_run
+from pclora_lab.models import head_is_new, preprocessing_of
+from pclora_lab.optim import RANDOMNESS
+from pclora_lab.runs import Run, load_run
 from pclora_lab.snapshots import list_snapshots, load_snapshot, put_back
 from pclora_lab.surgery import call_model, evaluating
 from pclora_lab.teachers import needs_finetuning, read_teacher
@@ -73,6 +74,7 @@ class Replay:
         teacher: the dense model, in eval mode, on the CPU.
         examples: the validation split, as the model takes it.
         class_names: of the data.
+        has_teacher: False where the dense model's head is new and says nothing.
 
     Raises:
         ValueError: nothing was kept, the method has no adapters to keep, or the fine-tuned teacher
@@ -87,12 +89,18 @@ class Replay:
         if not method.replays:
             raise ValueError(f"{method.title} keeps no adapters, so there is nothing to go back to")
         if not self.steps:
+            raise ValueError(_no_snapshots(run))
+        if self.steps[0] != 0 and self.config.method.init != "zeros":
             raise ValueError(
-                f"{run.folder.name} has no snapshots: set snapshots=24 and train again"
+                f"{run.folder.name} has lost its first snapshot, which holds where the adapters "
+                "started: nothing can be shown truly without it"
             )
         data = cache.data(self.config)
-        self.teacher = load_dense(self.config, data).eval()
-        if needs_finetuning(self.teacher, self.config):
+        with RANDOMNESS:
+            self.teacher = load_dense(self.config, data).eval()
+        is_taught = needs_finetuning(self.teacher, self.config)
+        self.has_teacher = is_taught or not head_is_new(self.teacher)
+        if is_taught:
             read_teacher(self.teacher, data, self.config, run.folder.parent / "teachers")
         preprocessing = preprocessing_of(self.teacher, self.config.img_size)
         batches = cache.batches(data, preprocessing, self.config.model)
@@ -109,7 +117,10 @@ class Replay:
 
     def nearest(self, step: int) -> int:
         """The last kept step that is not after this one."""
-        return max((s for s in self.steps if s <= step), default=self.steps[0])
+        steps = self.steps
+        if not steps:
+            raise ValueError("the snapshots of this run are gone")
+        return max((s for s in steps if s <= step), default=steps[0])
 
     def student_at(self, step: int) -> nn.Module:
         """The student as it was; the same module is filled anew for every step.
@@ -120,8 +131,12 @@ class Replay:
         if self._student is None:
             self._student = self._build()
         if step != self._at:
-            tensors = load_snapshot(list_snapshots(self.folder)[step])
-            lam = float(tensors.pop("lam"))
+            path = list_snapshots(self.folder).get(step)
+            if path is None:
+                raise ValueError(f"there is no snapshot of step {step} any more")
+            tensors = load_snapshot(path)
+            lam = float(tensors.pop("lam", torch.zeros(())))
+            self._at = None  # half of another step, if the next line fails
             put_back(self._student, tensors)
             set_base_weight_factor(self._student, lam)
             self._at = step
@@ -132,7 +147,9 @@ class Replay:
         first = load_snapshot(list_snapshots(self.folder)[self.steps[0]])
         ranks = {n.removesuffix(".B"): x.shape[1] for n, x in first.items() if n.endswith(".B")}
         config = student_config(self.config.method)
-        student = get_pclora_model(self.teacher, replace(config, init="zeros"), rank=ranks)
+        config_now = replace(config, init="zeros", rank=1, budget=None, spend="uniform")
+        with RANDOMNESS:
+            student = get_pclora_model(self.teacher, config_now, rank=ranks)
         if config.init != "zeros":
             for name, layer in pclora_layers(student).items():
                 for part in "ABC":
@@ -195,6 +212,15 @@ class Replay:
     def _probabilities(model: nn.Module, inputs: Inputs) -> Tensor:
         with evaluating(model):
             return call_model(model, inputs).float().softmax(-1)
+
+
+def _no_snapshots(run: Run) -> str:
+    if run.status == "running":
+        return "no snapshot yet: the first one is taken when the method's training begins"
+    return (
+        f"{run.folder.name} has no snapshots: train again with snapshots=24, or with more "
+        "snapshot_mb if fewer than two fit"
+    )
 
 
 @torch.no_grad()

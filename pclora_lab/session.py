@@ -115,8 +115,9 @@ class Session:
                 f"this run is {self._state} and can't be started again: make a new Session"
             )
         device = str(resolve_device(self.config.device))
-        if replace and device in _busy and _busy[device].state in _LIVE:
-            _busy[device].stop()
+        other = _busy.get(device)
+        if replace and other is not None and other.state in _LIVE:
+            other.stop()
         with _busy_lock:
             other = _busy.get(device)
             if other is not None and other.state in _LIVE:
@@ -181,6 +182,11 @@ class Session:
     def let_go(self) -> None:
         """Give λ back to the schedule; nothing happens if it was not held."""
         self._hold.set(None)
+
+    @property
+    def held(self) -> float | None:
+        """λ as a hand holds it now; None while the schedule decides."""
+        return self._hold.lam
 
     @property
     def has_base(self) -> bool:
@@ -276,9 +282,9 @@ class Session:
 
     def _work(self) -> None:
         _quiet()
-        events = train(self.config, self.root, cache=self.cache, hold=self._hold)
-        events = record(events, self.folder)
         try:
+            events = train(self.config, self.root, cache=self.cache, hold=self._hold)
+            events = record(events, self.folder)
             for event in events:
                 self._take(event)
                 if not self._may_go_on():
@@ -318,6 +324,10 @@ class Session:
         with self._changed:
             self._state, self._error = state, error
             self._changed.notify_all()
+        # Or the models of a run that is over would live as long as the process.
+        with _busy_lock:
+            for device in [d for d, session in _busy.items() if session is self]:
+                del _busy[device]
 
 
 def _quiet() -> None:

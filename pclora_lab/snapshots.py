@@ -21,6 +21,8 @@ __all__ = [
 ]
 
 _FOLDER = "snapshots"
+# Bytes that a file spends on the name, shape and place of a tensor, at most.
+_HEADER = 200
 
 
 def trained_tensors(student: nn.Module) -> dict[str, Tensor]:
@@ -33,8 +35,9 @@ def trained_tensors(student: nn.Module) -> dict[str, Tensor]:
 
 
 def trained_bytes(student: nn.Module) -> int:
-    """Size of one snapshot."""
-    return sum(p.numel() * p.element_size() for p in student.parameters() if p.requires_grad)
+    """Size of one snapshot's file, headers included."""
+    trained = [p for p in student.parameters() if p.requires_grad]
+    return sum(p.numel() * p.element_size() + _HEADER for p in trained)
 
 
 def snapshot_steps(steps: int, count: int, each: int, most_bytes: float) -> tuple[int, ...]:
@@ -65,8 +68,10 @@ def snapshot_remark(taken: int, wanted: int, each: int, most_mb: float) -> str |
     """Says that fewer snapshots are kept than wanted, and why; None if all are."""
     if taken >= wanted:
         return None
+    if wanted < 2:
+        return "no snapshots are kept: there must be at least two, a first and a last"
     kept = f"{taken} of {wanted} snapshots are kept" if taken else "no snapshots are kept"
-    return f"{kept}: each takes {each / 1e6:.2g} MB, and all together may take {most_mb:g} MB"
+    return f"{kept}: each takes {each / 1e6:,.1f} MB, and all together may take {most_mb:g} MB"
 
 
 def save_snapshot(folder: Path, step: int, tensors: dict[str, Tensor]) -> Path:
@@ -107,7 +112,9 @@ def put_back(student: nn.Module, tensors: dict[str, Tensor]) -> None:
     Raises:
         ValueError: a tensor that the student does not have, or of another shape.
     """
-    there = dict(student.named_parameters())
+    there = {n: p for n, p in student.named_parameters() if p.requires_grad}
+    if missing := sorted(set(there) - set(tensors)):
+        raise ValueError(f"the snapshot lacks {missing[0]}: it was made with other settings")
     for name, tensor in tensors.items():
         if name not in there or there[name].shape != tensor.shape:
             raise ValueError(

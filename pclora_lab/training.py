@@ -4,6 +4,7 @@ The generator draws nothing, prints nothing and knows no thread. To pause, do no
 event; to stop, close it. What the method does between its four verbs is not known here.
 """
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,15 +52,17 @@ class DataCache:
 
     def __init__(self) -> None:
         self._kept: dict[Any, Any] = {}
+        self._lock = threading.RLock()
 
     def data(self, config: RunConfig) -> LabelledData:
         """The config's data set."""
         names = ("image_column", "text_column", "label_column")
         columns = {name: getattr(config, name) for name in names}
         key = (config.data, *columns.values())
-        if key not in self._kept:
-            self._kept[key] = load_data(config.data, **columns)
-        return self._kept[key]
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = load_data(config.data, **columns)
+            return self._kept[key]
 
     def batches(
         self, data: LabelledData, preprocessing: Preprocessing | TextPreprocessing, model: str
@@ -68,10 +71,13 @@ class DataCache:
         is_text = isinstance(preprocessing, TextPreprocessing)
         how = (model, preprocessing.max_tokens) if is_text else preprocessing
         key = ("batches", id(data), how)
-        if key not in self._kept:
-            splits = {"train": data.train, "validation": data.validation, "test": data.test}
-            self._kept[key] = {n: preprocessing.batches(split) for n, split in splits.items()}
-        return self._kept[key]
+        with self._lock:
+            if key not in self._kept:
+                splits = {"train": data.train, "validation": data.validation, "test": data.test}
+                made = {n: preprocessing.batches(split) for n, split in splits.items()}
+                # With the data, so that no other data can get their number.
+                self._kept[key] = data, made
+            return self._kept[key][1]
 
     def teacher_accuracy(self, teacher: nn.Module, batches: Batches, config: RunConfig) -> float:
         """Of the dense model on the final split; read once for all runs that share it."""
@@ -85,6 +91,13 @@ class DataCache:
             "teacher_steps",
             "teacher_lr",
             "report_on",
+            "image_column",
+            "text_column",
+            "label_column",
+            "weight_decay",
+            "warmup",
+            "grad_clip",
+            "precision",
         )
         facts = tuple(getattr(config, name) for name in (*names, "teacher_seed", "batch_size"))
         # Methods that start from the pre-trained model see it before any fine-tuning.
@@ -159,6 +172,7 @@ def train(
         "class_names": list(data.class_names),
         "remarks": [*_remarks(data, batches), *_remarks_on_run(student, watch)],
         "probe_percent": watch.probe_percent,
+        "moves": [list(move) for move in watch.hold.made],
     }
     small.pclora_class_names = data.class_names
     yield Finished(result, small.cpu(), model.cpu())
@@ -229,12 +243,11 @@ def _remarks_on_run(student: nn.Module, watch: Watch) -> list[str]:
             f"λ was held at {watch.held:.2f} until the training ended; the base was removed all "
             "the same, from one step to the next"
         )
-    each = trained_bytes(student)
-    kept = len(_kept_steps(student, config))
-    remark = snapshot_remark(
-        kept, min(config.snapshots, config.steps + 1), each, config.snapshot_mb
-    )
-    return [*remarks, remark] if remark else remarks
+    if watch.method.replays and config.snapshots:
+        kept, wanted = len(_kept_steps(student, config)), min(config.snapshots, config.steps + 1)
+        each = trained_bytes(student)
+        remarks.append(snapshot_remark(kept, wanted, each, config.snapshot_mb))
+    return [remark for remark in remarks if remark]
 
 
 def _kept_steps(student: nn.Module, config: RunConfig) -> tuple[int, ...]:

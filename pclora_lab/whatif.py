@@ -104,6 +104,8 @@ def _read_run(path: Path, age: int) -> tuple[RunConfig, dict[str, Any]] | None:
         config = json.loads(path.with_name("config.json").read_text(encoding="utf8"))
         result = json.loads(path.read_text(encoding="utf8"))
         numbers = {name: result[name] for name in ("params_after", "accuracy")}
+        # λ may have been moved by hand, which the settings do not tell.
+        config["moves"] = result.get("moves", config.get("moves", ()))
         if status["status"] != "finished" or None in numbers.values():
             return None
         return RunConfig.from_dict(config), numbers
@@ -115,7 +117,9 @@ def _read_run(path: Path, age: int) -> tuple[RunConfig, dict[str, Any]] | None:
 def _but_size(config: RunConfig) -> RunConfig:
     fields = dataclasses.fields(config.method)
     usual = {field.name: field.default for field in fields if field.name in _SIZES}
-    return replace(config, seed=0, method=replace(config.method, **usual))
+    # What is only looked at changes no result.
+    looks = {"layer_facts": False, "snapshots": 0, "snapshot_mb": 0.0}
+    return replace(config, seed=0, **looks, method=replace(config.method, **usual))
 
 
 def _uniform_rank(config: RunConfig) -> int | None:

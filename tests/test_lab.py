@@ -7,6 +7,7 @@ from waiting import until
 
 from pclora_lab import PCLoRAConfig, RunConfig
 from pclora_lab.methods import METHODS
+from pclora_lab.runs import load_run
 from pclora_lab.session import stop_all
 from pclora_lab.ui import Controls, Lab
 from pclora_lab.ui.live import live_figure
@@ -186,3 +187,104 @@ def test_the_form_follows_the_kind_of_the_model():
 def test_a_form_may_start_with_a_text_model():
     controls = Controls(RunConfig(model="bert_glosses", data="glosses", max_tokens=24))
     assert controls.input_size.value == 24 and controls.config().max_tokens == 24
+
+
+def test_the_layers_tab_of_a_method_without_facts_says_so(lab):
+    lab.views.tabs.selected_index = 1
+    lab.controls.method.value = "svd"
+    lab.train_button.click()
+    until(lambda: lab.status.value == "finished")
+    assert lab.views.layers.fact.value == "layer_mse"  # there is no base to lean on
+    assert lab.views.timeline.says.value == "step 8 of 8"
+    lab.views.layers.update([{"phase": "fade", "step": 8}])
+    assert "no facts by layer" in lab.views.layers.note.value
+    lab.controls.method.value = "svd_kd"
+    lab.train_button.click()
+    until(lambda: lab.status.value == "finished")
+    assert lab.views.layers.fact.value == "layer_mse"
+    assert lab.views.layers.figure.data[0].z.shape[0] == 16
+    lab.views.tabs.selected_index = 2
+    assert "from 9 snapshots" in lab.views.examples.note.value
+    assert "student" in lab.views.examples.shown.value
+
+
+def test_another_run_is_shown_while_one_trains(lab):
+    lab.train_button.click()
+    until(lambda: lab.status.value == "finished")
+    first = lab.session.folder
+    lab.controls.steps.value = 3000
+    lab.train_button.click()
+    until(lambda: "fading" in lab.status.value)
+    lab.open(load_run(first))
+    assert lab.opened is not None and first.name in lab.views.title.value
+    line = lab.status.value
+    until(lambda: lab.status.value != line)
+    assert lab.views.timeline.says.value == "step 8 of 8" and not lab.export_button.disabled
+    lab.open(load_run(lab.session.folder))
+    assert lab.opened is None
+    lab.stop_button.click()
+    until(lambda: lab.status.value == "stopped")
+    assert lab.pause_button.disabled
+
+
+def test_a_hand_on_lambda_is_followed_and_shown(lab):
+    lab.controls.steps.value = 3000
+    lab.train_button.click()
+    until(lambda: not lab.hold.slider.disabled and lab.session.snapshot().rows)
+    lab.hold.slider.value = 0.6
+    until(lambda: [row.get("lam") for row in lab.session.snapshot().rows[-1:]] == [0.6])
+    again = Lab(root=lab.root)
+    until(lambda: again.hold.slider.value == 0.6)
+    assert not again.hold.button.disabled
+    again.hold.button.click()
+    until(lambda: again.session.snapshot().rows[-1]["lam"] != 0.6)
+    again.stop_button.click()
+    until(lambda: again.status.value == "stopped")
+    config = RunConfig.from_dict(load_run(lab.session.folder).config)
+    again.browser.refresh()
+    again.browser.table.current = lab.session.folder.name
+    again.browser.again_button.click()
+    moves = again.controls.config().moves
+    assert config.moves == () and moves[0][1] == 0.6 and moves[-1][1] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("result.json", '{"accuracy": 1}', "not of this version"),
+        ("history.jsonl", '{"what": 1}\n', ""),
+        ("snapshots/000000.safetensors", "nonsense", "be read (Error"),
+    ],
+)
+def test_a_run_that_was_edited_by_hand_is_shown_as_far_as_it_goes(lab, name, text, said):
+    lab.train_button.click()
+    until(lambda: lab.status.value == "finished")
+    lab.session = None
+    run_folder = next(lab.root.glob("vit_digits*"))
+    (run_folder / name).write_text(text)
+    lab.views.tabs.selected_index = 2
+    lab.open(load_run(run_folder))
+    assert said in lab.message.value + lab.views.problem.value
+
+
+def test_a_text_model_shows_its_examples_as_text(tmp_path):
+    method = PCLoRAConfig(rank=4, init="svd")
+    quick = {"steps": 4, "evaluations": 1, "eval_images": 20, "batch_size": 8}
+    lab = Lab(RunConfig(model="bert_glosses", data="glosses", method=method, **quick), tmp_path)
+    lab.train_button.click()
+    until(lambda: lab.status.value == "finished", 120)
+    lab.views.tabs.selected_index = 2
+    assert "<th style='text-align:left'>student</th>" in lab.views.examples.shown.value
+    assert (
+        lab.views.problem.value == "" and "attention" not in lab.views.examples.note.value.lower()
+    )
+
+
+def test_the_lab_falls_back_to_pictures_where_nobody_answers(lab):
+    lab.views.shown_at = time.monotonic() - 100
+    lab.train_button.click()
+    until(lambda: lab.status.value == "finished")
+    assert "data:image/png" in lab.views._picture.value
+    assert lab.views._still.layout.display == ""
+    lab.page.alive = True
+    assert lab.views._still.layout.display == "none"

@@ -137,7 +137,7 @@ def test_a_failed_run_lets_go_of_its_models(tmp_path, monkeypatch):
 
     alive = []
 
-    def broken(config, root):
+    def broken(config, root, **more):
         model = nn.Linear(4, 4)
         alive.append(weakref.ref(model))
         raise RuntimeError("out of memory")

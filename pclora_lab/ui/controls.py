@@ -79,7 +79,9 @@ class Controls:
         self.input_size.tooltip = "0 takes the model's own size"
         self.teacher = _dropdown("teacher", config.teacher, TEACHERS)
         self.teacher_steps = _number("teacher steps", config.teacher_steps, 1, 1_000_000)
-        self.device = _dropdown("device", config.device, ("auto", *available_devices()))
+        # A name such as "cuda" is no device of its own, but may be asked for.
+        devices = dict.fromkeys(("auto", *available_devices(), config.device))
+        self.device = _dropdown("device", config.device, tuple(devices))
         titles = [(method.title, name) for name, method in METHODS.items()]
         self.method = _dropdown("method", config.method.name, titles)
         self.method.add_class("pclora-method")
@@ -274,6 +276,7 @@ class Controls:
             device=self.device.value,
             teacher=self.teacher.value,
             teacher_steps=self.teacher_steps.value,
+            moves=self._base.moves if METHODS[self.method.value].fades else (),
         )
 
     def _columns_of_data(self) -> dict[str, str | None]:

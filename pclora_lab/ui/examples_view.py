@@ -78,21 +78,22 @@ class ExamplesView:
         """
         rows = self.rows()
         kept = list_snapshots(replay.folder)
-        self.note.value = html.escape(_kept(step, kept, replay))
-        state = (id(replay), step, tuple(rows))
+        state = (id(replay), step, tuple(rows), len(kept))
         if state == self._drawn and not again:
             return
-        self._drawn = state
         guesses = replay.guesses(step, rows)
+        note = html.escape(_kept(step, kept, replay))
         if not hasattr(replay.examples, "raw"):
-            self.shown.value = _texts(replay, rows, guesses)
+            self.shown.value, self.note.value = _texts(replay, rows, guesses), note
+            self._drawn = state
             return
         maps, why = _maps(replay, step, rows)
-        if why:
-            self.note.value += f"<br>{html.escape(why)}"
+        how = why or "Attention: last block, mean of all heads."
+        self.note.value = f"{note} {html.escape(how)}"
         images = replay.examples.raw(torch.as_tensor(rows)).numpy()
         figure = examples_figure(images, guesses, replay.class_names, maps)
         self.shown.value = picture_html(figure._repr_png_(), _in_words(replay, rows, guesses))
+        self._drawn = state
 
 
 def _in_words(replay: Replay, rows: list[int], guesses: Guesses) -> str:
@@ -120,8 +121,8 @@ def _kept(step: int, kept: dict[int, Any], replay: Replay) -> str:
     config = replay.config
     return (
         f"Step {step}, from {len(kept)} snapshots of what is trained ({size:.1f} MB; at most "
-        f"{config.snapshots} and {config.snapshot_mb:g} MB). Attention: last block, mean of all "
-        "heads."
+        f"{config.snapshots} and {config.snapshot_mb:g} MB)."
+        + ("" if replay.has_teacher else " The teacher's head is new: what it says is chance.")
     )
 
 

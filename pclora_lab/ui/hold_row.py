@@ -83,19 +83,22 @@ class HoldRow:
         live = snapshot.state in ("running", "paused")
         fades = METHODS[session.config.method.name].fades
         can_hold = live and fades and session.has_base
+        # Read now, because the snapshot is older than what the person may just have done.
+        held = session.held if live else None
         self.slider.disabled = not can_hold
-        self.button.disabled = not can_hold or snapshot.held is None
+        self.button.disabled = not can_hold or held is None
         if not fades:
             self.says.value = "this method has no λ"
         elif live:
             self.says.value = (
                 "the base is gone: nothing to hold" if not session.has_base
-                else _SCHEDULE if snapshot.held is None else _HAND
+                else _SCHEDULE if held is None else _HAND
             )  # fmt: skip
         else:
             self.says.value = ""
         lam = snapshot.rows[-1].get("lam") if snapshot.rows else None
-        if snapshot.held is None and lam is not None and abs(lam - self.slider.value) > 0.004:
+        lam = lam if held is None else held
+        if lam is not None and abs(lam - self.slider.value) > 0.006:
             self._own = threading.get_ident()
             self.slider.value = round(lam, 2)
             self._own = None

@@ -34,7 +34,7 @@ __all__ = ["Lab"]
 
 _OVER = ("finished", "stopped", "failed")
 _SETTINGS, _RANKS, _RUNS = range(3)
-_newest: "weakref.ref[Lab] | None" = None
+_newest: "dict[Path, weakref.ref[Lab]]" = {}
 
 
 class Lab:
@@ -56,11 +56,7 @@ class Lab:
     """
 
     def __init__(self, config: RunConfig | None = None, root: Path | str = "runs") -> None:
-        global _newest
-        before = _newest() if _newest is not None else None
-        if before is not None:
-            before.close()
-        _newest = weakref.ref(self)
+        self._painter: Painter | None = None
         _allow_widgets_in_colab()
         self.root = Path(root)
         self.cache = DataCache()
@@ -84,7 +80,6 @@ class Lab:
             on_ranks=self._use_ranks,
             busy=lambda: self.session is not None and self.session.state not in _OVER,
         )
-        self._painter: Painter | None = None
         self._make_buttons()
         self.progress = widgets.FloatProgress(
             value=0, min=0, max=1, layout=widgets.Layout(width="200px")
@@ -97,6 +92,15 @@ class Lab:
         self._show_state("new")
         threading.Thread(target=self._warm_up, args=(self.controls.base,), daemon=True).start()
         self._try(self._find_a_run)
+        self._take_the_place()
+
+    def _take_the_place(self) -> None:
+        """An earlier lab on the same folder, whose cell was run again, is drawn no more."""
+        place = self.root.resolve()
+        before = _newest.get(place)
+        if before is not None and before() is not None:
+            before().close()
+        _newest[place] = weakref.ref(self)
 
     def _make_buttons(self) -> None:
         make = self._button
@@ -232,16 +236,13 @@ class Lab:
             config = RunConfig.from_dict(run.config)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{run.folder.name} can't be shown: {error}") from error
-        self._stop_painting()
         self.opened = run
         self.views.begin(run.folder, config, f"{run.folder.name} ({run.status})")
         self.views.update(run.rows)
-        self.message.value = error_html(run.error) if run.error else ""
-        if run.result is not None:
-            self.message.value = result_html(run.result)
-        going = session is not None and session.state not in _OVER
         self.export_button.disabled = run.result is None
-        if not going:
+        self.message.value = _outcome(run)
+        # A run that goes on keeps its line: what is shown and what trains are two things.
+        if session is None or session.state in _OVER:
             self.status.value = html.escape(f"shown: {run.folder.name}, {run.status}")
 
     def take_over(self, config: RunConfig) -> None:
@@ -305,18 +306,24 @@ class Lab:
 
     def _draw(self, session: Session, snapshot: Snapshot) -> None:
         """One frame, from the painter's thread."""
-        self.views.update(snapshot.rows)
-        self.hold.update(session, snapshot)
         self.progress.value = snapshot.step / snapshot.steps if snapshot.steps else 0
         self.status.value = html.escape(status_line(snapshot, METHODS[session.config.method.name]))
         self._show_state(snapshot.state)
+        self.hold.update(session, snapshot)
+        if snapshot.state == "finished":
+            self.progress.value = 1
+        if self.opened is None:
+            self._show_session(snapshot)
+        if snapshot.state in _OVER:
+            self._refresh_runs()
+
+    def _show_session(self, snapshot: Snapshot) -> None:
+        """The run that trains is also the one that is shown."""
         if snapshot.error is not None:
             self.message.value = error_html(snapshot.error)
         if snapshot.state == "finished":
-            self.progress.value = 1
             self.message.value = result_html(snapshot.result)
-        if snapshot.state in _OVER:
-            self._refresh_runs()
+        self.views.update(snapshot.rows)
 
     def _complain(self, error: Exception) -> None:
         self.message.value = error_html(error)
@@ -362,11 +369,24 @@ class Lab:
         self.pause_button.description = "Resume" if state == "paused" else "Pause"
         self.pause_button.icon = "play" if state == "paused" else "pause"
         self.pause_button.disabled = self.stop_button.disabled = not live
-        self.export_button.disabled = state != "finished"
+        if self.opened is None:
+            self.export_button.disabled = state != "finished"
 
     def close(self) -> None:
-        """Stop drawing; the run goes on."""
+        """Stop drawing and let go of models and data; the run goes on."""
         self._stop_painting()
+        self.views.forget()
+        self.cache = DataCache()
+
+
+def _outcome(run: Run) -> str:
+    """Result or error of a run that was read; files may be of another version."""
+    if run.result is None:
+        return error_html(RuntimeError(run.error)) if run.error else ""
+    try:
+        return result_html(run.result)
+    except (KeyError, TypeError, ValueError) as error:
+        return error_html(ValueError(f"the result is not of this version: {error!r}"))
 
 
 def _allow_widgets_in_colab() -> None:

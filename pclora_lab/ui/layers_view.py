@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from pclora_lab.plots_layers import FACTS, cell_edges, layer_grid
 from pclora_lab.replay import Replay
-from pclora_lab.theme import COLOURS, plotly_template
+from pclora_lab.theme import COLOURS, apply_theme, plotly_template
 from pclora_lab.ui.page import responsive
 
 __all__ = ["LayersView"]
@@ -102,7 +102,7 @@ class LayersView:
     def _make_figure(self) -> go.FigureWidget:
         """Only once it is wanted: a figure widget brings megabytes of script with it."""
         if self.figure is None:
-            self.figure = responsive(layers_figure())
+            self.figure = apply_theme(responsive(layers_figure()))
             self.figure.data[0].on_click(self._clicked)
             self._place.children = (self.figure,)
         return self.figure
@@ -136,6 +136,8 @@ class LayersView:
         rows = list(rows)
         fact = FACTS[self.fact.value]
         layers, steps, values = layer_grid(rows, fact.column)
+        if not layers:
+            return self._without(rows)
         state = (fact.column, len(layers), tuple(steps))
         if state == self._drawn:
             return
@@ -148,7 +150,9 @@ class LayersView:
         figure = self._make_figure()
         with figure.batch_update():
             edges = cell_edges(steps)
-            edges[-1] = max(edges[-1], edges[0] + self._steps / 60)  # one column can be seen
+            if len(steps) == 1:  # wide enough to be seen, and inside the axis
+                edges[1] = max(steps[0], self._steps / 60)
+                edges[0] = edges[1] - self._steps / 60
             z = values.astype(np.float32)
             figure.data[0].update(x=edges, y=layers, z=z, zmin=low, zmax=high)
             figure.layout.xaxis.range = [0, self._steps]
@@ -157,11 +161,18 @@ class LayersView:
             figure.layout.height = max(440, 120 + 19 * len(layers))
         self.note.value = _cost(rows, steps)
 
+    def _without(self, rows: list[Mapping[str, Any]]) -> None:
+        """The chosen fact is not there: show one that is, or say that there is none."""
+        there = next((n for n in FACTS if any(row.get(n) for row in rows)), None)
+        if there is not None:
+            self.fact.value = there  # whoever listens draws
+        else:
+            self.note.value = "this history holds no facts by layer" if rows else ""
+
     def show_spectra(self, replay: Replay, step: int) -> None:
         """Draw the singular values of the chosen layer at a kept step."""
         if self.layer.value is None or (id(replay), self.layer.value, step) == self._of:
             return
-        self._of = id(replay), self.layer.value, step
         found, figure = replay.spectra(step, self.layer.value), self._make_figure()
         parts = (found.base, found.adapter, found.together)
         with figure.batch_update():
@@ -169,6 +180,7 @@ class LayersView:
                 values = values[values > _ROUNDING * max(float(found.together[0]), 1e-12)]
                 trace.x, trace.y = np.arange(1, len(values) + 1), values.numpy()
             figure.layout.annotations[1].text = f"singular values at step {step}"
+        self._of = id(replay), self.layer.value, step
 
 
 def _cost(rows: list[Mapping[str, Any]], steps: list[int]) -> str:

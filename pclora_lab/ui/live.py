@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from pclora_lab.plots import COMMON, CURVES, PANELS, Y_TITLES, curves, first_panel
-from pclora_lab.theme import plotly_template
+from pclora_lab.theme import apply_theme, plotly_template
 from pclora_lab.ui.page import responsive
 
 __all__ = ["LiveView", "live_figure"]
@@ -87,7 +87,7 @@ class LiveView:
     """
 
     def __init__(self) -> None:
-        self.figure = responsive(live_figure())
+        self.figure = apply_theme(responsive(live_figure()))
         self._drawn = 0
 
     def clear(self, steps: int, reports: Iterable[str] = ("lam",)) -> None:

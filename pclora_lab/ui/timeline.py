@@ -1,4 +1,4 @@
-"""A slider over the steps of a run: at the right end it follows, anywhere else it goes back."""
+"""A slider over the steps of a run: it follows the newest step until somebody moves it."""
 
 import threading
 import time
@@ -31,7 +31,9 @@ class Timeline:
 
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
         self._on_change = on_change
-        self._own: int | None = None
+        # By thread: the painter's, the player's and the program's moves are no wish of a person.
+        self._own = threading.local()
+        self._lock = threading.RLock()
         self._playing: object = None
         self.slider = widgets.IntSlider(
             description="go to",
@@ -74,65 +76,80 @@ class Timeline:
 
     def begin(self, steps: int) -> None:
         """Fit the slider to a run and follow it."""
-        self._steps = max(steps, 1)
-        self.play.value = False
-        with _Own(self):
-            self.follow.value = True
-        self.newest(0)
+        with self._lock:
+            self._playing = None
+            self._steps = max(steps, 1)
+            self._set(play=False, follow=True)
+            self.newest(0)
 
     def newest(self, step: int) -> None:
         """Tell the newest step; the slider stands there while it follows."""
-        if not self.follow.value:
-            return
-        self._say(step)
-        with _Own(self):
-            self.slider.value = min(round(step / self._steps * _NOTCHES), _NOTCHES)
+        with self._lock:
+            if self.follow.value:
+                self._say(step)
+                self._set(notch=min(round(step / self._steps * _NOTCHES), _NOTCHES))
+
+    def _set(
+        self, *, notch: int | None = None, follow: bool | None = None, play: bool | None = None
+    ) -> None:
+        """Move the controls; none of it is taken for a person's wish."""
+        self._own.yes = True
+        try:
+            for control, value in (
+                (self.play, play), (self.follow, follow), (self.slider, notch),
+            ):  # fmt: skip
+                if value is not None:
+                    control.value = value
+        finally:
+            self._own.yes = False
+
+    def _is_own(self) -> bool:
+        return getattr(self._own, "yes", False)
 
     def _say(self, step: int) -> None:
         self._step = step
         self.says.value = f"step {step} of {self._steps}"
 
     def _moved(self, _: object) -> None:
-        # The painter's own moves are no wish of the person's.
-        if self._own == threading.get_ident():
+        if self._is_own():
             return
-        with _Own(self):
-            self.follow.value = False
-        self._say(round(self.slider.value / _NOTCHES * self._steps))
+        with self._lock:
+            self._playing = None
+            self._set(follow=False, play=False)
+            self._say(round(self.slider.value / _NOTCHES * self._steps))
+        self._on_change()
+
+    def _followed(self, _: object) -> None:
+        if self._is_own():
+            return
+        with self._lock:
+            self._playing = None
+            self._set(play=False)
+            self._say(round(self.slider.value / _NOTCHES * self._steps))
         self._on_change()
 
     def _played(self, change: dict) -> None:
-        self._playing = object()
-        if change["new"]:
-            threading.Thread(target=self._go_through, args=(self._playing,), daemon=True).start()
+        if self._is_own():
+            return
+        with self._lock:
+            self._playing = turn = object() if change["new"] else None
+            begins = self.follow.value or self.slider.value == _NOTCHES
+            first = 0 if begins else self.slider.value
+        if turn is not None:
+            threading.Thread(target=self._go_through, args=(turn, first), daemon=True).start()
 
-    def _go_through(self, turn: object) -> None:
-        """From where the slider stands, or from the start, to the end."""
-        notch = self.slider.value if self.slider.value < _NOTCHES else 0
-        while turn is self._playing and notch <= _NOTCHES:
-            with _Own(self):
-                self.follow.value = False
-                self.slider.value = notch
-            self._say(round(notch / _NOTCHES * self._steps))
-            self._on_change()
-            notch += _NOTCHES_PER_FRAME
-            time.sleep(_SECONDS_PER_FRAME)
-        if turn is self._playing:
-            self.play.value = False
-
-    def _followed(self, _: object) -> None:
-        if self._own != threading.get_ident():
-            self._on_change()
-
-
-class _Own:
-    """Inside, changes come from the program and not from the person."""
-
-    def __init__(self, timeline: Timeline) -> None:
-        self._timeline = timeline
-
-    def __enter__(self) -> None:
-        self._timeline._own = threading.get_ident()
-
-    def __exit__(self, *error: object) -> None:
-        self._timeline._own = None
+    def _go_through(self, turn: object, first: int) -> None:
+        """From a notch to the end, as long as nobody interferes."""
+        try:
+            for notch in (*range(first, _NOTCHES, _NOTCHES_PER_FRAME), _NOTCHES):
+                with self._lock:
+                    if turn is not self._playing:
+                        return
+                    self._set(follow=False, notch=notch)
+                    self._say(round(notch / _NOTCHES * self._steps))
+                self._on_change()
+                time.sleep(_SECONDS_PER_FRAME)
+        finally:
+            with self._lock:
+                if turn is self._playing:
+                    self._set(play=False)

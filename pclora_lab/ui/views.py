@@ -3,7 +3,7 @@
 import html
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import plotly.graph_objects as go
 from pclora_lab.config import RunConfig
 from pclora_lab.methods import METHODS
 from pclora_lab.plots import history_figure
-from pclora_lab.plots_layers import layer_figure
+from pclora_lab.plots_layers import FACTS, layer_figure
 from pclora_lab.replay import Replay
+from pclora_lab.snapshots import list_snapshots
 from pclora_lab.theme import apply_theme, use_theme
 from pclora_lab.training import DataCache
 from pclora_lab.ui.examples_view import ExamplesView
@@ -60,6 +61,7 @@ class RunViews:
         self._folder: Path | None = None
         self._config: RunConfig | None = None
         self._replay: Replay | None = None
+        self._failed: tuple[int, str] | None = None
         self.shown_at: float | None = None
         self.title, self.problem = widgets.HTML(), widgets.HTML()
         self.title.add_class("pclora-shown")
@@ -112,17 +114,19 @@ class RunViews:
 
     def _fit(self) -> None:
         """A figure in a tab does not find out by itself how much room it has."""
-        for figure in self.figures():
-            fit_width(figure, self.page)
+        with self._lock:
+            for figure in self.figures():
+                fit_width(figure, self.page)
 
     def begin(self, folder: Path | None, config: RunConfig, title: str) -> None:
         """Show another run: everything is emptied first."""
         method = METHODS[config.method.name]
         with self._lock:
-            self._folder, self._config, self._replay, self._rows = folder, config, None, ()
+            self._folder, self._config, self._rows = folder, config, ()
+            self._replay = self._failed = None
             self.title.value = f"<b>{html.escape(title)}</b>"
             self.problem.value = ""
-            self.timeline.begin(config.steps if method.trains else 1)
+            self.timeline.begin(config.steps)
             self.live.clear(config.steps, method.reports)
             self.layers.clear(config.steps)
             self.examples.clear()
@@ -130,21 +134,29 @@ class RunViews:
     def update(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """The history so far; what is open is drawn up to the timeline's step."""
         with self._lock:
-            self._rows = rows
-            self._follow()
+            self._rows = [row for row in rows if _is_row(row)]
+            self._redraw()
 
-    def _redraw(self) -> None:
+    def _redraw(self, *, again: bool = False) -> None:
+        """Draw what is open; what goes wrong is shown, whichever thread it happens in."""
         with self._lock:
-            self._follow()
+            if self._config is None:
+                return
+            if self._rows and self._rows[-1]["phase"] == "fade":
+                self.timeline.newest(self._rows[-1]["step"])
+            try:
+                self._draw(again)
+                self.problem.value = ""
+            except Exception as error:  # noqa: BLE001 - a callback's exception would vanish
+                self.problem.value = f'<div role="status">{html.escape(str(error))}</div>'
 
-    def _follow(self) -> None:
-        if self._rows and self._rows[-1]["phase"] == "fade":
-            self.timeline.newest(self._rows[-1]["step"])
-        self._draw()
+    def forget(self) -> None:
+        """Let go of models and history; the views stay as they are."""
+        with self._lock:
+            self.timeline.play.value = False
+            self._replay, self._rows, self._config = None, (), None
 
-    def _draw(self, *, again: bool = False) -> None:
-        if self._config is None:
-            return
+    def _draw(self, again: bool) -> None:
         rows = self._rows_until()
         tab = self.tabs.selected_index
         if self._needs_picture():
@@ -164,19 +176,27 @@ class RunViews:
             return list(self._rows)
         return [row for row in self._rows if row["phase"] != "fade" or row["step"] <= until]
 
-    def _look_back(self, show: Any) -> None:
+    def _look_back(self, show: Callable[[Replay, int], None]) -> None:
         """What needs snapshots; the reason is shown where there are none."""
+        replay = self._find_replay()
+        if replay is None:
+            return
+        until, steps = self.timeline.until, replay.steps
+        show(replay, steps[-1] if until is None and steps else replay.nearest(until or 0))
+
+    def _find_replay(self) -> Replay | None:
+        """Made once; a failure is remembered until there is another snapshot."""
+        if self._replay is not None or self._folder is None or not self._rows:
+            return self._replay
+        kept = len(list_snapshots(self._folder))
+        if self._failed is not None and self._failed[0] == kept:
+            raise ValueError(self._failed[1])
         try:
-            if self._replay is None:
-                if self._folder is None or not self._rows:
-                    return
-                self._replay = Replay(self._folder, cache=self._cache)
-            until = self.timeline.until
-            replay, last = self._replay, self._replay.steps[-1]
-            show(replay, last if until is None else replay.nearest(until))
-            self.problem.value = ""
+            self._replay = Replay(self._folder, cache=self._cache)
         except (ValueError, OSError, RuntimeError) as error:
-            self.problem.value = f'<div role="status">{html.escape(str(error))}</div>'
+            self._failed = kept, str(error)
+            raise
+        return self._replay
 
     def _needs_picture(self) -> bool:
         if self.page.alive or self.shown_at is None:
@@ -195,7 +215,8 @@ class RunViews:
         figure = history_figure(rows)
         if tab == LAYERS and has_layers:
             figure = layer_figure(rows, self.layers.fact.value)
-        words = f"curves of {self._folder.name if self._folder else 'the run'} so far"
+        what = FACTS[self.layers.fact.value].title if tab == LAYERS else "curves"
+        words = f"{what}, {self._folder.name if self._folder else 'the run'} so far"
         self._picture.value = picture_html(figure._repr_png_(), words)
 
     def _show_picture(self, shown: bool) -> None:
@@ -206,4 +227,10 @@ class RunViews:
         with self._lock:
             for figure in self.figures():
                 apply_theme(figure, self.page.dark)
-            self._draw(again=True)
+            self._redraw(again=True)
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    """Whether a row can be drawn; a history that was edited by hand may hold anything."""
+    teacher = row.get("phase") == "teacher" and isinstance(row.get("steps"), int)
+    return isinstance(row.get("step"), int) and (teacher or row.get("phase") == "fade")
