@@ -50,8 +50,8 @@ FACTS = {
             "layer_base_share",
             "Who still leans on the base?",
             "share of the base",
-            "A bright layer still takes most of its output from the base; a dark one lives on its "
-            "adapter alone.",
+            "A bright layer still takes a part of its output from the base (the scale ends at the "
+            "largest share there was); a dark one lives on its adapter alone.",
         ),
         LayerFact(
             "layer_mse",
@@ -112,12 +112,25 @@ def layer_figure(rows: Iterable[Mapping[str, Any]], column: str = "layer_base_sh
     height = 1.2 + max(_SHORTEST * len(layers), 1.5)
     figure = NotebookFigure(figsize=(8, height), layout="constrained")
     axis = figure.subplots()
-    picture = axis.pcolormesh(cell_edges(steps), np.arange(len(layers) + 1), values, cmap="cividis")
+    low, high = colour_range(FACTS[column], values)
+    rows_at = np.arange(len(layers) + 1)
+    picture = axis.pcolormesh(
+        cell_edges(steps), rows_at, values, cmap="cividis", vmin=low, vmax=high
+    )
     axis.invert_yaxis()
     axis.set_yticks(np.arange(len(layers)) + 0.5, layers, fontsize=8)
     axis.set(xlabel="step", title=FACTS[column].title)
     figure.colorbar(picture, label=FACTS[column].unit)
     return figure
+
+
+def colour_range(fact: LayerFact, values: np.ndarray) -> tuple[float, float]:
+    """From none to the largest share there was; from the least alike to 1; or all there is."""
+    if fact.column == "layer_base_share":
+        return 0.0, max(float(np.nanmax(values)), 0.05)
+    if fact.column == "layer_cka":
+        return float(np.nanmin(values)), 1.0
+    return float(np.nanmin(values)), float(np.nanmax(values))
 
 
 def cell_edges(steps: Sequence[int]) -> np.ndarray:

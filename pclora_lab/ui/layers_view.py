@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from pclora_lab.plots_layers import FACTS, cell_edges, layer_grid
+from pclora_lab.plots_layers import FACTS, cell_edges, colour_range, layer_grid
 from pclora_lab.replay import Replay
 from pclora_lab.theme import COLOURS, apply_theme, plotly_template
 from pclora_lab.ui.page import responsive
@@ -146,7 +146,7 @@ class LayersView:
             before = self.layer.value
             self.layer.options = layers
             self.layer.value = before if before in layers else layers[0]
-        low, high = (None, None) if fact.log else (0, 1)
+        low, high = colour_range(fact, values)
         figure = self._make_figure()
         with figure.batch_update():
             edges = cell_edges(steps)

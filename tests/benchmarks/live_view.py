@@ -1,9 +1,11 @@
-"""What the live view costs: the same run with and without it, alternating, in a real kernel.
+"""What the live view costs, and how soon it shows something: the same run in turns, in a real kernel.
 
     python tests/benchmarks/live_view.py --result data/results/live_view.json
 
-Wall-clock seconds of the fade are compared, so that serialising and sending the figure count too.
-No browser is attached; drawing happens in the browser's own process.
+``plain`` is a session without a lab and without facts by layer, ``curves`` the lab as it opens with
+facts by layer left out, ``layers`` the lab with its heatmap open. Wall-clock seconds of the fade are
+compared, so that serialising and sending the figures count too. No browser is attached; drawing
+happens in the browser's own process.
 """
 
 import argparse
@@ -20,44 +22,66 @@ from pclora_lab.runs import write_json
 
 CELL = """
 import json, tempfile, time
+from dataclasses import replace
 from pclora_lab import RunConfig, Session
 from pclora_lab.ui import Lab
-config = RunConfig(steps={steps}, evaluations=10)
-lab = Lab(config, root=tempfile.mkdtemp())
+facts = RunConfig(steps={steps}, evaluations=30)
+bare = replace(facts, layer_facts=False)
+lab = Lab(facts, root=tempfile.mkdtemp())
+lab.page.alive = True  # or pictures would be drawn for a browser that does not answer
+time.sleep(5)
+
 def seconds(session):
     session.wait()
     rows = session.snapshot().rows
     return rows[-1]["seconds"] - rows[0]["seconds"]
-lab.controls.steps.value = 20
-seconds(lab.train())
-lab.controls.steps.value = {steps}
-pairs = []
-for _ in range({pairs}):
-    plain = seconds(Session(config, lab.root).start())
-    pairs.append((plain, seconds(lab.train())))
-    lab._painter.join()
-print(json.dumps(pairs))
+
+def watched(config, tab):
+    lab.controls.show(config)
+    lab.views.tabs.selected_index = tab
+    clicked = time.perf_counter()
+    lab.train_button.click()
+    traces = lab.view.figure.data
+    while tab == 0 and not all(len(traces[i].x or ()) for i in (0, 1, 4, 5, 6, 8, 10, 11)):
+        time.sleep(0.005)
+    first = time.perf_counter() - clicked
+    took = seconds(lab.session)
+    lab._painter._thread.join()
+    return took, first
+
+watched(replace(bare, steps=20), 0)
+watched(replace(facts, steps=20), 1)
+turns = []
+for _ in range({turns}):
+    plain = seconds(Session(bare, lab.root, cache=lab.cache).start())
+    curves, first = watched(bare, 0)
+    layers, _ = watched(facts, 1)
+    probe = lab.session.result["probe_percent"]
+    turns.append(dict(plain=plain, curves=curves, layers=layers, first_points=first, probe=probe))
+print(json.dumps(turns))
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--result", type=Path, required=True)
     args = parser.parse_args()
-    source = CELL.format(steps=args.steps, pairs=args.pairs)
+    source = CELL.format(steps=args.steps, turns=args.turns)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     NotebookClient(notebook, timeout=3600, kernel_name="python3").execute()
     text = "".join(o.get("text", "") for o in notebook.cells[0].outputs if o["name"] == "stdout")
-    pairs = json.loads(text.strip().splitlines()[-1])
-    ratios = [live / plain for plain, live in pairs]
+    turns = json.loads(text.strip().splitlines()[-1])
+    ratios = {name: [t[name] / t["plain"] for t in turns] for name in ("curves", "layers")}
     report = {
         "command": " ".join(["python", "tests/benchmarks/live_view.py", *sys.argv[1:]]),
         "hardware": f"{os.cpu_count()} CPU cores",
-        "seconds_plain_and_live": pairs,
-        "median_ratio": statistics.median(ratios),
+        "turns": turns,
+        "median_ratio": {name: statistics.median(values) for name, values in ratios.items()},
         "ratios": ratios,
+        "median_seconds_to_first_points": statistics.median(t["first_points"] for t in turns),
+        "median_probe_percent": statistics.median(t["probe"] for t in turns),
     }
     write_json(args.result, report)
     print(json.dumps(report))

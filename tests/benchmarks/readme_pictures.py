@@ -33,7 +33,7 @@ def main() -> None:
             folder.mkdir()
             _drive(folder, dark, args.out)
         rows = list_runs(Path(place) / "light" / "runs")[0].rows
-        (args.out / "fade.gif").write_bytes(fade_animation(rows).data)
+        (args.out / "fade.gif").write_bytes(fade_animation(rows).gif)
 
 
 def _drive(folder: Path, dark: bool, out: Path) -> None:
@@ -43,7 +43,7 @@ def _drive(folder: Path, dark: bool, out: Path) -> None:
     with jupyter_lab(folder, dark) as address, sync_playwright() as playwright:
         flags = list(CHROMIUM_FLAGS)
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=flags)
-        page = browser.new_page(viewport={"width": WIDTH, "height": 1560})
+        page = browser.new_page(viewport={"width": WIDTH, "height": 1800})
         page.set_default_timeout(120_000)
         page.goto(address.format(notebook="lab.ipynb").replace("/lab/tree/", "/doc/tree/"))
         page.get_by_text(re.compile(r"Idle|Python 3")).first.wait_for()
@@ -68,6 +68,7 @@ def _light(page: Page, lab: Locator, out: Path) -> None:
     _save(page, lab, out / "lab.png")
     expect(status).to_have_text("finished", timeout=300_000)
     lab.get_by_role("tab", name="Layers").click()
+    _go_back(lab, 30)
     page.wait_for_timeout(6000)
     _save(page, lab.locator(".pclora-views"), out / "lab_layers.png")
 
@@ -76,13 +77,17 @@ def _dark(page: Page, lab: Locator, out: Path) -> None:
     _press(lab, "Train")
     expect(lab.locator(".pclora-status")).to_have_text("finished", timeout=300_000)
     lab.get_by_role("tab", name="Examples").click()
-    handle = lab.locator(".pclora-timeline .noUi-handle")
-    handle.focus()
-    for _ in range(30):
-        handle.press("PageDown")
+    _go_back(lab, 30)
     page.wait_for_timeout(4000)
     lab.locator(".pclora-timeline").scroll_into_view_if_needed()
     _save(page, lab.locator(".pclora-views"), out / "lab_back_in_time.png")
+
+
+def _go_back(lab: Locator, pages: int) -> None:
+    handle = lab.locator(".pclora-timeline .noUi-handle")
+    handle.focus()
+    for _ in range(pages):
+        handle.press("PageDown")
 
 
 def _save(page: Page, part: Locator, path: Path) -> None:
