@@ -1,9 +1,9 @@
-"""What the live view costs, and how soon it shows something: the same run in turns, in a real kernel.
+"""What the live view costs, and how soon it shows something: runs in turns, in a real kernel.
 
     python tests/benchmarks/live_view.py --result data/results/live_view.json
 
 ``plain`` is a session without a lab and without facts by layer, ``curves`` the lab as it opens with
-facts by layer left out, ``layers`` the lab with its heatmap open. Wall-clock seconds of the fade are
+facts by layer left out, ``layers`` the lab with its heatmap open. Seconds of the fade are
 compared, so that serialising and sending the figures count too. No browser is attached; drawing
 happens in the browser's own process.
 """
@@ -42,7 +42,8 @@ def watched(config, tab):
     clicked = time.perf_counter()
     lab.train_button.click()
     traces = lab.view.figure.data
-    while tab == 0 and not all(len(traces[i].x or ()) for i in (0, 1, 4, 5, 6, 8, 10, 11)):
+    shown = (0, 1, 4, 5, 6, 8, 10, 11)
+    while tab == 0 and any(traces[i].x is None or not len(traces[i].x) for i in shown):
         time.sleep(0.005)
     first = time.perf_counter() - clicked
     took = seconds(lab.session)
