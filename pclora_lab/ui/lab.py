@@ -44,7 +44,7 @@ class Lab:
     that is going; in a new kernel it shows the newest run of the folder.
 
     Args:
-        config: what the form shows at first; without one, the settings of the run that is found.
+        config: what the form shows at first; while a run is going, its settings are shown.
         root: folder of runs.
 
     Attributes:
