@@ -248,13 +248,17 @@ def test_an_unknown_model_is_said_in_the_lab(page: Page) -> None:
     expect(page.locator(".pclora-sizes")).to_contain_text("whole model")
 
 
-def test_running_the_set_up_cell_again_stops_the_old_run(page: Page, folder: Path) -> None:
+def test_running_the_set_up_cell_again_finds_the_run(page: Page, folder: Path) -> None:
     set_number(page, "steps", "3000")
     press(page, "Train")
     status(page, "^fading")
     cell = page.locator(".jp-CodeCell").nth(2)
     cell.locator(".cm-content").click()
     page.keyboard.press("Control+Enter")
-    status(page, "^ready")
+    page.wait_for_timeout(3000)
+    status(page, "^fading the base: step")
     newest = max(folder.glob("runs/*/status.json"), key=lambda path: path.stat().st_mtime)
+    assert json.loads(newest.read_text())["status"] == "running"
+    press(page, "Stop")
+    status(page, "^stopped")
     assert json.loads(newest.read_text())["status"] == "stopped"
