@@ -25,6 +25,11 @@ CHROMIUM_FLAGS = (
 )
 
 
+def themes(usual: str) -> list[str]:
+    """Both themes for whoever looks at the screenshots; one, so that CI is done in time."""
+    return ["light", "dark"] if os.environ.get("SCREENSHOTS") else [usual]
+
+
 def find_chromium() -> str:
     """Path of Chromium; without one, skip on a developer's machine and fail in CI."""
     for name in ("chromium", "chromium-browser", "google-chrome"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import nbformat
 import pytest
-from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
+from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab, themes
 from playwright.sync_api import ConsoleMessage, Locator, Page, expect, sync_playwright
 
 pytestmark = pytest.mark.browser
@@ -17,12 +17,14 @@ CELLS = (
 from pclora_lab.ui import Lab
 lab = Lab(RunConfig(steps=120, evaluations=100, eval_images=60), root="runs")
 lab""",
-    "lab.session.snapshot().rows[-1].get('lam')",
+    "rows = lab.session.snapshot().rows\nprint(rows[-1].get('lam') if rows else 'no rows yet')",
 )
+# A kernel that trains on two cores answers late.
+expect.set_options(timeout=20_000)
 STEP = re.compile(r"step \d+ of \d+")
 
 
-@pytest.fixture(scope="module", params=["light", "dark"])
+@pytest.fixture(scope="module", params=themes("light"))
 def theme(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from jupyter import themes
 from own_notebook import run_notebook
 from playwright.sync_api import Page, expect
 
@@ -42,7 +43,7 @@ bold""",
 )
 
 
-@pytest.fixture(scope="module", params=["light", "dark"])
+@pytest.fixture(scope="module", params=themes("light"))
 def theme(request: pytest.FixtureRequest) -> str:
     return request.param
 

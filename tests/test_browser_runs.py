@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
+from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab, themes
 from made_runs import RANKS, break_some, make_runs
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
@@ -43,7 +43,7 @@ many""",
 )
 
 
-@pytest.fixture(scope="module", params=["light", "dark"])
+@pytest.fixture(scope="module", params=themes("dark"))
 def theme(request: pytest.FixtureRequest) -> str:
     return request.param
 
