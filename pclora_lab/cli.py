@@ -1,4 +1,4 @@
-"""``pclora-lab demo · app · train · compare · plan · export · doctor``: the lab without a notebook.
+"""``pclora-lab demo · app · train · resume · compare · plan · export · doctor``: no notebook.
 
 Progress and remarks go to stderr. With ``--json`` the last line of stdout is one JSON object.
 """
@@ -6,7 +6,7 @@ Progress and remarks go to stderr. With ``--json`` the last line of stdout is on
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(json.dumps({"error": str(error), "type": type(error).__name__}))
         return 2
     except KeyboardInterrupt:
-        print("pclora-lab: stopped; the run folder keeps what was logged", file=sys.stderr)
+        print(
+            "pclora-lab: stopped; the run folder keeps what was logged, and `pclora-lab resume "
+            "FOLDER` goes on with a run from its last checkpoint",
+            file=sys.stderr,
+        )
         return 130
 
 
@@ -43,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_app(commands)
     _add_train(commands)
+    _add_resume(commands)
     _add_compare(commands)
     _add_plan(commands)
     _add_export(commands)
@@ -88,6 +93,12 @@ def _add_train(commands: Any) -> None:
     add("--lr", type=float, default=None, help="peak learning rate (none: the method's usual one)")
     add("--seed", type=int, default=0, help="seed of new weights and of the batches")
     add("--out", default="runs", help="folder of runs; teachers are kept below it")
+
+
+def _add_resume(commands: Any) -> None:
+    text = "Go on with a run that was stopped or killed, from its checkpoint."
+    parser = _command(commands, "resume", _resume, text)
+    parser.add_argument("run", help="folder of the run")
 
 
 def add_run_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
@@ -177,16 +188,26 @@ def _train_config(args: argparse.Namespace) -> RunConfig:
     return RunConfig(method=method_from_flags(args), **same)
 
 
+def _resume(args: argparse.Namespace) -> int:
+    from pclora_lab.resuming import resume
+
+    _print_end(watch_to_end(resume(args.run)), args.json)
+    return 0
+
+
 def _compare(args: argparse.Namespace) -> int:
     return run_compare(args, RunConfig(**{name: getattr(args, name) for name in RUN_FIELDS}))
 
 
 def _train(args: argparse.Namespace) -> int:
-    finished = run_to_end(_train_config(args), args.out)
+    _print_end(run_to_end(_train_config(args), args.out), args.json)
+    return 0
+
+
+def _print_end(finished: Any, as_json: bool) -> None:
     for remark in finished.result["remarks"]:
         print(f"note: {remark}", file=sys.stderr)
-    _print_result(finished.result, args.json)
-    return 0
+    _print_result(finished.result, as_json)
 
 
 def _app(args: argparse.Namespace) -> int:
@@ -213,27 +234,31 @@ def run_to_end(config: RunConfig, root: str | Path, cache: Any = None) -> Any:
         root: folder of runs.
         cache: a :class:`pclora_lab.training.DataCache` that several runs share.
     """
-    from tqdm import tqdm
-
     from pclora_lab.devices import resolve_device
-    from pclora_lab.events import Finished, Phase, Row, Tick
     from pclora_lab.runs import new_run_folder, record
     from pclora_lab.training import train
 
     resolve_device(config.device)
+    folder = new_run_folder(root, config)
+    return watch_to_end(record(train(config, root, cache=cache), folder))
+
+
+def watch_to_end(events: Generator[Any, None, None]) -> Any:
+    """Draw a progress bar on stderr while a run goes on; returns the :class:`Finished` event."""
+    from tqdm import tqdm
+
+    from pclora_lab.events import Finished, Phase, Row, Tick
+
     bar = tqdm(file=sys.stderr, unit="step", dynamic_ncols=True)
-    with (
-        closing(bar),
-        closing(record(train(config, root, cache=cache), new_run_folder(root, config))) as events,
-    ):
+    with closing(bar), closing(events):
         for event in events:
             match event:
                 case Phase(name, steps):
                     bar.set_description(name)
                     bar.reset()
                     bar.total = steps or None
-                case Tick():
-                    bar.update()
+                case Tick(_, step, _):
+                    bar.update(step - bar.n)
                 case Row(values) if values.get("accuracy") is not None:
                     bar.set_postfix(_bar_facts(values))
                 case Finished():

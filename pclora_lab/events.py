@@ -1,9 +1,13 @@
 """What a training run tells while it goes on; views and records read nothing else."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from pclora_lab.checkpoints import Checkpoint
 
 __all__ = ["Event", "Finished", "Kept", "Phase", "Row", "Tick"]
 
@@ -18,11 +22,20 @@ class Phase:
 
 @dataclass(frozen=True)
 class Tick:
-    """One optimiser step is done."""
+    """One optimiser step is done.
+
+    Attributes:
+        phase: ``teacher`` or ``fade``.
+        step: steps done in this phase.
+        steps: of this phase.
+        checkpoint: collects what it takes to go on from here, until the next step begins; None
+            where a run can't be taken up.
+    """
 
     phase: str
     step: int
     steps: int
+    checkpoint: "Callable[[], Checkpoint] | None" = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,24 @@ class Hold:
                 self._all.append((step, self._lam))
             return self._lam
 
+    def make_until(self, step: int, already_told: int = 0) -> None:
+        """Make all planned moves before a step at once, as a training that is taken up needs.
+
+        Args:
+            step: that comes next.
+            already_told: how many of the moves stand in the history; :meth:`take` gives the rest.
+
+        Example:
+            >>> hold = Hold([(2, 0.5), (7, None)])
+            >>> hold.make_until(5)
+            >>> hold.lam, hold.made, hold.at(7)
+            (0.5, ((2, 0.5),), None)
+        """
+        for earlier in sorted({move[0] for move in self._planned if move[0] < step}):
+            self.at(earlier)
+        with self._lock:
+            self._made = [list(move) for move in self._all[already_told:]]
+
     @property
     def made(self) -> tuple[Move, ...]:
         """All moves that came into force so far."""

@@ -38,6 +38,7 @@ class Watch:
         has_teacher: False where the dense model's head is new and knows nothing yet.
         layers: names of the layers to look at one by one.
         hold: λ in a person's hand.
+        seconds: that the run has taken so far, if it is taken up.
     """
 
     def __init__(
@@ -51,13 +52,14 @@ class Watch:
         has_teacher: bool,
         layers: Iterable[str] = (),
         hold: Hold | None = None,
+        seconds: float = 0.0,
     ) -> None:
         self.method, self.student, self.batches = method, student, batches["validation"]
         self.hold = hold if hold is not None else Hold(config.moves)
         self.held: float | None = None
         self.config, self.accelerator = config, accelerator
         self.dense_params = sum(p.numel() for p in teacher.parameters())
-        self.began = time.perf_counter()
+        self.began = time.perf_counter() - seconds
         self.evaluated = -1
         self.progress = 0.0
         self.facts: dict[str, float] = {}
@@ -69,6 +71,18 @@ class Watch:
             # As the student is measured, or its precision would count as a distance.
             with accelerator.autocast():
                 self.layers = LayerProbe(method, student, teacher, layers, self.probe)
+
+    @property
+    def base_dropped(self) -> bool:
+        """Whether there was a base to fade, and it is gone."""
+        return self.method.fades and self.method.as_finished(self.student) is None
+
+    def go_on_from(self, step: int) -> None:
+        """Measure next when a run that had never stopped would."""
+        self.evaluated = self._due(step)
+
+    def _due(self, step: int) -> int:
+        return step * self.config.evaluations // self.config.steps
 
     def _accuracy(self, model: nn.Module) -> float:
         return accuracy(model, self.batches, self.accelerator, limit=self.config.eval_images)
@@ -113,8 +127,7 @@ class Watch:
         if not self.method.fades:
             return {}
         moves = self.hold.take()
-        there = self.method.as_finished(self.student) is not None
-        return {"base_held": there, **({"moves": moves} if moves else {})}
+        return {"base_held": not self.base_dropped, **({"moves": moves} if moves else {})}
 
     def _lr_share(self, means: dict[str, float | None]) -> dict[str, float]:
         if "lr_share" not in self.method.reports or means.get("lr") is None:
@@ -122,7 +135,7 @@ class Watch:
         return {"lr_share": means["lr"] / self.config.lr}
 
     def _measured(self, step: int) -> dict[str, float | None]:
-        due = step * self.config.evaluations // self.config.steps
+        due = self._due(step)
         if due == self.evaluated:
             return {"accuracy": None, "accuracy_if_base_removed": None}
         self.evaluated = due

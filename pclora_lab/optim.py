@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from pclora_lab.batches import Batches, Inputs
 from pclora_lab.config import RunConfig
 
-__all__ = ["RANDOMNESS", "LossDiverged", "learning_rate", "optimise"]
+__all__ = ["RANDOMNESS", "LossDiverged", "learning_rate", "make_optimizer", "optimise"]
 
 # torch's global generator belongs to the process: whoever draws from it beside a run holds this.
 RANDOMNESS = threading.RLock()
@@ -35,6 +36,11 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
     if step < rising:
         return peak * (step + 1) / rising
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+
+def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over what is trained; the learning rate is set at every step."""
+    return torch.optim.AdamW(_parameter_groups(model, weight_decay))
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -60,6 +66,8 @@ def optimise(
     before_step: Callable[[int], None] = lambda step: None,
     after_backward: Callable[[], None] = lambda: None,
     lr_name: str = "lr",
+    optimizer: torch.optim.Optimizer | None = None,
+    first: int = 0,
 ) -> Iterator[dict[str, float | None] | None]:
     """Take optimiser steps; yields after each one.
 
@@ -76,6 +84,8 @@ def optimise(
         before_step: called with the step number before the step is taken.
         after_backward: called when the gradients are there and not yet clipped.
         lr_name: what the setting behind ``peak_lr`` is called, for the message of an error.
+        optimizer: from :func:`make_optimizer`, with its moments if the training is taken up.
+        first: steps that are done already; their batches are drawn and left out.
 
     Yields:
         None, or every ``log_every`` steps the mean of each term since the last time, with ``lr``
@@ -84,13 +94,13 @@ def optimise(
     Raises:
         LossDiverged: at the first logged step after a loss that is not finite.
     """
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=peak_lr)
+    optimizer = optimizer or make_optimizer(model, config.weight_decay)
     device = accelerator.device
     meter = _Meter(device, f"{lr_name}={peak_lr:g}")
-    rows = batches.shuffled(config.batch_size, generator)
+    rows = islice(batches.shuffled(config.batch_size, generator), first, None)
     draws = _draws(model)
     model.train()
-    for step in range(steps):
+    for step in range(first, steps):
         began = time.perf_counter()
         before_step(step)
         lr = learning_rate(step, steps, peak_lr, config.warmup)
@@ -110,7 +120,7 @@ def optimise(
         meter.add(step, terms)
         is_logged = (step + 1) % log_every == 0 or step + 1 == steps
         means = meter.means() if is_logged else None
-        if step > 0:  # the first one also sets up kernels and the optimiser's state
+        if step > first:  # the first one also sets up kernels and the optimiser's state
             meter.time(time.perf_counter() - began)
         if means is not None:
             means |= {"lr": lr, "step_ms": meter.reset_time()}

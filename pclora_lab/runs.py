@@ -1,7 +1,8 @@
 """The run folder: what was asked for, what happened, and the model that came out.
 
 ``config.json`` · ``versions.json`` · ``status.json`` · ``history.jsonl`` (a line per row) ·
-``result.json`` · ``snapshots/`` · ``compressed/``. Lines are appended and flushed, files are
+``result.json`` · ``snapshots/`` · ``compressed/`` · ``checkpoint.safetensors`` until it has
+finished. Lines are appended and flushed, files are
 replaced in one step, so a process that is killed leaves a folder that can be read.
 """
 
@@ -13,15 +14,18 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from pclora_lab.checkpoints import Keeper, remove_checkpoint
 from pclora_lab.config import RunConfig
 from pclora_lab.events import Event, Finished, Kept, Row
 from pclora_lab.export import save_pretrained
+from pclora_lab.optim import LossDiverged
 from pclora_lab.run_reading import (
     TEACHERS_FOLDER,
     Run,
@@ -36,7 +40,7 @@ from pclora_lab.snapshots import save_snapshot
 
 __all__ = [
     "Run", "UnreadableRun", "delete_run", "is_being_written", "list_runs", "load_run",
-    "new_run_folder", "record", "rename_run", "scan_runs", "versions", "write_json",
+    "new_run_folder", "record", "rename_run", "reopen", "scan_runs", "versions", "write_json",
 ]  # fmt: skip
 
 _LONGEST_NAME = 200
@@ -95,6 +99,20 @@ def new_run_folder(root: Path | str, config: RunConfig, *, name: str | None = No
     return folder
 
 
+def reopen(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Get a run folder ready for the rest of its run.
+
+    Args:
+        folder: of the run.
+        rows: the history that stays.
+    """
+    history = folder / "history.jsonl"
+    part = history.with_name(history.name + ".part")
+    part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf8")
+    part.replace(history)
+    _set_status(folder, "running")
+
+
 def _set_status(folder: Path, status: str, error: str | None = None) -> None:
     write_json(
         folder / "status.json",
@@ -106,9 +124,11 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
     """Pass events through and write them down; the status follows how the run ends.
 
     Closing the generator (a stop) or an interrupt leaves status ``stopped``; an exception leaves
-    ``failed`` with its message. Both go on to the caller.
+    ``failed`` with its message. Both go on to the caller. Until the run has finished there is a
+    checkpoint: of the step at which it was stopped, or of a few seconds before an interrupt, an
+    error or a kill.
     """
-    finished, place = False, os.path.realpath(folder)
+    finished, place, keeper = False, os.path.realpath(folder), Keeper(folder)
     _recorded[place] = threading.current_thread()
     try:
         with (folder / "history.jsonl").open("a", encoding="utf8") as history:
@@ -123,13 +143,23 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
                     event.result["run_dir"] = str(folder)
                     _write_result(folder, event)
                     _set_status(folder, "finished")
+                    remove_checkpoint(folder)
                     finished = True
+                keeper.note(event)
                 yield event
-    except (GeneratorExit, KeyboardInterrupt):
+    except GeneratorExit:
+        if not finished:
+            keeper.save()
+            _set_status(folder, "stopped")
+        raise
+    except KeyboardInterrupt:
+        # It may have come in the middle of a step: the last checkpoint is whole, the model is not.
         if not finished:
             _set_status(folder, "stopped")
         raise
     except BaseException as error:
+        if isinstance(error, LossDiverged):
+            remove_checkpoint(folder)  # going on from it would only diverge again
         _set_status(folder, "failed", f"{type(error).__name__}: {error}")
         raise
     finally:

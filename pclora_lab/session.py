@@ -4,6 +4,7 @@ import atexit
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from torch import nn
 
 from pclora_lab.config import RunConfig
 from pclora_lab.devices import resolve_device
-from pclora_lab.events import Event, Finished, Phase, Row, Tick
+from pclora_lab.events import Event, Finished, Kept, Phase, Row, Tick
 from pclora_lab.export import save_pretrained
 from pclora_lab.hold import Hold
 from pclora_lab.methods import METHODS
+from pclora_lab.resuming import Resumption, read_resumption
 from pclora_lab.runs import new_run_folder, record
 from pclora_lab.training import DataCache, train
 
@@ -84,6 +86,28 @@ class Session:
         self._result: dict[str, Any] | None = None
         self._error: BaseException | None = None
         self._active_seconds, self._resumed_at = 0.0, 0.0
+        self._rest: Resumption | None = None
+
+    @classmethod
+    def of_run(cls, folder: Path | str, *, cache: DataCache | None = None) -> "Session":
+        """A session that takes up a run that was stopped or killed, once it is started.
+
+        It goes on in the run's folder, with the moves of λ that were made or are still to come.
+
+        Args:
+            folder: of the run.
+            cache: data that earlier runs have read.
+
+        Raises:
+            FileNotFoundError: no run, or no checkpoint.
+            RuntimeError: it has finished, or is being trained.
+            ValueError: config or checkpoint can't be read, or are of another version.
+        """
+        rest = read_resumption(folder)
+        session = cls(rest.config, rest.folder.parent, cache=cache)
+        session._rest, session._hold, session.folder = rest, rest.hold, rest.folder
+        session._rows = list(rest.rows)
+        return session
 
     @property
     def state(self) -> str:
@@ -125,7 +149,8 @@ class Session:
                     f"{other.folder} is {other.state} on {device}, and a device takes one run at a "
                     "time: stop it first, wait for it, or use start(replace=True)"
                 )
-            self.folder = new_run_folder(self.root, self.config)
+            if self._rest is None:
+                self.folder = new_run_folder(self.root, self.config)
             self._state = "running"
             _busy[device] = self
         threading.Thread(target=self._work, name=f"run {self.folder.name}", daemon=True).start()
@@ -283,11 +308,11 @@ class Session:
     def _work(self) -> None:
         _quiet()
         try:
-            events = train(self.config, self.root, cache=self.cache, hold=self._hold)
-            events = record(events, self.folder)
+            events = self._events()
             for event in events:
                 self._take(event)
-                if not self._may_go_on():
+                # Only between two steps, where a checkpoint can be taken.
+                if not isinstance(event, Row | Kept) and not self._may_go_on():
                     events.close()
                     return self._end("stopped")
             self._end("finished")
@@ -295,6 +320,13 @@ class Session:
             # The kept error would hold the models, and the device's memory, through its frames.
             traceback.clear_frames(error.__traceback__)
             self._end("failed", error)
+
+    def _events(self) -> Iterator[Event]:
+        if self._rest is not None:
+            rest, self._rest = self._rest, None  # or its tensors would live as long as the session
+            return rest.events(cache=self.cache)
+        events = train(self.config, self.root, cache=self.cache, hold=self._hold)
+        return record(events, self.folder)
 
     def _take(self, event: Event) -> None:
         with self._changed:

@@ -7,6 +7,7 @@ event; to stop, close it. What the method does between its four verbs is not kno
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.batches import Batches, Inputs
+from pclora_lab.checkpoints import Checkpoint, read_state, write_state
 from pclora_lab.config import RunConfig
 from pclora_lab.data import LabelledData, Preprocessing, TextPreprocessing, load_data
 from pclora_lab.devices import make_accelerator, reset_peak_memory, resolve_device
@@ -31,7 +33,7 @@ from pclora_lab.models import (
     preprocessing_of,
 )
 from pclora_lab.models_hf import name_classes
-from pclora_lab.optim import optimise
+from pclora_lab.optim import make_optimizer, optimise
 from pclora_lab.schedules import schedule_remarks
 from pclora_lab.snapshots import (
     snapshot_remark,
@@ -113,6 +115,8 @@ def train(
     *,
     cache: DataCache | None = None,
     hold: Hold | None = None,
+    checkpoint: Checkpoint | None = None,
+    seconds: float = 0.0,
 ) -> Iterator[Event]:
     """Run a configuration.
 
@@ -121,6 +125,8 @@ def train(
         root: folder of runs; fine-tuned teachers are kept in ``root/teachers``.
         cache: data of earlier runs in this process.
         hold: lets another thread take λ into its hand; the config's moves without one.
+        checkpoint: go on from there; see :func:`pclora_lab.resuming.resume`.
+        seconds: that the run took until then.
 
     Yields:
         Phases, a tick per step, history rows, adapters now and then, and at the end one
@@ -147,7 +153,9 @@ def train(
     has_teacher = is_taught or not head_is_new(model)
     if is_taught:
         teachers = Path(root) / "teachers"
-        yield from train_teacher(model, data, batches, config, accelerator, teachers)
+        events = train_teacher(model, data, batches, config, accelerator, teachers)
+        # The rows of a teacher that has to be made again are in the history already.
+        yield from (e for e in events if checkpoint is None or not isinstance(e, Row))
     # Time and memory are the method's own: data and teacher are shared by many runs.
     began = time.perf_counter()
     reset_peak_memory(accelerator.device)
@@ -157,16 +165,22 @@ def train(
     student = method.apply(model, calibration=calibration, generator=generator)
     student.to(accelerator.device)
     names = [layer.name for layer in counts.layers]
-    watch = Watch(method, student, model, batches, config, accelerator, has_teacher, names, hold)
+    watch = Watch(
+        method, student, model, batches, config, accelerator, has_teacher, names, hold, seconds
+    )
     yield Phase("fade", config.steps if method.trains else 0)
-    yield from _fit(method, student, model, batches["train"], watch, generator)
+    yield from _fit(method, student, model, batches["train"], watch, generator, checkpoint)
     yield Phase("test", 0)
     last = batches[config.report_on]
     right = cache.teacher_accuracy(model, last, config) if has_teacher else None
     result, small = final_result(method, student, model, last, counts, planned, accelerator, right)
     small.pclora_method = config.method.to_dict()
     facts = {"seed": config.seed, "lr": config.lr, "steps": config.steps}
-    result |= {**facts, "report_on": config.report_on, "seconds": time.perf_counter() - began}
+    result |= {
+        **facts,
+        "report_on": config.report_on,
+        "seconds": seconds + time.perf_counter() - began,
+    }
     result |= {
         "input": data.kind,
         "class_names": list(data.class_names),
@@ -262,6 +276,7 @@ def _fit(
     train_batches: Batches,
     watch: Watch,
     generator: torch.Generator,
+    checkpoint: Checkpoint | None = None,
 ) -> Iterator[Event]:
     """The method's own training, with a history row now and then."""
     config = watch.config
@@ -269,11 +284,17 @@ def _fit(
         yield Row(watch.row(config.steps, {}))
         return
     kept = set(_kept_steps(student, config)) if method.replays else set()
-    watch.set_step(0)
-    if 0 in kept:
-        yield _keep(0, watch)
-    yield Row(watch.row(0, {}))
+    optimizer = make_optimizer(student, config.weight_decay)
+    first = 0 if checkpoint is None else checkpoint.step
+    if checkpoint is None:
+        watch.set_step(0)
+        if 0 in kept:
+            yield _keep(0, watch)
+        yield Row(watch.row(0, {}))
+    # Before a checkpoint is read: some losses remember where the student began.
     losses = method.loss_terms(student, teacher)
+    if checkpoint is not None:
+        _take_up(checkpoint, watch, optimizer)
 
     def loss(inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         return losses(inputs, labels, watch.progress)
@@ -290,16 +311,34 @@ def _fit(
         generator=generator,
         before_step=watch.set_step,
         after_backward=lambda: method.after_backward(student),
+        optimizer=optimizer,
+        first=first,
     )
     try:
-        for step, means in enumerate(steps, start=1):
-            yield Tick("fade", step, config.steps)
+        for step, means in enumerate(steps, start=first + 1):
+            saves = partial(_checkpoint, step, watch, optimizer) if method.resumes else None
             if means is not None:
                 yield Row(watch.row(step, means))
             if step in kept:
                 yield _keep(step, watch)
+            # Last, so that all there is to tell about a step is told when it is checkpointed.
+            yield Tick("fade", step, config.steps, saves)
     finally:
         losses.close()
+
+
+def _checkpoint(step: int, watch: Watch, optimizer: torch.optim.Optimizer) -> Checkpoint:
+    state = read_state(watch.student, optimizer)
+    return Checkpoint(step, watch.hold.made, watch.base_dropped, state)
+
+
+def _take_up(checkpoint: Checkpoint, watch: Watch, optimizer: torch.optim.Optimizer) -> None:
+    """Student, optimiser and watch as they were after that step."""
+    student, method = watch.student, watch.method
+    if checkpoint.base_dropped and method.as_finished(student) is not None:
+        method.set_progress(student, 1.0)
+    write_state(student, optimizer, checkpoint.tensors)
+    watch.go_on_from(checkpoint.step)
 
 
 def _keep(step: int, watch: Watch) -> Kept:

@@ -323,7 +323,11 @@ def test_a_hundred_frantic_clicks(page: Page, theme: str, errors: list[str]) -> 
     assert errors == []
 
 
-def test_a_new_kernel_shows_the_newest_run(page: Page, theme: str, errors: list[str]) -> None:
+def test_a_new_kernel_shows_the_newest_run_and_goes_on(page: Page, theme: str) -> None:
+    set_steps(page, 500)
+    press(page, "Train")
+    status(page, STEP)
+    page.wait_for_timeout(7000)  # the checkpoint that a kill leaves is of the first seconds
     page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
     page.get_by_role("menuitem", name="Kernel", exact=True).click()
     page.get_by_text("Restart Kernel…", exact=True).click()
@@ -331,7 +335,14 @@ def test_a_new_kernel_shows_the_newest_run(page: Page, theme: str, errors: list[
     page.wait_for_timeout(1500)
     ready(page)
     run_cell(page, 0)
-    status(page, r"shown: vit_digits-.*(stopped|finished|failed)")
+    status(page, r"shown: vit_digits-.*(stopped|failed); Resume goes on with it")
     page.wait_for_function(
         "() => document.querySelector('.pclora-lab .js-plotly-plot')?.data[0].x?.length > 0"
     )
+    screenshot(page, "8_new_kernel", theme)
+    press(page, "Resume")
+    status(page, STEP)
+    screenshot(page, "9_resumed", theme)
+    press(page, "Stop")
+    status(page, "stopped")
+    expect(lab(page).get_by_role("button", name="Resume")).to_be_enabled()

@@ -224,7 +224,42 @@ def test_another_run_is_shown_while_one_trains(lab):
     assert lab.opened is None
     lab.stop_button.click()
     until(lambda: lab.status.value == "stopped")
-    assert lab.pause_button.disabled
+    assert lab.stop_button.disabled
+
+
+def test_a_stopped_run_is_taken_up_with_resume(lab, tmp_path):
+    lab.controls.steps.value = 3000
+    lab.train_button.click()
+    until(lambda: lab.session.snapshot().step > 2)
+    assert lab.pause_button.description == "Pause"
+    lab.stop_button.click()
+    until(lambda: lab.status.value == "stopped")
+    assert lab.pause_button.description == "Resume" and not lab.pause_button.disabled
+    folder, rows = lab.session.folder, lab.session.snapshot().rows
+    # As after a restart of the kernel, and with settings that are not the run's.
+    again = Lab(QUICK, tmp_path)
+    assert again.opened.folder == folder and "Resume goes on with it" in again.status.value
+    again.pause_button.click()
+    until(lambda: again.session is not None and again.session.snapshot().step > rows[-1]["step"])
+    assert again.opened is None and again.session.folder == folder
+    assert again.session.snapshot().rows[: len(rows)] == rows
+    until(lambda: again.pause_button.description == "Pause" and not again.stop_button.disabled)
+    again.pause_button.click()
+    until(lambda: again.session.state == "paused")
+    again.stop_button.click()
+    until(lambda: again.status.value == "stopped")
+    assert again.pause_button.description == "Resume"
+
+
+def test_a_checkpoint_that_cannot_be_read_is_said(lab):
+    lab.controls.steps.value = 3000
+    lab.train_button.click()
+    until(lambda: lab.session.snapshot().step > 2)
+    lab.stop_button.click()
+    until(lambda: lab.status.value == "stopped")
+    (lab.session.folder / "checkpoint.safetensors").write_bytes(b"<b>half")
+    lab.pause_button.click()
+    assert "can't be read" in lab.message.value and lab.session.state == "stopped"
 
 
 def test_a_hand_on_lambda_is_followed_and_shown(lab):

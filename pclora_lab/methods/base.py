@@ -74,6 +74,8 @@ class Method:
         fades: whether something is still taken away at the end, so that "accuracy if it were
             removed now" is a curve of its own.
         replays: whether its students can be made again from what was trained, to look back.
+        resumes: whether a run that was stopped can be taken up: all that changes in training are
+            the trained parameters and buffers.
         doing: what the lab says while it trains.
         reading: what to see in its plots.
         reports: columns of its history rows, besides those that every method has.
@@ -89,6 +91,7 @@ class Method:
     trains: ClassVar[bool] = True
     fades: ClassVar[bool] = False
     replays: ClassVar[bool] = False
+    resumes: ClassVar[bool] = True
     doing: ClassVar[str] = "training"
     reading: ClassVar[str] = "The blue curve is the student's accuracy on validation examples."
     reports: ClassVar[tuple[str, ...]] = ("task", "lr_share")

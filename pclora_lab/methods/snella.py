@@ -217,6 +217,7 @@ class SNELLA(Method):
     summary = "Tune a few weights of every layer, chosen by a kernel; layers compete for them."
     Config = SNELLAConfig
     compresses = False
+    resumes = False  # the allocator's averages are not kept
     starts_from = "pretrained"
     reading = (
         "The budget of weights that may change falls to its final value; layers that no longer "

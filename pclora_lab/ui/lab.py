@@ -16,6 +16,7 @@ from pclora_lab.embedded import EMBEDDED
 from pclora_lab.export import from_pretrained, save_pretrained
 from pclora_lab.methods import METHODS
 from pclora_lab.models import preprocessing_of
+from pclora_lab.resuming import can_resume
 from pclora_lab.runs import Run, scan_runs
 from pclora_lab.session import Session, Snapshot, live_session
 from pclora_lab.theme import apply_theme
@@ -33,6 +34,7 @@ from pclora_lab.ui.views import RunViews
 __all__ = ["Lab"]
 
 _OVER = ("finished", "stopped", "failed")
+_PAUSE_HELP = "hold the run, or let it go on; also one that was stopped or whose kernel ended"
 _SETTINGS, _RANKS, _RUNS = range(3)
 _newest: "dict[Path, weakref.ref[Lab]]" = {}
 
@@ -105,9 +107,7 @@ class Lab:
     def _make_buttons(self) -> None:
         make = self._button
         self.train_button = make("Train", "play", "primary", self.train, "start a run")
-        self.pause_button = make(
-            "Pause", "pause", "", self.pause_or_resume, "hold the run, or let it go on"
-        )
+        self.pause_button = make("Pause", "pause", "", self.pause_or_resume, _PAUSE_HELP)
         self.stop_button = make("Stop", "stop", "warning", self.stop, "end the run here")
         self.export_button = make(
             "Export", "download", "success", self.export, "write the compressed model to a folder"
@@ -241,9 +241,11 @@ class Lab:
         self.views.update(run.rows)
         self.export_button.disabled = run.result is None
         self.message.value = _outcome(run)
+        self._show_state("new" if session is None else session.state)
         # A run that goes on keeps its line: what is shown and what trains are two things.
         if session is None or session.state in _OVER:
-            self.status.value = html.escape(f"shown: {run.folder.name}, {run.status}")
+            goes_on = "; Resume goes on with it" if self._left_off() is not None else ""
+            self.status.value = html.escape(f"shown: {run.folder.name}, {run.status}{goes_on}")
 
     def take_over(self, config: RunConfig) -> None:
         """Put a run's settings into the form."""
@@ -256,16 +258,28 @@ class Lab:
         return going and session.folder.resolve() == Path(folder).resolve()
 
     def pause_or_resume(self) -> None:
-        """Hold the run after its current step, or let it go on.
+        """Hold the run after its current step, or let it go on; take up one that was stopped.
 
         Raises:
             RuntimeError: there is no run.
+            ValueError: the checkpoint of the run that is shown can't be read.
         """
+        left_off = self._left_off()
+        if left_off is not None:
+            self.message.value = ""
+            return self._follow(Session.of_run(left_off, cache=self.cache).start())
         session = self._require_session("pause")
         if session.state == "paused":
             session.resume()
         else:
             session.pause()
+
+    def _left_off(self) -> Path | None:
+        """The run that is shown, if it ended early and can be taken up."""
+        if self.session is not None and self.session.state not in _OVER:
+            return None
+        shown = self.opened or self.session
+        return shown.folder if shown is not None and can_resume(shown.folder) else None
 
     def stop(self) -> None:
         """End the run after its current step; what was logged is kept.
@@ -366,9 +380,11 @@ class Lab:
 
     def _show_state(self, state: str) -> None:
         live = state in ("running", "paused")
-        self.pause_button.description = "Resume" if state == "paused" else "Pause"
-        self.pause_button.icon = "play" if state == "paused" else "pause"
-        self.pause_button.disabled = self.stop_button.disabled = not live
+        held = state == "paused" or self._left_off() is not None
+        self.pause_button.description = "Resume" if held else "Pause"
+        self.pause_button.icon = "play" if held else "pause"
+        self.pause_button.disabled = not live and not held
+        self.stop_button.disabled = not live
         if self.opened is None:
             self.export_button.disabled = state != "finished"
 

@@ -1,0 +1,219 @@
+"""A run that is taken up ends as if it had never stopped, whatever stopped it."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from waiting import until
+
+from pclora_lab import PCLoRAConfig, RunConfig, Session, load_run
+from pclora_lab.checkpoints import Keeper, has_checkpoint, load_checkpoint
+from pclora_lab.cli import main
+from pclora_lab.events import Finished, Row, Tick
+from pclora_lab.hold import moves_of
+from pclora_lab.methods import METHODS
+from pclora_lab.resuming import can_resume, read_resumption, resume
+from pclora_lab.runs import new_run_folder, record
+from pclora_lab.session import stop_all
+from pclora_lab.training import train
+
+SVD = PCLoRAConfig(rank=4, init="svd")
+QUICK = RunConfig(
+    method=SVD, steps=12, evaluations=4, eval_images=40, layer_facts=False, device="cpu"
+)
+TIMES = {"seconds", "step_ms", "memory_mb", "run_dir", "latency_ms", "teacher_latency_ms"}
+
+
+@pytest.fixture(autouse=True)
+def no_run_is_left():
+    yield
+    stop_all()
+
+
+def stopped(config, root, step, name=None):
+    """A folder whose run was stopped after a step."""
+    folder = new_run_folder(root, config, name=name)
+    with closing(record(train(config, root), folder)) as events:
+        next(e for e in events if isinstance(e, Tick) and e.phase == "fade" and e.step == step)
+    return folder
+
+
+def whole(config, root):
+    folder = new_run_folder(root, config, name="whole")
+    return folder, list(record(train(config, root), folder))[-1]
+
+
+def facts(folder):
+    """The history without what depends on the clock."""
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in load_run(folder).rows]
+
+
+@pytest.mark.parametrize("step", [5, 12])
+def test_the_end_is_the_same_bit_for_bit(tmp_path, step):
+    untouched, expected = whole(QUICK, tmp_path)
+    folder = stopped(QUICK, tmp_path, step)
+    assert load_run(folder).status == "stopped" and can_resume(folder)
+    *_, finished = resume(folder)
+    assert isinstance(finished, Finished) and load_run(folder).status == "finished"
+    for name, tensor in expected.model.state_dict().items():
+        assert torch.equal(tensor, finished.model.state_dict()[name]), name
+    assert facts(folder) == facts(untouched)
+    assert not has_checkpoint(folder) and not can_resume(folder)
+
+
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.trains and m.resumes])
+def test_every_method_that_says_so_can_be_taken_up(tmp_path, name):
+    config = dataclasses.replace(QUICK, method=METHODS[name].usual(), steps=6, lr=None)
+    _, expected = whole(config, tmp_path)
+    *_, finished = resume(stopped(config, tmp_path, 3))
+    for key, tensor in expected.model.state_dict().items():
+        assert torch.equal(tensor, finished.model.state_dict()[key]), key
+
+
+def test_moves_of_lam_are_kept_and_made_again(tmp_path):
+    config = dataclasses.replace(QUICK, moves=((2, 0.9), (6, 0.7), (9, None)))
+    untouched, _ = whole(config, tmp_path)
+    folder = stopped(config, tmp_path, 4)
+    rest = read_resumption(folder)
+    assert rest.hold.lam == 0.9 and rest.hold.made == ((2, 0.9),)
+    *_, finished = resume(folder)
+    assert finished.result["moves"] == [[2, 0.9], [6, 0.7], [9, None]]
+    assert moves_of(load_run(folder).rows) == config.moves
+    assert facts(folder) == facts(untouched)
+
+
+def test_a_hand_that_held_when_the_session_stopped_holds_again(tmp_path):
+    session = Session(dataclasses.replace(QUICK, steps=2000), tmp_path).start()
+    until(lambda: session.snapshot().step > 2)
+    session.hold(0.93)
+    until(lambda: session.snapshot().rows[-1]["lam"] == 0.93)
+    session.stop()
+    before = session.snapshot()
+    again = Session.of_run(session.folder)
+    assert again.state == "new" and again.held == 0.93
+    again.start()
+    until(lambda: again.snapshot().step > before.step + 2)
+    assert again.folder == session.folder and again.snapshot().rows[: len(before.rows) - 1]
+    until(lambda: again.snapshot().rows[-1]["step"] > before.step + 1)
+    assert again.snapshot().rows[-1]["lam"] == 0.93
+    again.let_go()
+    until(lambda: again.snapshot().rows[-1]["lam"] != 0.93)
+
+
+def test_moves_logged_after_the_checkpoint_are_made_again(tmp_path):
+    folder = stopped(QUICK, tmp_path, 4)
+    early = (folder / "checkpoint.safetensors").read_bytes()
+    *_, last = (e for e in _until_step(resume(folder), 8))
+    assert last.step == 8
+    # As a kill leaves it: the history is ahead of the checkpoint, and a hand moved λ meanwhile.
+    (folder / "checkpoint.safetensors").write_bytes(early)
+    with (folder / "history.jsonl").open("a") as history:
+        history.write(json.dumps({"phase": "fade", "step": 9, "moves": [[8, 0.5]]}) + "\n")
+    rest = read_resumption(folder)
+    assert max(row["step"] for row in rest.rows) == 4
+    *_, finished = rest.events()
+    assert finished.result["moves"] == [[8, 0.5]]
+    steps = [row["step"] for row in load_run(folder).rows]
+    assert steps == sorted(set(steps)) and steps[-1] == 12
+
+
+def _until_step(events, step):
+    with closing(events):
+        for event in events:
+            yield event
+            if isinstance(event, Tick) and event.step == step:
+                return
+
+
+def test_a_base_that_was_gone_stays_gone_while_lam_is_held(tmp_path):
+    # The base goes at q = 0.6, step 8; the move at 9 comes too late and must not bring it back.
+    config = dataclasses.replace(QUICK, moves=((9, 0.8),))
+    folder = stopped(config, tmp_path, 10)
+    rows = [e.values for e in resume(folder) if isinstance(e, Row)]
+    assert rows and all(row["lam"] == 0 and not row["base_held"] for row in rows)
+
+
+def test_a_killed_process_can_be_taken_up_from_the_command_line(tmp_path, capsys):
+    flags = ["train", "--steps", "90", "--device", "cpu", "--init", "svd", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pclora_lab", *flags], stderr=subprocess.DEVNULL
+    )
+    try:
+        until(lambda: any(tmp_path.glob("*/checkpoint.safetensors")), 120)
+    finally:
+        process.kill()
+        process.wait()
+    (folder,) = (path.parent for path in tmp_path.glob("*/checkpoint.safetensors"))
+    step = load_checkpoint(folder).step
+    assert 0 < step < 90 and can_resume(folder)
+    assert main(["resume", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 90
+    steps = [row["step"] for row in load_run(folder).rows]
+    assert steps == sorted(set(steps)) and steps[-1] == 90
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "checkpoint.safetensors").unlink(), "has no checkpoint"),
+        (lambda f: (f / "checkpoint.safetensors").write_bytes(b"x" * 40), "can't be read"),
+        (lambda f: _edit(f, steps=3), "its config has 3 steps"),
+        (lambda f: _edit(f, colour="red"), "colour"),
+        (lambda f: _edit_method(f, rank=2), "does not fit the student"),
+    ],
+)
+def test_what_cannot_be_taken_up_says_why(tmp_path, spoil, message):
+    folder = stopped(QUICK, tmp_path, 5)
+    spoil(folder)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        list(resume(folder))
+
+
+def _edit(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def _edit_method(folder, **changes):
+    method = json.loads((folder / "config.json").read_text())["method"]
+    _edit(folder, method={**method, **changes})
+
+
+def test_foreign_tensors_are_no_checkpoint(tmp_path):
+    folder = stopped(QUICK, tmp_path, 5)
+    path = folder / "checkpoint.safetensors"
+    save_file(load_file(path), path)  # the same tensors without what this package writes beside
+    with pytest.raises(ValueError, match="start the run again"):
+        read_resumption(folder)
+
+
+def test_a_finished_run_and_one_that_trains_are_refused(tmp_path):
+    folder, _ = whole(QUICK, tmp_path)
+    with pytest.raises(RuntimeError, match="nothing is left to train"):
+        read_resumption(folder)
+    session = Session(dataclasses.replace(QUICK, steps=3000), tmp_path).start()
+    until(lambda: session.snapshot().step > 1)
+    with pytest.raises(RuntimeError, match="is being trained"):
+        read_resumption(session.folder)
+
+
+def test_a_method_whose_state_is_not_all_kept_leaves_no_checkpoint(tmp_path):
+    config = dataclasses.replace(QUICK, method=METHODS["snella"].usual(), steps=6)
+    folder = stopped(config, tmp_path, 3)
+    with pytest.raises(FileNotFoundError, match="its method keeps none"):
+        read_resumption(folder)
+
+
+def test_a_full_disk_ends_the_checkpoints_and_not_the_run(tmp_path):
+    def no_room():
+        raise OSError("no space left on device")
+
+    keeper = Keeper(tmp_path)
+    keeper.note(Tick("fade", 1, 2, no_room))
+    with pytest.warns(UserWarning, match="goes on without checkpoints"):
+        keeper.save()
