@@ -19,6 +19,7 @@ from pclora_lab.hold import Hold
 from pclora_lab.methods import METHODS
 from pclora_lab.resuming import Resumption, read_resumption
 from pclora_lab.runs import new_run_folder, record
+from pclora_lab.threads import release_after_cells, release_workers
 from pclora_lab.training import DataCache, train
 
 __all__ = ["Session", "Snapshot", "live_session", "stop_all"]
@@ -153,6 +154,8 @@ class Session:
                 self.folder = new_run_folder(self.root, self.config)
             self._state = "running"
             _busy[device] = self
+        release_workers()
+        release_after_cells()
         threading.Thread(target=self._work, name=f"run {self.folder.name}", daemon=True).start()
         return self
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from pclora_lab.session import Session, Snapshot
+from pclora_lab.threads import release_workers
 
 __all__ = ["Painter"]
 
@@ -69,6 +70,7 @@ class Painter:
             with self._drawing:
                 if not self._stopped.is_set():
                     self._draw(self.session, snapshot)
+            release_workers()  # a look at layers computes, and this thread lives as long as the run
         except Exception as error:  # noqa: BLE001 - a thread's exception would vanish
             self._complain(error)
 

