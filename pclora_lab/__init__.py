@@ -38,6 +38,7 @@ _LATER = {
     "load_model": "models",
     "load_run": "runs",
     "push_to_hub": "deploy",
+    "resume": "resuming",
     "save_compressed": "export",
     "save_pretrained": "export",
     "train": "training",

@@ -35,7 +35,7 @@ class Watch:
         batches: the three splits.
         config: of the run.
         accelerator: device and precision.
-        has_teacher: False where the dense model's head is new and knows nothing yet.
+        teacher_accuracy: on validation examples; None where the dense model's head is new.
         layers: names of the layers to look at one by one.
         hold: λ in a person's hand.
         seconds: that the run has taken so far, if it is taken up.
@@ -49,7 +49,7 @@ class Watch:
         batches: dict[str, Batches],
         config: RunConfig,
         accelerator: Accelerator,
-        has_teacher: bool,
+        teacher_accuracy: float | None,
         layers: Iterable[str] = (),
         hold: Hold | None = None,
         seconds: float = 0.0,
@@ -65,7 +65,7 @@ class Watch:
         self.facts: dict[str, float] = {}
         rows = next(batches["train"].in_order(_PROBE_EXAMPLES, _PROBE_EXAMPLES))
         self.probe = batches["train"].inputs(rows, accelerator.device)
-        self.teacher_accuracy = self._accuracy(teacher) if has_teacher else None
+        self.teacher_accuracy = teacher_accuracy
         self.layers: LayerProbe | None = None
         if config.layer_facts:
             # As the student is measured, or its precision would count as a distance.

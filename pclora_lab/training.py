@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pclora_lab.batches import Batches, Inputs
@@ -81,8 +82,26 @@ class DataCache:
                 self._kept[key] = data, made
             return self._kept[key][1]
 
-    def teacher_accuracy(self, teacher: nn.Module, batches: Batches, config: RunConfig) -> float:
-        """Of the dense model on the final split; read once for all runs that share it."""
+    def teacher_accuracy(
+        self,
+        teacher: nn.Module,
+        batches: dict[str, Batches],
+        config: RunConfig,
+        *,
+        final: bool = False,
+        accelerator: Accelerator | None = None,
+    ) -> float:
+        """Of the dense model; read once for all runs that share it.
+
+        Args:
+            teacher: the dense model.
+            batches: the three splits.
+            config: of the run.
+            final: on all of the final split, and not on what is evaluated during the training.
+            accelerator: for its precision; without it in float32, as a saved model is read.
+        """
+        split = config.report_on if final else "validation"
+        limit = None if final else config.eval_images
         names = (
             "model",
             "data",
@@ -103,9 +122,9 @@ class DataCache:
         )
         facts = tuple(getattr(config, name) for name in (*names, "teacher_seed", "batch_size"))
         # Methods that start from the pre-trained model see it before any fine-tuning.
-        key = (*facts, make_method(config.method).starts_from)
+        key = (*facts, make_method(config.method).starts_from, split, limit, str(config.device))
         if key not in self._kept:
-            self._kept[key] = accuracy(teacher, batches)
+            self._kept[key] = accuracy(teacher, batches[split], accelerator, limit=limit)
         return self._kept[key]
 
 
@@ -162,17 +181,18 @@ def train(
     yield Phase("start", 0)
     generator = torch.Generator().manual_seed(config.seed)
     calibration = _calibration(batches["train"], accelerator.device)
-    student = method.apply(model, calibration=calibration, generator=generator)
+    student = method.apply(model, calibration=calibration, generator=generator, counts=counts)
     student.to(accelerator.device)
     names = [layer.name for layer in counts.layers]
-    watch = Watch(
-        method, student, model, batches, config, accelerator, has_teacher, names, hold, seconds
-    )
+    right = None
+    if has_teacher:
+        right = cache.teacher_accuracy(model, batches, config, accelerator=accelerator)
+    watch = Watch(method, student, model, batches, config, accelerator, right, names, hold, seconds)
     yield Phase("fade", config.steps if method.trains else 0)
     yield from _fit(method, student, model, batches["train"], watch, generator, checkpoint)
     yield Phase("test", 0)
     last = batches[config.report_on]
-    right = cache.teacher_accuracy(model, last, config) if has_teacher else None
+    right = cache.teacher_accuracy(model, batches, config, final=True) if has_teacher else None
     result, small = final_result(method, student, model, last, counts, planned, accelerator, right)
     small.pclora_method = config.method.to_dict()
     facts = {"seed": config.seed, "lr": config.lr, "steps": config.steps}

@@ -112,6 +112,7 @@ class Method:
         calibration: Iterable[Batch] = (),
         generator: torch.Generator | None = None,
         example: Batch | None = None,
+        counts: ModelCounts | None = None,
     ) -> nn.Module:
         """A student; the model is not changed.
 
@@ -120,6 +121,7 @@ class Method:
             calibration: batches of real inputs, for starts that measure activations.
             generator: draws new weights.
             example: one input; timm and transformers models know theirs.
+            counts: what :meth:`count` has found out about this model, if it was asked already.
         """
         raise NotImplementedError
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from pclora_lab.accounting import ModelCounts
 from pclora_lab.config import MethodConfig
 from pclora_lab.methods.base import Batch, Method
 
@@ -45,6 +46,7 @@ class Full(Method):
         calibration: Iterable[Tensor] = (),
         generator: torch.Generator | None = None,
         example: Batch | None = None,
+        counts: ModelCounts | None = None,
     ) -> nn.Module:
         """A copy in which everything trains."""
         return copy.deepcopy(model).requires_grad_(True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.accounting import count_model
+from pclora_lab.accounting import ModelCounts, count_model
 from pclora_lab.config import MethodConfig, budget_option
 from pclora_lab.methods.base import Batch, Method, is_head, lora_rank
 from pclora_lab.options import option
@@ -60,14 +60,16 @@ class LoRA(Method):
         calibration: Iterable[Tensor] = (),
         generator: torch.Generator | None = None,
         example: Batch | None = None,
+        counts: ModelCounts | None = None,
     ) -> nn.Module:
         """A ``peft`` model; the frozen weights are shared with the given one."""
         import peft
 
         targets = find_targets(model, self.config.targets)
-        layers = count_model(model, targets=self.config.targets, example=example).layers
+        if counts is None:
+            counts = count_model(model, targets=self.config.targets, example=example)
         config = peft.LoraConfig(
-            r=lora_rank(self.config, layers),
+            r=lora_rank(self.config, counts.layers),
             lora_alpha=self.config.alpha,
             lora_dropout=self.config.dropout,
             target_modules=list(targets),

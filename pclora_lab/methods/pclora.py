@@ -57,6 +57,7 @@ def get_pclora_model(
     example: Tensor | Mapping[str, Tensor] | None = None,
     calibration: Iterable[Tensor] = (),
     generator: torch.Generator | None = None,
+    counts: ModelCounts | None = None,
 ) -> nn.Module:
     """A student whose target layers are :class:`PCLoRALinear` around the model's own weights.
 
@@ -71,6 +72,7 @@ def get_pclora_model(
             know theirs.
         calibration: batches of real inputs; the ``activation_svd`` start measures them.
         generator: draws A.
+        counts: what :func:`count_model` gave for the model, if it was asked already.
 
     Returns:
         The student, at λ = 1: its logits equal the model's.
@@ -95,9 +97,10 @@ def get_pclora_model(
         )
     targets = find_targets(model, config.targets)
     tables = find_embeddings(model) if config.embeddings == "low_rank" else {}
-    counts = count_model(
-        model, targets=config.targets, example=example, embeddings=config.embeddings
-    )
+    if counts is None:
+        counts = count_model(
+            model, targets=config.targets, example=example, embeddings=config.embeddings
+        )
     moments = {}
     if config.init == "activation_svd":
         moments = measure_inputs(model, targets, calibration)
@@ -326,10 +329,16 @@ class PCLoRA(Method):
         calibration: Iterable[Tensor] = (),
         generator: torch.Generator | None = None,
         example: Batch | None = None,
+        counts: ModelCounts | None = None,
     ) -> nn.Module:
         """See :func:`get_pclora_model`."""
         return get_pclora_model(
-            model, self.config, calibration=calibration, generator=generator, example=example
+            model,
+            self.config,
+            calibration=calibration,
+            generator=generator,
+            example=example,
+            counts=counts,
         )
 
     def set_progress(self, student: nn.Module, progress: float) -> dict[str, float]:

@@ -258,6 +258,7 @@ class PELA(Method):
         calibration: Iterable[Tensor] = (),
         generator: torch.Generator | None = None,
         example: Batch | None = None,
+        counts: ModelCounts | None = None,
     ) -> nn.Module:
         """See :func:`factorise_model`; everything trains."""
         config = self.config

@@ -119,6 +119,7 @@ class Small(Method):
         calibration: Iterable[Tensor] = (),
         generator: torch.Generator | None = None,
         example: Batch | None = None,
+        counts: ModelCounts | None = None,
     ) -> nn.Module:
         """A new model; nothing of the given one's weights is used."""
         from pclora_lab.models import build_from_recipe

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.accounting import count_model
+from pclora_lab.accounting import ModelCounts, count_model
 from pclora_lab.allocation import BudgetAllocator, allocate
 from pclora_lab.config import MethodConfig, budget_option
 from pclora_lab.kernel_sparse import KernelSparseLinear
@@ -118,6 +118,7 @@ def get_snella_model(
     *,
     generator: torch.Generator | None = None,
     example: Batch | None = None,
+    counts: ModelCounts | None = None,
 ) -> nn.Module:
     """A student whose target layers are :class:`KernelSparseLinear` around the model's weights.
 
@@ -128,13 +129,15 @@ def get_snella_model(
         config: rank, kernel, sparsity and competition.
         generator: draws the factors.
         example: one input; timm and transformers models know theirs.
+        counts: what :func:`count_model` gave for the model, if it was asked already.
 
     Raises:
         ValueError: no target, one that is tied or never fires, or a budget too small for rank 2.
     """
     config = config if config is not None else SNELLAConfig()
     targets = find_targets(model, config.targets)
-    counts = count_model(model, targets=config.targets, example=example)
+    if counts is None:
+        counts = count_model(model, targets=config.targets, example=example)
     rank = _even_rank(config, counts.layers)
     layers = {
         name: KernelSparseLinear(
@@ -233,9 +236,12 @@ class SNELLA(Method):
         calibration: Iterable[Tensor] = (),
         generator: torch.Generator | None = None,
         example: Batch | None = None,
+        counts: ModelCounts | None = None,
     ) -> nn.Module:
         """See :func:`get_snella_model`."""
-        return get_snella_model(model, self.config, generator=generator, example=example)
+        return get_snella_model(
+            model, self.config, generator=generator, example=example, counts=counts
+        )
 
     def set_progress(self, student: nn.Module, progress: float) -> dict[str, object]:
         """Let the layers compete when it is time; says who got how much."""

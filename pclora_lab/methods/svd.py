@@ -86,6 +86,7 @@ def _cut(
     init: str,
     calibration: Iterable[Tensor],
     example: Batch | None,
+    counts: ModelCounts | None,
 ) -> nn.Module:
     """A PC-LoRA student at λ = 0 without its base: the truncated model, adapters trainable."""
     student = get_pclora_model(
@@ -93,6 +94,7 @@ def _cut(
         replace(student_config(config), init=init),
         calibration=calibration,
         example=example,
+        counts=counts,
     )
     set_progress(student, 1.0)
     return drop_base(student)
@@ -115,9 +117,10 @@ class SVD(Method):
         calibration: Iterable[Tensor] = (),
         generator: torch.Generator | None = None,
         example: Batch | None = None,
+        counts: ModelCounts | None = None,
     ) -> nn.Module:
         """The truncated model."""
-        return compress(_cut(model, self.config, self.init, calibration, example))
+        return compress(_cut(model, self.config, self.init, calibration, example, counts))
 
     def finish(self, student: nn.Module) -> nn.Module:
         """The student is the result."""
@@ -161,9 +164,10 @@ class SVDKD(PCLoRA):
         calibration: Iterable[Tensor] = (),
         generator: torch.Generator | None = None,
         example: Batch | None = None,
+        counts: ModelCounts | None = None,
     ) -> nn.Module:
         """The truncated model, its factors trainable."""
-        return _cut(model, self.config, self.config.init, calibration, example)
+        return _cut(model, self.config, self.config.init, calibration, example, counts)
 
     def set_progress(self, student: nn.Module, progress: float) -> dict[str, float]:
         """λ stays 0."""

@@ -9,7 +9,7 @@ from pclora_lab.threads import release_workers
 
 __all__ = ["Painter"]
 
-_SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_BETWEEN_LOOKS = 0.05
 _SECONDS_BETWEEN_FRAMES = 0.3
 _LONGEST_PAUSE = 3.0
 # Drawing takes the interpreter away from the training loop: no more than this share of the time.
@@ -20,7 +20,7 @@ _OVER = ("finished", "stopped", "failed")
 
 
 class Painter:
-    """Looks at a session ten times a second and draws it when enough time has passed.
+    """Looks at a session twenty times a second and draws it when enough time has passed.
 
     Args:
         session: to follow until it is over.
