@@ -82,7 +82,7 @@ class Session:
         self.teacher: nn.Module | None = None
         self._changed = threading.Condition()
         self._state, self._phase, self._step, self._steps = "new", "", 0, 0
-        self._wanted = "run"
+        self._wanted, self._steps_before = "run", 0
         self._rows: list[dict[str, Any]] = []
         self._result: dict[str, Any] | None = None
         self._error: BaseException | None = None
@@ -306,7 +306,8 @@ class Session:
         if self._state not in _LIVE or not self._step:
             return None
         going = time.monotonic() - self._resumed_at if self._state == "running" else 0.0
-        return (self._active_seconds + going) / self._step * (self._steps - self._step)
+        done_here = self._step - self._steps_before
+        return (self._active_seconds + going) / done_here * (self._steps - self._step)
 
     def _work(self) -> None:
         _quiet()
@@ -338,6 +339,8 @@ class Session:
                     self._phase, self._step, self._steps = name, 0, steps
                     self._active_seconds, self._resumed_at = 0.0, time.monotonic()
                 case Tick(_, step, _):
+                    if not self._step:
+                        self._steps_before = step - 1  # more than 0 in a run that is taken up
                     self._step = step
                 case Row(values):
                     self._rows.append(values)

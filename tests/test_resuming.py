@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
 from contextlib import closing
 
 import pytest
@@ -14,7 +15,7 @@ from waiting import until
 from pclora_lab import PCLoRAConfig, RunConfig, Session, load_run
 from pclora_lab.checkpoints import Keeper, has_checkpoint, load_checkpoint
 from pclora_lab.cli import main
-from pclora_lab.events import Finished, Row, Tick
+from pclora_lab.events import Finished, Phase, Row, Tick
 from pclora_lab.hold import moves_of
 from pclora_lab.methods import METHODS
 from pclora_lab.resuming import can_resume, read_resumption, resume
@@ -103,6 +104,14 @@ def test_a_hand_that_held_when_the_session_stopped_holds_again(tmp_path):
     assert again.snapshot().rows[-1]["lam"] == 0.93
     again.let_go()
     until(lambda: again.snapshot().rows[-1]["lam"] != 0.93)
+
+
+def test_the_time_left_counts_the_steps_of_this_session_only():
+    session = Session(QUICK)
+    session._take(Phase("fade", 100))
+    session._take(Tick("fade", 51, 100))
+    session._state, session._resumed_at = "running", time.monotonic() - 1
+    assert 45 < session.snapshot().eta_seconds < 60
 
 
 def test_moves_logged_after_the_checkpoint_are_made_again(tmp_path):
