@@ -1,5 +1,7 @@
 """The view of a comparison in a notebook, without a browser."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from pclora_lab import Comparison, RunConfig
@@ -28,7 +30,7 @@ def test_a_comparison_ends_with_a_full_bar_a_figure_and_its_table(tmp_path, show
 def test_time_left_counts_only_what_has_to_be_run(tmp_path, shown, monkeypatch):
     list(Comparison(BASE, **GRID, out=tmp_path).run())
     now = iter(range(0, 1000, 10))
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(now)))
     comparison = Comparison(BASE, **{**GRID, "seeds": (0, 1)}, out=tmp_path)
     view, said = ComparisonView(), []
     for step in comparison.run():
