@@ -40,7 +40,14 @@ def server(folder: Path) -> Iterator[subprocess.Popen]:
     environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
     with (folder / "app.log").open("wb") as log:
         server = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            # A test run in the background of a shell ignores interrupts, and so would its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     yield server
     if server.poll() is None:
