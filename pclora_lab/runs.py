@@ -25,6 +25,7 @@ from pclora_lab.checkpoints import Keeper, remove_checkpoint
 from pclora_lab.config import RunConfig
 from pclora_lab.events import Event, Finished, Kept, Row
 from pclora_lab.export import save_pretrained
+from pclora_lab.files import replacing
 from pclora_lab.optim import LossDiverged
 from pclora_lab.run_reading import (
     TEACHERS_FOLDER,
@@ -52,9 +53,8 @@ _PACKAGES = ("torch", "timm", "transformers", "accelerate", "datasets", "safeten
 
 def write_json(path: Path, value: object) -> None:
     """Write beside, then rename: a reader sees the old file or the new one, never half of one."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
 
 
 def versions() -> dict[str, str]:
@@ -106,10 +106,8 @@ def reopen(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
         folder: of the run.
         rows: the history that stays.
     """
-    history = folder / "history.jsonl"
-    part = history.with_name(history.name + ".part")
-    part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf8")
-    part.replace(history)
+    with replacing(folder / "history.jsonl") as part:
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf8")
     _set_status(folder, "running")
 
 
@@ -149,8 +147,10 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
                 yield event
     except GeneratorExit:
         if not finished:
-            keeper.save()
-            _set_status(folder, "stopped")
+            try:
+                keeper.save()
+            finally:
+                _set_status(folder, "stopped")
         raise
     except KeyboardInterrupt:
         # It may have come in the middle of a step: the last checkpoint is whole, the model is not.

@@ -11,6 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pclora_lab.files import replacing
+
 __all__ = [
     "list_snapshots",
     "load_snapshot",
@@ -79,9 +81,8 @@ def save_snapshot(folder: Path, step: int, tensors: dict[str, Tensor]) -> Path:
     place = folder / _FOLDER
     place.mkdir(exist_ok=True)
     path = place / f"{step:06}.safetensors"
-    part = path.with_suffix(".part")
-    save_file(tensors, part)
-    part.replace(path)
+    with replacing(path) as part:
+        save_file(tensors, part)
     return path
 
 
@@ -106,19 +107,24 @@ def load_snapshot(path: Path) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def put_back(student: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy a snapshot into a student of the same shape.
+def put_back(student: nn.Module, tensors: dict[str, Tensor], what: str = "snapshot") -> None:
+    """Copy what was trained into a student of the same shape.
+
+    Args:
+        student: to write to.
+        tensors: from :func:`trained_tensors`.
+        what: they come from, for the message of an error.
 
     Raises:
         ValueError: a tensor that the student does not have, or of another shape.
     """
     there = {n: p for n, p in student.named_parameters() if p.requires_grad}
     if missing := sorted(set(there) - set(tensors)):
-        raise ValueError(f"the snapshot lacks {missing[0]}: it was made with other settings")
+        raise ValueError(f"the {what} lacks {missing[0]}: it was made with other settings")
     for name, tensor in tensors.items():
         if name not in there or there[name].shape != tensor.shape:
             raise ValueError(
-                f"the snapshot's {name} {tuple(tensor.shape)} does not fit the student: it was "
+                f"the {what}'s {name} {tuple(tensor.shape)} does not fit the student: it was "
                 "made with other settings, or the folder was edited"
             )
         there[name].copy_(tensor)
