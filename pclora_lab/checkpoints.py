@@ -5,7 +5,6 @@ and how far the training and the moves of λ were. The frozen weights are not in
 its seed make them again.
 """
 
-import contextlib
 import json
 import time
 import warnings
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pclora_lab.events import Event, Kept, Row, Tick
+from pclora_lab.files import replacing
 from pclora_lab.hold import Move, check_moves
 from pclora_lab.snapshots import put_back, trained_tensors
 
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _FILE = "checkpoint.safetensors"
+_FACTS = ("step", "moves", "base_dropped", "seconds", "probe_seconds")
 _SECONDS_BETWEEN = 5.0
 # Writing may take no more than this share of the time.
 _SHARE_FOR_WRITING = 0.01
@@ -45,12 +46,16 @@ class Checkpoint:
         step: how many steps are done.
         moves: of λ by hand, so far.
         base_dropped: whether the base is gone for good.
+        seconds: that the run has taken.
+        probe_seconds: of these, for looking at the layers.
         tensors: parameters, buffers and moments; see :func:`read_state`.
     """
 
     step: int
     moves: tuple[Move, ...]
     base_dropped: bool
+    seconds: float
+    probe_seconds: float
     tensors: dict[str, Tensor] = field(repr=False)
 
 
@@ -90,10 +95,7 @@ def write_state(
     for name, tensor in state.items():
         kind, _, rest = name.partition("/")
         kinds.setdefault(kind, {})[rest] = tensor
-    try:
-        put_back(student, kinds.pop("trained"))
-    except ValueError as error:
-        raise ValueError(f"the checkpoint can't be taken up: {error}") from error
+    put_back(student, kinds.pop("trained"), "checkpoint")
     for name, buffer in student.named_buffers():
         # A buffer of a layer that was dropped meanwhile is not in the checkpoint.
         if name in kinds["buffer"] and kinds["buffer"][name].shape == buffer.shape:
@@ -101,6 +103,11 @@ def write_state(
     del kinds["buffer"]
     for name, parameter in student.named_parameters():
         moments = {kind: values[name] for kind, values in kinds.items() if name in values}
+        if any(m.ndim > 0 and m.shape != parameter.shape for m in moments.values()):
+            raise ValueError(
+                f"the checkpoint's moments of {name} do not fit the student: it was edited; start "
+                "the run again with the same settings"
+            )
         if moments:
             optimizer.state[parameter] = {k: _beside(v, parameter) for k, v in moments.items()}
 
@@ -112,16 +119,10 @@ def _beside(moment: Tensor, parameter: Tensor) -> Tensor:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write beside, then rename: there is the old checkpoint or the new one, never half of one."""
-    facts = {
-        "step": checkpoint.step,
-        "moves": checkpoint.moves,
-        "base_dropped": checkpoint.base_dropped,
-    }
-    path = folder / _FILE
-    part = path.with_suffix(".part")
-    save_file(checkpoint.tensors, part, metadata={"pclora_lab": json.dumps(facts)})
-    part.replace(path)
-    return path
+    facts = {name: getattr(checkpoint, name) for name in _FACTS}
+    with replacing(folder / _FILE) as part:
+        save_file(checkpoint.tensors, part, metadata={"pclora_lab": json.dumps(facts)})
+    return folder / _FILE
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -151,8 +152,14 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["pclora_lab"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        step, dropped = int(facts["step"]), bool(facts["base_dropped"])
-        return Checkpoint(step, check_moves(facts["moves"]), dropped, tensors)
+        return Checkpoint(
+            step=int(facts["step"]),
+            moves=check_moves(facts["moves"]),
+            base_dropped=bool(facts["base_dropped"]),
+            seconds=float(facts["seconds"]),
+            probe_seconds=float(facts["probe_seconds"]),
+            tensors=tensors,
+        )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"the checkpoint of {folder.name} can't be read ({type(error).__name__}: {error}): "
@@ -198,8 +205,6 @@ class Keeper:
                 stacklevel=2,
             )
             self._due = float("inf")
-            with contextlib.suppress(OSError):
-                (self.folder / _FILE).with_suffix(".part").unlink(missing_ok=True)
             return
         now = time.monotonic()
         self._due = now + max(_SECONDS_BETWEEN, (now - began) / _SHARE_FOR_WRITING)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pclora_lab.accounting import ModelCounts, Plan, count_macs
 from pclora_lab.batches import Batches, Inputs
+from pclora_lab.checkpoints import Checkpoint
 from pclora_lab.config import RunConfig
 from pclora_lab.devices import memory_mb, peak_memory_mb
 from pclora_lab.evaluate import accuracy
@@ -38,7 +39,6 @@ class Watch:
         teacher_accuracy: on validation examples; None where the dense model's head is new.
         layers: names of the layers to look at one by one.
         hold: λ in a person's hand.
-        seconds: that the run has taken so far, if it is taken up.
     """
 
     def __init__(
@@ -52,14 +52,13 @@ class Watch:
         teacher_accuracy: float | None,
         layers: Iterable[str] = (),
         hold: Hold | None = None,
-        seconds: float = 0.0,
     ) -> None:
         self.method, self.student, self.batches = method, student, batches["validation"]
         self.hold = hold if hold is not None else Hold(config.moves)
         self.held: float | None = None
         self.config, self.accelerator = config, accelerator
         self.dense_params = sum(p.numel() for p in teacher.parameters())
-        self.began = time.perf_counter() - seconds
+        self.began = time.perf_counter()
         self.evaluated = -1
         self.progress = 0.0
         self.facts: dict[str, float] = {}
@@ -77,9 +76,17 @@ class Watch:
         """Whether there was a base to fade, and it is gone."""
         return self.method.fades and self.method.as_finished(self.student) is None
 
-    def go_on_from(self, step: int) -> None:
-        """Measure next when a run that had never stopped would."""
-        self.evaluated = self._due(step)
+    @property
+    def seconds(self) -> float:
+        """That the run has taken so far."""
+        return time.perf_counter() - self.began
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Measure next when a run that had never stopped would, and count its time on."""
+        self.evaluated = self._due(checkpoint.step)
+        self.began -= checkpoint.seconds
+        if self.layers is not None:
+            self.layers.seconds += checkpoint.probe_seconds
 
     def _due(self, step: int) -> int:
         return step * self.config.evaluations // self.config.steps
@@ -119,7 +126,7 @@ class Watch:
             "held_percent": 100 * held / self.dense_params,
             "student_mb": sum(t.numel() * t.element_size() for t in tensors) / 1e6,
             "memory_mb": memory_mb(self.accelerator.device),
-            "seconds": time.perf_counter() - self.began,
+            "seconds": self.seconds,
         }
 
     def _held(self) -> dict[str, Any]:
@@ -152,7 +159,7 @@ class Watch:
 
     def _probed(self, step: int) -> dict[str, Any]:
         """What the probe batch tells; by layer only while that is cheap enough."""
-        elapsed = time.perf_counter() - self.began
+        elapsed = self.seconds
         with self.accelerator.autocast():
             if self.layers is None:
                 facts = self.method.measure(self.student, self.probe)
@@ -166,7 +173,7 @@ class Watch:
         """What looking at the layers has cost, in per cent of the time so far."""
         if self.layers is None:
             return 0.0
-        elapsed = max(time.perf_counter() - self.began, 1e-9)
+        elapsed = max(self.seconds, 1e-9)
         return round(100 * self.layers.seconds / elapsed, 2)
 
 

@@ -37,14 +37,12 @@ class Resumption:
     def events(self, *, cache: DataCache | None = None) -> Iterator[Event]:
         """Reopen the folder and train the rest; everything is written down as before."""
         reopen(self.folder, self.rows)
-        seconds = max((row.get("seconds") or 0.0 for row in self.rows), default=0.0)
         rest = train(
             self.config,
             self.folder.parent,
             cache=cache,
             hold=self.hold,
             checkpoint=self.checkpoint,
-            seconds=seconds,
         )
         return record(rest, self.folder)
 

@@ -135,7 +135,6 @@ def train(
     cache: DataCache | None = None,
     hold: Hold | None = None,
     checkpoint: Checkpoint | None = None,
-    seconds: float = 0.0,
 ) -> Iterator[Event]:
     """Run a configuration.
 
@@ -145,7 +144,6 @@ def train(
         cache: data of earlier runs in this process.
         hold: lets another thread take λ into its hand; the config's moves without one.
         checkpoint: go on from there; see :func:`pclora_lab.resuming.resume`.
-        seconds: that the run took until then.
 
     Yields:
         Phases, a tick per step, history rows, adapters now and then, and at the end one
@@ -176,7 +174,7 @@ def train(
         # The rows of a teacher that has to be made again are in the history already.
         yield from (e for e in events if checkpoint is None or not isinstance(e, Row))
     # Time and memory are the method's own: data and teacher are shared by many runs.
-    began = time.perf_counter()
+    began = time.perf_counter() - (0.0 if checkpoint is None else checkpoint.seconds)
     reset_peak_memory(accelerator.device)
     yield Phase("start", 0)
     generator = torch.Generator().manual_seed(config.seed)
@@ -184,10 +182,10 @@ def train(
     student = method.apply(model, calibration=calibration, generator=generator, counts=counts)
     student.to(accelerator.device)
     names = [layer.name for layer in counts.layers]
-    right = None
+    reached = None
     if has_teacher:
-        right = cache.teacher_accuracy(model, batches, config, accelerator=accelerator)
-    watch = Watch(method, student, model, batches, config, accelerator, right, names, hold, seconds)
+        reached = cache.teacher_accuracy(model, batches, config, accelerator=accelerator)
+    watch = Watch(method, student, model, batches, config, accelerator, reached, names, hold)
     yield Phase("fade", config.steps if method.trains else 0)
     yield from _fit(method, student, model, batches["train"], watch, generator, checkpoint)
     yield Phase("test", 0)
@@ -196,11 +194,7 @@ def train(
     result, small = final_result(method, student, model, last, counts, planned, accelerator, right)
     small.pclora_method = config.method.to_dict()
     facts = {"seed": config.seed, "lr": config.lr, "steps": config.steps}
-    result |= {
-        **facts,
-        "report_on": config.report_on,
-        "seconds": seconds + time.perf_counter() - began,
-    }
+    result |= {**facts, "report_on": config.report_on, "seconds": time.perf_counter() - began}
     result |= {
         "input": data.kind,
         "class_names": list(data.class_names),
@@ -348,8 +342,14 @@ def _fit(
 
 
 def _checkpoint(step: int, watch: Watch, optimizer: torch.optim.Optimizer) -> Checkpoint:
-    state = read_state(watch.student, optimizer)
-    return Checkpoint(step, watch.hold.made, watch.base_dropped, state)
+    return Checkpoint(
+        step=step,
+        moves=watch.hold.made,
+        base_dropped=watch.base_dropped,
+        seconds=watch.seconds,
+        probe_seconds=0.0 if watch.layers is None else watch.layers.seconds,
+        tensors=read_state(watch.student, optimizer),
+    )
 
 
 def _take_up(checkpoint: Checkpoint, watch: Watch, optimizer: torch.optim.Optimizer) -> None:
@@ -358,7 +358,7 @@ def _take_up(checkpoint: Checkpoint, watch: Watch, optimizer: torch.optim.Optimi
     if checkpoint.base_dropped and method.as_finished(student) is not None:
         method.set_progress(student, 1.0)
     write_state(student, optimizer, checkpoint.tensors)
-    watch.go_on_from(checkpoint.step)
+    watch.go_on_from(checkpoint)
 
 
 def _keep(step: int, watch: Watch) -> Kept:

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from waiting import until
 
-from pclora_lab import PCLoRAConfig, RunConfig, Session, load_run
-from pclora_lab.checkpoints import Keeper, has_checkpoint, load_checkpoint
+from pclora_lab import PCLoRAConfig, RunConfig, Session, checkpoints, load_run
+from pclora_lab.checkpoints import Keeper, has_checkpoint, load_checkpoint, save_checkpoint
 from pclora_lab.cli import main
 from pclora_lab.events import Finished, Phase, Row, Tick
 from pclora_lab.hold import moves_of
@@ -191,6 +191,35 @@ def _edit(folder, **changes):
 def _edit_method(folder, **changes):
     method = json.loads((folder / "config.json").read_text())["method"]
     _edit(folder, method={**method, **changes})
+
+
+def test_moments_that_do_not_fit_are_refused(tmp_path):
+    folder = stopped(QUICK, tmp_path, 5)
+    checkpoint = load_checkpoint(folder)
+    name = next(n for n in checkpoint.tensors if n.startswith("exp_avg/"))
+    tensors = {**checkpoint.tensors, name: torch.zeros(3, 3, 3)}
+    save_checkpoint(folder, dataclasses.replace(checkpoint, tensors=tensors))
+    with pytest.raises(ValueError, match="moments of .* do not fit"):
+        list(resume(folder))
+
+
+def test_what_looking_at_the_layers_has_cost_is_counted_on(tmp_path):
+    folder = stopped(dataclasses.replace(QUICK, layer_facts=True), tmp_path, 6)
+    before = load_checkpoint(folder)
+    assert 0 < before.probe_seconds < before.seconds
+    *_, finished = resume(folder)
+    spent = finished.result["probe_percent"] * finished.result["seconds"] / 100
+    assert spent > before.probe_seconds and finished.result["seconds"] > before.seconds
+
+
+def test_a_stop_is_a_stop_even_if_its_checkpoint_fails(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(checkpoints, "save_checkpoint", fail)
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        stopped(QUICK, tmp_path, 2, name="lost")
+    assert load_run(tmp_path / "lost").status == "stopped"
 
 
 def test_foreign_tensors_are_no_checkpoint(tmp_path):
