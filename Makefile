@@ -14,7 +14,8 @@ demo: $(VENV)/ready
 	$(BIN)/pclora-lab demo
 
 lab: $(VENV)/ready
-	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 $(AS_ROOT) notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/00_start_here.ipynb \
+		$(AS_ROOT) notebooks/00_start_here.ipynb
 
 app: $(VENV)/ready
 	$(BIN)/pclora-lab app
