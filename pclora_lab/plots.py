@@ -185,10 +185,10 @@ def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Figure
     axes[2].set_yscale("log")
     axes[3].set_ylim(bottom=0)
     twin.set(ylabel="time per step (ms)", ylim=(0, None))
-    for axis in axes[:3]:
-        axis.legend(fontsize=9)
-    handles = [h for a in (axes[3], twin) for h in a.get_legend_handles_labels()[0]]
-    axes[3].legend(handles=handles, fontsize=9)
+    for shown in ([axes[0]], [axes[1]], [axes[2]], [axes[3], twin]):
+        # A run that ended before its first evaluation has panels without a curve.
+        if handles := [handle for axis in shown for handle in axis.get_legend_handles_labels()[0]]:
+            shown[0].legend(handles=handles, fontsize=9)
     if title:
         figure.suptitle(title)
     return figure
