@@ -18,13 +18,13 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from pclora_lab.pixels import Pixels, Preprocessing
+from pclora_lab.reading import read_tables
 from pclora_lab.tables import (
     class_names_of,
     find_columns,
     is_labelled,
     is_missing,
     label_numbers,
-    read_tables,
 )
 from pclora_lab.texts import TextPreprocessing, Texts
 

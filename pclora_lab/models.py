@@ -14,14 +14,8 @@ import torch
 from torch import nn
 
 from pclora_lab.embedded import EMBEDDED, data_dir, draw_head
-from pclora_lab.models_hf import (
-    is_hf_name,
-    load_hf,
-    rebuild_hf,
-    refuse_code,
-    reset_hf_head,
-    resolve_tokens,
-)
+from pclora_lab.hf_config import is_hf_name, refuse_code, resolve_tokens
+from pclora_lab.models_hf import load_hf, rebuild_hf, reset_hf_head
 from pclora_lab.models_timm import (
     check_timm_folder,
     check_timm_name,

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from pclora_lab.hf_config import safe_config
 from pclora_lab.models import build_from_recipe, load_model
-from pclora_lab.models_hf import safe_config
 from pclora_lab.surgery import example_input
 
 _WORDS, _TOKENS = 99, 12
