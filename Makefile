@@ -1,9 +1,12 @@
 # make demo · make lab · make app · make test
 # PIP_FLAGS: extra flags for pip, e.g. an index with CPU-only builds of torch.
+# WORKERS: test files and notebooks that run side by side; each computes with one thread.
 PYTHON ?= python3
 PIP_FLAGS ?=
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # JupyterLab refuses to run as root, as in a container, unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -28,10 +31,10 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 
 fast: $(VENV)/ready
-	$(BIN)/python -m pytest -q -m "not browser"
+	$(SIDE_BY_SIDE) -m "not browser"
 
 notebooks: $(VENV)/ready
-	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=900 \
+	$(SIDE_BY_SIDE) --nbval-lax --nbval-cell-timeout=900 \
 		--nbval-sanitize-with tests/sanitize.cfg $(NOTEBOOKS)
 
 browser: $(VENV)/ready
