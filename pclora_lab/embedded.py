@@ -34,7 +34,7 @@ _DIGITS_CFG = {
 def data_dir(name: str) -> Path:
     """A folder of ``data/``, in a checkout or in an installed package."""
     here = Path(__file__).parent
-    places = (here.parent / "data" / name, here / "checkpoints" / name)
+    places = (here.parent / "data" / name, here / "embedded_data" / name)
     return next((place for place in places if place.is_dir()), places[0])
 
 
