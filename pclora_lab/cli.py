@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            "pclora-lab: stopped; the run folder keeps what was logged, and `pclora-lab resume "
-            "FOLDER` goes on with a run from its last checkpoint",
+            "pclora-lab: stopped; what was logged is kept, and `pclora-lab resume FOLDER` goes on "
+            "with a run that has left a checkpoint",
             file=sys.stderr,
         )
         return 130
@@ -232,7 +232,7 @@ def run_to_end(config: RunConfig, root: str | Path, cache: Any = None) -> Any:
     Args:
         config: what to do.
         root: folder of runs.
-        cache: a :class:`pclora_lab.training.DataCache` that several runs share.
+        cache: a :class:`pclora_lab.data_cache.DataCache` that several runs share.
     """
     from pclora_lab.devices import resolve_device
     from pclora_lab.runs import new_run_folder, record
@@ -258,6 +258,8 @@ def watch_to_end(events: Generator[Any, None, None]) -> Any:
                     bar.reset()
                     bar.total = steps or None
                 case Tick(_, step, _):
+                    if not bar.n:  # a run that is taken up has done its first steps before
+                        bar.n = bar.initial = bar.last_print_n = step - 1
                     bar.update(step - bar.n)
                 case Row(values) if values.get("accuracy") is not None:
                     bar.set_postfix(_bar_facts(values))

@@ -80,7 +80,7 @@ def rank_points(runs: Path | str, config: RunConfig) -> tuple[RankPoint, ...]:
     groups: dict[tuple[int | None, int], dict[int, float]] = {}
     # Oldest first, so that a run that was repeated counts once, as it came out last.
     for path in sorted(Path(runs).resolve().glob("*/result.json"), key=_age):
-        found = _read_run(path, _age(path))
+        found = _read_run(path, _age(path), _age(path.with_name("status.json")))
         if found is not None and _but_size(found[0]) == wanted:
             run, result = found
             size = (_uniform_rank(run), result["params_after"])
@@ -97,8 +97,8 @@ def _age(path: Path) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _read_run(path: Path, age: int) -> tuple[RunConfig, dict[str, Any]] | None:
-    """Config and result of a finished run; None if it can't be read. ``age`` renews the cache."""
+def _read_run(path: Path, *ages: int) -> tuple[RunConfig, dict[str, Any]] | None:
+    """Config and result of a finished run; None if it can't be read. ``ages`` renew the cache."""
     try:
         status = json.loads(path.with_name("status.json").read_text(encoding="utf8"))
         config = json.loads(path.with_name("config.json").read_text(encoding="utf8"))

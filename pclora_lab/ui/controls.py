@@ -349,9 +349,9 @@ def _by_layer(method: MethodConfig) -> dict[str, int] | None:
     return dict(rank) if isinstance(rank, tuple) else None
 
 
-def error_html(error: BaseException) -> str:
-    """An error as text that can't be taken for markup."""
-    words = html.escape(f"{type(error).__name__}: {error}")
+def error_html(error: BaseException | str) -> str:
+    """An error, or what was written down of one, as text that can't be taken for markup."""
+    words = html.escape(error if isinstance(error, str) else f"{type(error).__name__}: {error}")
     style = "color:var(--jp-error-color1,#b00020);line-height:1.35;max-width:640px"
     return f'<div role="alert" style="{style}">{words}</div>'
 

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.colors import get_colorscale
 
 from pclora_lab.plots_methods import competition_grid
-from pclora_lab.session import Session
+from pclora_lab.session import OVER, Session
 from pclora_lab.theme import plotly_template
 from pclora_lab.ui.page import FIGURE_OPTIONS
 
@@ -18,7 +18,6 @@ __all__ = ["CompetitionWidget", "competition_widget"]
 
 _SECONDS_BETWEEN_FRAMES = 1 / 3
 _SHARE_FOR_DRAWING = 0.05
-_OVER = ("stopped", "finished", "failed")
 
 
 class CompetitionWidget(go.FigureWidget):
@@ -58,7 +57,7 @@ class CompetitionWidget(go.FigureWidget):
                 if session is not self._followed:
                     return
                 self._show(snapshot.rows)
-            if snapshot.state in _OVER:
+            if snapshot.state in OVER:
                 return
             took = time.perf_counter() - began
             time.sleep(max(_SECONDS_BETWEEN_FRAMES, min(took / _SHARE_FOR_DRAWING, 3)))

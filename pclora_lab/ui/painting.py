@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from pclora_lab.session import Session, Snapshot
+from pclora_lab.session import OVER, Session, Snapshot
 from pclora_lab.threads import release_workers
 
 __all__ = ["Painter"]
@@ -16,7 +16,6 @@ _LONGEST_PAUSE = 3.0
 _SHARE_FOR_DRAWING = 0.015
 # The first points are what a person waits for, whatever they cost.
 _URGENT_ROWS = 3
-_OVER = ("finished", "stopped", "failed")
 
 
 class Painter:
@@ -61,7 +60,7 @@ class Painter:
                 took = time.perf_counter() - began
                 pause = max(_SECONDS_BETWEEN_FRAMES, min(took / _SHARE_FOR_DRAWING, _LONGEST_PAUSE))
                 last, seen = time.monotonic(), facts
-            if snapshot.state in _OVER:
+            if snapshot.state in OVER:
                 return
             self._stopped.wait(_SECONDS_BETWEEN_LOOKS)
 
@@ -76,4 +75,4 @@ class Painter:
 
 
 def _fade_rows(snapshot: Snapshot) -> int:
-    return sum(row["phase"] == "fade" for row in snapshot.rows[-_URGENT_ROWS:])
+    return sum(row.get("phase") == "fade" for row in snapshot.rows[-_URGENT_ROWS:])

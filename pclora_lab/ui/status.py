@@ -5,11 +5,10 @@ from typing import Any
 
 from pclora_lab.methods import Method
 from pclora_lab.report import result_lines
-from pclora_lab.session import Snapshot
+from pclora_lab.session import OVER, Snapshot
 
 __all__ = ["result_html", "status_line"]
 
-_OVER = ("finished", "stopped", "failed")
 _PHASES = {
     "": "starting",
     "data": "reading data and model",
@@ -21,7 +20,7 @@ _PHASES = {
 
 def status_line(snapshot: Snapshot, method: type[Method]) -> str:
     """State, phase, step and time left."""
-    if snapshot.state in _OVER:
+    if snapshot.state in OVER:
         return snapshot.state
     line = ("stopping, " if snapshot.stopping else "") + _PHASES.get(snapshot.phase, method.doing)
     if snapshot.steps:
