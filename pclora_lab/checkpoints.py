@@ -32,8 +32,9 @@ __all__ = [
 ]
 
 _FILE = "checkpoint.safetensors"
-_FACTS = ("step", "moves", "base_dropped", "seconds", "probe_seconds")
+_FACTS = ("step", "origin", "moves", "base_dropped", "evaluated", "seconds", "probe_seconds")
 _SECONDS_BETWEEN = 5.0
+_SECONDS_AFTER_FAILURE = 60.0
 # Writing may take no more than this share of the time.
 _SHARE_FOR_WRITING = 0.01
 
@@ -44,16 +45,20 @@ class Checkpoint:
 
     Attributes:
         step: how many steps are done.
-        moves: of λ by hand, so far.
+        origin: hash of the dense model, the data and the settings of a teacher that is fine-tuned.
+        moves: of λ by hand, made and still to come.
         base_dropped: whether the base is gone for good.
+        evaluated: number of the last evaluation.
         seconds: that the run has taken.
         probe_seconds: of these, for looking at the layers.
         tensors: parameters, buffers and moments; see :func:`read_state`.
     """
 
     step: int
+    origin: str
     moves: tuple[Move, ...]
     base_dropped: bool
+    evaluated: int
     seconds: float
     probe_seconds: float
     tensors: dict[str, Tensor] = field(repr=False)
@@ -154,8 +159,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         return Checkpoint(
             step=int(facts["step"]),
+            origin=str(facts["origin"]),
             moves=check_moves(facts["moves"]),
             base_dropped=bool(facts["base_dropped"]),
+            evaluated=int(facts["evaluated"]),
             seconds=float(facts["seconds"]),
             probe_seconds=float(facts["probe_seconds"]),
             tensors=tensors,
@@ -180,18 +187,18 @@ class Keeper:
         self._due = time.monotonic() + _SECONDS_BETWEEN
 
     def note(self, event: Event) -> None:
-        """After a step its checkpoint can be had, until the row of the next one is told."""
+        """After a step its checkpoint can be had, until there is more to tell."""
         if isinstance(event, Tick):
             self._last = event if event.checkpoint is not None else None
+            if time.monotonic() >= self._due:
+                self.save()
         elif isinstance(event, Row | Kept):
             self._last = None
-        if time.monotonic() >= self._due:
-            self.save()
 
     def save(self) -> None:
         """Write where the training is, if it is between two steps.
 
-        A full disk ends the checkpoints, not the run.
+        A full disk ends no run: it is tried again later.
         """
         if self._last is None:
             return
@@ -200,11 +207,12 @@ class Keeper:
             save_checkpoint(self.folder, self._last.checkpoint())
         except (OSError, SafetensorError) as error:
             warnings.warn(
-                f"{self.folder.name} goes on without checkpoints, and can't be taken up if it is "
-                f"stopped: {error}",
+                f"no checkpoint of {self.folder.name} could be written at step {self._last.step}, "
+                f"so that it can be taken up from an earlier one at best: {error}. The run goes "
+                f"on; in {_SECONDS_AFTER_FAILURE:g} s it is tried again",
                 stacklevel=2,
             )
-            self._due = float("inf")
+            self._due = time.monotonic() + _SECONDS_AFTER_FAILURE
             return
         now = time.monotonic()
         self._due = now + max(_SECONDS_BETWEEN, (now - began) / _SHARE_FOR_WRITING)

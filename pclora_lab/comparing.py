@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pclora_lab.config import COMPARED, MethodConfig, RunConfig
+from pclora_lab.data_cache import DataCache
 from pclora_lab.events import Tick
 from pclora_lab.methods import Method, make_method, method_class
 from pclora_lab.rate_search import RateSearch
 from pclora_lab.runs import delete_run, load_run, new_run_folder, record, write_json
-from pclora_lab.training import DataCache, train
+from pclora_lab.training import train
 
 if TYPE_CHECKING:
     import pandas as pd

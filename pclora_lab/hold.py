@@ -1,12 +1,12 @@
 """λ in a person's hand: what they asked for, and from which step on it held."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pclora_lab.options import check_number
 
-__all__ = ["Hold", "Move", "check_moves", "moves_of"]
+__all__ = ["Hold", "Move", "check_moves", "moves_of", "moves_to_repeat"]
 
 Move = tuple[int, float | None]
 
@@ -58,8 +58,8 @@ class Hold:
         self._planned = list(check_moves(moves))
         self._lam: float | None = None
         self._in_force: float | None = None
-        self._made: list[list[Any]] = []
-        self._all: list[Move] = []
+        self._made: list[Move] = []
+        self._told = 0
         self._lock = threading.Lock()
 
     @property
@@ -70,13 +70,15 @@ class Hold:
     def set(self, lam: float | None) -> None:
         """Hold λ at a value from the next step on, or give it back with None.
 
+        A hand overrules moves that were planned: none of them is made any more.
+
         Raises:
             ValueError: λ outside [0, 1].
         """
         if lam is not None:
             check_number("λ", lam, 0, 1)
         with self._lock:
-            self._lam = lam
+            self._planned, self._lam = [], lam
 
     def at(self, step: int) -> float | None:
         """What holds at this step; a change is noted as made here."""
@@ -85,8 +87,7 @@ class Hold:
                 self._lam = self._planned.pop(0)[1]
             if self._lam != self._in_force:
                 self._in_force = self._lam
-                self._made.append([step, self._lam])
-                self._all.append((step, self._lam))
+                self._made.append((step, self._lam))
             return self._lam
 
     def make_until(self, step: int, already_told: int = 0) -> None:
@@ -104,22 +105,49 @@ class Hold:
         """
         for earlier in sorted({move[0] for move in self._planned if move[0] < step}):
             self.at(earlier)
-        with self._lock:
-            self._made = [list(move) for move in self._all[already_told:]]
+        self._told = already_told
 
     @property
     def made(self) -> tuple[Move, ...]:
         """All moves that came into force so far."""
         with self._lock:
-            return tuple(self._all)
+            return tuple(self._made)
+
+    def made_and_to_come(self, step: int) -> tuple[Move, ...]:
+        """All moves as they stand before a step: made, asked for, planned.
+
+        Example:
+            >>> hold = Hold([(2, 0.5), (7, None)])
+            >>> hold.make_until(5)
+            >>> hold.made_and_to_come(5)
+            ((2, 0.5), (7, None))
+            >>> hold.set(0.25)
+            >>> hold.made_and_to_come(5)
+            ((2, 0.5), (5, 0.25))
+        """
+        with self._lock:
+            asked = [(step, self._lam)] if self._lam != self._in_force else []
+            return (*self._made, *asked, *self._planned)
 
     def take(self) -> list[list[Any]]:
         """The moves since the last call, for the history."""
         with self._lock:
-            made, self._made = self._made, []
-        return made
+            new, self._told = self._made[self._told :], len(self._made)
+        return [list(move) for move in new]
 
 
 def moves_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Move, ...]:
     """All moves in a history, ready for :class:`pclora_lab.RunConfig`'s ``moves``."""
     return check_moves(move for row in rows for move in row.get("moves") or ())
+
+
+def moves_to_repeat(rows: Sequence[Mapping[str, Any]], moves: Iterable[Move]) -> tuple[Move, ...]:
+    """What a history tells, and of other moves those that were still to come when it ended.
+
+    Example:
+        >>> rows = [{"phase": "fade", "step": 10, "moves": [[4, 0.5]]}]
+        >>> moves_to_repeat(rows, [(4, 0.7), (20, None)])
+        ((4, 0.5), (20, None))
+    """
+    reached = max((row.get("step") or 0 for row in rows if row.get("phase") == "fade"), default=0)
+    return (*moves_of(rows), *(move for move in moves if move[0] >= reached))

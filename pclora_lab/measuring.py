@@ -1,8 +1,9 @@
 """What a run measures: a history row per logged step, and the final numbers."""
 
+import contextlib
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -56,9 +57,11 @@ class Watch:
         self.method, self.student, self.batches = method, student, batches["validation"]
         self.hold = hold if hold is not None else Hold(config.moves)
         self.held: float | None = None
+        self.origin = ""
         self.config, self.accelerator = config, accelerator
         self.dense_params = sum(p.numel() for p in teacher.parameters())
-        self.began = time.perf_counter()
+        self.began, self.paused = time.perf_counter(), 0.0
+        self._waits_since: float | None = None
         self.evaluated = -1
         self.progress = 0.0
         self.facts: dict[str, float] = {}
@@ -78,12 +81,23 @@ class Watch:
 
     @property
     def seconds(self) -> float:
-        """That the run has taken so far."""
-        return time.perf_counter() - self.began
+        """That the run has taken so far, without pauses."""
+        now = time.perf_counter() if self._waits_since is None else self._waits_since
+        return now - self.began - self.paused
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time in here is not the run's: somebody else has the thread, or pauses it."""
+        self._waits_since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.paused += time.perf_counter() - self._waits_since
+            self._waits_since = None
 
     def go_on_from(self, checkpoint: Checkpoint) -> None:
         """Measure next when a run that had never stopped would, and count its time on."""
-        self.evaluated = self._due(checkpoint.step)
+        self.evaluated = checkpoint.evaluated
         self.began -= checkpoint.seconds
         if self.layers is not None:
             self.layers.seconds += checkpoint.probe_seconds

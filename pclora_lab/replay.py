@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pclora_lab.attention import attention_maps
 from pclora_lab.batches import Batches, Inputs
 from pclora_lab.config import RunConfig
+from pclora_lab.data_cache import DataCache
 from pclora_lab.layers import PCLoRALinear
 from pclora_lab.methods import method_class
 from pclora_lab.methods.pclora import (
@@ -28,7 +29,7 @@ from pclora_lab.runs import Run, load_run
 from pclora_lab.snapshots import list_snapshots, load_snapshot, put_back
 from pclora_lab.surgery import call_model, evaluating
 from pclora_lab.teachers import needs_finetuning, read_teacher
-from pclora_lab.training import DataCache, load_dense
+from pclora_lab.training import load_dense
 
 __all__ = ["Guesses", "Replay", "Spectra"]
 

@@ -1,17 +1,24 @@
 """Taking up a run that was stopped, that failed, or whose process was killed."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.checkpoints import Checkpoint, has_checkpoint, load_checkpoint
+from pclora_lab.checkpoints import (
+    Checkpoint,
+    has_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from pclora_lab.config import RunConfig
+from pclora_lab.data_cache import DataCache
 from pclora_lab.events import Event
-from pclora_lab.hold import Hold, Move, moves_of
+from pclora_lab.hold import Hold, moves_of, moves_to_repeat
 from pclora_lab.run_reading import load_run
 from pclora_lab.runs import is_being_written, record, reopen
-from pclora_lab.training import DataCache, train
+from pclora_lab.training import train
 
 __all__ = ["Resumption", "can_resume", "read_resumption", "resume"]
 
@@ -36,7 +43,12 @@ class Resumption:
 
     def events(self, *, cache: DataCache | None = None) -> Iterator[Event]:
         """Reopen the folder and train the rest; everything is written down as before."""
-        reopen(self.folder, self.rows)
+        step = self.checkpoint.step
+        moves = self.hold.made_and_to_come(step)
+        if moves != self.checkpoint.moves:
+            # The lines that tell of later moves are about to be cut off.
+            save_checkpoint(self.folder, dataclasses.replace(self.checkpoint, moves=moves))
+        reopen(self.folder, self.rows, step)
         rest = train(
             self.config,
             self.folder.parent,
@@ -49,7 +61,9 @@ class Resumption:
 
 def can_resume(folder: Path | str) -> bool:
     """Whether a run has a checkpoint and nobody trains it; a look at files, nothing is read."""
-    return has_checkpoint(Path(folder)) and not is_being_written(folder)
+    folder = Path(folder)
+    is_over = (folder / "result.json").is_file()
+    return has_checkpoint(folder) and not is_over and not is_being_written(folder)
 
 
 def resume(folder: Path | str, *, cache: DataCache | None = None) -> Iterator[Event]:
@@ -78,7 +92,7 @@ def read_resumption(folder: Path | str) -> Resumption:
         RuntimeError: it has finished, or is being written.
         ValueError: config or checkpoint can't be read, or are of another version.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     run = load_run(folder)
     if run.status == "finished":
         raise RuntimeError(f"{folder.name} has finished: nothing is left to train")
@@ -95,21 +109,10 @@ def read_resumption(folder: Path | str) -> Resumption:
             f"{config.steps} steps: one of the two was edited; start it again"
         )
     rows = tuple(row for row in run.rows if _is_done(row, checkpoint.step))
-    hold = Hold(_all_moves(config, checkpoint, run.rows))
+    hold = Hold(moves_to_repeat(run.rows, checkpoint.moves))
     hold.make_until(checkpoint.step, already_told=len(moves_of(rows)))
     return Resumption(folder, config, checkpoint, rows, hold)
 
 
 def _is_done(row: dict[str, Any], step: int) -> bool:
-    return row.get("phase") != "fade" or row.get("step", 0) <= step
-
-
-def _all_moves(
-    config: RunConfig, checkpoint: Checkpoint, rows: list[dict[str, Any]]
-) -> tuple[Move, ...]:
-    """Made before the checkpoint, made after it and to be made again, and still to be made."""
-    later = [move for move in moves_of(rows) if move[0] >= checkpoint.step]
-    fade = [row.get("step", 0) for row in rows if row.get("phase") == "fade"]
-    reached = max((checkpoint.step, *fade))
-    planned = [move for move in config.moves if move[0] >= reached]
-    return (*checkpoint.moves, *later, *planned)
+    return row.get("phase") != "fade" or (row.get("step") or 0) <= step

@@ -37,7 +37,7 @@ from pclora_lab.run_reading import (
     read_json,
     scan_runs,
 )
-from pclora_lab.snapshots import save_snapshot
+from pclora_lab.snapshots import list_snapshots, save_snapshot
 
 __all__ = [
     "Run", "UnreadableRun", "delete_run", "is_being_written", "list_runs", "load_run",
@@ -99,13 +99,17 @@ def new_run_folder(root: Path | str, config: RunConfig, *, name: str | None = No
     return folder
 
 
-def reopen(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
+def reopen(folder: Path, rows: Iterable[dict[str, Any]], step: int) -> None:
     """Get a run folder ready for the rest of its run.
 
     Args:
         folder: of the run.
         rows: the history that stays.
+        step: from which the training goes on; later snapshots are of steps to be taken again.
     """
+    for taken, snapshot in list_snapshots(folder).items():
+        if taken > step:
+            snapshot.unlink()
     with replacing(folder / "history.jsonl") as part:
         part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf8")
     _set_status(folder, "running")
@@ -123,10 +127,12 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
 
     Closing the generator (a stop) or an interrupt leaves status ``stopped``; an exception leaves
     ``failed`` with its message. Both go on to the caller. Until the run has finished there is a
-    checkpoint: of the step at which it was stopped, or of a few seconds before an interrupt, an
-    error or a kill.
+    checkpoint: of the step at which it was stopped, or of some seconds before an interrupt, an
+    error or a kill (a hundred times as long as writing takes, and five at least).
     """
-    finished, place, keeper = False, os.path.realpath(folder), Keeper(folder)
+    finished, place = False, os.path.realpath(folder)
+    name, folder = str(folder), Path(place)  # somebody may change the working directory meanwhile
+    keeper = Keeper(folder)
     _recorded[place] = threading.current_thread()
     try:
         with (folder / "history.jsonl").open("a", encoding="utf8") as history:
@@ -138,7 +144,7 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
                     tensors = {**event.tensors, "lam": torch.tensor(event.lam)}
                     save_snapshot(folder, event.step, tensors)
                 if isinstance(event, Finished):
-                    event.result["run_dir"] = str(folder)
+                    event.result["run_dir"] = name
                     _write_result(folder, event)
                     _set_status(folder, "finished")
                     remove_checkpoint(folder)
@@ -168,6 +174,8 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
 
 
 def _write_result(folder: Path, event: Finished) -> None:
+    # What a process that was killed while writing it left there would be taken for foreign files.
+    shutil.rmtree(folder / "compressed", ignore_errors=True)
     place = save_pretrained(event.model, folder / "compressed")
     event.result["bytes_on_disk"] = sum(path.stat().st_size for path in place.iterdir())
     write_json(folder / "result.json", event.result)

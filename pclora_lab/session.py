@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from pclora_lab.config import RunConfig
+from pclora_lab.data_cache import DataCache
 from pclora_lab.devices import resolve_device
 from pclora_lab.events import Event, Finished, Kept, Phase, Row, Tick
 from pclora_lab.export import save_pretrained
@@ -20,10 +21,11 @@ from pclora_lab.methods import METHODS
 from pclora_lab.resuming import Resumption, read_resumption
 from pclora_lab.runs import new_run_folder, record
 from pclora_lab.threads import release_after_cells, release_workers
-from pclora_lab.training import DataCache, train
+from pclora_lab.training import train
 
-__all__ = ["Session", "Snapshot", "live_session", "stop_all"]
+__all__ = ["OVER", "Session", "Snapshot", "live_session", "stop_all"]
 
+OVER = ("finished", "stopped", "failed")
 _LIVE = ("running", "paused")
 _busy: dict[str, "Session"] = {}
 _busy_lock = threading.Lock()
@@ -75,7 +77,8 @@ class Session:
     def __init__(
         self, config: RunConfig, root: Path | str = "runs", *, cache: DataCache | None = None
     ) -> None:
-        self.config, self.root, self.cache = config, Path(root), cache
+        # Absolute, or a cell that changes the working directory would scatter the run.
+        self.config, self.root, self.cache = config, Path(root).absolute(), cache
         self._hold = Hold(config.moves)
         self.folder: Path | None = None
         self.compressed: nn.Module | None = None
@@ -189,6 +192,8 @@ class Session:
     def hold(self, lam: float) -> None:
         """Take λ into your own hand, from the next step on, until :meth:`let_go` or the end.
 
+        Moves that the config plans for later are made no more.
+
         The base stays while λ is held, even at 0. Moves are recorded in the history.
 
         Args:
@@ -271,7 +276,7 @@ class Session:
         return self._result
 
     def _is_over(self) -> bool:
-        return self._state not in ("new", *_LIVE)
+        return self._state in OVER
 
     def export(self, folder: Path | str) -> Path:
         """Write the compressed model to a folder; :func:`from_pretrained` reads it.
@@ -312,22 +317,26 @@ class Session:
     def _work(self) -> None:
         _quiet()
         try:
-            events = self._events()
-            for event in events:
-                self._take(event)
-                # Only between two steps, where a checkpoint can be taken.
-                if not isinstance(event, Row | Kept) and not self._may_go_on():
-                    events.close()
-                    return self._end("stopped")
-            self._end("finished")
+            self._end(self._train())
         except BaseException as error:  # noqa: BLE001 - kept, shown by views and re-raised in wait()
             # The kept error would hold the models, and the device's memory, through its frames.
             traceback.clear_frames(error.__traceback__)
             self._end("failed", error)
 
+    def _train(self) -> str:
+        """Take what happens until the run ends; returns how."""
+        events = self._events()
+        for event in events:
+            self._take(event)
+            # Only between two steps, where a checkpoint can be taken.
+            if not isinstance(event, Row | Kept) and not self._may_go_on():
+                events.close()
+                return "stopped"
+        return "finished"
+
     def _events(self) -> Iterator[Event]:
         if self._rest is not None:
-            rest, self._rest = self._rest, None  # or its tensors would live as long as the session
+            rest, self._rest = self._rest, None  # its tensors should not outlive the run
             return rest.events(cache=self.cache)
         events = train(self.config, self.root, cache=self.cache, hold=self._hold)
         return record(events, self.folder)

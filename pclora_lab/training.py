@@ -4,23 +4,20 @@ The generator draws nothing, prints nothing and knows no thread. To pause, do no
 event; to stop, close it. What the method does between its four verbs is not known here.
 """
 
-import threading
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pclora_lab.batches import Batches, Inputs
 from pclora_lab.checkpoints import Checkpoint, read_state, write_state
 from pclora_lab.config import RunConfig
-from pclora_lab.data import LabelledData, Preprocessing, TextPreprocessing, load_data
+from pclora_lab.data import LabelledData
+from pclora_lab.data_cache import DataCache
 from pclora_lab.devices import make_accelerator, reset_peak_memory, resolve_device
-from pclora_lab.evaluate import accuracy
 from pclora_lab.events import Event, Finished, Kept, Phase, Row, Tick
 from pclora_lab.hold import Hold
 from pclora_lab.measuring import Watch, final_result
@@ -42,90 +39,12 @@ from pclora_lab.snapshots import (
     trained_bytes,
     trained_tensors,
 )
-from pclora_lab.teachers import needs_finetuning, train_teacher
+from pclora_lab.teachers import needs_finetuning, teacher_key, train_teacher
 
-__all__ = ["CALIBRATION_EXAMPLES", "DataCache", "load_dense", "train"]
+__all__ = ["CALIBRATION_EXAMPLES", "load_dense", "train"]
 
 CALIBRATION_EXAMPLES = 512
 _ROWS = 120
-
-
-class DataCache:
-    """Data sets, decoded or tokenised, shared by runs that follow each other."""
-
-    def __init__(self) -> None:
-        self._kept: dict[Any, Any] = {}
-        self._lock = threading.RLock()
-
-    def data(self, config: RunConfig) -> LabelledData:
-        """The config's data set."""
-        names = ("image_column", "text_column", "label_column")
-        columns = {name: getattr(config, name) for name in names}
-        key = (config.data, *columns.values())
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = load_data(config.data, **columns)
-            return self._kept[key]
-
-    def batches(
-        self, data: LabelledData, preprocessing: Preprocessing | TextPreprocessing, model: str
-    ) -> dict[str, Batches]:
-        """The three splits as a model wants them; texts are tokenised once per model's name."""
-        is_text = isinstance(preprocessing, TextPreprocessing)
-        how = (model, preprocessing.max_tokens) if is_text else preprocessing
-        key = ("batches", id(data), how)
-        with self._lock:
-            if key not in self._kept:
-                splits = {"train": data.train, "validation": data.validation, "test": data.test}
-                made = {n: preprocessing.batches(split) for n, split in splits.items()}
-                # With the data, so that no other data can get their number.
-                self._kept[key] = data, made
-            return self._kept[key][1]
-
-    def teacher_accuracy(
-        self,
-        teacher: nn.Module,
-        batches: dict[str, Batches],
-        config: RunConfig,
-        *,
-        final: bool = False,
-        accelerator: Accelerator | None = None,
-    ) -> float:
-        """Of the dense model; read once for all runs that share it.
-
-        Args:
-            teacher: the dense model.
-            batches: the three splits.
-            config: of the run.
-            final: on all of the final split, and not on what is evaluated during the training.
-            accelerator: for its precision; without it in float32, as a saved model is read.
-        """
-        split = config.report_on if final else "validation"
-        limit = None if final else config.eval_images
-        names = (
-            "model",
-            "data",
-            "img_size",
-            "max_tokens",
-            "split_qkv",
-            "teacher",
-            "teacher_steps",
-            "teacher_lr",
-            "report_on",
-            "image_column",
-            "text_column",
-            "label_column",
-            "weight_decay",
-            "warmup",
-            "grad_clip",
-            "precision",
-        )
-        facts = tuple(getattr(config, name) for name in (*names, "teacher_seed", "batch_size"))
-        # Methods that start from the pre-trained model see it before any fine-tuning.
-        key = (*facts, make_method(config.method).starts_from, split, limit, str(config.device))
-        if key not in self._kept:
-            self._kept[key] = accuracy(teacher, batches[split], accelerator, limit=limit)
-        return self._kept[key]
 
 
 def train(
@@ -161,6 +80,7 @@ def train(
     yield Phase("data", 0)
     data = cache.data(config)
     model = load_dense(config, data)
+    origin = _origin(method, model, data, config, checkpoint)
     counts = method.count(model)
     planned = method.plan(counts, model)
     accelerator = make_accelerator(config, model)
@@ -187,14 +107,16 @@ def train(
         reached = cache.teacher_accuracy(model, batches, config, accelerator=accelerator)
     watch = Watch(method, student, model, batches, config, accelerator, reached, names, hold)
     yield Phase("fade", config.steps if method.trains else 0)
+    watch.origin = origin
     yield from _fit(method, student, model, batches["train"], watch, generator, checkpoint)
     yield Phase("test", 0)
     last = batches[config.report_on]
     right = cache.teacher_accuracy(model, batches, config, final=True) if has_teacher else None
     result, small = final_result(method, student, model, last, counts, planned, accelerator, right)
     small.pclora_method = config.method.to_dict()
-    facts = {"seed": config.seed, "lr": config.lr, "steps": config.steps}
-    result |= {**facts, "report_on": config.report_on, "seconds": time.perf_counter() - began}
+    seconds = time.perf_counter() - began - watch.paused
+    facts = {"seed": config.seed, "lr": config.lr, "steps": config.steps, "seconds": seconds}
+    result |= {**facts, "report_on": config.report_on}
     result |= {
         "input": data.kind,
         "class_names": list(data.class_names),
@@ -204,6 +126,29 @@ def train(
     }
     small.pclora_class_names = data.class_names
     yield Finished(result, small.cpu(), model.cpu())
+
+
+def _origin(
+    method: Method,
+    model: nn.Module,
+    data: LabelledData,
+    config: RunConfig,
+    checkpoint: Checkpoint | None,
+) -> str:
+    """What the run starts from, as a hash; empty for methods that can't be taken up.
+
+    Raises:
+        ValueError: the checkpoint was made from something else.
+    """
+    if not method.resumes or not method.trains:
+        return ""
+    origin = teacher_key(model, data, config)
+    if checkpoint is not None and checkpoint.origin != origin:
+        raise ValueError(
+            f"the run can't be taken up: {config.model!r} or {config.data!r} is not what it was "
+            "when the run began. Put the old files back, or start it again with the same settings"
+        )
+    return origin
 
 
 def load_dense(config: RunConfig, data: LabelledData) -> nn.Module:
@@ -336,7 +281,8 @@ def _fit(
             if step in kept:
                 yield _keep(step, watch)
             # Last, so that all there is to tell about a step is told when it is checkpointed.
-            yield Tick("fade", step, config.steps, saves)
+            with watch.waiting():
+                yield Tick("fade", step, config.steps, saves)
     finally:
         losses.close()
 
@@ -344,8 +290,10 @@ def _fit(
 def _checkpoint(step: int, watch: Watch, optimizer: torch.optim.Optimizer) -> Checkpoint:
     return Checkpoint(
         step=step,
-        moves=watch.hold.made,
+        origin=watch.origin,
+        moves=watch.hold.made_and_to_come(step),
         base_dropped=watch.base_dropped,
+        evaluated=watch.evaluated,
         seconds=watch.seconds,
         probe_seconds=0.0 if watch.layers is None else watch.layers.seconds,
         tensors=read_state(watch.student, optimizer),

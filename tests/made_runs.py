@@ -8,9 +8,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from pclora_lab import PCLoRAConfig, RunConfig
+from pclora_lab.data_cache import DataCache
 from pclora_lab.events import Event, Phase
 from pclora_lab.runs import new_run_folder, record
-from pclora_lab.training import DataCache, train
+from pclora_lab.training import train
 
 QUICK = {"steps": 8, "evaluations": 2, "eval_images": 40}
 RANKS = {"rank2": 2, "rank6": 6, "<b>bold<br>&amp; <img src=x onerror=alert(1)>": 10}

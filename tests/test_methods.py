@@ -11,13 +11,14 @@ from timm.models import VisionTransformer
 from pclora_lab import RunConfig, load_compressed, load_model, save_compressed
 from pclora_lab.accounting import count_model
 from pclora_lab.config import MethodConfig
+from pclora_lab.data_cache import DataCache
 from pclora_lab.events import Finished, Row
 from pclora_lab.factorising import factorise_model
 from pclora_lab.layers import LowRankLinear
 from pclora_lab.methods import METHODS, config_from_dict, make_method, method_class
 from pclora_lab.models import describe_model
 from pclora_lab.options import options_of
-from pclora_lab.training import DataCache, train
+from pclora_lab.training import train
 
 NAMES = list(METHODS)
 CACHE = DataCache()

@@ -13,14 +13,21 @@ from safetensors.torch import load_file, save_file
 from waiting import until
 
 from pclora_lab import PCLoRAConfig, RunConfig, Session, checkpoints, load_run
-from pclora_lab.checkpoints import Keeper, has_checkpoint, load_checkpoint, save_checkpoint
+from pclora_lab.checkpoints import (
+    Checkpoint,
+    Keeper,
+    has_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from pclora_lab.cli import main
 from pclora_lab.events import Finished, Phase, Row, Tick
-from pclora_lab.hold import moves_of
+from pclora_lab.hold import Hold, moves_of
 from pclora_lab.methods import METHODS
 from pclora_lab.resuming import can_resume, read_resumption, resume
 from pclora_lab.runs import new_run_folder, record
 from pclora_lab.session import stop_all
+from pclora_lab.snapshots import list_snapshots
 from pclora_lab.training import train
 
 SVD = PCLoRAConfig(rank=4, init="svd")
@@ -247,11 +254,103 @@ def test_a_method_whose_state_is_not_all_kept_leaves_no_checkpoint(tmp_path):
         read_resumption(folder)
 
 
-def test_a_full_disk_ends_the_checkpoints_and_not_the_run(tmp_path):
-    def no_room():
-        raise OSError("no space left on device")
+def test_a_full_disk_ends_no_run_and_is_tried_again(tmp_path, monkeypatch):
+    room = []
 
+    def save():
+        if not room:
+            raise OSError("no space left on device")
+        return Checkpoint(1, "", (), False, 0, 1.0, 0.0, {"trained/A": torch.zeros(1)})
+
+    monkeypatch.setattr(checkpoints, "_SECONDS_AFTER_FAILURE", 0.0)
     keeper = Keeper(tmp_path)
-    keeper.note(Tick("fade", 1, 2, no_room))
-    with pytest.warns(UserWarning, match="goes on without checkpoints"):
+    keeper.note(Tick("fade", 1, 3, save))
+    with pytest.warns(UserWarning, match="no space left on device.*tried again"):
         keeper.save()
+    room.append("more")
+    keeper.note(Tick("fade", 2, 3, save))
+    assert has_checkpoint(tmp_path)
+
+
+def test_a_finished_run_leaves_no_checkpoint_however_often_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(checkpoints, "_SHARE_FOR_WRITING", 1e9)
+    folder, _ = whole(QUICK, tmp_path)
+    assert not has_checkpoint(folder) and not can_resume(folder)
+
+
+def test_moves_survive_a_second_interruption(tmp_path):
+    folder = stopped(QUICK, tmp_path, 4)
+    with (folder / "history.jsonl").open("a") as history:
+        history.write(json.dumps({"phase": "fade", "step": 9, "moves": [[8, 0.5]]}) + "\n")
+    events = resume(folder)
+    next(events)  # killed before the first step: neither a row nor a checkpoint is written
+    del events
+    assert read_resumption(folder).hold.made_and_to_come(4) == ((8, 0.5),)
+
+
+def test_what_a_hand_asked_for_just_before_the_stop_is_kept(tmp_path):
+    hold = Hold([(2, 0.9), (9, 0.1)])
+    folder = new_run_folder(tmp_path, QUICK)
+    with closing(record(train(QUICK, tmp_path, hold=hold), folder)) as events:
+        next(e for e in events if isinstance(e, Tick) and e.phase == "fade" and e.step == 5)
+        assert hold.lam == 0.9
+        hold.set(None)
+    assert load_checkpoint(folder).moves == ((2, 0.9), (5, None))
+    assert read_resumption(folder).hold.at(5) is None
+
+
+def test_planned_moves_are_kept_with_the_checkpoint(tmp_path):
+    config = dataclasses.replace(QUICK, moves=((2, 0.9), (9, None)))
+    assert load_checkpoint(stopped(config, tmp_path, 5)).moves == config.moves
+
+
+def test_snapshots_of_steps_to_be_taken_again_are_removed(tmp_path):
+    folder = stopped(dataclasses.replace(QUICK, snapshots=13), tmp_path, 4)
+    early = (folder / "checkpoint.safetensors").read_bytes()
+    assert [e.step for e in _until_step(resume(folder), 8) if isinstance(e, Tick)][-1] == 8
+    assert max(list_snapshots(folder)) == 8
+    (folder / "checkpoint.safetensors").write_bytes(early)
+    next(resume(folder))
+    assert max(list_snapshots(folder)) == 4
+
+
+def test_an_evaluation_that_is_due_is_not_left_out(tmp_path):
+    # A row every 2 steps and an evaluation about every 3: due at 3, 6, 9, so read at 4, 6, 10.
+    config = dataclasses.replace(QUICK, steps=240, evaluations=80)
+    untouched = new_run_folder(tmp_path, config, name="untouched")
+    with closing(record(train(config, tmp_path), untouched)) as events:
+        next(e for e in events if isinstance(e, Tick) and e.step == 12)
+    folder = stopped(config, tmp_path, 3)
+    list(_until_step(resume(folder), 12))
+    read = [[row["accuracy"] is not None for row in load_run(f).rows] for f in (untouched, folder)]
+    assert read[0] == read[1] and any(read[0][1:]) and not all(read[0])
+
+
+def test_other_data_under_the_same_name_are_refused(tmp_path):
+    table = tmp_path / "data.csv"
+    texts = [f"{word} {number}" for number in range(40) for word in ("good", "bad")]
+    table.write_text("text,label\n" + "".join(f"{t},{t.split()[0]}\n" for t in texts))
+    config = dataclasses.replace(
+        QUICK, model="bert_glosses", data=str(table), max_tokens=8, teacher_steps=2
+    )
+    folder = stopped(config, tmp_path, 3)
+    *_, last = _until_step(resume(folder), 5)
+    assert last.step == 5
+    table.write_text(table.read_text().replace("good 7,good", "good 7,bad"))
+    with pytest.raises(ValueError, match="is not what it was when the run began"):
+        list(resume(folder))
+
+
+def test_half_of_a_compressed_model_does_not_stand_in_the_way(tmp_path):
+    folder = stopped(QUICK, tmp_path, 12)
+    (folder / "compressed").mkdir()
+    (folder / "compressed" / "model.safetensors").write_bytes(b"half")
+    *_, finished = resume(folder)
+    assert isinstance(finished, Finished) and load_run(folder).status == "finished"
+
+
+def test_a_run_is_named_after_its_folder_wherever_it_is_called_from(tmp_path, monkeypatch):
+    folder = stopped(QUICK, tmp_path, 3)
+    monkeypatch.chdir(folder)
+    assert read_resumption(".").folder == folder

@@ -1,13 +1,20 @@
 """A run in the background: every button, in and out of turn."""
 
 import dataclasses
+import gc
 import json
 import time
+import weakref
+from functools import partial
+from pathlib import Path
 
 import pytest
+from torch import nn
 from waiting import until
 
 from pclora_lab import PCLoRAConfig, RunConfig, Session, load_compressed, load_run
+from pclora_lab.checkpoints import load_checkpoint, read_state
+from pclora_lab.events import Tick
 from pclora_lab.session import stop_all
 
 SHORT = RunConfig(
@@ -129,23 +136,53 @@ def test_a_stop_is_not_undone_by_pause_or_resume(tmp_path):
     assert not session.snapshot().stopping
 
 
-def test_a_failed_run_lets_go_of_its_models(tmp_path, monkeypatch):
-    import gc
-    import weakref
-
-    from torch import nn
-
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_failed_run_lets_go_of_its_models_at_once(tmp_path, monkeypatch, steps):
     alive = []
 
     def broken(config, root, **more):
         model = nn.Linear(4, 4)
         alive.append(weakref.ref(model))
+        for step in range(steps):
+            yield Tick("fade", step + 1, 9, partial(read_state, model, None))
         raise RuntimeError("out of memory")
         yield model
 
     monkeypatch.setattr("pclora_lab.session.train", broken)
     session = Session(SHORT, tmp_path).start()
-    with pytest.raises(RuntimeError, match="out of memory"):
-        session.wait(60)
-    gc.collect()
-    assert session.error is not None and alive[0]() is None
+    gc.disable()  # it may come too late for the next run
+    try:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            session.wait(60)
+        until(lambda: alive[0]() is None, 5)
+    finally:
+        gc.enable()
+    assert session.error is not None
+
+
+def test_a_cell_that_changes_the_working_directory_does_not_scatter_the_run(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    session = Session(dataclasses.replace(SHORT, steps=40, snapshots=4), "runs").start()
+    until(lambda: session.snapshot().step > 2)
+    monkeypatch.chdir("elsewhere")
+    session.wait(60)
+    assert load_run(session.folder).status == "finished" and not list(Path.cwd().iterdir())
+    assert session.folder.parent == tmp_path / "runs"
+
+
+def test_a_pause_is_not_training_time(tmp_path):
+    began = time.monotonic()
+    session = Session(dataclasses.replace(SHORT, steps=600), tmp_path).start()
+    until(lambda: session.snapshot().step > 2)
+    for _ in range(2):  # the second one ends with a stop
+        session.pause()
+        until(lambda: session.state == "paused")
+        time.sleep(2)
+        if session.snapshot().rows[-1]["step"] == 0:
+            session.resume()
+            until(lambda: session.snapshot().rows[-1]["step"] > 0)
+            in_rows = session.snapshot().rows[-1]["seconds"]
+            assert in_rows < time.monotonic() - began - 2
+    session.stop()
+    assert in_rows < load_checkpoint(session.folder).seconds < time.monotonic() - began - 4

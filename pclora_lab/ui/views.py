@@ -11,13 +11,13 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 
 from pclora_lab.config import RunConfig
+from pclora_lab.data_cache import DataCache
 from pclora_lab.methods import METHODS
 from pclora_lab.plots import history_figure
 from pclora_lab.plots_layers import FACTS, layer_figure
 from pclora_lab.replay import Replay
 from pclora_lab.snapshots import list_snapshots
 from pclora_lab.theme import apply_theme, use_theme
-from pclora_lab.training import DataCache
 from pclora_lab.ui.examples_view import ExamplesView
 from pclora_lab.ui.layers_view import LayersView
 from pclora_lab.ui.live import LiveView

@@ -18,10 +18,11 @@ from pathlib import Path
 import torch
 
 from pclora_lab import RunConfig
+from pclora_lab.data_cache import DataCache
 from pclora_lab.events import Row
 from pclora_lab.runs import write_json
 from pclora_lab.threads import release_workers
-from pclora_lab.training import DataCache, train
+from pclora_lab.training import train
 
 
 def main() -> None:

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 from pclora_lab.config import RunConfig
+from pclora_lab.data_cache import DataCache
 from pclora_lab.events import Finished, Row
 from pclora_lab.runs import write_json
-from pclora_lab.training import DataCache, train
+from pclora_lab.training import train
 
 LRS, SEEDS = (1e-2, 2e-2), (0, 1, 2)
 BASE = {"steps": 200, "evaluations": 20, "device": "cpu", "precision": "float32"}

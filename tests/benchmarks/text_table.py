@@ -19,10 +19,10 @@ from transformers import BertForMaskedLM, BertTokenizerFast
 
 from pclora_lab.cli import run_to_end
 from pclora_lab.config import MethodConfig, PCLoRAConfig, RunConfig
+from pclora_lab.data_cache import DataCache
 from pclora_lab.methods.svd import SVDKDConfig
 from pclora_lab.pretraining import pretrain_masked, small_bert_config
 from pclora_lab.runs import write_json
-from pclora_lab.training import DataCache
 
 RANKS, SEEDS, LRS = (16, 8), (0, 1), (2e-3, 5e-3)
 METHODS = {"pclora": PCLoRAConfig, "svd_kd": SVDKDConfig}

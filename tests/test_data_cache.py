@@ -1,0 +1,59 @@
+"""What runs share is made once, and anew when its files have changed."""
+
+import os
+import threading
+from dataclasses import replace
+
+from pclora_lab import RunConfig, data_cache
+from pclora_lab.data_cache import DataCache
+
+
+def table(path, words):
+    rows = (f"{word} film {n},{word}\n" for n in range(40) for word in words)
+    path.write_text("text,label\n" + "".join(rows))
+    return RunConfig(model="bert_glosses", data=str(path))
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path):
+    cache, path = DataCache(), tmp_path / "reviews.csv"
+    config = table(path, ("good", "bad"))
+    first = cache.data(config)
+    assert cache.data(config) is first
+    table(path, ("good", "bad", "dull"))
+    assert cache.data(config).class_names == ("bad", "dull", "good")
+
+
+def test_a_folder_changes_with_any_file_in_it(tmp_path):
+    (tmp_path / "deep").mkdir()
+    file = tmp_path / "deep" / "a.txt"
+    file.write_text("a")
+    before = data_cache._stamp(str(tmp_path))
+    assert before and before == data_cache._stamp(str(tmp_path))
+    os.utime(file, (1, 1))
+    touched = data_cache._stamp(str(tmp_path))
+    (tmp_path / "b.txt").write_text("b")
+    assert len({before, touched, data_cache._stamp(str(tmp_path))}) == 3
+    assert data_cache._stamp("google-bert/bert-base-uncased") == ()
+
+
+def test_slow_data_keep_nobody_waiting_who_wants_others(monkeypatch):
+    begun, go_on, loaded = threading.Event(), threading.Event(), []
+
+    def load(name, **columns):
+        loaded.append(name)
+        if name == "slow":
+            begun.set()
+            assert go_on.wait(10)
+        return name
+
+    monkeypatch.setattr(data_cache, "load_data", load)
+    cache, got = DataCache(), []
+    slow = replace(RunConfig(), data="slow")
+    threads = [threading.Thread(target=lambda: got.append(cache.data(slow))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(10) and cache.data(replace(slow, data="quick")) == "quick"
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert got == ["slow", "slow"] and sorted(loaded) == ["quick", "slow"]
