@@ -251,6 +251,22 @@ def test_a_stopped_run_is_taken_up_with_resume(lab, tmp_path):
     assert again.pause_button.description == "Resume"
 
 
+def test_a_run_that_is_shown_is_renamed_with_its_views(lab):
+    lab.train_button.click()
+    until(lambda: lab.status.value == "finished")
+    lab.browser.refresh()
+    lab.browser.table.current = lab.session.folder.name
+    lab.browser.new_name.value = "the best"
+    lab.browser.rename_button.click()
+    assert lab.session.folder == lab.root / "the best" == lab.opened.folder
+    assert "the best" in lab.views.title.value
+    lab.views.tabs.selected_index = 1
+    assert lab.views.problem.value == ""
+    lab.export_folder.value = str(lab.root / "out")
+    lab.export_button.click()
+    assert "exported to" in lab.message.value
+
+
 def test_a_checkpoint_that_cannot_be_read_is_said(lab):
     lab.controls.steps.value = 3000
     lab.train_button.click()

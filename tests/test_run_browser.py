@@ -270,6 +270,17 @@ def test_the_same_settings_again(browser, told):
     assert len(told["again"]) == 1
 
 
+def test_the_same_settings_again_keep_the_moves_that_were_still_to_come(root, told, browser):
+    config = RunConfig(**{**QUICK, "steps": 300}, moves=((50, 0.5), (200, None)))
+    folder = new_run_folder(root, config, name="stopped early")
+    row = {"phase": "fade", "step": 100, "moves": [[50, 0.5]]}
+    (folder / "history.jsonl").write_text(json.dumps(row) + "\n")
+    browser.refresh()
+    browser.table.current = "stopped early"
+    browser.again_button.click()
+    assert told["again"][-1].moves == ((50, 0.5), (200, None))
+
+
 def test_without_a_listener_there_is_no_button(root):
     browser = RunBrowser(root)
     assert browser.open_button.layout.display == browser.again_button.layout.display == "none"

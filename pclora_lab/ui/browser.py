@@ -10,7 +10,7 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 
 from pclora_lab.config import RunConfig
-from pclora_lab.hold import moves_of
+from pclora_lab.hold import check_moves, moves_to_repeat
 from pclora_lab.plots_runs import fill_overlay, overlay_figure
 from pclora_lab.runs import Run, UnreadableRun, delete_run, is_being_written, rename_run, scan_runs
 from pclora_lab.ui.page import responsive
@@ -32,6 +32,7 @@ class RunBrowser:
         on_open: called with the run of the Open button, of Enter, or of a click on a point.
         on_overlay: called with the runs that were laid over each other, after they are drawn.
         on_again: called with the config of a run whose settings are wanted again.
+        on_renamed: called with the old and the new folder.
         busy: says of a folder that a session of this kernel uses it; it is then not touched.
 
     Attributes:
@@ -48,10 +49,12 @@ class RunBrowser:
         on_open: Callable[[Run], None] | None = None,
         on_overlay: Callable[[Sequence[Run]], None] | None = None,
         on_again: Callable[[RunConfig], None] | None = None,
+        on_renamed: Callable[[Path, Path], None] | None = None,
         busy: Callable[[Path], bool] = lambda folder: False,
     ) -> None:
         self.root = Path(root)
         self._on_open, self._on_overlay, self._on_again = on_open, on_overlay, on_again
+        self._on_renamed = on_renamed
         self._busy, self._refreshing = busy, threading.RLock()
         self._known: dict[Path, Any] = {}
         self._entries: dict[str, Run | UnreadableRun] = {}
@@ -238,7 +241,9 @@ class RunBrowser:
         """
         run = self._readable(self._chosen())
         try:
-            config = RunConfig.from_dict({**run.config, "moves": moves_of(run.rows)})
+            planned = check_moves(run.config.get("moves") or ())
+            moves = moves_to_repeat(run.rows, planned)
+            config = RunConfig.from_dict({**run.config, "moves": moves})
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"the settings of {run.folder.name} are not of this version: {error}"
@@ -256,11 +261,14 @@ class RunBrowser:
         """
         old = self._chosen()
         self._refuse_busy(old, "renamed")
-        new = rename_run(self.root / old, self.new_name.value).name
+        place = rename_run(self.root / old, self.new_name.value)
+        new = place.name
         self._overlaid = tuple(new if name == old else name for name in self._overlaid)
         selected = [new if name == old else name for name in self.table.selected]
         self.refresh()
         self.table.selected, self.table.current = selected, new
+        if self._on_renamed is not None:
+            self._on_renamed(self.root / old, place)
         self._say(f"{old} is now {new}")
 
     def _refuse_busy(self, name: str, verb: str) -> None:

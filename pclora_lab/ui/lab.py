@@ -12,15 +12,16 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from pclora_lab.config import RunConfig
+from pclora_lab.data_cache import DataCache
 from pclora_lab.embedded import EMBEDDED
 from pclora_lab.export import from_pretrained, save_pretrained
 from pclora_lab.methods import METHODS
 from pclora_lab.models import preprocessing_of
 from pclora_lab.resuming import can_resume
-from pclora_lab.runs import Run, scan_runs
-from pclora_lab.session import Session, Snapshot, live_session
+from pclora_lab.runs import Run, load_run, scan_runs
+from pclora_lab.session import OVER, Session, Snapshot, live_session
 from pclora_lab.theme import apply_theme
-from pclora_lab.training import DataCache, load_dense
+from pclora_lab.training import load_dense
 from pclora_lab.ui.browser import RunBrowser
 from pclora_lab.ui.controls import Controls, error_html
 from pclora_lab.ui.hold_row import HoldRow
@@ -33,7 +34,6 @@ from pclora_lab.ui.views import RunViews
 
 __all__ = ["Lab"]
 
-_OVER = ("finished", "stopped", "failed")
 _PAUSE_HELP = "hold the run, or let it go on; also one that was stopped or whose kernel ended"
 _SETTINGS, _RANKS, _RUNS = range(3)
 _newest: "dict[Path, weakref.ref[Lab]]" = {}
@@ -59,8 +59,9 @@ class Lab:
 
     def __init__(self, config: RunConfig | None = None, root: Path | str = "runs") -> None:
         self._painter: Painter | None = None
+        self._showing = threading.RLock()
         _allow_widgets_in_colab()
-        self.root = Path(root)
+        self.root = Path(root).absolute()
         self.cache = DataCache()
         self.session: Session | None = live_session(self.root)
         self.opened: Run | None = None
@@ -74,13 +75,14 @@ class Lab:
             on_open=self.open,
             on_overlay=lambda runs: self._dress(),
             on_again=self.take_over,
+            on_renamed=self._follow_name,
             busy=self._is_training,
         )
         self.browser.pareto.button.observe(lambda _: self._dress(), "value")
         self.ranks = RankPanel(
             self.root,
             on_ranks=self._use_ranks,
-            busy=lambda: self.session is not None and self.session.state not in _OVER,
+            busy=lambda: self.session is not None and self.session.state not in OVER,
         )
         self._make_buttons()
         self.progress = widgets.FloatProgress(
@@ -92,7 +94,8 @@ class Lab:
         self.page.observe(lambda _: self._dress(), ["dark", "width"])
         self.page.observe(lambda change: self._begin_anew(change["old"]), "load")
         self._show_state("new")
-        threading.Thread(target=self._warm_up, args=(self.controls.base,), daemon=True).start()
+        # Not a daemon: a process that ends while torch computes in one is aborted.
+        threading.Thread(target=self._warm_up, args=(self.controls.base,)).start()
         self._try(self._find_a_run)
         self._take_the_place()
 
@@ -200,7 +203,7 @@ class Lab:
             RuntimeError: a run of this lab is still going.
             ValueError: a setting is out of its range.
         """
-        if self.session is not None and self.session.state not in _OVER:
+        if self.session is not None and self.session.state not in OVER:
             raise RuntimeError(
                 f"a run is already {self.session.state}: press Stop first, or wait for it"
             )
@@ -230,22 +233,32 @@ class Lab:
         """
         session = self.session
         if session is not None and session.folder is not None:
-            if session.folder.resolve() == run.folder.resolve() and session.state not in _OVER:
+            if session.folder.resolve() == run.folder.resolve() and session.state not in OVER:
                 return self._follow(session)
         try:
             config = RunConfig.from_dict(run.config)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{run.folder.name} can't be shown: {error}") from error
-        self.opened = run
-        self.views.begin(run.folder, config, f"{run.folder.name} ({run.status})")
-        self.views.update(run.rows)
+        with self._showing:  # or a frame of the run that trains could be drawn after it
+            self.opened = run
+            self.views.begin(run.folder, config, f"{run.folder.name} ({run.status})")
+            self.views.update(run.rows)
         self.export_button.disabled = run.result is None
         self.message.value = _outcome(run)
         self._show_state("new" if session is None else session.state)
         # A run that goes on keeps its line: what is shown and what trains are two things.
-        if session is None or session.state in _OVER:
+        if session is None or session.state in OVER:
             goes_on = "; Resume goes on with it" if self._left_off() is not None else ""
             self.status.value = html.escape(f"shown: {run.folder.name}, {run.status}{goes_on}")
+
+    def _follow_name(self, old: Path, new: Path) -> None:
+        """A run was renamed; if it is the one that is shown, show it under its name."""
+        shown = self.opened or self.session
+        was_shown = shown is not None and shown.folder == old
+        if self.session is not None and self.session.folder == old:
+            self.session.folder = new
+        if was_shown:
+            self.open(load_run(new))
 
     def take_over(self, config: RunConfig) -> None:
         """Put a run's settings into the form."""
@@ -254,7 +267,7 @@ class Lab:
 
     def _is_training(self, folder: Path) -> bool:
         session = self.session
-        going = session is not None and session.state not in _OVER and session.folder is not None
+        going = session is not None and session.state not in OVER and session.folder is not None
         return going and session.folder.resolve() == Path(folder).resolve()
 
     def pause_or_resume(self) -> None:
@@ -276,7 +289,7 @@ class Lab:
 
     def _left_off(self) -> Path | None:
         """The run that is shown, if it ended early and can be taken up."""
-        if self.session is not None and self.session.state not in _OVER:
+        if self.session is not None and self.session.state not in OVER:
             return None
         shown = self.opened or self.session
         return shown.folder if shown is not None and can_resume(shown.folder) else None
@@ -288,7 +301,7 @@ class Lab:
             RuntimeError: there is no run.
         """
         session = self._require_session("stop")
-        if session.state in _OVER:
+        if session.state in OVER:
             raise RuntimeError(f"nothing to stop: the run is {session.state}")
         session.stop(wait=False)
 
@@ -320,24 +333,26 @@ class Lab:
 
     def _draw(self, session: Session, snapshot: Snapshot) -> None:
         """One frame, from the painter's thread."""
+        with self._showing:
+            if self.opened is None:
+                self._say_how_it_ended(snapshot)
         self.progress.value = snapshot.step / snapshot.steps if snapshot.steps else 0
         self.status.value = html.escape(status_line(snapshot, METHODS[session.config.method.name]))
         self._show_state(snapshot.state)
         self.hold.update(session, snapshot)
         if snapshot.state == "finished":
             self.progress.value = 1
-        if self.opened is None:
-            self._show_session(snapshot)
-        if snapshot.state in _OVER:
+        with self._showing:
+            if self.opened is None:  # the run that trains is also the one that is shown
+                self.views.update(snapshot.rows)
+        if snapshot.state in OVER:
             self._refresh_runs()
 
-    def _show_session(self, snapshot: Snapshot) -> None:
-        """The run that trains is also the one that is shown."""
+    def _say_how_it_ended(self, snapshot: Snapshot) -> None:
         if snapshot.error is not None:
             self.message.value = error_html(snapshot.error)
         if snapshot.state == "finished":
             self.message.value = result_html(snapshot.result)
-        self.views.update(snapshot.rows)
 
     def _complain(self, error: Exception) -> None:
         self.message.value = error_html(error)
@@ -398,7 +413,7 @@ class Lab:
 def _outcome(run: Run) -> str:
     """Result or error of a run that was read; files may be of another version."""
     if run.result is None:
-        return error_html(RuntimeError(run.error)) if run.error else ""
+        return error_html(run.error) if run.error else ""
     try:
         return result_html(run.result)
     except (KeyError, TypeError, ValueError) as error:
