@@ -1,7 +1,9 @@
 """A thread that draws a session now and then, and takes little from it."""
 
+import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 from pclora_lab.session import OVER, Session, Snapshot
@@ -16,6 +18,7 @@ _LONGEST_PAUSE = 3.0
 _SHARE_FOR_DRAWING = 0.015
 # The first points are what a person waits for, whatever they cost.
 _URGENT_ROWS = 3
+_painters: "weakref.WeakSet[Painter]" = weakref.WeakSet()
 
 
 class Painter:
@@ -40,6 +43,7 @@ class Painter:
 
     def start(self) -> None:
         """Begin to draw in the background."""
+        _painters.add(self)
         self._thread.start()
 
     def stop(self) -> None:
@@ -76,3 +80,12 @@ class Painter:
 
 def _fade_rows(snapshot: Snapshot) -> int:
     return sum(row.get("phase") == "fade" for row in snapshot.rows[-_URGENT_ROWS:])
+
+
+def _stop_all() -> None:
+    for painter in list(_painters):
+        painter.stop()
+
+
+# A process that ends while such a thread is inside a library's drawing is aborted.
+atexit.register(_stop_all)
