@@ -1,18 +1,13 @@
-"""Figures for a slide: the layer, its fade as an animation, the late jump, what stays of a weight.
-
-Matplotlib and Pillow, no widgets here.
-"""
+"""Pictures for a slide: one layer, and its fade as an animation. Matplotlib and Pillow."""
 
 import base64
 import html
 import io
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,23 +15,12 @@ from matplotlib.patches import Circle, Rectangle
 from PIL import Image
 
 from pclora_lab.plots import COLOURS, NotebookFigure
+from pclora_lab.plots_records import measured
 
-__all__ = [
-    "FadeAnimation",
-    "fade_animation",
-    "fades_figure",
-    "jump_figure",
-    "layer_figure",
-    "outcome_figure",
-    "reach_figure",
-    "staying_figure",
-]
+__all__ = ["FadeAnimation", "fade_animation", "layer_figure"]
 
 _INK = "#333333"
-_LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
-_CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 _MOST_FRAMES = 24
-_MARKS = "osD^vPX"
 _AS_IT_IS, _REMOVED = "accuracy", "accuracy_if_base_removed"
 
 
@@ -156,7 +140,7 @@ def fade_animation(rows: Iterable[Mapping[str, Any]], seconds: float = 6.0) -> F
         >>> fade_animation(rows)
         the fade in 2 frames: λ 1.00 → 0.00, accuracy if the base were removed 0 % → 100 %
     """
-    rows = _measured(rows)
+    rows = measured(rows)
     if len(rows) < 2:
         raise ValueError(f"{len(rows)} row(s) with both accuracies: an animation needs two or more")
     every = -(-len(rows) // _MOST_FRAMES)
@@ -201,7 +185,7 @@ def _frame(rows: Sequence[Mapping[str, Any]], last: int) -> Image.Image:
     _draw_layer(layer, rows[last]["lam"])
     steps = [row["step"] for row in rows[: last + 1]]
     for key, colour, style, name in (
-        ("lam", "#999999", ":", "λ"),
+        ("lam", COLOURS["guide"], ":", "λ"),
         (_AS_IT_IS, COLOURS["base"], "-", "accuracy as it is"),
         (_REMOVED, COLOURS["adapter"], "--", "if the base were removed"),
     ):
@@ -214,172 +198,3 @@ def _frame(rows: Sequence[Mapping[str, Any]], last: int) -> Image.Image:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-
-
-def _measured(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [row for row in rows if row.get(_AS_IT_IS) is not None and row.get(_REMOVED) is not None]
-
-
-def _by_label(runs: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for run in runs:
-        groups.setdefault(run["label"], []).append(run)
-    return groups
-
-
-def _mean_curve(runs: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and the mean over runs, which must have been measured at the same steps."""
-    histories = [_measured(run["history"]) for run in runs]
-    steps = [[row["step"] for row in history] for history in histories]
-    if any(other != steps[0] for other in steps):
-        raise ValueError(
-            f"the runs of {runs[0]['label']!r} were measured at different steps: draw them apart"
-        )
-    values = [[row[key] for row in history] for history in histories]
-    return np.asarray(steps[0], dtype=float), np.mean(np.asarray(values, dtype=float), axis=0)
-
-
-def fades_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
-    """λ and both accuracies over the training, a panel for each label; means over its runs.
-
-    Args:
-        runs: each with ``label`` and ``history`` (rows), as ``data/results/schedules.json`` has.
-
-    Raises:
-        ValueError: runs of one label that were measured at different steps.
-    """
-    groups = _by_label(runs)
-    width = max(6.0, 2.3 * len(groups) + 0.6)
-    figure = NotebookFigure(figsize=(width, 3), layout="constrained")
-    axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
-    for axis, (label, group) in zip(axes, groups.items(), strict=True):
-        steps, lam = _mean_curve(group, "lam")
-        axis.fill_between(steps, 100 * lam, color=COLOURS["share"], alpha=0.35, label="λ (%)")
-        as_it_is, removed = (100 * _mean_curve(group, key)[1] for key in (_AS_IT_IS, _REMOVED))
-        axis.plot(steps, as_it_is, color=COLOURS["base"], label="student as it is")
-        axis.plot(steps, removed, "--", color=COLOURS["adapter"], label="if the base were removed")
-        axis.set(title=label, xlabel="step", ylim=(0, 102))
-        axis.title.set_fontsize(10)
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("top-1 (%)")
-    handles = axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False)
-    return figure
-
-
-def jump_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
-    """Accuracy if the base were removed over λ, from 1 on the left to 0: the jump comes late.
-
-    Args:
-        runs: each with ``label`` and ``history``; a mean line for each label.
-    """
-    figure = NotebookFigure(figsize=(7, 3.6), layout="constrained")
-    axis = figure.subplots()
-    for i, (label, group) in enumerate(_by_label(runs).items()):
-        lam, removed = _mean_curve(group, "lam")[1], _mean_curve(group, _REMOVED)[1]
-        # After the fade λ stays 0; only the first such point belongs to the fade.
-        end = int(np.argmax(lam == 0)) + 1 if (lam == 0).any() else len(lam)
-        style = {"color": _CYCLE[i % len(_CYCLE)], "linestyle": _LINES[i % len(_LINES)]}
-        mark = _MARKS[i % len(_MARKS)]
-        axis.plot(lam[:end], 100 * removed[:end], marker=mark, markersize=4, label=label, **style)
-    axis.set(xlabel="λ, weight of the base", ylabel="top-1 if the base were removed (%)")
-    axis.set(xlim=(1.02, -0.02), ylim=(0, 102))
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=9, loc="upper left")
-    return figure
-
-
-def outcome_figure(runs: Iterable[Mapping[str, Any]], teacher: float | None = None) -> Figure:
-    """Final accuracy of every label: a small dot for each run, a large mark for the mean.
-
-    Args:
-        runs: each with ``label`` and ``accuracy`` in [0, 1].
-        teacher: its accuracy, as a dashed line.
-
-    Example:
-        >>> runs = [{"label": "a", "accuracy": 0.5}, {"label": "a", "accuracy": 0.7}]
-        >>> float(outcome_figure(runs).axes[0].lines[1].get_xdata()[0])
-        60.0
-    """
-    groups = _by_label(runs)
-    figure = NotebookFigure(figsize=(7, 1.1 + 0.33 * len(groups)), layout="constrained")
-    axis = figure.subplots()
-    for place, group in enumerate(groups.values()):
-        values = [100 * run["accuracy"] for run in group]
-        axis.plot(values, [place] * len(values), "o", color="#999999", markersize=4)
-        axis.plot(statistics.mean(values), place, "D", color=COLOURS["adapter"], markersize=7)
-    if teacher is not None:
-        axis.axvline(100 * teacher, color=COLOURS["teacher"], linestyle="--", label="teacher")
-        figure.legend(fontsize=9, loc="outside upper right", frameon=False)
-    axis.set_yticks(range(len(groups)), list(groups))
-    axis.set(xlabel="top-1 on the test split (%)", ylim=(len(groups) - 0.5, -0.5))
-    axis.grid(alpha=0.3, axis="x")
-    return figure
-
-
-def staying_figure(
-    fading: torch.Tensor, adapter: torch.Tensor, lams: Sequence[float] = (1.0, 0.5, 0.0)
-) -> Figure:
-    """Singular values of what fades, of the adapter, and of their sum, at some λ.
-
-    Args:
-        fading: the part that λ multiplies, ``(out, in)``: W, or with a residual start
-            ``W − B₀A₀``.
-        adapter: ``B A``, ``(out, in)``.
-        lams: a panel for each.
-
-    Example:
-        >>> figure = staying_figure(torch.diag(torch.tensor([0.0, 2.0])), torch.diag(
-        ...     torch.tensor([4.0, 0.0])), lams=(0.5,))
-        >>> figure.axes[0].lines[2].get_ydata().round(3).tolist()
-        [4.0, 1.0]
-    """
-    figure = NotebookFigure(figsize=(3.1 * len(lams) + 0.4, 3), layout="constrained")
-    axes = figure.subplots(1, len(lams), sharey=True, squeeze=False)[0]
-    fading, adapter = fading.detach().double(), adapter.detach().double()
-    for axis, lam in zip(axes, lams, strict=True):
-        for matrix, style, colour, name in (
-            (lam * fading, "-", COLOURS["base"], "base, what is left of it"),
-            (adapter, "--", COLOURS["adapter"], "adapter B A"),
-            (lam * fading + adapter, ":", "#000000", "their sum, what the layer does"),
-        ):
-            values = torch.linalg.svdvals(matrix).numpy()
-            places = np.arange(1, len(values) + 1)
-            axis.plot(places, values, style, color=colour, linewidth=2, label=name)
-        axis.set(title=f"λ = {lam:g}", xlabel="singular value, by size")
-        axis.set_ylim(bottom=0)
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("size")
-    handles = axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False)
-    return figure
-
-
-def reach_figure(norms: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Gradient norms by layer, a line for each loss term: which term reaches which layer.
-
-    Zeros can't be drawn on the logarithmic axis and are marked at its foot.
-
-    Args:
-        norms: by term, then by layer.
-
-    Example:
-        >>> figure = reach_figure({"task": {"fc": 2.0}, "cut off": {"fc": 0.0}})
-        >>> [text.get_text() for text in figure.legends[0].get_texts()]
-        ['task', 'cut off (zero everywhere)']
-    """
-    layers = list(next(iter(norms.values())))
-    figure = NotebookFigure(figsize=(9, 3.6), layout="constrained")
-    axis = figure.subplots()
-    found = [value for term in norms.values() for value in term.values() if value > 0]
-    foot = min(found, default=1.0) / 5
-    for i, (term, by_layer) in enumerate(norms.items()):
-        values = [max(by_layer[name], foot) for name in layers]
-        label = term if any(by_layer.values()) else f"{term} (zero everywhere)"
-        style = {"linestyle": _LINES[i % len(_LINES)], "marker": _MARKS[i % len(_MARKS)]}
-        axis.plot(layers, values, color=_CYCLE[i % len(_CYCLE)], label=label, **style)
-    axis.set(yscale="log", ylabel="norm of the gradient at B")
-    axis.tick_params(axis="x", rotation=60, labelsize=8)
-    axis.grid(alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=len(norms), fontsize=9, frameon=False)
-    return figure

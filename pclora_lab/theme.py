@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = [
-    "COLOURS", "HUES", "METHOD_STYLES", "PAGES", "START_COLOURS", "Hue", "apply_theme", "contrast",
-    "current_theme", "in_theme", "matplotlib_style", "matplotlib_theme", "plotly_template",
-    "themed", "use_theme",
+    "COLOURS", "CYCLE", "HUES", "METHOD_STYLES", "PAGES", "START_COLOURS", "Hue", "apply_theme",
+    "contrast", "current_theme", "in_theme", "matplotlib_style", "matplotlib_theme",
+    "plotly_template", "themed", "use_theme",
 ]  # fmt: skip
 
 
@@ -58,6 +58,11 @@ _STARTS = {"zeros": "blue", "svd": "orange", "activation_svd": "vermillion"}
 # By name, as they are on a light page.
 COLOURS = {thing: HUES[hue].light for thing, hue in _THINGS.items()}
 METHOD_STYLES = {name: (HUES[hue].light, mark) for name, (hue, mark) in _METHODS.items()}
+# For things that have no colour of their own, in this order.
+CYCLE = tuple(
+    HUES[hue].light
+    for hue in ("blue", "orange", "green", "purple", "vermillion", "sky", "violet", "ink")
+)
 START_COLOURS = {name: HUES[hue].light for name, hue in _STARTS.items()}
 
 _TEXT = Hue("#1F1F1F", "#E6E6E6")

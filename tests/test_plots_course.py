@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from pclora_lab.plots import COLOURS
-from pclora_lab.plots_course import (
-    fade_animation,
+from pclora_lab.plots_course import fade_animation, layer_figure
+from pclora_lab.plots_records import (
     fades_figure,
     jump_figure,
-    layer_figure,
     outcome_figure,
+    parts_figure,
     reach_figure,
     staying_figure,
 )
@@ -154,3 +154,14 @@ def test_records_are_what_the_figures_take():
         axis = outcome_figure(record["rows"]).axes[0]
         assert [tick.get_text() for tick in axis.get_yticklabels()] == labels
         assert len(fades_figure(record["rows"]).axes) == len(labels)
+
+
+def test_parts_make_bars_and_what_is_left_is_drawn_again():
+    before = {"a": {"W": 8e6, "head": 1e6}, "b": {"W": 4e6, "head": 1e6}}
+    after = {"a": {"W": 1e6, "head": 1e6}, "b": {"W": 5e5, "head": 1e6}}
+    both, small = parts_figure(before, after, "rank 2").axes
+    assert [bar.get_width() for bar in small.patches] == [1, 1, 1, 0.5]
+    assert [bar.get_x() for bar in small.patches] == [0, 0, 1, 1]
+    assert sum(bar.get_width() for bar in both.patches) == 17.5
+    labels = [label.get_text() for label in both.get_yticklabels()]
+    assert labels == ["a\ndense", "a\nrank 2", "b\ndense", "b\nrank 2"]
