@@ -68,8 +68,8 @@ class LayerCount:
 
     @property
     def break_even_rank(self) -> int:
-        """⌊in·out / (in + out)⌋: from here on A and B together are as large as W."""
-        return self.in_features * self.out_features // (self.in_features + self.out_features)
+        """⌈in·out / (in + out)⌉: from here on A and B together are at least as large as W."""
+        return -(-self.in_features * self.out_features // (self.in_features + self.out_features))
 
     @property
     def largest_rank(self) -> int:

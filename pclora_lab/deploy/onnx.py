@@ -140,5 +140,5 @@ def _require_packages() -> None:
     except ImportError as error:
         raise ImportError(
             f"the ONNX export needs {error.name}, which is not installed: "
-            'pip install "pclora-lab[onnx]"'
+            "pip install onnx onnxscript onnxruntime"
         ) from error

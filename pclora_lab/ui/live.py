@@ -51,18 +51,20 @@ def _style(figure: go.Figure) -> go.Figure:
         margin={"l": 60, "r": 60, "t": 40, "b": 45, "autoexpand": False},
         hovermode="x",
     )
-    box = {"font": {"size": 11}, "xanchor": "right"}
     for panel, y_title in enumerate(Y_TITLES):
         row, col = panel // 2 + 1, panel % 2 + 1
-        figure.update_xaxes(title_text="step (a teacher's are negative)", row=row, col=col)
+        figure.update_xaxes(title_text="step", row=row, col=col)
         figure.update_yaxes(title_text=y_title, row=row, col=col)
         name = f"legend{panel + 1}" if panel else "legend"
-        # Where the curves rarely are: top right for what falls, bottom right for accuracy.
+        # Where the curves rarely are: top right for what falls, bottom right for accuracy, bottom
+        # left for the size, which is large at first.
         axis = str(panel + 1) if panel else ""
-        right = figure.layout[f"xaxis{axis}"].domain[1]
+        left, right = figure.layout[f"xaxis{axis}"].domain
         bottom, top = figure.layout[f"yaxis{axis}"].domain
-        y, anchor = (bottom + 0.01, "bottom") if panel == 1 else (top - 0.005, "top")
-        figure.update_layout({name: {**box, "x": right, "y": y, "yanchor": anchor}})
+        x, side = (left + 0.005, "left") if panel == 3 else (right, "right")
+        y, anchor = (bottom + 0.01, "bottom") if panel in (1, 3) else (top - 0.005, "top")
+        place = {"x": x, "xanchor": side, "y": y, "yanchor": anchor}
+        figure.update_layout({name: {"font": {"size": 11}, **place}})
     figure.update_yaxes(range=[-0.02, 1.05], row=1, col=1)
     figure.update_yaxes(range=[0, 1.02], row=1, col=2)
     figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=2, col=1)
@@ -122,4 +124,5 @@ class LiveView:
         with self.figure.batch_update():
             for trace, (x, y) in zip(self.figure.data, points, strict=True):
                 trace.x, trace.y = x, y
-            self.figure.update_xaxes(range=[first, steps])
+            title = "step (the teacher's are negative)" if first < 0 else "step"
+            self.figure.update_xaxes(range=[first, steps], title_text=title)

@@ -92,7 +92,7 @@ def _go_back(lab: Locator, pages: int) -> None:
 
 def _save(page: Page, part: Locator, path: Path) -> None:
     part.screenshot(path=path)
-    picture = Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    picture = Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     picture.save(path, optimize=True)
 
 

@@ -7,8 +7,9 @@ The embedded model (three seeds):
     python tests/benchmarks/starts.py --result data/results/starts_digits.json
 DeiT-Tiny on CIFAR-10 at 64 px:
     python tests/benchmarks/starts.py --model local-dir:../shared/data/deit_tiny \\
-        --data ../shared/data/cifar10 --img-size 64 --rank 16 --steps 500 --teacher-steps 600 \\
-        --lrs 1e-3,3e-3 --seeds 0,1 --result data/results/starts_deit_tiny_cifar10.json
+        --data ../shared/data/cifar10 --img-size 64 --rank 16 --steps 400 --teacher-steps 600 \\
+        --lrs 1e-3,3e-3 --seeds 0,1 --evaluations 10 \\
+        --result data/results/starts_deit_tiny_cifar10.json
 """
 
 import argparse
