@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from pclora_lab.plots import COLOURS, NotebookFigure
+from pclora_lab.schedules import SCHEDULES
 from pclora_lab.theme import CYCLE
 
 __all__ = [
@@ -89,7 +90,11 @@ def jump_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
     """
     figure = NotebookFigure(figsize=(7, 3.6), layout="constrained")
     axis = figure.subplots()
-    for i, (label, group) in enumerate(_by_label(runs).items()):
+    groups = _by_label(runs)
+    # A schedule looks as it does in schedule_figure; other labels take the styles after those.
+    order = list(dict.fromkeys((*SCHEDULES, *groups)))
+    for label, group in groups.items():
+        i = order.index(label)
         lam, removed = _mean_curve(group, "lam")[1], _mean_curve(group, _REMOVED)[1]
         # After the fade λ stays 0; only the first such point belongs to the fade.
         end = int(np.argmax(lam == 0)) + 1 if (lam == 0).any() else len(lam)

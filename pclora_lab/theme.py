@@ -58,11 +58,8 @@ _STARTS = {"zeros": "blue", "svd": "orange", "activation_svd": "vermillion"}
 # By name, as they are on a light page.
 COLOURS = {thing: HUES[hue].light for thing, hue in _THINGS.items()}
 METHOD_STYLES = {name: (HUES[hue].light, mark) for name, (hue, mark) in _METHODS.items()}
-# For things that have no colour of their own, in this order.
-CYCLE = tuple(
-    HUES[hue].light
-    for hue in ("blue", "orange", "green", "purple", "vermillion", "sky", "violet", "ink")
-)
+# For lines that have no name, in turns.
+CYCLE = tuple(hue.light for name, hue in HUES.items() if name not in ("grey", "ink", "guide"))
 START_COLOURS = {name: HUES[hue].light for name, hue in _STARTS.items()}
 
 _TEXT = Hue("#1F1F1F", "#E6E6E6")
@@ -139,8 +136,7 @@ def _luminance(colour: str) -> float:
 
 
 def _cycle(dark: bool) -> list[str]:
-    """The colours of lines that have no name, in turns."""
-    return [hue[dark] for name, hue in HUES.items() if name not in ("grey", "ink", "guide")]
+    return [in_theme(colour, dark) for colour in CYCLE]
 
 
 def matplotlib_style(dark: bool | None = None) -> dict[str, Any]:

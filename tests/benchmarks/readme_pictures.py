@@ -1,9 +1,10 @@
-"""The README's pictures: the lab in a real browser, and the fade of one run as an animation.
+"""The README's pictures: the lab in a real browser, a run's fade as an animation, the comparison.
 
 python tests/benchmarks/readme_pictures.py --out notebooks
 """
 
 import argparse
+import json
 import re
 import sys
 import tempfile
@@ -16,9 +17,11 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
 
+from pclora_lab.pareto import pareto_figure
 from pclora_lab.plots_course import fade_animation
 from pclora_lab.runs import list_runs
 
+COMPARISON = Path(__file__).parents[2] / "data/results/compare_deit_tiny_cifar10.json"
 CELL = "from pclora_lab.ui import Lab\nlab = Lab()\nlab"
 WIDTH = 1180
 
@@ -34,6 +37,8 @@ def main() -> None:
             _drive(folder, dark, args.out)
         rows = list_runs(Path(place) / "light" / "runs")[0].rows
         (args.out / "fade.gif").write_bytes(fade_animation(rows).gif)
+    record = json.loads(COMPARISON.read_text(encoding="utf8"))
+    pareto_figure(record["rows"]).savefig(args.out / "pareto.png", dpi=120)
 
 
 def _drive(folder: Path, dark: bool, out: Path) -> None:
@@ -92,8 +97,8 @@ def _go_back(lab: Locator, pages: int) -> None:
 
 def _save(page: Page, part: Locator, path: Path) -> None:
     part.screenshot(path=path)
-    picture = Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(path, optimize=True)
+    # All colours: with a palette the heatmap takes the room of the lines beside it.
+    Image.open(path).convert("RGB").save(path, optimize=True)
 
 
 if __name__ == "__main__":
