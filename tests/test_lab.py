@@ -56,35 +56,35 @@ def test_an_unknown_model_is_shown_as_text():
 
 
 def test_train_shows_progress_and_result(lab, tmp_path):
-    lab.train_button.click()
-    until(lambda: lab.status.value == "finished")
+    lab.buttons.train.click()
+    until(lambda: lab.buttons.status.value == "finished")
     assert "student, test accuracy" in lab.message.value
-    assert not lab.export_button.disabled and lab.stop_button.disabled
+    assert not lab.exports.button.disabled and lab.buttons.stop.disabled
     assert len(lab.view.figure.data[0].x) == len(lab.session.snapshot().rows)
-    lab.export_folder.value = str(tmp_path / "out")
-    lab.export_button.click()
+    lab.exports.folder.value = str(tmp_path / "out")
+    lab.exports.button.click()
     assert "exported to" in lab.message.value
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
 def test_errors_appear_in_the_lab(lab):
-    lab.stop_button.click()
+    lab.buttons.stop.click()
     assert "nothing to stop: press Train first" in lab.message.value
-    lab.export_button.click()
+    lab.exports.button.click()
     assert "nothing to export" in lab.message.value
     lab.controls.data.value = "./no_such_folder"
-    lab.train_button.click()
-    until(lambda: lab.status.value == "failed")
+    lab.buttons.train.click()
+    until(lambda: lab.buttons.status.value == "failed")
     assert "there is no such folder" in lab.message.value
 
 
 def test_train_pressed_twice_is_refused(lab):
     lab.controls.steps.value = 5000
-    lab.train_button.click()
-    lab.train_button.click()
+    lab.buttons.train.click()
+    lab.buttons.train.click()
     assert "a run is already running" in lab.message.value
-    lab.stop_button.click()
-    until(lambda: lab.status.value == "stopped")
+    lab.buttons.stop.click()
+    until(lambda: lab.buttons.status.value == "stopped")
 
 
 def test_a_new_lab_finds_the_run_that_is_going(lab, tmp_path):
@@ -93,9 +93,9 @@ def test_a_new_lab_finds_the_run_that_is_going(lab, tmp_path):
     again = Lab(root=tmp_path)
     assert session.state == "running" and again.session is session
     assert again.controls.config().steps == 5000
-    until(lambda: "fading" in again.status.value)
-    again.stop_button.click()
-    until(lambda: again.status.value == "stopped")
+    until(lambda: "fading" in again.buttons.status.value)
+    again.buttons.stop.click()
+    until(lambda: again.buttons.status.value == "stopped")
 
 
 def test_every_panel_names_its_units():
@@ -124,10 +124,10 @@ def test_a_rank_in_per_cent_becomes_a_whole_one():
 
 
 def test_export_without_a_folder_name_is_refused(lab):
-    lab.train_button.click()
-    until(lambda: lab.status.value == "finished")
-    lab.export_folder.value = "  "
-    lab.export_button.click()
+    lab.buttons.train.click()
+    until(lambda: lab.buttons.status.value == "finished")
+    lab.exports.folder.value = "  "
+    lab.exports.button.click()
     assert "no folder to export to" in lab.message.value
 
 
@@ -154,8 +154,8 @@ def test_every_method_has_a_form_with_sizes(name):
 
 def test_the_panels_show_what_the_method_reports(lab):
     lab.controls.method.value = "snella"
-    lab.train_button.click()
-    until(lambda: lab.status.value == "finished")
+    lab.buttons.train.click()
+    until(lambda: lab.buttons.status.value == "finished")
     figure = lab.view.figure
     shown = {t.name for t in figure.data if t.visible and t.x is not None and len(t.x)}
     assert {"weights that may change", "task", "student as it is"} <= shown
@@ -192,15 +192,15 @@ def test_a_form_may_start_with_a_text_model():
 def test_the_layers_tab_of_a_method_without_facts_says_so(lab):
     lab.views.tabs.selected_index = 1
     lab.controls.method.value = "svd"
-    lab.train_button.click()
-    until(lambda: lab.status.value == "finished")
+    lab.buttons.train.click()
+    until(lambda: lab.buttons.status.value == "finished")
     assert lab.views.layers.fact.value == "layer_mse"  # there is no base to lean on
     assert lab.views.timeline.says.value == "step 8 of 8"
     lab.views.layers.update([{"phase": "fade", "step": 8}])
     assert "no facts by layer" in lab.views.layers.note.value
     lab.controls.method.value = "svd_kd"
-    lab.train_button.click()
-    until(lambda: lab.status.value == "finished")
+    lab.buttons.train.click()
+    until(lambda: lab.buttons.status.value == "finished")
     assert lab.views.layers.fact.value == "layer_mse"
     assert lab.views.layers.figure.data[0].z.shape[0] == 16
     lab.views.tabs.selected_index = 2
@@ -209,51 +209,51 @@ def test_the_layers_tab_of_a_method_without_facts_says_so(lab):
 
 
 def test_another_run_is_shown_while_one_trains(lab):
-    lab.train_button.click()
-    until(lambda: lab.status.value == "finished")
+    lab.buttons.train.click()
+    until(lambda: lab.buttons.status.value == "finished")
     first = lab.session.folder
     lab.controls.steps.value = 3000
-    lab.train_button.click()
-    until(lambda: "fading" in lab.status.value)
+    lab.buttons.train.click()
+    until(lambda: "fading" in lab.buttons.status.value)
     lab.open(load_run(first))
     assert lab.opened is not None and first.name in lab.views.title.value
-    line = lab.status.value
-    until(lambda: lab.status.value != line)
-    assert lab.views.timeline.says.value == "step 8 of 8" and not lab.export_button.disabled
+    line = lab.buttons.status.value
+    until(lambda: lab.buttons.status.value != line)
+    assert lab.views.timeline.says.value == "step 8 of 8" and not lab.exports.button.disabled
     lab.open(load_run(lab.session.folder))
     assert lab.opened is None
-    lab.stop_button.click()
-    until(lambda: lab.status.value == "stopped")
-    assert lab.stop_button.disabled
+    lab.buttons.stop.click()
+    until(lambda: lab.buttons.status.value == "stopped")
+    assert lab.buttons.stop.disabled
 
 
 def test_a_stopped_run_is_taken_up_with_resume(lab, tmp_path):
     lab.controls.steps.value = 3000
-    lab.train_button.click()
+    lab.buttons.train.click()
     until(lambda: lab.session.snapshot().step > 2)
-    assert lab.pause_button.description == "Pause"
-    lab.stop_button.click()
-    until(lambda: lab.status.value == "stopped")
-    assert lab.pause_button.description == "Resume" and not lab.pause_button.disabled
+    assert lab.buttons.pause.description == "Pause"
+    lab.buttons.stop.click()
+    until(lambda: lab.buttons.status.value == "stopped")
+    assert lab.buttons.pause.description == "Resume" and not lab.buttons.pause.disabled
     folder, rows = lab.session.folder, lab.session.snapshot().rows
     # As after a restart of the kernel, and with settings that are not the run's.
     again = Lab(QUICK, tmp_path)
-    assert again.opened.folder == folder and "Resume goes on with it" in again.status.value
-    again.pause_button.click()
+    assert again.opened.folder == folder and "Resume goes on with it" in again.buttons.status.value
+    again.buttons.pause.click()
     until(lambda: again.session is not None and again.session.snapshot().step > rows[-1]["step"])
     assert again.opened is None and again.session.folder == folder
     assert again.session.snapshot().rows[: len(rows)] == rows
-    until(lambda: again.pause_button.description == "Pause" and not again.stop_button.disabled)
-    again.pause_button.click()
+    until(lambda: again.buttons.pause.description == "Pause" and not again.buttons.stop.disabled)
+    again.buttons.pause.click()
     until(lambda: again.session.state == "paused")
-    again.stop_button.click()
-    until(lambda: again.status.value == "stopped")
-    assert again.pause_button.description == "Resume"
+    again.buttons.stop.click()
+    until(lambda: again.buttons.status.value == "stopped")
+    assert again.buttons.pause.description == "Resume"
 
 
 def test_a_run_that_is_shown_is_renamed_with_its_views(lab):
-    lab.train_button.click()
-    until(lambda: lab.status.value == "finished")
+    lab.buttons.train.click()
+    until(lambda: lab.buttons.status.value == "finished")
     lab.browser.refresh()
     lab.browser.table.current = lab.session.folder.name
     lab.browser.new_name.value = "the best"
@@ -262,25 +262,25 @@ def test_a_run_that_is_shown_is_renamed_with_its_views(lab):
     assert "the best" in lab.views.title.value
     lab.views.tabs.selected_index = 1
     assert lab.views.problem.value == ""
-    lab.export_folder.value = str(lab.root / "out")
-    lab.export_button.click()
+    lab.exports.folder.value = str(lab.root / "out")
+    lab.exports.button.click()
     assert "exported to" in lab.message.value
 
 
 def test_a_checkpoint_that_cannot_be_read_is_said(lab):
     lab.controls.steps.value = 3000
-    lab.train_button.click()
+    lab.buttons.train.click()
     until(lambda: lab.session.snapshot().step > 2)
-    lab.stop_button.click()
-    until(lambda: lab.status.value == "stopped")
+    lab.buttons.stop.click()
+    until(lambda: lab.buttons.status.value == "stopped")
     (lab.session.folder / "checkpoint.safetensors").write_bytes(b"<b>half")
-    lab.pause_button.click()
+    lab.buttons.pause.click()
     assert "be read (SafetensorError" in lab.message.value and lab.session.state == "stopped"
 
 
 def test_a_hand_on_lambda_is_followed_and_shown(lab):
     lab.controls.steps.value = 3000
-    lab.train_button.click()
+    lab.buttons.train.click()
     until(lambda: not lab.hold.slider.disabled and lab.session.snapshot().rows)
     lab.hold.slider.value = 0.6
     until(lambda: [row.get("lam") for row in lab.session.snapshot().rows[-1:]] == [0.6])
@@ -289,8 +289,8 @@ def test_a_hand_on_lambda_is_followed_and_shown(lab):
     assert not again.hold.button.disabled
     again.hold.button.click()
     until(lambda: again.session.snapshot().rows[-1]["lam"] != 0.6)
-    again.stop_button.click()
-    until(lambda: again.status.value == "stopped")
+    again.buttons.stop.click()
+    until(lambda: again.buttons.status.value == "stopped")
     config = RunConfig.from_dict(load_run(lab.session.folder).config)
     again.browser.refresh()
     again.browser.table.current = lab.session.folder.name
@@ -308,8 +308,8 @@ def test_a_hand_on_lambda_is_followed_and_shown(lab):
     ],
 )
 def test_a_run_that_was_edited_by_hand_is_shown_as_far_as_it_goes(lab, name, text, said):
-    lab.train_button.click()
-    until(lambda: lab.status.value == "finished")
+    lab.buttons.train.click()
+    until(lambda: lab.buttons.status.value == "finished")
     lab.session = None
     run_folder = next(lab.root.glob("vit_digits*"))
     (run_folder / name).write_text(text)
@@ -322,8 +322,8 @@ def test_a_text_model_shows_its_examples_as_text(tmp_path):
     method = PCLoRAConfig(rank=4, init="svd")
     quick = {"steps": 4, "evaluations": 1, "eval_images": 20, "batch_size": 8}
     lab = Lab(RunConfig(model="bert_glosses", data="glosses", method=method, **quick), tmp_path)
-    lab.train_button.click()
-    until(lambda: lab.status.value == "finished", 120)
+    lab.buttons.train.click()
+    until(lambda: lab.buttons.status.value == "finished", 120)
     lab.views.tabs.selected_index = 2
     assert "<th style='text-align:left'>student</th>" in lab.views.examples.shown.value
     assert (
@@ -333,8 +333,8 @@ def test_a_text_model_shows_its_examples_as_text(tmp_path):
 
 def test_the_lab_falls_back_to_pictures_where_nobody_answers(lab):
     lab.views.shown_at = time.monotonic() - 100
-    lab.train_button.click()
-    until(lambda: lab.status.value == "finished")
+    lab.buttons.train.click()
+    until(lambda: lab.buttons.status.value == "finished")
     assert "data:image/png" in lab.views._picture.value
     assert lab.views._still.layout.display == ""
     lab.page.alive = True

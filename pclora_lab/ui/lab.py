@@ -15,7 +15,6 @@ from pclora_lab.config import RunConfig
 from pclora_lab.data_cache import DataCache
 from pclora_lab.embedded import EMBEDDED
 from pclora_lab.export import from_pretrained, save_pretrained
-from pclora_lab.methods import METHODS
 from pclora_lab.models import preprocessing_of
 from pclora_lab.resuming import can_resume
 from pclora_lab.runs import Run, load_run, scan_runs
@@ -24,17 +23,18 @@ from pclora_lab.theme import apply_theme
 from pclora_lab.training import load_dense
 from pclora_lab.ui.browser import RunBrowser
 from pclora_lab.ui.controls import Controls, error_html
+from pclora_lab.ui.export_row import ExportRow
 from pclora_lab.ui.hold_row import HoldRow
 from pclora_lab.ui.live import LiveView
 from pclora_lab.ui.page import Page, fit_width
 from pclora_lab.ui.painting import Painter
 from pclora_lab.ui.rank_panel import RankPanel
-from pclora_lab.ui.status import result_html, status_line
+from pclora_lab.ui.run_row import RunRow
+from pclora_lab.ui.status import result_html
 from pclora_lab.ui.views import RunViews
 
 __all__ = ["Lab"]
 
-_PAUSE_HELP = "hold the run, or let it go on; also one that was stopped or whose kernel ended"
 _SETTINGS, _RANKS, _RUNS = range(3)
 _newest: "dict[Path, weakref.ref[Lab]]" = {}
 
@@ -51,6 +51,8 @@ class Lab:
 
     Attributes:
         controls: the form.
+        buttons: train, pause, stop; progress and status.
+        exports: takes the small model along.
         views: curves, layers and examples of the run that is shown.
         browser: all runs of the folder.
         session: the run that was started last, or None.
@@ -84,12 +86,9 @@ class Lab:
             on_ranks=self._use_ranks,
             busy=lambda: self.session is not None and self.session.state not in OVER,
         )
-        self._make_buttons()
-        self.progress = widgets.FloatProgress(
-            value=0, min=0, max=1, layout=widgets.Layout(width="200px")
-        )
-        self.status = widgets.HTML(value="ready")
         self.message = widgets.HTML()
+        self.buttons = RunRow(self.train, self.pause_or_resume, self.stop, self._try)
+        self.exports = ExportRow(self._write_model, self._say, self._try)
         self._arrange()
         self.page.observe(lambda _: self._dress(), ["dark", "width"])
         self.page.observe(lambda change: self._begin_anew(change["old"]), "load")
@@ -107,39 +106,10 @@ class Lab:
             before().close()
         _newest[place] = weakref.ref(self)
 
-    def _make_buttons(self) -> None:
-        make = self._button
-        self.train_button = make("Train", "play", "primary", self.train, "start a run")
-        self.pause_button = make("Pause", "pause", "", self.pause_or_resume, _PAUSE_HELP)
-        self.stop_button = make("Stop", "stop", "warning", self.stop, "end the run here")
-        self.export_button = make(
-            "Export", "download", "success", self.export, "write the compressed model to a folder"
-        )
-        self.export_folder = widgets.Text(
-            value="exported",
-            description="to folder",
-            tooltip="folder that the compressed model is written to",
-            layout=widgets.Layout(width="420px"),
-            continuous_update=False,
-        )
-
     @property
     def view(self) -> LiveView:
         """The four live panels."""
         return self.views.live
-
-    def _button(
-        self, name: str, icon: str, style: str, action: Callable[[], object], tooltip: str
-    ) -> widgets.Button:
-        button = widgets.Button(
-            description=name,
-            icon=icon,
-            button_style=style,
-            tooltip=tooltip,
-            layout=widgets.Layout(width="100px"),
-        )
-        button.on_click(lambda _: self._try(action))
-        return button
 
     def _arrange(self) -> None:
         self.choices = widgets.Tab(
@@ -148,22 +118,19 @@ class Lab:
         )
         self.choices.add_class("pclora-choices")
         self.choices.observe(lambda _: self._try(self._refresh_choices), "selected_index")
-        row = widgets.Layout(align_items="center", grid_gap="0 6px", flex_flow="row wrap")
-        buttons = [self.train_button, self.pause_button, self.stop_button]
         self.widget = widgets.VBox(
             [
                 self.page,
                 self.choices,
-                widgets.HBox([*buttons, self.progress, self.status], layout=row),
+                self.buttons.widget,
                 self.hold.widget,
                 self.message,
                 self.views.widget,
-                widgets.HBox([self.export_button, self.export_folder]),
+                self.exports.widget,
             ]
         )
         # Names that a style sheet or a browser test can find.
         self.widget.add_class("pclora-lab")
-        self.status.add_class("pclora-status")
         self.message.add_class("pclora-message")
 
     def _ipython_display_(self) -> None:
@@ -243,13 +210,15 @@ class Lab:
             self.opened = run
             self.views.begin(run.folder, config, f"{run.folder.name} ({run.status})")
             self.views.update(run.rows)
-        self.export_button.disabled = run.result is None
+        self.exports.button.disabled = run.result is None
         self.message.value = _outcome(run)
         self._show_state("new" if session is None else session.state)
         # A run that goes on keeps its line: what is shown and what trains are two things.
         if session is None or session.state in OVER:
             goes_on = "; Resume goes on with it" if self._left_off() is not None else ""
-            self.status.value = html.escape(f"shown: {run.folder.name}, {run.status}{goes_on}")
+            self.buttons.status.value = html.escape(
+                f"shown: {run.folder.name}, {run.status}{goes_on}"
+            )
 
     def _follow_name(self, old: Path, new: Path) -> None:
         """A run was renamed; if it is the one that is shown, show it under its name."""
@@ -305,26 +274,13 @@ class Lab:
             raise RuntimeError(f"nothing to stop: the run is {session.state}")
         session.stop(wait=False)
 
-    def export(self) -> Path:
-        """Write the compressed model to the folder in the text field.
-
-        Raises:
-            RuntimeError: no run has finished.
-            ValueError: no folder is named, or another model is in it.
-        """
-        name = self.export_folder.value.strip()
-        if not name:
-            raise ValueError("no folder to export to: write its name beside the button")
-        place = Path(name).expanduser()
+    def _write_model(self, folder: Path) -> Path:
         if self.opened is not None:
-            folder = save_pretrained(from_pretrained(self.opened.folder / "compressed"), place)
-        else:
-            folder = self._require_session("export").export(place)
-        self.message.value = (
-            f"exported to <code>{html.escape(str(folder.resolve()))}</code>; read it with "
-            f"<code>from_pretrained({html.escape(repr(str(folder)))})</code>"
-        )
-        return folder
+            return save_pretrained(from_pretrained(self.opened.folder / "compressed"), folder)
+        return self._require_session("export").export(folder)
+
+    def _say(self, words: str) -> None:
+        self.message.value = words
 
     def _require_session(self, verb: str) -> Session:
         if self.session is None:
@@ -336,12 +292,9 @@ class Lab:
         with self._showing:
             if self.opened is None:
                 self._say_how_it_ended(snapshot)
-        self.progress.value = snapshot.step / snapshot.steps if snapshot.steps else 0
-        self.status.value = html.escape(status_line(snapshot, METHODS[session.config.method.name]))
+        self.buttons.update(session, snapshot)
         self._show_state(snapshot.state)
         self.hold.update(session, snapshot)
-        if snapshot.state == "finished":
-            self.progress.value = 1
         with self._showing:
             if self.opened is None:  # the run that trains is also the one that is shown
                 self.views.update(snapshot.rows)
@@ -394,14 +347,9 @@ class Lab:
             fit_width(figure, self.page)
 
     def _show_state(self, state: str) -> None:
-        live = state in ("running", "paused")
-        held = state == "paused" or self._left_off() is not None
-        self.pause_button.description = "Resume" if held else "Pause"
-        self.pause_button.icon = "play" if held else "pause"
-        self.pause_button.disabled = not live and not held
-        self.stop_button.disabled = not live
+        self.buttons.show_state(state, can_resume=self._left_off() is not None)
         if self.opened is None:
-            self.export_button.disabled = state != "finished"
+            self.exports.button.disabled = state != "finished"
 
     def close(self) -> None:
         """Stop drawing and let go of models and data; the run goes on."""

@@ -54,7 +54,7 @@ def watched(config, tab):
     release_workers()  # as a notebook does after a message of a widget
     time.sleep(2)  # a person looks at the numbers before the click; they are counted meanwhile
     clicked = time.perf_counter()
-    lab.train_button.click()
+    lab.buttons.train.click()
     traces = lab.view.figure.data
     shown = (0, 4, 6, 10)  # λ, accuracy, loss and size: a curve of each panel
     while tab == 0 and any(traces[i].x is None or not len(traces[i].x) for i in shown):
