@@ -53,7 +53,12 @@ def lab_notebook(root: Path | str, folder: Path | str) -> dict[str, Any]:
 
 
 def make_app(
-    root: Path | str, place: Path | str, port: int, announce: Callable[[str], None]
+    root: Path | str,
+    place: Path | str,
+    port: int,
+    announce: Callable[[str], None],
+    *,
+    dark: bool = False,
 ) -> Any:
     """A Voilà application that is not started yet.
 
@@ -62,6 +67,7 @@ def make_app(
         place: an empty folder of the app's own; nothing outside it is served as a file.
         port: where to listen; if it is taken, one near it.
         announce: called with the address, token included, once the app listens.
+        dark: a dark page.
 
     Raises:
         ImportError: Voilà is not installed.
@@ -91,7 +97,9 @@ def make_app(
     handlers = app.init_handlers
     app.init_handlers = lambda: _with_working_shutdown(handlers())
     app.voila_configuration.show_tracebacks = True
+    app.voila_configuration.theme = "dark" if dark else "light"
     app.voila_configuration.allow_template_override = "NO"
+    app.voila_configuration.allow_theme_override = "NO"
     return app
 
 
@@ -120,6 +128,7 @@ def main(
     port: int = PORT,
     open_browser: bool = True,
     as_json: bool = False,
+    dark: bool = False,
 ) -> int:
     """Serve the lab until Ctrl+C; closing the page ends its run.
 
@@ -128,6 +137,7 @@ def main(
         port: where to listen on 127.0.0.1.
         open_browser: open the page in the default browser.
         as_json: print the address as a JSON object.
+        dark: a dark page.
 
     Raises:
         ImportError: Voilà is not installed.
@@ -141,7 +151,7 @@ def main(
             if open_browser:
                 _open(address, Path(place))
 
-        make_app(root, place, port, announce).start()
+        make_app(root, place, port, announce, dark=dark).start()
     return 0
 
 

@@ -42,3 +42,12 @@ def test_kernels_of_lost_pages_are_ended_and_no_other_host_name_is_answered(tmp_
     assert app.kernel_manager.cull_idle_timeout == 600 and not app.kernel_manager.cull_connected
     assert app.ip == "127.0.0.1" and len(app.identity_provider.token) >= 40
     assert app.tornado_settings["allow_remote_access"] is False
+
+
+@pytest.mark.parametrize(("dark", "theme"), [(False, "light"), (True, "dark")])
+def test_the_page_is_dark_if_it_is_asked_for_and_an_address_cannot_change_it(tmp_path, dark, theme):
+    before = signal.getsignal(signal.SIGTERM)
+    app = make_app("runs", tmp_path, 8866, print, dark=dark)
+    signal.signal(signal.SIGTERM, before)
+    assert app.voila_configuration.theme == theme
+    assert app.voila_configuration.allow_theme_override == "NO"

@@ -18,7 +18,7 @@ __all__ = ["LayersView"]
 _SPECTRA = (
     ("base (faded)", "base", "solid"),
     ("adapter", "adapter", "dash"),
-    ("their sum", "student", "dot"),
+    ("their sum", "ink", "dot"),
 )
 # What is below is rounding, and would press the rest of a logarithmic axis flat.
 _ROUNDING = 1e-5
