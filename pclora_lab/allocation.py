@@ -10,6 +10,7 @@ from fractions import Fraction
 from math import isfinite
 
 import torch
+from torch import Tensor
 
 from pclora_lab.kernel_sparse import KernelSparseLinear
 
@@ -209,6 +210,19 @@ class BudgetAllocator:
             self._sens = [sens.to(device) for sens in self._sens]
             self._unc = [unc.to(device) for unc in self._unc]
             self._skipped = self._skipped.to(device)
+
+    def read_state(self) -> dict[str, Tensor]:
+        """Both running means by number of the factor, and how many updates were left out."""
+        state = {f"sens.{i}": sens.clone() for i, sens in enumerate(self._sens)}
+        state |= {f"unc.{i}": unc.clone() for i, unc in enumerate(self._unc)}
+        return {**state, "skipped": self._skipped.clone()}
+
+    def write_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`read_state` read."""
+        device = self._skipped.device
+        self._sens = [state[f"sens.{i}"].to(device) for i in range(len(self._sens))]
+        self._unc = [state[f"unc.{i}"].to(device) for i in range(len(self._unc))]
+        self._skipped = state["skipped"].to(device)
 
     @property
     def skipped(self) -> int:

@@ -8,6 +8,7 @@ its seed make them again.
 import json
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,12 +65,15 @@ class Checkpoint:
     tensors: dict[str, Tensor] = field(repr=False)
 
 
-def read_state(student: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def read_state(
+    student: nn.Module, optimizer: torch.optim.Optimizer, own: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """A copy on the CPU: ``trained/<name>``, ``buffer/<name>`` and the optimiser's, by name.
 
     Args:
         student: that is trained.
         optimizer: of its trained parameters.
+        own: what the method keeps beside these, as ``method/<name>``.
 
     Example:
         >>> layer = nn.Linear(2, 1)
@@ -78,6 +82,7 @@ def read_state(student: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str
     """
     state = {f"trained/{name}": value for name, value in trained_tensors(student).items()}
     state |= {f"buffer/{name}": _copy(value) for name, value in student.named_buffers()}
+    state |= {f"method/{name}": _copy(value) for name, value in (own or {}).items()}
     for name, parameter in student.named_parameters():
         moments = optimizer.state.get(parameter, {})
         state |= {f"{kind}/{name}": _copy(value) for kind, value in moments.items()}
@@ -90,13 +95,13 @@ def _copy(tensor: Tensor) -> Tensor:
 
 def write_state(
     student: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Tensor]
-) -> None:
-    """Put back what :func:`read_state` read.
+) -> dict[str, Tensor]:
+    """Put back what :func:`read_state` read; returns what is the method's own.
 
     Raises:
         ValueError: it is of another student; says which tensor does not fit.
     """
-    kinds: dict[str, dict[str, Tensor]] = {"trained": {}, "buffer": {}}
+    kinds: dict[str, dict[str, Tensor]] = {"trained": {}, "buffer": {}, "method": {}}
     for name, tensor in state.items():
         kind, _, rest = name.partition("/")
         kinds.setdefault(kind, {})[rest] = tensor
@@ -106,6 +111,7 @@ def write_state(
         if name in kinds["buffer"] and kinds["buffer"][name].shape == buffer.shape:
             buffer.copy_(kinds["buffer"][name])
     del kinds["buffer"]
+    own = kinds.pop("method")
     for name, parameter in student.named_parameters():
         moments = {kind: values[name] for kind, values in kinds.items() if name in values}
         if any(m.ndim > 0 and m.shape != parameter.shape for m in moments.values()):
@@ -115,6 +121,7 @@ def write_state(
             )
         if moments:
             optimizer.state[parameter] = {k: _beside(v, parameter) for k, v in moments.items()}
+    return own
 
 
 def _beside(moment: Tensor, parameter: Tensor) -> Tensor:
@@ -151,7 +158,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(
             f"{folder.name} has no checkpoint: it ended before the first one was written, or its "
-            "method keeps none. Start it again with the same settings"
+            "method trains nothing. Start it again with the same settings"
         )
     try:
         with safe_open(path, framework="pt") as file:

@@ -82,6 +82,7 @@ def _add_app(commands: Any) -> None:
     parser.add_argument("--root", default="runs", help="folder of runs")
     parser.add_argument("--port", type=int, default=8866, help="port, or one near it if taken")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--dark", action="store_true", help="a dark page")
 
 
 def _add_train(commands: Any) -> None:
@@ -214,7 +215,9 @@ def _app(args: argparse.Namespace) -> int:
     from pclora_lab.app import main as run_app
 
     browser = not args.no_browser
-    return run_app(args.root, port=args.port, open_browser=browser, as_json=args.json)
+    return run_app(
+        args.root, port=args.port, open_browser=browser, as_json=args.json, dark=args.dark
+    )
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -131,7 +131,8 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
     error or a kill (a hundred times as long as writing takes, and five at least).
     """
     finished, place = False, os.path.realpath(folder)
-    name, folder = str(folder), Path(place)  # somebody may change the working directory meanwhile
+    name = _short(folder)
+    folder = Path(place)  # somebody may change the working directory meanwhile
     keeper = Keeper(folder)
     _recorded[place] = threading.current_thread()
     try:
@@ -171,6 +172,12 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
     finally:
         _recorded.pop(place, None)
     _set_status(folder, "finished")
+
+
+def _short(folder: Path) -> str:
+    """From the working directory, if the folder is in it."""
+    path, here = folder.absolute(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _write_result(folder: Path, event: Finished) -> None:

@@ -135,12 +135,12 @@ def _origin(
     config: RunConfig,
     checkpoint: Checkpoint | None,
 ) -> str:
-    """What the run starts from, as a hash; empty for methods that can't be taken up.
+    """What the run starts from, as a hash; empty for methods that train nothing.
 
     Raises:
         ValueError: the checkpoint was made from something else.
     """
-    if not method.resumes or not method.trains:
+    if not method.trains:
         return ""
     origin = teacher_key(model, data, config)
     if checkpoint is not None and checkpoint.origin != origin:
@@ -275,7 +275,7 @@ def _fit(
     )
     try:
         for step, means in enumerate(steps, start=first + 1):
-            saves = partial(_checkpoint, step, watch, optimizer) if method.resumes else None
+            saves = partial(_checkpoint, step, watch, optimizer)
             if means is not None:
                 yield Row(watch.row(step, means))
             if step in kept:
@@ -296,7 +296,7 @@ def _checkpoint(step: int, watch: Watch, optimizer: torch.optim.Optimizer) -> Ch
         evaluated=watch.evaluated,
         seconds=watch.seconds,
         probe_seconds=0.0 if watch.layers is None else watch.layers.seconds,
-        tensors=read_state(watch.student, optimizer),
+        tensors=read_state(watch.student, optimizer, watch.method.read_state(watch.student)),
     )
 
 
@@ -305,7 +305,7 @@ def _take_up(checkpoint: Checkpoint, watch: Watch, optimizer: torch.optim.Optimi
     student, method = watch.student, watch.method
     if checkpoint.base_dropped and method.as_finished(student) is not None:
         method.set_progress(student, 1.0)
-    write_state(student, optimizer, checkpoint.tensors)
+    method.write_state(student, write_state(student, optimizer, checkpoint.tensors))
     watch.go_on_from(checkpoint)
 
 

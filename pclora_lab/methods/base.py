@@ -74,8 +74,6 @@ class Method:
         fades: whether something is still taken away at the end, so that "accuracy if it were
             removed now" is a curve of its own.
         replays: whether its students can be made again from what was trained, to look back.
-        resumes: whether a run that was stopped can be taken up: all that changes in training are
-            the trained parameters and buffers.
         doing: what the lab says while it trains.
         reading: what to see in its plots.
         reports: columns of its history rows, besides those that every method has.
@@ -91,7 +89,6 @@ class Method:
     trains: ClassVar[bool] = True
     fades: ClassVar[bool] = False
     replays: ClassVar[bool] = False
-    resumes: ClassVar[bool] = True
     doing: ClassVar[str] = "training"
     reading: ClassVar[str] = "The blue curve is the student's accuracy on validation examples."
     reports: ClassVar[tuple[str, ...]] = ("task", "lr_share")
@@ -147,6 +144,13 @@ class Method:
     def measure(self, student: nn.Module, probe: Batch) -> dict[str, Any]:
         """Facts that need a forward pass, taken now and then; those named ``layer_…`` by layer."""
         return {}
+
+    def read_state(self, student: nn.Module) -> dict[str, Tensor]:
+        """What the training changes beside trained parameters and buffers, for a checkpoint."""
+        return {}
+
+    def write_state(self, student: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`read_state` read."""
 
     def as_finished(self, student: nn.Module) -> AbstractContextManager[None] | None:
         """Inside, the student is what it would be if the training ended now; None: it is."""

@@ -5,7 +5,7 @@ accuracy at little training memory. The maths is in :mod:`pclora_lab.kernels`, t
 :mod:`pclora_lab.kernel_sparse`, the competition in :mod:`pclora_lab.allocation`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -220,7 +220,6 @@ class SNELLA(Method):
     summary = "Tune a few weights of every layer, chosen by a kernel; layers compete for them."
     Config = SNELLAConfig
     compresses = False
-    resumes = False  # the allocator's averages are not kept
     starts_from = "pretrained"
     reading = (
         "The budget of weights that may change falls to its final value; layers that no longer "
@@ -264,6 +263,20 @@ class SNELLA(Method):
     def after_backward(self, student: nn.Module) -> None:
         """Let the allocator see the gradients."""
         student.snella_allocator.update()
+
+    def read_state(self, student: nn.Module) -> dict[str, Tensor]:
+        """The allocator's averages, the last competition, and how much each layer won."""
+        tuned = [layer.tuned for layer in kernel_sparse_layers(student).values()]
+        last = {"allocated": torch.tensor(student.snella_allocated), "tuned": torch.tensor(tuned)}
+        return student.snella_allocator.read_state() | last
+
+    def write_state(self, student: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`read_state` read."""
+        student.snella_allocated = int(state["allocated"])
+        layers = kernel_sparse_layers(student).values()
+        for layer, tuned in zip(layers, state["tuned"].tolist(), strict=True):
+            layer.set_tuned(tuned)
+        student.snella_allocator.write_state(state)
 
     def finish(self, student: nn.Module) -> nn.Module:
         """See :func:`merge`."""
