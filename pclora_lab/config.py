@@ -275,7 +275,8 @@ class RunConfig:
         evaluations: how often both accuracies are measured while training (at most once per
             logged row, of which there are about 120).
         eval_images: validation examples for each of these measurements.
-        layer_facts: measure every layer on a probe batch; at most 5 % of the training time.
+        layer_facts: measure every layer on a probe batch; at most 5 % of the training time, but
+            for the first step and the last, which are always measured.
         snapshots: how many times the adapters are kept on the way, to look at later; 0 for never.
         snapshot_mb: most megabytes that all of them may take; fewer are kept if need be.
         moves: λ set by hand, ``(step, λ)`` or ``(step, None)`` to let go; a run's history has

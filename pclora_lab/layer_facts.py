@@ -1,8 +1,8 @@
 """Per layer, on a fixed probe batch: what comes from the base, and how far it is from the teacher.
 
 The teacher's answers on the probe never change, so they are computed once; the student's come
-from the forward pass that measures the base's share anyway. Distances are measured as often as a
-share of the training time allows; when one would cost more, it is left out.
+from the forward pass that measures the base's share anyway. Both are measured as often as a share
+of the training time allows, the share of the base first; the first and the last step always are.
 """
 
 import time
@@ -78,7 +78,7 @@ class LayerProbe:
         self.method, self.student, self.inputs, self.most = method, student, inputs, most
         there = dict(student.named_modules())
         self.names = [name for name in names if name in there]
-        began, self._last = time.perf_counter(), 0.0
+        began, self._took = time.perf_counter(), {True: 0.0, False: 0.0}
         self._rows: Tensor | None = None
         with self._picked(teacher) as self._teacher, evaluating(teacher):
             call_model(teacher, inputs)
@@ -110,9 +110,25 @@ class LayerProbe:
         same = self._rows[-1] < len(features)
         return features[self._rows] if same else features[:_TOKENS]
 
-    def is_affordable(self, training_seconds: float) -> bool:
-        """Whether one more measurement, as dear as the last, stays within the share."""
-        return self.seconds + self._last <= self.most * training_seconds
+    def affords(self, seconds: float, progress: float) -> bool:
+        """Whether one more measurement without distances, as dear as the last, is cheap enough.
+
+        Early on, a tenth of what the rest of the training will allow may be spent in advance.
+
+        Args:
+            seconds: that the training has taken.
+            progress: share of it that is done.
+        """
+        rest = seconds / progress - seconds if progress else 0.0
+        return self.seconds + self._took[False] <= self.most * (seconds + 0.1 * rest)
+
+    def affords_distances(self, seconds: float) -> bool:
+        """Whether one with distances is, and the next one without them will be.
+
+        Args:
+            seconds: that the training has taken.
+        """
+        return self.seconds + self._took[True] + self._took[False] <= self.most * seconds
 
     def measure(self, *, distances: bool = True) -> dict[str, Any]:
         """Facts for a history row: the method's own and, if asked, distances by layer."""
@@ -124,7 +140,9 @@ class LayerProbe:
                     call_model(self.student, self.inputs)
         facts |= self._distances(picked)
         took = time.perf_counter() - began
-        self._last = took if distances else self._last
+        self._took[distances] = took
+        # Until it was tried, one without distances is thought to be as dear as one with them.
+        self._took[False] = self._took[False] or took
         self.seconds += took
         return {name: _rounded(value) for name, value in facts.items()}
 

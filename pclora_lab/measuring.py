@@ -172,13 +172,15 @@ class Watch:
         return {**facts, "accuracy": as_it_is, "accuracy_if_base_removed": finished}
 
     def _probed(self, step: int) -> dict[str, Any]:
-        """What the probe batch tells; by layer only while that is cheap enough."""
-        elapsed = self.seconds
+        """What the probe batch tells, while that is cheap; at the first and last step always."""
+        seconds, at_an_end = self.seconds, step in (0, self.config.steps)
         with self.accelerator.autocast():
             if self.layers is None:
                 facts = self.method.measure(self.student, self.probe)
                 return {name: v for name, v in facts.items() if not name.startswith("layer_")}
-            distances = step in (0, self.config.steps) or self.layers.is_affordable(elapsed)
+            if not at_an_end and not self.layers.affords(seconds, step / self.config.steps):
+                return {}
+            distances = at_an_end or self.layers.affords_distances(seconds)
             facts = self.layers.measure(distances=distances)
         return {**facts, "probe_percent": self.probe_percent}
 

@@ -1,12 +1,16 @@
 """Going back in time: the student that a snapshot gives is the one that was trained."""
 
+import time
+
 import pytest
 import torch
 
 from pclora_lab import PCLoRAConfig, RunConfig
 from pclora_lab.attention import attention_maps
 from pclora_lab.events import Finished, Kept, Row
-from pclora_lab.methods import method_class
+from pclora_lab.layer_facts import LayerProbe
+from pclora_lab.methods import make_method, method_class
+from pclora_lab.methods.pclora import PCLoRA
 from pclora_lab.replay import Replay
 from pclora_lab.runs import new_run_folder, record
 from pclora_lab.snapshots import list_snapshots, snapshot_remark, snapshot_steps
@@ -147,3 +151,32 @@ def test_the_rows_hold_layer_facts(tmp_path):
     assert min(rows[0]["layer_cka"].values()) > 0.999
     assert max(rows[-1]["layer_base_share"].values()) == 0 < min(rows[-1]["layer_mse"].values())
     assert 0 < rows[-1]["probe_percent"] < 100
+
+
+def test_measuring_the_layers_takes_a_share_of_the_time_only(tmp_path, monkeypatch):
+    measure = PCLoRA.measure
+
+    def slowly(self, student, probe):
+        time.sleep(0.04)
+        return measure(self, student, probe)
+
+    monkeypatch.setattr(PCLoRA, "measure", slowly)
+    _, events = made(tmp_path, steps=60, evaluations=60, snapshots=0)
+    rows = [e.values for e in events if isinstance(e, Row)]
+    measured = [row["step"] for row in rows if "layer_base_share" in row]
+    assert measured[0] == 0 and measured[-1] == 60 and len(measured) < len(rows) / 2
+    # The first and the last one are not asked for their price.
+    seconds, forced = rows[-1]["seconds"], 0.2
+    assert rows[-1]["probe_percent"] * seconds / 100 < 0.05 * seconds + forced
+
+
+def test_what_is_affordable_is_spread_over_the_training(vit, images):
+    method = make_method(PCLoRAConfig(rank=2, init="svd"))
+    student = method.apply(vit)
+    probe = LayerProbe(method, student, vit, [], images)
+    probe.seconds, probe._took = 1.0, {True: 0.5, False: 0.2}
+    # Of 100 s, 5 may be spent; after 10 s 0.5 of them, and 0.45 of the rest in advance.
+    assert not probe.affords(10, 0.1) and probe.affords(16, 0.16)
+    assert not probe.affords_distances(33) and probe.affords_distances(35)
+    probe.seconds = 4.79
+    assert probe.affords(100, 1.0) and not probe.affords(90, 0.9)
