@@ -33,7 +33,6 @@ __all__ = [
 ]
 
 _FILE = "checkpoint.safetensors"
-_FACTS = ("step", "origin", "moves", "base_dropped", "evaluated", "seconds", "probe_seconds")
 _SECONDS_BETWEEN = 5.0
 _SECONDS_AFTER_FAILURE = 60.0
 # Writing may take no more than this share of the time.
@@ -131,7 +130,7 @@ def _beside(moment: Tensor, parameter: Tensor) -> Tensor:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write beside, then rename: there is the old checkpoint or the new one, never half of one."""
-    facts = {name: getattr(checkpoint, name) for name in _FACTS}
+    facts = {name: value for name, value in vars(checkpoint).items() if name != "tensors"}
     with replacing(folder / _FILE) as part:
         save_file(checkpoint.tensors, part, metadata={"pclora_lab": json.dumps(facts)})
     return folder / _FILE
