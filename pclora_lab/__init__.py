@@ -7,11 +7,10 @@ or widgets is loaded when it is first used.
 from importlib import import_module
 from typing import Any
 
-from pclora_lab.accounting import ModelCounts, Plan, Size, count_model, plan
-from pclora_lab.config import PCLoRAConfig, RunConfig
-from pclora_lab.layers import LowRankLinear, PCLoRALinear
-from pclora_lab.losses import Distiller, total_loss
-from pclora_lab.methods.pclora import (
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.layers import PCLoRALinear
+from pclora_lab.methods.pclora.losses import Distiller, total_loss
+from pclora_lab.methods.pclora.model import (
     base_removed,
     base_share,
     compress,
@@ -20,28 +19,32 @@ from pclora_lab.methods.pclora import (
     set_base_weight_factor,
     set_progress,
 )
-from pclora_lab.schedules import SCHEDULES, base_weight_factor
+from pclora_lab.methods.pclora.schedules import SCHEDULES, base_weight_factor
+from pclora_lab.nn.counting import ModelCounts, count_model
+from pclora_lab.nn.low_rank import LowRankLinear
+from pclora_lab.nn.sizes import Plan, Size, plan
+from pclora_lab.training.config import RunConfig
 
 __version__ = "0.1.0"
 
 _LATER = {
-    "Comparison": "comparing",
-    "DistillationLoss": "trainer",
-    "PCLoRACallback": "trainer",
-    "Session": "session",
-    "compare": "comparing",
-    "count_flops": "flops",
-    "export_run": "deploy",
-    "from_pretrained": "export",
-    "load_compressed": "export",
-    "load_data": "data",
-    "load_model": "models",
-    "load_run": "runs",
-    "push_to_hub": "deploy",
-    "resume": "resuming",
-    "save_compressed": "export",
-    "save_pretrained": "export",
-    "train": "training",
+    "Comparison": "runs.comparison",
+    "DistillationLoss": "methods.pclora.hf_trainer",
+    "PCLoRACallback": "methods.pclora.hf_trainer",
+    "Session": "runs.session",
+    "compare": "runs.comparison",
+    "count_flops": "nn.flops",
+    "export_run": "export.run",
+    "from_pretrained": "models.serialization",
+    "load_compressed": "models.serialization",
+    "load_data": "data.loading",
+    "load_model": "models.loading",
+    "load_run": "runs.reader",
+    "push_to_hub": "export.hub",
+    "resume": "runs.resuming",
+    "save_compressed": "models.serialization",
+    "save_pretrained": "models.serialization",
+    "train": "training.loop",
 }
 
 __all__ = [

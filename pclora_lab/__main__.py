@@ -2,6 +2,6 @@
 
 import sys
 
-from pclora_lab.cli import main
+from pclora_lab.cli.main import main
 
 sys.exit(main())

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from pclora_lab import PCLoRAConfig, RunConfig
-from pclora_lab.data_cache import DataCache
-from pclora_lab.events import Event, Phase
-from pclora_lab.runs import new_run_folder, record
-from pclora_lab.training import train
+from pclora_lab.data.cache import DataCache
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.runs.folder import new_run_folder
+from pclora_lab.runs.recorder import record
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Event, Phase
+from pclora_lab.training.loop import train
 
 QUICK = {"steps": 8, "evaluations": 2, "eval_images": 40}
 RANKS = {"rank2": 2, "rank6": 6, "<b>bold<br>&amp; <img src=x onerror=alert(1)>": 10}

@@ -6,11 +6,11 @@ from timm.layers import Attention
 from tiny import batch, tiny
 from torch import nn
 
-from pclora_lab.accounting import count_macs
-from pclora_lab.deploy.absorbing import AbsorbedAttention, absorb_attention
-from pclora_lab.layers import LowRankLinear
+from pclora_lab.export.low_rank_attention import AbsorbedAttention, absorb_attention
 from pclora_lab.methods.svd import SVD, SVDConfig
-from pclora_lab.surgery import call_model
+from pclora_lab.nn.counting import count_macs
+from pclora_lab.nn.forward import call_model
+from pclora_lab.nn.low_rank import LowRankLinear
 
 
 def attention(rank: int = 3, proj_rank: int = 5, **options) -> Attention:

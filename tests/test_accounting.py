@@ -14,10 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from pclora_lab.accounting import LayerCount, count_model, plan, resolve_ranks
-from pclora_lab.config import PCLoRAConfig
-from pclora_lab.methods.pclora import compress, get_pclora_model, set_progress
-from pclora_lab.models import describe_model
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.models.loading import describe_model
+from pclora_lab.nn.counting import LayerCount, count_model
+from pclora_lab.nn.ranks import resolve_ranks
+from pclora_lab.nn.sizes import plan
 
 widths = st.integers(1, 200)
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pclora_lab.allocation import BudgetAllocator, allocate, budget_at
-from pclora_lab.kernel_sparse import KernelSparseLinear
+from pclora_lab.methods.snella.allocation import BudgetAllocator, allocate, budget_at
+from pclora_lab.methods.snella.layers import KernelSparseLinear
 
 LAYERS = st.lists(
     st.tuples(st.floats(0, allow_nan=False, allow_infinity=False), st.integers(0, 10**7)),

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from pclora_lab.app import lab_notebook, make_app
-from pclora_lab.cli import main
+from pclora_lab.cli.app import lab_notebook, make_app
+from pclora_lab.cli.main import main
 
 
 def test_the_notebook_is_valid_and_its_code_whatever_the_names():

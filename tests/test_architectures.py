@@ -6,22 +6,18 @@ from tiny import batch, tiny
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from pclora_lab import (
-    Distiller,
-    PCLoRAConfig,
-    compress,
-    from_pretrained,
-    get_pclora_model,
-    plan,
-    save_pretrained,
-    set_progress,
-    total_loss,
-)
-from pclora_lab.accounting import count_macs, count_model
-from pclora_lab.deploy import export_plain, export_program
-from pclora_lab.flops import count_flops
-from pclora_lab.surgery import call_model, example_input, find_targets
-from pclora_lab.tasks import classification_loss, contrastive_loss, language_model_loss
+from pclora_lab import from_pretrained, save_pretrained
+from pclora_lab.export.plain import export_plain
+from pclora_lab.export.torch_export import export_program
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.losses import Distiller, total_loss
+from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.nn.counting import count_macs, count_model
+from pclora_lab.nn.flops import count_flops
+from pclora_lab.nn.forward import call_model, example_input
+from pclora_lab.nn.sizes import plan
+from pclora_lab.nn.surgery import find_targets
+from pclora_lab.nn.task_losses import classification_loss, contrastive_loss, language_model_loss
 
 LOW_RANK_WORDS = {"embeddings": "low_rank"}
 TABLE = {

@@ -12,7 +12,7 @@ from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
 from playwright.sync_api import Page, expect, sync_playwright
 
 from pclora_lab import load_compressed
-from pclora_lab.evaluate import test_accuracy as accuracy_on_test
+from pclora_lab.training.evaluation import test_accuracy as accuracy_on_test
 
 pytestmark = pytest.mark.browser
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "00_start_here.ipynb"

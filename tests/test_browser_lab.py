@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 CELLS = (
     """from pclora_lab import RunConfig
-from pclora_lab.ui import Lab
+from pclora_lab.ui.lab import Lab
 lab = Lab(RunConfig(steps=120, evaluations=100, eval_images=60), root="runs")
 lab""",
     "rows = lab.session.snapshot().rows\nprint(rows[-1].get('lam') if rows else 'no rows yet')",

@@ -15,12 +15,15 @@ CELLS = (
     """from IPython.display import display
 from ipywidgets import HTML, VBox
 
-from pclora_lab import PCLoRAConfig, RunConfig
-from pclora_lab.accounting import LayerCount, count_model, plan
-from pclora_lab.models import describe_model
-from pclora_lab.runs import new_run_folder, write_json
-from pclora_lab.ui.rank_panel import RankPanel
-from pclora_lab.ui.rank_table import RankTable
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.training.config import RunConfig
+from pclora_lab.nn.counting import LayerCount, count_model
+from pclora_lab.nn.sizes import plan
+from pclora_lab.models.loading import describe_model
+from pclora_lab.runs.folder import new_run_folder
+from pclora_lab.files import write_json
+from pclora_lab.ui.ranks.panel import RankPanel
+from pclora_lab.ui.widgets.rank_table import RankTable
 
 model = describe_model("vit_digits", num_classes=10)
 counts = count_model(model)

@@ -16,7 +16,7 @@ SCREENSHOTS = os.environ.get("SCREENSHOTS")
 HTML = list(RANKS)[2]
 CELLS = (
     """import ipywidgets
-from pclora_lab.ui.browser import RunBrowser
+from pclora_lab.ui.browser.run_browser import RunBrowser
 told = ipywidgets.Label("nothing yet")
 told.add_class("told")
 def tell(verb):
@@ -25,7 +25,7 @@ browser = RunBrowser("runs", on_open=tell("opened"), on_again=tell("again"),
                      busy=lambda folder: folder.name == "odd_values")
 ipywidgets.VBox([browser.widget, told])""",
     """import threading, time
-from pclora_lab.ui.table import Table
+from pclora_lab.ui.widgets.table import Table
 columns = [{"name": "what", "label": "what", "editable": True},
            {"name": "rank", "label": "rank", "kind": "number", "editable": True}]
 table = Table(columns, [{"id": str(i), "what": f"row {i}", "rank": i} for i in range(30)])

@@ -13,8 +13,8 @@ CELLS = (
     """import plotly.graph_objects as go
 from ipywidgets import HTML, VBox
 
-from pclora_lab.theme import COLOURS, apply_theme
-from pclora_lab.ui.page import Page
+from pclora_lab.plots.theme import COLOURS, apply_theme
+from pclora_lab.ui.widgets.page import Page
 
 page, said = Page(), HTML()
 said.add_class("said")

@@ -9,11 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pclora_lab.accounting import LayerCount, ModelCounts, count_model, plan
-from pclora_lab.budgets import ranks_for_budget, weight_spectra
-from pclora_lab.models import describe_model
-from pclora_lab.starts import InputMoments, activation_svd_factors, measure_inputs
-from pclora_lab.surgery import find_targets
+from pclora_lab.methods.factorization import (
+    InputMoments,
+    activation_svd_factors,
+    measure_inputs,
+    weight_spectra,
+)
+from pclora_lab.methods.rank_budget import ranks_for_budget
+from pclora_lab.models.loading import describe_model
+from pclora_lab.nn.counting import LayerCount, ModelCounts, count_model
+from pclora_lab.nn.sizes import plan
+from pclora_lab.nn.surgery import find_targets
 
 UNITS, PARTS = ("params", "macs"), ("replaced", "whole")
 units, parts = st.sampled_from(UNITS), st.sampled_from(PARTS)

@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
-from pclora_lab import PCLoRAConfig, RunConfig, from_pretrained, load_data, load_model
-from pclora_lab.events import Finished
-from pclora_lab.models import give_new_head, head_is_new, knows_classes
-from pclora_lab.training import train
+from pclora_lab import from_pretrained, load_data, load_model
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.models.adapting import give_new_head, head_is_new, knows_classes
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Finished
+from pclora_lab.training.loop import train
 
 KINDS = ("act", "animal", "artifact", "body", "communication", "food", "location", "person",
          "plant", "substance")  # fmt: skip

@@ -7,8 +7,8 @@ import sys
 import pytest
 from waiting import until
 
-from pclora_lab.cli import main
-from pclora_lab.runs import list_runs
+from pclora_lab.cli.main import main
+from pclora_lab.runs.reader import list_runs
 
 
 def last_json(capsys):
@@ -85,7 +85,7 @@ def test_doctor_finds_both_sides_of_the_widgets(capsys):
 
 
 def test_doctor_names_a_mismatch(monkeypatch, capsys):
-    monkeypatch.setattr("pclora_lab.doctor._extension_version", lambda name: "3.1.0")
+    monkeypatch.setattr("pclora_lab.cli.doctor._extension_version", lambda name: "3.1.0")
     assert main(["doctor", "--json"]) == 1
     assert "JupyterLab serves @jupyter-widgets/jupyterlab-manager 3.1.0" in capsys.readouterr().out
 

@@ -6,12 +6,13 @@ import json
 import pandas as pd
 import pytest
 
-from pclora_lab import PCLoRAConfig, RunConfig
-from pclora_lab.cli import main
-from pclora_lab.comparing import Comparison, compare, summarise
+from pclora_lab.cli.main import main
 from pclora_lab.methods import METHODS
-from pclora_lab.pareto import pareto_figure
-from pclora_lab.rate_search import RateSearch
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.plots.pareto import pareto_figure
+from pclora_lab.runs.comparison import Comparison, compare, summarise
+from pclora_lab.runs.lr_search import RateSearch
+from pclora_lab.training.config import RunConfig
 
 BASE = RunConfig(steps=3, evaluations=1, eval_images=40, device="cpu")
 GRID = {"methods": ("pclora", "svd", "full"), "budgets": (0.1, 0.2), "seeds": (0, 1)}

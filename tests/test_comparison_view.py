@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from pclora_lab import Comparison, RunConfig
-from pclora_lab.ui import comparison as module
-from pclora_lab.ui.comparison import ComparisonView, watch
+from pclora_lab import Comparison
+from pclora_lab.training.config import RunConfig
+from pclora_lab.ui.browser import comparison_view as module
+from pclora_lab.ui.browser.comparison_view import ComparisonView, watch
 
 BASE = RunConfig(steps=3, evaluations=1, eval_images=40, device="cpu")
 GRID = {"methods": ("svd", "full"), "budgets": (0.1,), "seeds": (0,), "lrs": (1e-3,)}

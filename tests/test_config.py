@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from pclora_lab.config import INITS, TAPS, TEACHERS, PCLoRAConfig, RunConfig
+from pclora_lab.methods.pclora.config import INITS, TAPS, PCLoRAConfig
+from pclora_lab.training.config import TEACHERS, RunConfig
 
 METHODS = [
     PCLoRAConfig(),

@@ -10,8 +10,8 @@ import torch
 from pictures import ROWS, png, write_images, write_parquet
 from PIL import Image
 
-from pclora_lab.data import load_data
-from pclora_lab.pixels import Pixels, Preprocessing
+from pclora_lab.data.images import Pixels, Preprocessing
+from pclora_lab.data.loading import load_data
 
 
 def change_row(row: int, value: object):

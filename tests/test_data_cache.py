@@ -4,8 +4,9 @@ import os
 import threading
 from dataclasses import replace
 
-from pclora_lab import RunConfig, data_cache
-from pclora_lab.data_cache import DataCache
+from pclora_lab.data import cache as data_cache
+from pclora_lab.data.cache import DataCache
+from pclora_lab.training.config import RunConfig
 
 
 def table(path, words):

@@ -13,20 +13,20 @@ import torch
 from tiny import batch, tiny
 from torch import nn
 
-from pclora_lab import PCLoRAConfig, RunConfig, compress, get_pclora_model, load_model, set_progress
-from pclora_lab.deploy import (
-    export_onnx,
-    export_plain,
-    export_program,
-    export_run,
-    model_card,
-)
-from pclora_lab.deploy.onnx import open_onnx
-from pclora_lab.deploy.plain import to_plain
+from pclora_lab import load_model
+from pclora_lab.export.model_card import model_card
+from pclora_lab.export.onnx import export_onnx, open_onnx
+from pclora_lab.export.plain import export_plain, to_plain
+from pclora_lab.export.run import export_run
+from pclora_lab.export.torch_export import export_program
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
 from pclora_lab.methods.svd import SVD, SVDConfig
-from pclora_lab.runs import new_run_folder, record
-from pclora_lab.surgery import call_model
-from pclora_lab.training import train
+from pclora_lab.nn.forward import call_model
+from pclora_lab.runs.folder import new_run_folder
+from pclora_lab.runs.recorder import record
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.loop import train
 
 
 def cut(model: nn.Module, rank: int = 2, **more) -> nn.Module:
@@ -85,7 +85,7 @@ def test_a_plain_model_holds_ordinary_layers_of_the_same_size():
 
 
 def test_an_export_that_computes_something_else_is_refused(tmp_path, monkeypatch):
-    from pclora_lab.deploy import plain
+    from pclora_lab.export import plain
 
     small = cut(tiny("vit_digits"))
     original = plain._load_again

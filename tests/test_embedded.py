@@ -5,10 +5,14 @@ import json
 import pytest
 import torch
 
-from pclora_lab.data import TextPreprocessing, load_data
-from pclora_lab.embedded import EMBEDDED, data_dir, draw_head
-from pclora_lab.evaluate import test_accuracy as accuracy_on_test
-from pclora_lab.models import describe_model, head_is_new, load_model
+from pclora_lab.data.loading import load_data
+from pclora_lab.data.texts import TextPreprocessing
+from pclora_lab.files import data_dir
+from pclora_lab.models.adapting import head_is_new
+from pclora_lab.models.embedded import EMBEDDED
+from pclora_lab.models.loading import describe_model, load_model
+from pclora_lab.nn.heads import draw_head
+from pclora_lab.training.evaluation import test_accuracy as accuracy_on_test
 
 KINDS = "act animal artifact body communication food location person plant substance".split()
 RECORDS = {"bert_glosses": "glosses", "vit_digits": "digits"}

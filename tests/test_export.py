@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from pclora_lab.config import PCLoRAConfig
-from pclora_lab.export import load_compressed, save_compressed
-from pclora_lab.methods.pclora import compress, get_pclora_model, set_progress
-from pclora_lab.models import load_model
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.models.loading import load_model
+from pclora_lab.models.serialization import load_compressed, save_compressed
 
 
 @pytest.fixture(scope="module")

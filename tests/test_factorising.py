@@ -11,17 +11,13 @@ from timm.models import Beit
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pclora_lab.config import PCLoRAConfig
-from pclora_lab.export import load_compressed, save_compressed
-from pclora_lab.layers import LowRankLinear
-from pclora_lab.methods.pclora import compress, get_pclora_model, set_progress
-from pclora_lab.methods.pela import (
-    factorise,
-    factorise_model,
-    pela_rank,
-    pela_ranks,
-)
-from pclora_lab.models import describe_model, load_model
+from pclora_lab.methods.factorization import factorise
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.methods.pela.model import factorise_model, pela_rank, pela_ranks
+from pclora_lab.models.loading import describe_model, load_model
+from pclora_lab.models.serialization import load_compressed, save_compressed
+from pclora_lab.nn.low_rank import LowRankLinear
 
 LAYERS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 SMALL = (12, 8, 12, 12)  # their ranks in the small model at ratio 2

@@ -6,11 +6,20 @@ import torch
 from tiny import batch, tiny
 from torch import nn
 
-from pclora_lab import PCLoRAConfig, compress, drop_base, get_pclora_model, plan, set_progress
-from pclora_lab.accounting import count_model
-from pclora_lab.fading_embedding import LowRankEmbedding, PCLoRAEmbedding
-from pclora_lab.starts import start_residual
-from pclora_lab.surgery import call_model, find_embeddings
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.layers import PCLoRAEmbedding
+from pclora_lab.methods.pclora.model import (
+    compress,
+    drop_base,
+    get_pclora_model,
+    set_progress,
+    start_residual,
+)
+from pclora_lab.nn.counting import count_model
+from pclora_lab.nn.forward import call_model
+from pclora_lab.nn.low_rank import LowRankEmbedding
+from pclora_lab.nn.sizes import plan
+from pclora_lab.nn.surgery import find_embeddings
 
 IDS = torch.tensor([[3, 0, 7], [7, 1, 1]])
 

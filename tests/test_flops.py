@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pclora_lab.flops import count_flops
-from pclora_lab.layers import LowRankLinear
-from pclora_lab.models import describe_model
-from pclora_lab.surgery import find_targets, replace_modules
+from pclora_lab.models.loading import describe_model
+from pclora_lab.nn.flops import count_flops
+from pclora_lab.nn.low_rank import LowRankLinear
+from pclora_lab.nn.surgery import find_targets, replace_modules
 
 
 class Attention(nn.Module):

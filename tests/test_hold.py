@@ -3,11 +3,13 @@
 import pytest
 from waiting import until
 
-from pclora_lab import PCLoRAConfig, RunConfig, Session
-from pclora_lab.events import Finished, Row
-from pclora_lab.hold import Hold, check_moves, moves_of
+from pclora_lab import Session
 from pclora_lab.methods import method_class
-from pclora_lab.training import train
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Finished, Row
+from pclora_lab.training.lambda_override import Hold, check_moves, moves_of
+from pclora_lab.training.loop import train
 
 QUICK = {"steps": 10, "evaluations": 2, "eval_images": 40, "snapshots": 0, "layer_facts": False}
 SVD = PCLoRAConfig(rank=4, init="svd")

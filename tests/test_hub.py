@@ -7,8 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pclora_lab import PCLoRAConfig, compress, get_pclora_model, save_pretrained, set_progress
-from pclora_lab.deploy import push_to_hub
+from pclora_lab import save_pretrained
+from pclora_lab.export.hub import push_to_hub
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
 
 
 class StandIn(BaseHTTPRequestHandler):

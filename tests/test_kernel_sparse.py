@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pclora_lab.kernel_sparse import KernelSparseLinear
-from pclora_lab.kernels import KERNELS, RULES, kept_entries, merge_factors, sparsify
+from pclora_lab.methods.snella.kernels import KERNELS, RULES, kept_entries, merge_factors, sparsify
+from pclora_lab.methods.snella.layers import KernelSparseLinear
 
 IN, OUT, RANK = 12, 7, 4
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pclora_lab.kernels import (
+from pclora_lab.methods.snella.kernels import (
     KERNELS,
     RULES,
     find_threshold,

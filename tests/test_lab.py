@@ -5,12 +5,14 @@ import time
 import pytest
 from waiting import until
 
-from pclora_lab import PCLoRAConfig, RunConfig
 from pclora_lab.methods import METHODS
-from pclora_lab.runs import load_run
-from pclora_lab.session import stop_all
-from pclora_lab.ui import Controls, Lab
-from pclora_lab.ui.live import live_figure
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.plots.history import live_figure
+from pclora_lab.runs.reader import load_run
+from pclora_lab.runs.session import stop_all
+from pclora_lab.training.config import RunConfig
+from pclora_lab.ui.lab import Lab
+from pclora_lab.ui.settings.form import Controls
 
 QUICK = RunConfig(method=PCLoRAConfig(rank=8, init="svd"), steps=8, evaluations=2, eval_images=40)
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pclora_lab.layers import LowRankLinear, PCLoRALinear
+from pclora_lab.methods.pclora.layers import PCLoRALinear
+from pclora_lab.nn.low_rank import LowRankLinear
 
 IN, OUT, RANK = 12, 7, 3
 

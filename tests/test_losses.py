@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from pclora_lab.config import PCLoRAConfig
-from pclora_lab.losses import Distiller, FeatureTaps, feature_loss, logit_loss, total_loss
-from pclora_lab.methods.pclora import compress, get_pclora_model, set_progress
-from pclora_lab.surgery import find_targets
+from pclora_lab.methods.distillation import FeatureTaps, feature_loss, logit_loss
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.losses import Distiller, total_loss
+from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.nn.surgery import find_targets
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])
 

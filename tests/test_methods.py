@@ -8,17 +8,18 @@ import torch
 import torch.nn.functional as F
 from timm.models import VisionTransformer
 
-from pclora_lab import RunConfig, load_compressed, load_model, save_compressed
-from pclora_lab.accounting import count_model
-from pclora_lab.config import MethodConfig
-from pclora_lab.data_cache import DataCache
-from pclora_lab.events import Finished, Row
-from pclora_lab.factorising import factorise_model
-from pclora_lab.layers import LowRankLinear
+from pclora_lab import load_compressed, load_model, save_compressed
+from pclora_lab.data.cache import DataCache
+from pclora_lab.fields import options_of
 from pclora_lab.methods import METHODS, config_from_dict, make_method, method_class
-from pclora_lab.models import describe_model
-from pclora_lab.options import options_of
-from pclora_lab.training import train
+from pclora_lab.methods.base import MethodConfig
+from pclora_lab.methods.pela.model import factorise_model
+from pclora_lab.models.loading import describe_model
+from pclora_lab.nn.counting import count_model
+from pclora_lab.nn.low_rank import LowRankLinear
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Finished, Row
+from pclora_lab.training.loop import train
 
 NAMES = list(METHODS)
 CACHE = DataCache()
@@ -146,7 +147,7 @@ def test_a_run_of_every_method_has_the_same_numbers(name, tmp_path):
 
 
 def count_of(model):
-    from pclora_lab.accounting import count_macs
+    from pclora_lab.nn.counting import count_macs
 
     return count_macs(model, torch.zeros(1, 1, 8, 8))
 

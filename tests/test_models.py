@@ -8,16 +8,12 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from pclora_lab.data import load_data
-from pclora_lab.models import (
-    build_from_recipe,
-    describe_model,
-    head_is_new,
-    load_model,
-    model_recipe,
-)
-from pclora_lab.pixels import Pixels, Preprocessing
-from pclora_lab.surgery import example_input
+from pclora_lab.data.images import Pixels, Preprocessing
+from pclora_lab.data.loading import load_data
+from pclora_lab.models.adapting import head_is_new
+from pclora_lab.models.loading import describe_model, load_model
+from pclora_lab.models.recipes import build_from_recipe, model_recipe
+from pclora_lab.nn.forward import example_input
 
 DEIT = "deit_tiny_patch16_224"
 

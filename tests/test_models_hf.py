@@ -8,15 +8,12 @@ from tiny_hf import NAMES, TYPES, WORDS, altered, auto_class, config, seeded, to
 from transformers import BertForMaskedLM
 
 from pclora_lab import save_pretrained
-from pclora_lab.data import Preprocessing, TextPreprocessing
-from pclora_lab.models import (
-    build_from_recipe,
-    head_is_new,
-    input_kind,
-    load_model,
-    model_recipe,
-)
-from pclora_lab.models_hf import load_hf
+from pclora_lab.data.images import Preprocessing
+from pclora_lab.data.texts import TextPreprocessing
+from pclora_lab.models.adapting import head_is_new, input_kind
+from pclora_lab.models.hf_models import load_hf
+from pclora_lab.models.loading import load_model
+from pclora_lab.models.recipes import build_from_recipe, model_recipe
 
 EVIL = "kernels-community/not-to-be-fetched"
 ATTENTION = ("_attn_implementation", "attn_implementation")

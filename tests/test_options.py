@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from pclora_lab.flags import add_method_flags, method_from_flags
+from pclora_lab.cli.flags import add_method_flags, method_from_flags
+from pclora_lab.fields import Option, check_options, option, options_of, parse_option
 from pclora_lab.methods import METHODS
-from pclora_lab.options import Option, check_options, option, options_of, parse_option
-from pclora_lab.ui.form import OptionForm
+from pclora_lab.ui.settings.option_fields import OptionForm
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from pclora_lab.accounting import plan
-from pclora_lab.config import PCLoRAConfig
-from pclora_lab.layers import LowRankLinear, PCLoRALinear
-from pclora_lab.methods.pclora import (
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.layers import PCLoRALinear
+from pclora_lab.methods.pclora.model import (
     base_removed,
     base_share,
     compress,
@@ -19,6 +18,8 @@ from pclora_lab.methods.pclora import (
     set_base_weight_factor,
     set_progress,
 )
+from pclora_lab.nn.low_rank import LowRankLinear
+from pclora_lab.nn.sizes import plan
 
 INITS = ["zeros", "svd", "activation_svd"]
 

@@ -5,13 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from pclora_lab.layers import LowRankLinear
 from pclora_lab.methods import make_method, method_class
-from pclora_lab.methods.pela import (
-    factorise_model,
-    feature_distillation,
-    weight_perturbation,
-)
+from pclora_lab.methods.pela.losses import feature_distillation, weight_perturbation
+from pclora_lab.methods.pela.model import factorise_model
+from pclora_lab.nn.low_rank import LowRankLinear
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -5,8 +5,8 @@ import torch
 from pictures import ROWS, png, write_parquet
 from timm.data import create_transform, resolve_data_config
 
-from pclora_lab.data import load_data
-from pclora_lab.pixels import Pixels, Preprocessing
+from pclora_lab.data.images import Pixels, Preprocessing
+from pclora_lab.data.loading import load_data
 
 
 @pytest.mark.parametrize("count", [3, 20])

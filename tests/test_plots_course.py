@@ -8,9 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pclora_lab.plots import COLOURS
-from pclora_lab.plots_course import fade_animation, layer_figure
-from pclora_lab.plots_records import (
+from pclora_lab.plots.course.diagrams import fade_animation, layer_figure
+from pclora_lab.plots.course.records import (
     fades_figure,
     jump_figure,
     outcome_figure,
@@ -18,6 +17,7 @@ from pclora_lab.plots_records import (
     reach_figure,
     staying_figure,
 )
+from pclora_lab.plots.theme import COLOURS
 
 LAMS = (1.0, 0.5, 0.0, 0.0)
 REMOVED = (0.1, 0.1, 0.6, 0.8)
@@ -146,7 +146,7 @@ def test_a_term_without_gradient_is_drawn_at_the_foot_and_named():
 
 
 def test_records_are_what_the_figures_take():
-    from pclora_lab.embedded import data_dir
+    from pclora_lab.files import data_dir
 
     for name in ("schedules", "distillation"):
         record = json.loads((data_dir("results") / f"{name}.json").read_text(encoding="utf8"))

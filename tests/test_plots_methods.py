@@ -8,10 +8,10 @@ import pytest
 import torch
 from waiting import until
 
-from pclora_lab import RunConfig, Session
-from pclora_lab.kernels import merge_factors
+from pclora_lab import Session
 from pclora_lab.methods import method_class
-from pclora_lab.plots_methods import (
+from pclora_lab.methods.snella.kernels import merge_factors
+from pclora_lab.plots.course.methods import (
     competition_figure,
     competition_grid,
     cut_cost_figure,
@@ -20,8 +20,9 @@ from pclora_lab.plots_methods import (
     spectra_figure,
     takeaway_figure,
 )
-from pclora_lab.session import stop_all
-from pclora_lab.ui.heatmap import competition_widget
+from pclora_lab.runs.session import stop_all
+from pclora_lab.training.config import RunConfig
+from pclora_lab.ui.monitor.allocation_view import competition_widget
 
 SNELLA = method_class("snella").Config
 SHORT = RunConfig(

@@ -87,7 +87,7 @@ def test_every_record_names_the_command_that_made_it(path):
 
 
 def test_the_comparison_in_the_readme_is_the_record():
-    from pclora_lab.comparing import summarise
+    from pclora_lab.runs.comparison import summarise
 
     readme = (ROOT / "README.md").read_text()
     rows = json.loads((ROOT / "data/results/compare_deit_tiny_cifar10.json").read_text())["rows"]

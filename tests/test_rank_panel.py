@@ -5,16 +5,21 @@ import threading
 
 import pytest
 
-from pclora_lab import PCLoRAConfig, RunConfig
-from pclora_lab.accounting import count_model, plan
-from pclora_lab.budgets import ranks_for_budget, weight_spectra
+from pclora_lab.files import write_json
 from pclora_lab.methods import config_from_dict
-from pclora_lab.models import describe_model, load_model
-from pclora_lab.runs import new_run_folder, write_json
-from pclora_lab.ui import rank_panel
-from pclora_lab.ui.rank_panel import RankPanel
-from pclora_lab.ui.rank_picture import rank_svg
-from pclora_lab.whatif import RankPoint, latency_estimate
+from pclora_lab.methods.factorization import weight_spectra
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.rank_budget import ranks_for_budget
+from pclora_lab.models.loading import describe_model, load_model
+from pclora_lab.nn.counting import count_model
+from pclora_lab.nn.sizes import plan
+from pclora_lab.runs.accuracy_estimate import RankPoint
+from pclora_lab.runs.folder import new_run_folder
+from pclora_lab.runs.latency_estimate import latency_estimate
+from pclora_lab.training.config import RunConfig
+from pclora_lab.ui.ranks import panel as rank_panel
+from pclora_lab.ui.ranks.panel import RankPanel
+from pclora_lab.ui.ranks.plot import rank_svg
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,20 @@ import time
 import pytest
 import torch
 
-from pclora_lab import PCLoRAConfig, RunConfig
-from pclora_lab.attention import attention_maps
-from pclora_lab.events import Finished, Kept, Row
-from pclora_lab.layer_facts import LayerProbe
 from pclora_lab.methods import make_method, method_class
-from pclora_lab.methods.pclora import PCLoRA
-from pclora_lab.replay import Replay
-from pclora_lab.runs import new_run_folder, record
-from pclora_lab.snapshots import list_snapshots, snapshot_remark, snapshot_steps
-from pclora_lab.surgery import call_model
-from pclora_lab.training import train
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.method import PCLoRA
+from pclora_lab.nn.attention import attention_maps
+from pclora_lab.nn.forward import call_model
+from pclora_lab.runs.folder import new_run_folder
+from pclora_lab.runs.recorder import record
+from pclora_lab.runs.replay import Replay
+from pclora_lab.runs.snapshots import list_snapshots
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Finished, Kept, Row
+from pclora_lab.training.layer_probe import LayerProbe
+from pclora_lab.training.loop import train
+from pclora_lab.training.state import snapshot_remark, snapshot_steps
 
 QUICK = {"steps": 6, "evaluations": 2, "eval_images": 40, "snapshots": 3}
 

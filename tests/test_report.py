@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from pclora_lab import RunConfig
-from pclora_lab.plots import CURVES, curves, history_figure, schedule_figure, starts_figure
-from pclora_lab.records import load_record
-from pclora_lab.report import result_table, write_report
-from pclora_lab.runs import new_run_folder, write_json
+from pclora_lab.files import load_record, write_json
+from pclora_lab.plots.course.records import schedule_figure, starts_figure
+from pclora_lab.plots.curves import CURVES, curves
+from pclora_lab.plots.history import history_figure
+from pclora_lab.plots.report import write_report
+from pclora_lab.runs.folder import new_run_folder
+from pclora_lab.runs.summary import result_table
+from pclora_lab.training.config import RunConfig
 
 ROWS = [
     {"phase": "teacher", "step": 10, "steps": 20, "accuracy": 0.5, "task": 1.0},

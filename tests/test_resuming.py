@@ -12,23 +12,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from waiting import until
 
-from pclora_lab import PCLoRAConfig, RunConfig, Session, checkpoints, load_run
-from pclora_lab.checkpoints import (
-    Checkpoint,
-    Keeper,
-    has_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
-from pclora_lab.cli import main
-from pclora_lab.events import Finished, Phase, Row, Tick
-from pclora_lab.hold import Hold, moves_of
+from pclora_lab import Session, load_run
+from pclora_lab.cli.main import main
 from pclora_lab.methods import METHODS
-from pclora_lab.resuming import can_resume, read_resumption, resume
-from pclora_lab.runs import new_run_folder, record
-from pclora_lab.session import stop_all
-from pclora_lab.snapshots import list_snapshots
-from pclora_lab.training import train
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.runs import checkpoints
+from pclora_lab.runs.checkpoints import Keeper, has_checkpoint, load_checkpoint, save_checkpoint
+from pclora_lab.runs.folder import new_run_folder
+from pclora_lab.runs.recorder import record
+from pclora_lab.runs.resuming import can_resume, read_resumption, resume
+from pclora_lab.runs.session import stop_all
+from pclora_lab.runs.snapshots import list_snapshots
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Finished, Phase, Row, Tick
+from pclora_lab.training.lambda_override import Hold, moves_of
+from pclora_lab.training.loop import train
+from pclora_lab.training.state import Checkpoint
 
 SVD = PCLoRAConfig(rank=4, init="svd")
 QUICK = RunConfig(

@@ -9,12 +9,14 @@ import plotly.graph_objects as go
 import pytest
 from made_runs import QUICK, RANKS, being_written, break_some, make_runs
 
-from pclora_lab import PCLoRAConfig, RunConfig
-from pclora_lab.pareto_runs import fill_pareto, pareto_runs_figure
-from pclora_lab.plots_runs import MOST_RUNS, fill_overlay, overlay_figure, plain_text
-from pclora_lab.runs import Run, list_runs, new_run_folder
-from pclora_lab.ui.browser import RunBrowser
-from pclora_lab.ui.run_rows import COLUMNS, group_of
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.plots.overlay import MOST_RUNS, fill_overlay, overlay_figure, plain_text
+from pclora_lab.plots.pareto_runs import fill_pareto, pareto_runs_figure
+from pclora_lab.runs.folder import new_run_folder
+from pclora_lab.runs.reader import Run, list_runs
+from pclora_lab.training.config import RunConfig
+from pclora_lab.ui.browser.run_browser import RunBrowser
+from pclora_lab.ui.browser.table_rows import COLUMNS, group_of
 
 PLAIN, HTML = "rank6", list(RANKS)[2]
 

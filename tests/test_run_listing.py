@@ -9,22 +9,13 @@ from pathlib import Path
 import pytest
 from made_runs import being_written
 
-from pclora_lab import run_reading
-from pclora_lab.config import RunConfig
-from pclora_lab.events import Phase
-from pclora_lab.runs import (
-    Run,
-    UnreadableRun,
-    delete_run,
-    is_being_written,
-    list_runs,
-    load_run,
-    new_run_folder,
-    record,
-    rename_run,
-    scan_runs,
-    write_json,
-)
+from pclora_lab.files import write_json
+from pclora_lab.runs import reader as run_reading
+from pclora_lab.runs.folder import delete_run, is_being_written, new_run_folder, rename_run
+from pclora_lab.runs.reader import Run, UnreadableRun, list_runs, load_run, scan_runs
+from pclora_lab.runs.recorder import record
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Phase
 
 DEEP = "[" * 100_000
 

@@ -9,20 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from pclora_lab.config import PCLoRAConfig, RunConfig
-from pclora_lab.events import Finished, Phase, Row, Tick
-from pclora_lab.export import load_compressed
-from pclora_lab.methods.pclora import compress, get_pclora_model, set_progress
-from pclora_lab.models import load_model
-from pclora_lab.runs import (
-    delete_run,
-    list_runs,
-    load_run,
-    new_run_folder,
-    record,
-    run_name,
-    write_json,
-)
+from pclora_lab.files import write_json
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.models.loading import load_model
+from pclora_lab.models.serialization import load_compressed
+from pclora_lab.runs.folder import delete_run, new_run_folder, run_name
+from pclora_lab.runs.reader import list_runs, load_run
+from pclora_lab.runs.recorder import record
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Finished, Phase, Row, Tick
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pclora_lab import PCLoRAConfig
-from pclora_lab.schedules import (
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.schedules import (
     SCHEDULES,
     base_weight_factor,
     check_schedule,

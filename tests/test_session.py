@@ -12,10 +12,13 @@ import pytest
 from torch import nn
 from waiting import until
 
-from pclora_lab import PCLoRAConfig, RunConfig, Session, load_compressed, load_run
-from pclora_lab.checkpoints import load_checkpoint, read_state
-from pclora_lab.events import Tick
-from pclora_lab.session import stop_all
+from pclora_lab import Session, load_compressed, load_run
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.runs.checkpoints import load_checkpoint
+from pclora_lab.runs.session import stop_all
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Tick
+from pclora_lab.training.state import read_state
 
 SHORT = RunConfig(
     method=PCLoRAConfig(rank=8, init="svd"), steps=8, evaluations=2, eval_images=40, device="cpu"
@@ -148,7 +151,7 @@ def test_a_failed_run_lets_go_of_its_models_at_once(tmp_path, monkeypatch, steps
         raise RuntimeError("out of memory")
         yield model
 
-    monkeypatch.setattr("pclora_lab.session.train", broken)
+    monkeypatch.setattr("pclora_lab.runs.session.train", broken)
     session = Session(SHORT, tmp_path).start()
     gc.disable()  # it may come too late for the next run
     try:

@@ -5,10 +5,11 @@ import torch
 from test_surgery import Beit
 from tiny import batch, tiny
 
-from pclora_lab import load_model, plan
-from pclora_lab.models import describe_model
-from pclora_lab.splitting import split_qkv
-from pclora_lab.surgery import call_model
+from pclora_lab import load_model
+from pclora_lab.models.loading import describe_model
+from pclora_lab.nn.forward import call_model
+from pclora_lab.nn.sizes import plan
+from pclora_lab.nn.split_qkv import split_qkv
 
 
 @pytest.mark.parametrize(("kind", "task"), [("vit_digits", None), ("swin", None),

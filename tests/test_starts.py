@@ -5,16 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from pclora_lab.config import PCLoRAConfig
-from pclora_lab.layers import PCLoRALinear
-from pclora_lab.methods.pclora import get_pclora_model
-from pclora_lab.starts import (
+from pclora_lab.methods.factorization import (
     InputMoments,
     activation_svd_factors,
     measure_inputs,
-    start_residual,
     svd_factors,
 )
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.layers import PCLoRALinear
+from pclora_lab.methods.pclora.model import get_pclora_model, start_residual
 
 OUT, IN = 10, 16
 ranks = pytest.mark.parametrize("rank", [1, 4, 10])
@@ -169,7 +168,7 @@ def test_calibration_that_is_not_finite_is_refused_and_the_model_unchanged(vit, 
 
 
 def test_no_float64_is_asked_of_apples_gpu():
-    from pclora_lab.starts import _where_float64_is
+    from pclora_lab.methods.factorization import _where_float64_is
 
     assert _where_float64_is(torch.device("mps", 0)) == torch.device("cpu")
     assert _where_float64_is(torch.device("cuda", 1)) == torch.device("cuda", 1)

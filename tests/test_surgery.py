@@ -7,18 +7,10 @@ from timm.models import SwinTransformer
 from timm.models.beit import Beit
 from torch import nn
 
-from pclora_lab.config import PCLoRAConfig
-from pclora_lab.methods.pclora import get_pclora_model
-from pclora_lab.surgery import (
-    block_names,
-    call_model,
-    copy_sharing,
-    evaluating,
-    example_input,
-    find_targets,
-    meta_copy,
-    tokens_seen,
-)
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.model import get_pclora_model
+from pclora_lab.nn.forward import call_model, evaluating, example_input
+from pclora_lab.nn.surgery import block_names, copy_sharing, find_targets, meta_copy, tokens_seen
 
 BLOCK_LINEARS = ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from traitlets import TraitError
 
-from pclora_lab.ui.table import Table
+from pclora_lab.ui.widgets.table import Table
 
 COLUMNS = [
     {"name": "run", "label": "run", "kind": "text", "editable": True},

@@ -10,7 +10,9 @@ import torch
 from pictures import ROWS, png
 from PIL import Image
 
-from pclora_lab.data import LabelledData, Pixels, Preprocessing, load_data
+from pclora_lab.data.images import Pixels, Preprocessing
+from pclora_lab.data.loading import load_data
+from pclora_lab.data.splits import LabelledData
 
 CLASSES = ("ham", "spam")
 NUMBERS = [row % 2 for row in range(ROWS)]

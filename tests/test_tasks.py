@@ -5,9 +5,10 @@ import pytest
 import torch
 from tiny import batch, tiny
 
-from pclora_lab import PCLoRAConfig, compress, get_pclora_model, set_progress
-from pclora_lab.surgery import call_model
-from pclora_lab.tasks import (
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.nn.forward import call_model
+from pclora_lab.nn.task_losses import (
     classification_loss,
     contrastive_loss,
     language_model_loss,

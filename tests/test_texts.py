@@ -11,9 +11,10 @@ import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from tiny_hf import seeded, tokenizer, write_model
 
-from pclora_lab.data import Split, load_data
-from pclora_lab.models import load_model
-from pclora_lab.texts import TextPreprocessing, Texts, by_length
+from pclora_lab.data.loading import load_data
+from pclora_lab.data.splits import Split
+from pclora_lab.data.texts import TextPreprocessing, Texts, by_length
+from pclora_lab.models.loading import load_model
 
 WRITERS = {
     ".csv": lambda table, path: table.to_csv(path, index=False),

@@ -9,12 +9,15 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
-from pclora_lab import pareto, plots, plots_methods, theme
 from pclora_lab.methods import METHODS
-from pclora_lab.theme import HUES, METHOD_STYLES, PAGES, apply_theme, in_theme, use_theme
-from pclora_lab.ui import svg
-from pclora_lab.ui.heatmap import competition_widget
-from pclora_lab.ui.page import Page
+from pclora_lab.plots import history, theme
+from pclora_lab.plots.course import methods as plots_methods
+from pclora_lab.plots.course import records
+from pclora_lab.plots.figure import NotebookFigure
+from pclora_lab.plots.theme import HUES, METHOD_STYLES, PAGES, apply_theme, in_theme, use_theme
+from pclora_lab.ui.monitor.allocation_view import competition_widget
+from pclora_lab.ui.settings import previews as svg
+from pclora_lab.ui.widgets.page import Page
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
 SIGHT = {
@@ -74,11 +77,6 @@ def test_a_variant_leads_to_one_hue_only():
             assert in_theme(hue.light, page) == in_theme(hue.dark, page) == hue[page], name
 
 
-def test_old_names_are_the_themes():
-    assert plots.COLOURS is theme.COLOURS and plots.START_COLOURS is theme.START_COLOURS
-    assert pareto.METHOD_STYLES is plots_methods.METHOD_STYLES is theme.METHOD_STYLES
-
-
 def test_pictures_beside_the_form_are_seen_on_both_pages():
     for name in ("base", "adapter", "guide"):
         for page in PAGES:
@@ -92,9 +90,9 @@ ROWS = [
     for i in range(4)
 ]  # fmt: skip
 FIGURES = {
-    "history": lambda: plots.history_figure(ROWS),
-    "schedule": plots.schedule_figure,
-    "starts": lambda: plots.starts_figure([{"start": "svd", "history": ROWS}]),
+    "history": lambda: history.history_figure(ROWS),
+    "schedule": records.schedule_figure,
+    "starts": lambda: records.starts_figure([{"start": "svd", "history": ROWS}]),
     "spectra": lambda: plots_methods.spectra_figure({"blocks.0.fc": [4.0, 2.0, 1.0]}),
     "cut": lambda: plots_methods.cut_cost_figure({"plain": {"fc": 0.5}}),
     "kernel": lambda: plots_methods.kernel_figure({"diagonal": np.diag([4.0, 1.0])}),
@@ -123,7 +121,7 @@ def test_a_figure_keeps_the_theme_it_was_made_in(name):
 
 def test_a_figure_that_a_notebook_fills_itself_is_themed_too():
     use_theme("dark")
-    figure = plots.NotebookFigure(figsize=(3, 2))
+    figure = NotebookFigure(figsize=(3, 2))
     use_theme("light")
     axis = figure.subplots()
     axis.plot([0, 1], [1, 0])
@@ -134,7 +132,7 @@ def test_a_figure_that_a_notebook_fills_itself_is_themed_too():
 
 
 def test_the_light_theme_is_dark_on_white():
-    picture = Image.open(io.BytesIO(plots.schedule_figure()._repr_png_())).convert("RGB")
+    picture = Image.open(io.BytesIO(records.schedule_figure()._repr_png_())).convert("RGB")
     assert picture.getpixel((0, 0)) == (255, 255, 255)
 
 

@@ -2,7 +2,7 @@
 
 from waiting import until
 
-from pclora_lab.ui.timeline import Timeline
+from pclora_lab.ui.monitor.timeline import Timeline
 
 
 def test_it_follows_until_it_is_moved():

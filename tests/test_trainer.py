@@ -6,17 +6,11 @@ from datasets import Dataset
 from tiny import batch, tiny
 from transformers import Trainer, TrainerState, TrainingArguments
 
-from pclora_lab import (
-    DistillationLoss,
-    Distiller,
-    PCLoRACallback,
-    PCLoRAConfig,
-    base_weight_factor,
-    compress,
-    get_pclora_model,
-    total_loss,
-)
-from pclora_lab.methods.pclora import pclora_layers
+from pclora_lab import DistillationLoss, PCLoRACallback
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.losses import Distiller, total_loss
+from pclora_lab.methods.pclora.model import compress, get_pclora_model, pclora_layers
+from pclora_lab.methods.pclora.schedules import base_weight_factor
 
 
 @pytest.fixture

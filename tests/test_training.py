@@ -5,10 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from pclora_lab import PCLoRAConfig, RunConfig, load_model
-from pclora_lab.events import Finished, Phase, Row, Tick
-from pclora_lab.optim import LossDiverged, learning_rate
-from pclora_lab.training import train
+from pclora_lab import load_model
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Finished, Phase, Row, Tick
+from pclora_lab.training.loop import train
+from pclora_lab.training.optimizer import LossDiverged, learning_rate
 
 QUICK = RunConfig(
     method=PCLoRAConfig(rank=8, init="svd"), steps=12, evaluations=3, eval_images=40, device="cpu"
@@ -83,7 +85,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
 
 
 def test_a_new_head_gets_a_teacher_that_later_runs_share(tmp_path):
-    from pclora_lab.teachers import needs_finetuning
+    from pclora_lab.training.teacher import needs_finetuning
 
     config = dataclasses.replace(QUICK, teacher="finetune", teacher_steps=4, steps=4)
     assert needs_finetuning(load_model("vit_digits", num_classes=7), QUICK)
@@ -101,8 +103,8 @@ def test_a_pretrained_teacher_of_other_classes_distils_features_only(tmp_path, m
     def ten_of_eleven(*args, **kwargs):
         return load_model(*args, **kwargs)
 
-    monkeypatch.setattr("pclora_lab.training.head_is_new", lambda model: True)
-    monkeypatch.setattr("pclora_lab.training.load_model", ten_of_eleven)
+    monkeypatch.setattr("pclora_lab.training.loop.head_is_new", lambda model: True)
+    monkeypatch.setattr("pclora_lab.training.loop.load_model", ten_of_eleven)
     events = list(train(dataclasses.replace(QUICK, teacher="pretrained", steps=4), tmp_path))
     assert events[-1].result["teacher_accuracy"] is None
     method = dataclasses.replace(QUICK.method, logit_weight=1.0)
@@ -128,7 +130,7 @@ def test_learning_rate_rises_then_falls_to_zero():
 def test_a_second_run_leaves_the_first_ones_device_and_precision_alone():
     from torch import nn
 
-    from pclora_lab.devices import make_accelerator
+    from pclora_lab.training.device import make_accelerator
 
     model = nn.Linear(2, 2)
     config = dataclasses.replace(QUICK, precision="bfloat16")

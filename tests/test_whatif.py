@@ -7,17 +7,22 @@ import statistics
 import pytest
 import torch
 
-from pclora_lab import PCLoRAConfig, RunConfig, get_pclora_model
-from pclora_lab.accounting import count_model, plan, resolve_ranks
-from pclora_lab.cli import main
-from pclora_lab.export import from_pretrained, save_pretrained
+from pclora_lab.cli.main import main
+from pclora_lab.fields import Option, parse_option
+from pclora_lab.files import write_json
 from pclora_lab.methods import METHODS, config_from_dict, make_method
-from pclora_lab.methods.pclora import compress, set_progress
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
 from pclora_lab.methods.svd import SVDConfig
-from pclora_lab.models import describe_model, load_model
-from pclora_lab.options import Option, check_ranks, parse_option
-from pclora_lab.runs import new_run_folder, run_name, write_json
-from pclora_lab.whatif import accuracy_estimate, latency_estimate, rank_points
+from pclora_lab.models.loading import describe_model, load_model
+from pclora_lab.models.serialization import from_pretrained, save_pretrained
+from pclora_lab.nn.counting import count_model
+from pclora_lab.nn.ranks import check_ranks, resolve_ranks
+from pclora_lab.nn.sizes import plan
+from pclora_lab.runs.accuracy_estimate import accuracy_estimate, rank_points
+from pclora_lab.runs.folder import new_run_folder, run_name
+from pclora_lab.runs.latency_estimate import latency_estimate
+from pclora_lab.training.config import RunConfig
 
 BY_LAYER = {"blocks.0.attn.qkv": 4, "blocks.0.attn.proj": 3, "blocks.0.mlp.fc1": 5,
             "blocks.0.mlp.fc2": 2, "blocks.1.attn.qkv": 1, "blocks.1.attn.proj": 2,
@@ -129,7 +134,7 @@ def test_they_are_typed_as_json(capsys):
 
 @pytest.mark.parametrize("name", ["vit_digits", "bert_glosses"])
 def test_latency_is_measured_on_real_modules_of_both_kinds(name, monkeypatch):
-    from pclora_lab import whatif_latency
+    from pclora_lab.runs import latency_estimate as whatif_latency
 
     asked, take = [], whatif_latency._take_turns
 
@@ -157,7 +162,7 @@ def test_word_tables_are_replaced_too():
 
 
 def test_turns_alternate_and_end_with_the_time(monkeypatch):
-    from pclora_lab import whatif_latency
+    from pclora_lab.runs import latency_estimate as whatif_latency
 
     order, clock = [], [0.0]
     monkeypatch.setattr(whatif_latency.time, "perf_counter", lambda: clock[0])

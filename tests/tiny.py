@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.hf_config import safe_config
-from pclora_lab.models import build_from_recipe, load_model
-from pclora_lab.surgery import example_input
+from pclora_lab.models.hf_config import safe_config
+from pclora_lab.models.loading import load_model
+from pclora_lab.models.recipes import build_from_recipe
+from pclora_lab.nn.forward import example_input
 
 _WORDS, _TOKENS = 99, 12
 _TEXT = {

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from transformers import BertForMaskedLM, BertForSequenceClassification, PreTrainedTokenizerBase
 
-from pclora_lab.optim import learning_rate
-from pclora_lab.pretraining import learn_vocabulary, pretrain_masked, small_bert_config
-from pclora_lab.runs import write_json
+from pclora_lab.files import write_json
+from pclora_lab.training.masked_lm import learn_vocabulary, pretrain_masked, small_bert_config
+from pclora_lab.training.optimizer import learning_rate
 
 HERE = Path(__file__).parent
 GLOSSES = HERE.parent / "glosses"

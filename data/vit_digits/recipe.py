@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pclora_lab.config import RunConfig
-from pclora_lab.data import load_data
-from pclora_lab.devices import make_accelerator
-from pclora_lab.evaluate import accuracy
-from pclora_lab.models import load_model
-from pclora_lab.optim import optimise
-from pclora_lab.pixels import Preprocessing
-from pclora_lab.runs import write_json
+from pclora_lab.data.images import Preprocessing
+from pclora_lab.data.loading import load_data
+from pclora_lab.files import write_json
+from pclora_lab.models.loading import load_model
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.device import make_accelerator
+from pclora_lab.training.evaluation import accuracy
+from pclora_lab.training.optimizer import optimise
 
 HERE = Path(__file__).parent
 

@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pclora_lab.config import MethodConfig
-from pclora_lab.methods.base import Method
+from pclora_lab.fields import known_fields
+from pclora_lab.methods.base import Method, MethodConfig
 from pclora_lab.methods.full import Full
 from pclora_lab.methods.lora import LoRA
-from pclora_lab.methods.pclora import PCLoRA
-from pclora_lab.methods.pela import PELA
+from pclora_lab.methods.pclora.method import PCLoRA
+from pclora_lab.methods.pela.method import PELA
 from pclora_lab.methods.small import Small
-from pclora_lab.methods.snella import SNELLA
+from pclora_lab.methods.snella.method import SNELLA
 from pclora_lab.methods.svd import SVD, SVDKD, ActivationSVD
-from pclora_lab.options import known_fields
 
 __all__ = ["METHODS", "Method", "config_from_dict", "make_method", "method_class"]
 
@@ -41,7 +40,7 @@ def make_method(config: MethodConfig) -> Method:
     """The method that a config belongs to, bound to it.
 
     Example:
-        >>> from pclora_lab import PCLoRAConfig
+        >>> from pclora_lab.methods.pclora.config import PCLoRAConfig
         >>> make_method(PCLoRAConfig(rank=4)).config.rank
         4
     """

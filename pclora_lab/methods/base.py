@@ -4,32 +4,22 @@ Training, comparison, command line and lab know methods by these verbs only. A n
 file with a config and a class, and one line in :data:`pclora_lab.methods.METHODS`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.accounting import (
-    LayerCount,
-    ModelCounts,
-    Plan,
-    count_model,
-    plan,
-    resolve_ranks,
-)
-from pclora_lab.batches import Inputs
-from pclora_lab.budgets import ranks_for_budget
-from pclora_lab.config import LowRankConfig, MethodConfig
-from pclora_lab.surgery import call_model
-from pclora_lab.tasks import classification_loss
+from pclora_lab.fields import check_options, option
+from pclora_lab.nn.counting import ModelCounts, count_model
+from pclora_lab.nn.forward import Inputs, call_model
+from pclora_lab.nn.sizes import Plan, dense_plan
+from pclora_lab.nn.task_losses import classification_loss
 
-# timm's, transformers' (pre_classifier is DistilBERT's), and the usual ones.
-_HEADS = {"head", "classifier", "pre_classifier", "score", "fc"}
-
-__all__ = ["LossTerms", "Method", "TaskLoss", "chosen_ranks", "dense_plan", "is_head"]
+__all__ = ["LossTerms", "Method", "MethodConfig", "TaskLoss"]
 
 Batch = Inputs
 
@@ -57,6 +47,44 @@ class TaskLoss:
 
     def close(self) -> None:
         """Nothing was hooked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """What every method can be told.
+
+    Attributes:
+        targets: ``blocks`` for every linear layer inside the transformer blocks, or a regular
+            expression that full layer names are searched with.
+    """
+
+    name: ClassVar[str] = ""
+    usual_lr: ClassVar[float] = 1e-3
+
+    targets: str = option(
+        "blocks",
+        "text",
+        "layers",
+        "'blocks' for all linear layers in the blocks, or a regular expression over names",
+        hidden=True,
+    )
+
+    def __post_init__(self) -> None:
+        """Validate every described field."""
+        check_options(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, with the method's name."""
+        return {"name": self.name, **dataclasses.asdict(self)}
+
+    def label(self) -> str:
+        """Name and the options that are not at their default, short enough for a folder."""
+        changed = [
+            f"{f.name}{value}"
+            for f in dataclasses.fields(self)
+            if (value := getattr(self, f.name)) != f.default
+        ]
+        return "-".join([self.name, *changed])[:60]
 
 
 class Method:
@@ -182,84 +210,3 @@ class Method:
         if not hasattr(self.config, "budget"):
             return self
         return type(self)(replace(self.config, budget=budget))
-
-
-def chosen_ranks(
-    config: LowRankConfig, counts: ModelCounts, spectra: Callable[[], Mapping[str, Tensor]]
-) -> dict[str, int]:
-    """Ranks as the config says: given, or bought with a budget.
-
-    With ``spend="energy"`` and no budget, what the given rank would cost is the budget.
-
-    Args:
-        config: rank, budget, unit and how it is spent.
-        counts: trace of the dense model.
-        spectra: singular values by layer, only asked for if they are needed.
-    """
-    if config.budget is None and config.spend == "uniform":
-        return resolve_ranks(counts.layers, config.rank)
-    budget = config.budget if config.budget is not None else _share_kept(config, counts)
-    values = spectra() if config.spend == "energy" else None
-    return ranks_for_budget(counts, budget, unit=config.unit, spend=config.spend, spectra=values)
-
-
-def _share_kept(config: LowRankConfig, counts: ModelCounts) -> float:
-    kept = plan(counts, config.rank).replaced
-    if config.unit == "macs":
-        return kept.macs_after / kept.macs_before
-    return kept.params_after / kept.params_before
-
-
-def planned_ranks(config: LowRankConfig, counts: ModelCounts) -> dict[str, int]:
-    """As :func:`chosen_ranks`, from the architecture alone: energy is planned as uniform."""
-    return chosen_ranks(replace(config, spend="uniform"), counts, dict)
-
-
-def lora_rank(config: Any, layers: Iterable[LayerCount], smallest: int = 1) -> int:
-    """The given rank, or the largest whose adapters (A and B) fit into the budget.
-
-    Raises:
-        ValueError: not even the smallest rank fits; names the smallest budget that does.
-    """
-    if config.budget is None:
-        return config.rank
-    layers = tuple(layers)
-    each = sum(layer.in_features + layer.out_features for layer in layers)
-    room = sum(layer.params for layer in layers)
-    rank = int(config.budget * room / each)
-    if rank < smallest:
-        raise ValueError(
-            f"budget {config.budget:g} is too small for rank {smallest} in {len(layers)} layers: "
-            f"the smallest possible is {smallest * each / room:.4f}"
-        )
-    return rank
-
-
-def dense_plan(counts: ModelCounts) -> Plan:
-    """The sizes of a method that leaves the model as large as it is."""
-    whole = plan(counts, {layer.name: 1 for layer in counts.layers})
-    return Plan(
-        dense=whole.dense,
-        replaced=_unchanged(whole.replaced),
-        whole_model=_unchanged(whole.whole_model),
-        ranks={},
-        break_even_rank=counts.break_even_rank,
-    )
-
-
-def _unchanged(size: Any) -> Any:
-    return replace(
-        size,
-        params_after=size.params_before,
-        params_removed=0.0,
-        macs_after=size.macs_before,
-        macs_removed=0.0,
-        bytes_after=size.bytes_before,
-    )
-
-
-def is_head(name: str, model: nn.Module) -> bool:
-    """Whether a module is the classifier, by timm's own record or by the usual names."""
-    classifier = (getattr(model, "pretrained_cfg", None) or {}).get("classifier")
-    heads = {classifier} if isinstance(classifier, str) else set(classifier or ())
-    return name in heads or name in _HEADS

@@ -8,9 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.accounting import ModelCounts
-from pclora_lab.config import MethodConfig
-from pclora_lab.methods.base import Batch, Method
+from pclora_lab.methods.base import Batch, Method, MethodConfig
+from pclora_lab.nn.counting import ModelCounts
 
 __all__ = ["Full", "FullConfig"]
 

@@ -8,11 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.accounting import ModelCounts, count_model
-from pclora_lab.config import MethodConfig, budget_option
-from pclora_lab.methods.base import Batch, Method, is_head, lora_rank
-from pclora_lab.options import option
-from pclora_lab.surgery import copy_sharing, find_targets
+from pclora_lab.fields import option
+from pclora_lab.methods.base import Batch, Method, MethodConfig
+from pclora_lab.methods.rank_selection import budget_option, lora_rank
+from pclora_lab.nn.counting import ModelCounts, count_model
+from pclora_lab.nn.heads import is_head
+from pclora_lab.nn.surgery import copy_sharing, find_targets
 
 __all__ = ["LoRA", "LoRAConfig"]
 

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.accounting import ModelCounts, Plan, Size, count_model
-from pclora_lab.config import MethodConfig, budget_option
-from pclora_lab.methods.base import Batch, Method
-from pclora_lab.options import option
+from pclora_lab.fields import option
+from pclora_lab.methods.base import Batch, Method, MethodConfig
+from pclora_lab.methods.rank_selection import budget_option
+from pclora_lab.nn.counting import ModelCounts, count_model
+from pclora_lab.nn.sizes import Plan, Size
 
 __all__ = ["Small", "SmallConfig", "narrower", "width_for_budget"]
 
@@ -54,14 +55,14 @@ def narrower(model: nn.Module, width: int) -> nn.Module:
     Raises:
         ValueError: the model was not loaded by name, or can't take the width.
     """
-    from pclora_lab.models import build_from_recipe
+    from pclora_lab.models.recipes import build_from_recipe
 
     with torch.device("meta"):
         return build_from_recipe({**_recipe(model), "width": width})
 
 
 def _recipe(model: nn.Module) -> dict[str, object]:
-    from pclora_lab.models import model_recipe
+    from pclora_lab.models.recipes import model_recipe
 
     recipe = model_recipe(model)
     if recipe is None:
@@ -122,7 +123,7 @@ class Small(Method):
         counts: ModelCounts | None = None,
     ) -> nn.Module:
         """A new model; nothing of the given one's weights is used."""
-        from pclora_lab.models import build_from_recipe
+        from pclora_lab.models.recipes import build_from_recipe
 
         device = next(model.parameters()).device
         with torch.random.fork_rng(devices=()):

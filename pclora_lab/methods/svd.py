@@ -11,21 +11,23 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.accounting import ModelCounts, Plan, plan
-from pclora_lab.config import TAPS, LowRankConfig
-from pclora_lab.methods.base import Batch, Method, planned_ranks
-from pclora_lab.methods.pclora import (
-    PCLoRA,
+from pclora_lab.fields import option
+from pclora_lab.methods.base import Batch, Method
+from pclora_lab.methods.pclora.config import TAPS
+from pclora_lab.methods.pclora.method import PCLoRA
+from pclora_lab.methods.pclora.model import (
     compress,
     drop_base,
     get_pclora_model,
     set_progress,
     student_config,
 )
-from pclora_lab.options import option
-from pclora_lab.surgery import copy_sharing
+from pclora_lab.methods.rank_selection import LowRankConfig, planned_ranks
+from pclora_lab.nn.counting import ModelCounts
+from pclora_lab.nn.sizes import Plan, plan
+from pclora_lab.nn.surgery import copy_sharing
 
-__all__ = ["SVD", "SVDKD", "ActivationSVD", "ActivationSVDConfig", "SVDConfig", "SVDKDConfig"]
+__all__ = ["ActivationSVD", "ActivationSVDConfig", "SVD", "SVDConfig", "SVDKD", "SVDKDConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,10 @@ class SVDConfig(LowRankConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationSVDConfig(LowRankConfig):
-    """Truncation that is best for the inputs the layer really gets; see ``pclora_lab.starts``."""
+    """Truncation that is best for the inputs the layer really gets.
+
+    See :mod:`pclora_lab.methods.factorization`.
+    """
 
     name: ClassVar[str] = "activation_svd"
 

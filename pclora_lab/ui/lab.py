@@ -11,31 +11,34 @@ from pathlib import Path
 import ipywidgets as widgets
 from IPython.display import display
 
-from pclora_lab.config import RunConfig
-from pclora_lab.data_cache import DataCache
-from pclora_lab.embedded import EMBEDDED
-from pclora_lab.export import from_pretrained, save_pretrained
-from pclora_lab.models import preprocessing_of
-from pclora_lab.resuming import can_resume
-from pclora_lab.runs import Run, load_run, scan_runs
-from pclora_lab.session import OVER, Session, Snapshot, live_session
-from pclora_lab.theme import apply_theme
-from pclora_lab.training import load_dense
-from pclora_lab.ui.browser import RunBrowser
-from pclora_lab.ui.controls import Controls, error_html
-from pclora_lab.ui.export_row import ExportRow
-from pclora_lab.ui.hold_row import HoldRow
-from pclora_lab.ui.live import LiveView
-from pclora_lab.ui.page import Page, fit_width
-from pclora_lab.ui.painting import Painter
-from pclora_lab.ui.rank_panel import RankPanel
-from pclora_lab.ui.run_row import RunRow
-from pclora_lab.ui.status import result_html
-from pclora_lab.ui.views import RunViews
+from pclora_lab.data.cache import DataCache
+from pclora_lab.models.adapting import preprocessing_of
+from pclora_lab.models.embedded import EMBEDDED
+from pclora_lab.models.serialization import from_pretrained, save_pretrained
+from pclora_lab.plots.theme import apply_theme
+from pclora_lab.runs.reader import Run, load_run, scan_runs
+from pclora_lab.runs.resuming import can_resume
+from pclora_lab.runs.session import OVER, Session, Snapshot, live_session
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.loop import load_dense
+from pclora_lab.ui.background import Painter
+from pclora_lab.ui.browser.run_browser import RunBrowser
+from pclora_lab.ui.html import error_html
+from pclora_lab.ui.monitor.buttons import RunRow
+from pclora_lab.ui.monitor.export_button import ExportRow
+from pclora_lab.ui.monitor.lambda_slider import HoldRow
+from pclora_lab.ui.monitor.live_plot import LiveView
+from pclora_lab.ui.monitor.status import result_html
+from pclora_lab.ui.monitor.views import RunViews
+from pclora_lab.ui.ranks.panel import RankPanel
+from pclora_lab.ui.settings.form import Controls
+from pclora_lab.ui.widgets.page import Page, fit_width
 
 __all__ = ["Lab"]
 
 _SETTINGS, _RANKS, _RUNS = range(3)
+
+
 _newest: "dict[Path, weakref.ref[Lab]]" = {}
 
 

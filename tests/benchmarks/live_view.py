@@ -19,15 +19,16 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from pclora_lab.runs import write_json
+from pclora_lab.files import write_json
 
 CELL = """
 import json, tempfile, time
 from dataclasses import replace
 from statistics import median
-from pclora_lab import RunConfig, Session
-from pclora_lab.threads import release_workers
-from pclora_lab.ui import Lab
+from pclora_lab.training.config import RunConfig
+from pclora_lab import Session
+from pclora_lab.training.openmp import release_workers
+from pclora_lab.ui.lab import Lab
 facts = RunConfig(steps={steps}, evaluations=30)
 bare = replace(facts, layer_facts=False)
 lab = Lab(facts, root=tempfile.mkdtemp())

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from pclora_lab.deploy.onnx import export_onnx
+from pclora_lab.export.onnx import export_onnx
+from pclora_lab.files import write_json
 from pclora_lab.methods.svd import SVD, SVDConfig
-from pclora_lab.models import load_model
-from pclora_lab.runs import write_json
+from pclora_lab.models.loading import load_model
 
 TIME = """
 import statistics, sys, time

@@ -17,8 +17,8 @@ import timm
 import torch
 from torch import nn
 
-from pclora_lab.methods.pela import factorise_model
-from pclora_lab.runs import write_json
+from pclora_lab.files import write_json
+from pclora_lab.methods.pela.model import factorise_model
 
 
 def seconds(model: nn.Module) -> dict[str, float]:

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import torch
 
-from pclora_lab import RunConfig
-from pclora_lab.data_cache import DataCache
-from pclora_lab.events import Row
-from pclora_lab.runs import write_json
-from pclora_lab.threads import release_workers
-from pclora_lab.training import train
+from pclora_lab.data.cache import DataCache
+from pclora_lab.files import write_json
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Row
+from pclora_lab.training.loop import train
+from pclora_lab.training.openmp import release_workers
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
 
-from pclora_lab.pareto import pareto_figure
-from pclora_lab.plots_course import fade_animation
-from pclora_lab.runs import list_runs
+from pclora_lab.plots.course.diagrams import fade_animation
+from pclora_lab.plots.pareto import pareto_figure
+from pclora_lab.runs.reader import list_runs
 
 COMPARISON = Path(__file__).parents[2] / "data/results/compare_deit_tiny_cifar10.json"
 CELL = "from pclora_lab.ui import Lab\nlab = Lab()\nlab"

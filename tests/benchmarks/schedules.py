@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from pclora_lab.config import RunConfig
-from pclora_lab.data_cache import DataCache
-from pclora_lab.events import Finished, Row
-from pclora_lab.runs import write_json
-from pclora_lab.training import train
+from pclora_lab.data.cache import DataCache
+from pclora_lab.files import write_json
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Finished, Row
+from pclora_lab.training.loop import train
 
 LRS, SEEDS = (1e-2, 2e-2), (0, 1, 2)
 BASE = {"steps": 200, "evaluations": 20, "device": "cpu", "precision": "float32"}

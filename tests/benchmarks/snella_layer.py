@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pclora_lab.kernel_sparse import KernelSparseLinear
-from pclora_lab.runs import write_json
+from pclora_lab.files import write_json
+from pclora_lab.methods.snella.layers import KernelSparseLinear
 
 Layer = Callable[[Tensor], Tensor]
 

@@ -22,7 +22,8 @@ from typing import Any
 
 import torch
 
-from pclora_lab.runs import load_run, write_json
+from pclora_lab.files import write_json
+from pclora_lab.runs.reader import load_run
 
 KEPT = ("step", "lam", "base_share", "accuracy", "accuracy_if_base_removed", "step_ms")
 

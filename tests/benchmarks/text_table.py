@@ -17,12 +17,14 @@ import datasets
 import torch
 from transformers import BertForMaskedLM, BertTokenizerFast
 
-from pclora_lab.cli import run_to_end
-from pclora_lab.config import MethodConfig, PCLoRAConfig, RunConfig
-from pclora_lab.data_cache import DataCache
+from pclora_lab.cli.main import run_to_end
+from pclora_lab.data.cache import DataCache
+from pclora_lab.files import write_json
+from pclora_lab.methods.base import MethodConfig
+from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.svd import SVDKDConfig
-from pclora_lab.pretraining import pretrain_masked, small_bert_config
-from pclora_lab.runs import write_json
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.masked_lm import pretrain_masked, small_bert_config
 
 RANKS, SEEDS, LRS = (16, 8), (0, 1), (2e-3, 5e-3)
 METHODS = {"pclora": PCLoRAConfig, "svd_kd": SVDKDConfig}

@@ -1,0 +1,155 @@
+"""``pclora-lab compare``: methods × budgets × seeds; a bar on stderr, a table at the end."""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pclora_lab.training.config import RunConfig
+
+__all__ = ["add_compare_flags", "run_compare"]
+
+
+def add_compare_flags(parser: argparse.ArgumentParser, methods: tuple[str, ...]) -> None:
+    """The grid, and where it is kept."""
+    add = parser.add_argument
+    add("--methods", default=",".join(methods), help="names, separated by commas")
+    add("--budgets", default="0.05,0.1,0.2", help="shares of the replaced layers to keep or train")
+    add("--seeds", default="0,1,2", help="seeds of new weights and of the batches")
+    add(
+        "--lrs",
+        default=None,
+        help="learning rates to choose from on validation data (none: each method's own few)",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="METHOD.OPTION=VALUE",
+        help="another option of one method, e.g. pclora.init=zeros; can be repeated",
+    )
+    add("--out", default="runs/comparison", help="folder of the comparison; it can be resumed")
+
+
+def _numbers(text: str, what: str, kind: Callable[[str], Any]) -> list[Any]:
+    try:
+        return [kind(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ValueError(
+            f"{what} {text!r} is no list of numbers: separate them by commas"
+        ) from None
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    """``["pclora.init=zeros"]`` as configs by method."""
+    import dataclasses
+
+    from pclora_lab.fields import options_of, parse_option
+    from pclora_lab.methods import method_class
+
+    configs: dict[str, Any] = {}
+    for text in given:
+        target, equals, value = text.partition("=")
+        name, dot, option = target.partition(".")
+        if not (equals and dot):
+            raise ValueError(f"--set {text!r} is not METHOD.OPTION=VALUE, e.g. pclora.init=zeros")
+        config = configs.get(name) or method_class(name).usual()
+        known = options_of(config)
+        if option not in known:
+            raise ValueError(f"method {name} has no option {option!r}: it has {', '.join(known)}")
+        configs[name] = dataclasses.replace(config, **{option: parse_option(known[option], value)})
+    return configs
+
+
+def run_compare(args: argparse.Namespace, base: RunConfig) -> int:
+    """Run the grid; returns 0, or 1 if no run of it succeeded."""
+    from tqdm import tqdm
+
+    from pclora_lab.runs.comparison import Comparison
+    from pclora_lab.training.device import resolve_device
+
+    resolve_device(base.device)
+    comparison = Comparison(
+        base,
+        methods=[name.strip() for name in args.methods.split(",") if name.strip()],
+        budgets=_numbers(args.budgets, "--budgets", float),
+        seeds=_numbers(args.seeds, "--seeds", int),
+        out=args.out,
+        options=_options(args.set),
+        lrs=_numbers(args.lrs, "--lrs", float) if args.lrs else None,
+    )
+    with tqdm(file=sys.stderr, unit="step", dynamic_ncols=True) as bar:
+        for step in comparison.run():
+            bar.total = step.total
+            bar.set_description(step.cell.name, refresh=False)
+            bar.update(step.done - bar.n)
+    rows = comparison.rows()
+    _write(comparison, rows)
+    # With --json the rows alone go to stdout, so that another program can read it.
+    with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
+        _tell(rows)
+        print(f"comparison in {comparison.out}: result.json, pareto.png")
+    if args.json:
+        print(json.dumps(rows))
+    return 0 if any(row["error"] is None for row in rows) else 1
+
+
+def _tell(rows: list[dict[str, Any]]) -> None:
+    from pclora_lab.runs.comparison import summarise
+
+    if any(row["error"] is None for row in rows):
+        print(_table(summarise(rows)))
+    for row in rows:
+        if row["error"] is not None:
+            name = f"{row['method']}, budget {row['budget']:g}, seed {row['seed']}"
+            print(f"failed: {name}: {row['error']}")
+
+
+def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
+    """The record: command, machine, configuration, what was tried, what came out; and a plot."""
+    import torch
+
+    from pclora_lab.files import write_json
+    from pclora_lab.plots.pareto import pareto_figure
+
+    command = ["pclora-lab", *(f"'{a}'" if " " in a else a for a in sys.argv[1:])]
+    facts = {
+        "command": " ".join(command),
+        "hardware": _hardware(rows),
+        "torch": torch.__version__,
+        "base": {k: v for k, v in comparison.base.to_dict().items() if k != "method"},
+        "methods": {name: config.to_dict() for name, config in comparison.configs.items()},
+        "tuning": comparison.tuning,
+        "rows": rows,
+    }
+    write_json(Path(comparison.out) / "result.json", facts)
+    if any(row["error"] is None for row in rows):
+        pareto_figure(rows).savefig(Path(comparison.out) / "pareto.png", dpi=120)
+
+
+def _hardware(rows: list[dict[str, Any]]) -> str:
+    import torch
+
+    device = next((row["device"] for row in rows if row["device"]), "cpu")
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads"
+
+
+def _table(summary: Any) -> str:
+    lines = [
+        f"{'method':16} {'budget':>6} {'accuracy':>16} {'parameters':>12} {'trained':>12} "
+        f"{'MMACs':>8} {'ms':>8}"
+    ]
+    for row in summary.itertuples():
+        spread = "" if row.seeds < 2 else f" ± {100 * row.accuracy_std:.1f}"
+        right = f"{100 * row.accuracy_mean:.1f}{spread} %"
+        lines.append(
+            f"{row.method:16} {row.budget:6g} {right:>16} {row.params_after:12,.0f} "
+            f"{row.params_trained:12,.0f} {row.macs_after / 1e6:8.1f} {row.latency_ms_after:8.1f}"
+        )
+    return "\n".join(lines)

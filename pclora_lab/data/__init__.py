@@ -1,0 +1,1 @@
+"""a name, file or folder -> three labelled splits -> batches"""

@@ -1,0 +1,64 @@
+"""What runs that follow each other share: data and batches."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pclora_lab.data.batches import Batches
+from pclora_lab.data.images import Preprocessing
+from pclora_lab.data.loading import load_data
+from pclora_lab.data.splits import LabelledData
+from pclora_lab.data.texts import TextPreprocessing
+
+__all__ = ["DataCache"]
+
+
+class DataCache:
+    """Data sets, decoded or tokenised, shared by runs that follow each other.
+
+    A file or folder that has changed is read again.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, Any] = {}
+        self._locks: dict[Any, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Made by whoever asks first; others wait for it, but not for what is made beside it."""
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._kept:
+                self._kept[key] = make()
+            return self._kept[key]
+
+    def data(self, config: Any) -> LabelledData:
+        """The config's data set."""
+        names = ("image_column", "text_column", "label_column")
+        columns = {name: getattr(config, name) for name in names}
+        key = ("data", config.data, stamp(config.data), *columns.values())
+        return self.once(key, lambda: load_data(config.data, **columns))
+
+    def batches(
+        self, data: LabelledData, preprocessing: Preprocessing | TextPreprocessing, model: str
+    ) -> dict[str, Batches]:
+        """The three splits as a model wants them; texts are tokenised once per model's name."""
+        is_text = isinstance(preprocessing, TextPreprocessing)
+        how = (model, stamp(model), preprocessing.max_tokens) if is_text else preprocessing
+        splits = {"train": data.train, "validation": data.validation, "test": data.test}
+
+        def make() -> tuple[LabelledData, dict[str, Batches]]:
+            # With the data, so that no other data can get their number.
+            return data, {name: preprocessing.batches(split) for name, split in splits.items()}
+
+        return self.once(("batches", id(data), how), make)[1]
+
+
+def stamp(name: str) -> tuple[int, ...]:
+    """What changes with a file, or with any file of a folder; nothing for other names."""
+    path = Path(name).expanduser()
+    files = [path] if path.is_file() else (p for p in path.rglob("*") if p.is_file())
+    facts = [(p.stat().st_mtime_ns, p.stat().st_size) for p in files]
+    return (len(facts), max(time for time, _ in facts), sum(n for _, n in facts)) if facts else ()

@@ -1,0 +1,128 @@
+"""Images as a vision model takes them: each is decoded once and kept as bytes if there is room."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data import create_transform, resolve_data_config
+from torch import Tensor, nn
+
+from pclora_lab.data.batches import Batches
+from pclora_lab.data.splits import Split
+
+__all__ = ["Pixels", "Preprocessing"]
+
+_CACHE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a model expects of an image, from its own configuration."""
+
+    input_size: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str = "center"
+
+    @classmethod
+    def of(cls, model: nn.Module, img_size: int | None = None) -> "Preprocessing":
+        """Read timm's configuration; the size a model was built with overrides the side."""
+        config = resolve_data_config({}, model=model)
+        channels, height, width = config["input_size"]
+        img_size = img_size or getattr(model, "pclora_recipe", {}).get("img_size")
+        if img_size is not None:
+            height = width = img_size
+        return cls(
+            (channels, height, width),
+            tuple(config["mean"]),
+            tuple(config["std"]),
+            config["interpolation"],
+            config["crop_pct"],
+            config["crop_mode"],
+        )
+
+    def batches(self, split: Split) -> "Pixels":
+        """A split as batches of such images."""
+        return Pixels(split, self)
+
+    def to_bytes(self) -> Callable[[Image.Image], Tensor]:
+        """A function that resizes and crops as timm's evaluation does.
+
+        It returns uint8 ``(channels, height, width)``; normalising is left to the device.
+        """
+        wanted = "L" if self.input_size[0] == 1 else "RGB"
+        transform = create_transform(
+            self.input_size,
+            interpolation=self.interpolation,
+            crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+            mean=self.mean,
+            use_prefetcher=True,
+        )
+        return lambda image: transform(_as_bytes(image).convert(wanted)).reshape(self.input_size)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 to float: ``(x/255 − mean) / std``, on whatever device the pixels are."""
+        mean, std = (
+            torch.tensor(values, device=pixels.device).view(-1, 1, 1) * 255
+            for values in (self.mean, self.std)
+        )
+        return (pixels.float() - mean) / std
+
+
+def _as_bytes(image: Image.Image) -> Image.Image:
+    """A 16-bit grey image as 8 bits; PIL's own conversion would cut off all that is above 255."""
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    top = 65535 if values.max(initial=0) > 255 else 255
+    return Image.fromarray((values * (255 / top)).round().clip(0, 255).astype(np.uint8))
+
+
+class Pixels(Batches):
+    """A split of images as batches of ``(batch, channels, height, width)``.
+
+    Args:
+        split: raw images and labels.
+        preprocessing: the model's.
+    """
+
+    def __init__(self, split: Split, preprocessing: Preprocessing) -> None:
+        super().__init__(torch.as_tensor(split.labels))
+        self.split, self.preprocessing = split, preprocessing
+        shape = (len(split), *preprocessing.input_size)
+        fits = int(np.prod(shape)) <= _CACHE_BYTES
+        self._cache = torch.empty(shape, dtype=torch.uint8) if fits else None
+        self._known = np.zeros(len(split), dtype=bool)
+        self._to_bytes = preprocessing.to_bytes()
+
+    def inputs(self, rows: Tensor, device: torch.device | str | None = None) -> Tensor:
+        """Normalised images; bytes travel to the device, a quarter of the floats."""
+        pixels = self.raw(rows).to(device, non_blocking=True)
+        return self.preprocessing.normalise(pixels)
+
+    def raw(self, rows: Tensor) -> Tensor:
+        """uint8 images ``(batch, channels, height, width)`` in the model's size."""
+        numbers = rows.numpy()
+        if self._cache is None:
+            return torch.stack(self._decode(numbers))
+        missing = numbers[~self._known[numbers]]
+        if len(missing):
+            self._cache[torch.as_tensor(missing)] = torch.stack(self._decode(missing))
+            self._known[missing] = True
+        return self._cache[rows]
+
+    def _decode(self, rows: np.ndarray) -> list[Tensor]:
+        def one(row: int) -> Tensor:
+            return self._to_bytes(self.split.examples[row])
+
+        if len(rows) < 16:
+            return [one(row) for row in rows]
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            return list(pool.map(one, rows))

@@ -1,0 +1,138 @@
+"""ONNX, checked in onnxruntime against torch."""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.export.low_rank_attention import absorb_attention
+from pclora_lab.export.report import ExportReport, bytes_of, deployed, free_axes, largest_gap
+from pclora_lab.models.recipes import dense_twin, require_recipe
+from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
+from pclora_lab.nn.latency import median_ms
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+__all__ = ["export_onnx", "open_onnx"]
+
+Arrays = dict[str, np.ndarray]
+
+
+# The first in which GELU and LayerNorm are operators of their own, so that runtimes fuse nothing.
+_OPSET = 20
+
+
+_LARGEST = 2 * 1024**3
+
+
+def export_onnx(
+    model: nn.Module, file: Path | str, *, dense: nn.Module | None = None
+) -> ExportReport:
+    """Write a finished model as ONNX; batch size and length of texts stay free.
+
+    Attention with a low-rank query-key-value layer is written inside the rank, see
+    :mod:`pclora_lab.export.absorbing`.
+
+    Args:
+        model: from :func:`pclora_lab.compress` or :func:`pclora_lab.from_pretrained`, loaded by
+            name at first, on the CPU.
+        file: ``….onnx``.
+        dense: what its speed is compared with; None builds the dense architecture.
+
+    Raises:
+        ImportError: onnx, onnxscript or onnxruntime are missing.
+        ValueError: the written file computes something else.
+    """
+    _require_packages()
+    require_recipe(model)
+    dense = dense if dense is not None else dense_twin(model)
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _write(model, file)
+    inputs, one = try_inputs(model, examples=3), _arrays(try_inputs(model, examples=1))
+    logits, latency = _tried(file, _arrays(inputs), one)
+    with torch.no_grad():
+        gap = largest_gap(call_model(model.eval(), as_inputs(inputs)), logits)
+    with tempfile.TemporaryDirectory() as folder:
+        _write(dense, Path(folder) / "dense.onnx")
+        _, dense_latency = _tried(Path(folder) / "dense.onnx", one, one)
+    sizes = bytes_of(file), bytes_of(dense)
+    return ExportReport("onnx", str(file), *sizes, gap, latency, dense_latency)
+
+
+def _tried(file: Path, inputs: Arrays, one: Arrays) -> tuple[Tensor, float]:
+    """Logits of a batch, and the time of one example; the session's threads end with it."""
+    session = open_onnx(file)
+    (logits,) = session.run(None, inputs)
+    return torch.from_numpy(logits), median_ms(lambda: session.run(None, one))
+
+
+def open_onnx(file: Path | str) -> "InferenceSession":
+    """An onnxruntime session on the CPU.
+
+    Its threads wait asleep: waiting in a loop, as is its default, slows down whatever else runs
+    on a machine with few cores.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def _write(model: nn.Module, file: Path) -> None:
+    inputs = try_inputs(model)
+    with _quietly():
+        torch.onnx.export(
+            deployed(absorb_attention(model), inputs),
+            (),
+            str(file),
+            kwargs=inputs,
+            dynamo=True,
+            verbose=False,
+            opset_version=_OPSET,
+            external_data=bytes_of(model) > _LARGEST,
+            output_names=["logits"],
+            dynamic_shapes=free_axes(inputs),
+        )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """The exporter reports its own progress and deprecations, which no reader can act on."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _arrays(inputs: Mapping[str, Tensor]) -> Arrays:
+    return {name: value.numpy() for name, value in inputs.items()}
+
+
+def _require_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"the ONNX export needs {error.name}, which is not installed: "
+            "pip install onnx onnxscript onnxruntime"
+        ) from error

@@ -1,0 +1,206 @@
+"""A plain checkpoint: every low-rank layer as two ordinary layers, and the lines that load it.
+
+The folder holds ``config.json``, ``model.safetensors`` and ``load.py``, which needs timm or
+transformers and nothing else.
+"""
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_model
+from torch import nn
+
+from pclora_lab.export.report import ExportReport, bytes_of, largest_gap
+from pclora_lab.models.embedded import vit_digits_options
+from pclora_lab.models.recipes import dense_twin, require_recipe
+from pclora_lab.models.serialization import low_rank_layers
+from pclora_lab.nn.forward import as_inputs, call_model, evaluating, try_inputs
+from pclora_lab.nn.latency import torch_ms
+from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
+from pclora_lab.nn.split_qkv import SplitLinear
+from pclora_lab.nn.surgery import copy_sharing, replace_modules
+
+__all__ = ["export_plain", "to_plain"]
+
+_AUTO = {
+    "text-classification": "AutoModelForSequenceClassification",
+    "image-classification": "AutoModelForImageClassification",
+    "language-model": "AutoModelForCausalLM",
+    "image-text": "AutoModel",
+}
+
+
+_SIDE_BY_SIDE = '''
+
+class SideBySide(nn.ModuleDict):
+    """Query, key and value, which were one layer in the original."""
+
+    def forward(self, x):
+        return torch.cat([self[part](x) for part in "qkv"], dim=-1)
+'''
+
+
+_LOADER = '''"""Load this model with {library} and safetensors alone."""
+
+import json
+from pathlib import Path
+
+{imports}
+{split}
+
+def load(folder=Path(__file__).parent):
+    config = json.loads((Path(folder) / "config.json").read_text())
+    model = {build}
+    for name, layer in config["low_rank"].items():
+        width, rank, out = layer["in"], layer["rank"], layer["out"]
+        first = nn.Embedding(width, rank) if layer["table"] else nn.Linear(width, rank, bias=False)
+        pair = nn.Sequential(first, nn.Linear(rank, out, bias=layer["bias"]))
+        {put}
+    load_model(model, Path(folder) / "model.safetensors")
+    return model.eval()
+
+
+if __name__ == "__main__":
+    model = load()
+    print(f"{{sum(p.numel() for p in model.parameters()):,}} parameters")
+'''
+
+
+_PUT = "model.set_submodule(name, pair)"
+
+
+_PUT_SPLIT = """parent, _, part = name.rpartition(".")
+        if part in ("q", "k", "v") and not isinstance(model.get_submodule(parent), SideBySide):
+            model.set_submodule(parent, SideBySide())
+        model.get_submodule(parent).add_module(part, pair)"""
+
+
+def to_plain(model: nn.Module) -> nn.Module:
+    """A copy in which every low-rank layer is ``nn.Sequential`` of two ordinary layers.
+
+    Example:
+        >>> import torch
+        >>> small = nn.Sequential(LowRankLinear(6, 4, rank=2))
+        >>> plain = to_plain(small)
+        >>> [type(layer).__name__ for layer in plain[0]], list(plain.state_dict())
+        (['Linear', 'Linear'], ['0.0.weight', '0.1.weight', '0.1.bias'])
+        >>> x = torch.randn(3, 6)
+        >>> torch.allclose(plain(x), small(x))
+        True
+    """
+    plain = copy_sharing(model, ())
+    pairs = {name: _pair(layer) for name, layer in low_rank_layers(plain).items()}
+    return replace_modules(plain, pairs).eval()
+
+
+def _pair(layer: LowRankLinear | LowRankEmbedding) -> nn.Sequential:
+    first: nn.Module
+    if isinstance(layer, LowRankEmbedding):
+        first = nn.Embedding(layer.num_embeddings, layer.rank, device="meta")
+        second = nn.Linear(layer.rank, layer.embedding_dim, bias=False, device="meta")
+    else:
+        first = nn.Linear(layer.in_features, layer.rank, bias=False, device="meta")
+        has_bias = layer.C is not None
+        second = nn.Linear(layer.rank, layer.out_features, bias=has_bias, device="meta")
+        second.bias = layer.C
+    first.weight, second.weight = layer.A, layer.B
+    return nn.Sequential(first, second)
+
+
+def _shape(layer: LowRankLinear | LowRankEmbedding) -> dict[str, Any]:
+    if isinstance(layer, LowRankEmbedding):
+        sizes = {"in": layer.num_embeddings, "out": layer.embedding_dim}
+        return {**sizes, "rank": layer.rank, "table": True, "bias": False}
+    sizes = {"in": layer.in_features, "out": layer.out_features}
+    return {**sizes, "rank": layer.rank, "table": False, "bias": layer.C is not None}
+
+
+def export_plain(
+    model: nn.Module, folder: Path | str, *, dense: nn.Module | None = None
+) -> ExportReport:
+    """Write a finished model so that timm or transformers load it without this package.
+
+    Args:
+        model: from :func:`pclora_lab.compress` or :func:`pclora_lab.from_pretrained`, loaded by
+            name at first, on the CPU.
+        folder: is made; ``load.py`` in it loads the model.
+        dense: what its speed is compared with; None builds the dense architecture.
+
+    Raises:
+        ValueError: the model was not loaded by name, the folder holds other files, or what was
+            written computes something else.
+    """
+    recipe = require_recipe(model)
+    dense = dense if dense is not None else dense_twin(model)
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / "load.py").is_file():
+        raise ValueError(f"{folder} is not empty, and its files would be mixed: choose another")
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = to_plain(model)
+    layers = {name: _shape(layer) for name, layer in sorted(low_rank_layers(model).items())}
+    config = _config(recipe, model) | {"low_rank": layers}
+    config["class_names"] = list(getattr(model, "pclora_class_names", None) or ()) or None
+    text = json.dumps(config, indent=1, sort_keys=True) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf8")
+    has_split = any(isinstance(module, SplitLinear) for module in model.modules())
+    (folder / "load.py").write_text(_loader(recipe, has_split), encoding="utf8")
+    weights = folder / "model.safetensors"
+    save_model(plain, str(weights), metadata={"format": "pt"})
+    weights.chmod(0o644)  # it is written for its owner alone
+    if (preprocessing := getattr(model, "pclora_text", None)) is not None:
+        preprocessing.tokenizer.save_pretrained(folder)
+    loaded = _load_again(folder)
+    inputs, one = (as_inputs(try_inputs(model, examples)) for examples in (3, 1))
+    with evaluating(model, loaded):
+        gap = largest_gap(call_model(model, inputs), call_model(loaded, inputs))
+    sizes = bytes_of(folder), bytes_of(dense)
+    times = torch_ms(loaded, one), torch_ms(dense.eval(), one)
+    return ExportReport("plain", str(folder), *sizes, gap, *times)
+
+
+def _config(recipe: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    if recipe.get("library") == "transformers":
+        # Under a key of its own: transformers' from_pretrained(folder) would else draw new weights
+        # for every layer that it expects and does not find, and say so on stderr only.
+        return {"transformers": dict(recipe["config"])}
+    settings = {"num_classes": recipe["num_classes"]}
+    for key, name in (("img_size", "img_size"), ("width", "embed_dim")):
+        if recipe.get(key) is not None:
+            settings[name] = recipe[key]
+    if recipe["architecture"] == "vit_digits":
+        settings = {**vit_digits_options(recipe.get("width")), "num_classes": recipe["num_classes"]}
+    return {
+        "architecture": recipe["architecture"],
+        "options": settings,
+        "preprocessing": recipe["preprocessing"],
+    }
+
+
+def _loader(recipe: dict[str, Any], has_split: bool) -> str:
+    if recipe.get("library") == "transformers":
+        library, auto = "transformers", _AUTO[recipe["task"]]
+        build = f'{auto}.from_config(AutoConfig.for_model(**config["transformers"]))'
+        third = f"from transformers import AutoConfig, {auto}"
+    elif recipe["architecture"] == "vit_digits":
+        library, build = "timm", 'VisionTransformer(**config["options"])'
+        third = "from timm.models import VisionTransformer"
+    else:
+        library, build = "timm", 'timm.create_model(config["architecture"], **config["options"])'
+        third = "import timm"
+    lines = ["from safetensors.torch import load_model", "from torch import nn", third]
+    lines += ["import torch"] if has_split else []
+    lines.sort(key=lambda line: (line.startswith("from"), line))
+    return _LOADER.format(
+        library=library,
+        imports="\n".join(lines),
+        build=build,
+        split=_SIDE_BY_SIDE if has_split else "",
+        put=_PUT_SPLIT if has_split else _PUT,
+    )
+
+
+def _load_again(folder: Path) -> nn.Module:
+    """Run the loader that was just written, as its user will."""
+    return runpy.run_path(str(folder / "load.py"))["load"](folder)

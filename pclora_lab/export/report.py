@@ -1,0 +1,114 @@
+"""What an export is measured by, and the inputs that it is tried on."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from pclora_lab.nn.forward import call_model
+
+__all__ = ["ExportReport", "bytes_of", "deployed"]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written and how it compares.
+
+    Attributes:
+        format: ``plain``, ``onnx`` or ``program``.
+        path: the file or folder.
+        bytes: on disk.
+        dense_bytes: of the dense model's weights.
+        max_logit_difference: largest |Δlogit| between the export and the model in torch.
+        latency_ms: median time of one example.
+        dense_latency_ms: of the dense model, in the same runtime and the same minute.
+    """
+
+    format: str
+    path: str
+    bytes: int
+    dense_bytes: int
+    max_logit_difference: float
+    latency_ms: float
+    dense_latency_ms: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, ready for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        ratio = self.dense_latency_ms / self.latency_ms
+        return (
+            f"{self.format}: {self.bytes / 1e6:.2f} MB (dense {self.dense_bytes / 1e6:.2f}), "
+            f"max |Δlogit| {self.max_logit_difference:.1e}, {self.latency_ms:.1f} ms per example "
+            f"(dense {self.dense_latency_ms:.1f}, {ratio:.1f} times as long)"
+        )
+
+
+class _Deployed(nn.Module):
+    """A model whose inputs have names of their own and which returns logits only."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+
+class _Images(_Deployed):
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return call_model(self.model, pixel_values)
+
+
+class _Texts(_Deployed):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return call_model(self.model, {"input_ids": input_ids, "attention_mask": attention_mask})
+
+
+class _ImagesAndTexts(_Deployed):
+    def forward(self, input_ids: Tensor, pixel_values: Tensor) -> Tensor:
+        return call_model(self.model, {"input_ids": input_ids, "pixel_values": pixel_values})
+
+
+def deployed(model: nn.Module, names: Iterable[str]) -> nn.Module:
+    """The model as exporters like it: named tensors in, logits out, in eval mode.
+
+    Args:
+        model: a finished model.
+        names: of its inputs, as :func:`try_inputs` gives them.
+    """
+    kinds = {("pixel_values",): _Images, ("input_ids", "attention_mask"): _Texts}
+    return kinds.get(tuple(names), _ImagesAndTexts)(model.eval())
+
+
+def free_axes(inputs: Mapping[str, Tensor]) -> dict[str, dict[int, str]]:
+    """Batch and, for texts, length are free; the size of images is not."""
+    return {
+        name: {0: "batch"} if value.is_floating_point() else {0: "batch", 1: "tokens"}
+        for name, value in inputs.items()
+    }
+
+
+def bytes_of(path: Path | nn.Module) -> int:
+    """Bytes of a file, of all files in a folder, or of a model's tensors."""
+    if isinstance(path, nn.Module):
+        tensors = {id(t): t for t in (*path.parameters(), *path.buffers())}
+        return sum(t.numel() * t.element_size() for t in tensors.values())
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def largest_gap(first: Tensor, second: Tensor) -> float:
+    """max |Δ| of two tensors.
+
+    Raises:
+        ValueError: a difference that is more than rounding; says what it was.
+    """
+    gap = (first - second).abs().max().item()
+    scale = max(1.0, first.abs().max().item())
+    if not gap <= 1e-2 * scale:
+        raise ValueError(
+            f"the export does not compute what the model does: logits differ by up to {gap:.2g}. "
+            "It is not usable; please report the architecture"
+        )
+    return gap

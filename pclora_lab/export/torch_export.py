@@ -1,0 +1,54 @@
+"""``torch.export``: the graph and its weights in one file, for torch without this package."""
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pclora_lab.export.report import ExportReport, bytes_of, deployed, free_axes, largest_gap
+from pclora_lab.models.recipes import dense_twin, require_recipe
+from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
+from pclora_lab.nn.latency import median_ms, torch_ms
+
+__all__ = ["export_program"]
+
+
+def export_program(
+    model: nn.Module, file: Path | str, *, dense: nn.Module | None = None
+) -> ExportReport:
+    """Write a finished model for ``torch.export.load(file).module()``, called with named tensors.
+
+    Args:
+        model: from :func:`pclora_lab.compress` or :func:`pclora_lab.from_pretrained`, loaded by
+            name at first, on the CPU.
+        file: ``….pt2``.
+        dense: what its speed is compared with; None builds the dense architecture.
+
+    Raises:
+        ValueError: the exported graph computes something else.
+    """
+    require_recipe(model)
+    dense = dense if dense is not None else dense_twin(model)
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    inputs = try_inputs(model)
+    free = free_axes(inputs)
+    axes = {name: dict.fromkeys(free[name], torch.export.Dim.DYNAMIC) for name in inputs}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.export.export(
+            deployed(model, inputs), (), kwargs=inputs, dynamic_shapes=axes
+        )
+        torch.export.save(program, file)
+    run = program.module()
+    inputs = try_inputs(model, examples=3)
+    with torch.no_grad():
+        wanted = call_model(model.eval(), as_inputs(inputs))
+        gap = largest_gap(wanted, run(**inputs))
+    one = try_inputs(model, examples=1)
+    with torch.inference_mode():
+        latency = median_ms(lambda: run(**one))
+    sizes = bytes_of(file), bytes_of(dense)
+    times = latency, torch_ms(dense.eval(), as_inputs(one))
+    return ExportReport("program", str(file), *sizes, gap, *times)

@@ -1,0 +1,97 @@
+"""What can be chosen about PC-LoRA."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pclora_lab.fields import option
+from pclora_lab.methods.pclora.schedules import check_schedule, parse_points
+from pclora_lab.methods.rank_selection import LowRankConfig
+
+__all__ = ["INITS", "PCLoRAConfig", "TAPS"]
+
+INITS = ("zeros", "svd", "activation_svd")
+
+
+TAPS = ("linears", "blocks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PCLoRAConfig(LowRankConfig):
+    """How PC-LoRA (arXiv:2406.09117) compresses a model.
+
+    Attributes:
+        schedule: name of a decay schedule, or ``(progress, λ)`` points.
+        may_rise: allow drawn points at which λ grows again.
+        fade_end: q in (0, 1]; from this share of the steps on, λ is 0. The paper's 0.6 is known
+            at second hand only.
+        alpha: α in [0, 1]; loss = α·task + (1 − α)·(feature + logit_weight·logit).
+        init: ``zeros`` (the paper's), ``svd`` or ``activation_svd`` (residual starts).
+        taps: which outputs the student imitates: every replaced layer (``linears``) or every
+            transformer block (``blocks``). The paper leaves it open.
+        logit_weight: weight of the logit distillation term; 0 leaves it out.
+        temperature: T of that term.
+        scale: s on the adapter, LoRA's alpha/r.
+        train_norms: train the LayerNorms as well.
+
+    Raises:
+        ValueError: a value out of its range, with the range and a cure.
+
+    Example:
+        >>> PCLoRAConfig(rank=8).schedule
+        'sine'
+    """
+
+    name: ClassVar[str] = "pclora"
+    usual_lr: ClassVar[float] = 5e-3
+
+    schedule: str | tuple[tuple[float, float], ...] = option(
+        "sine",
+        "schedule",
+        "schedule λ",
+        "how the weight of the base falls",
+        # Whether it may rise is another option's say: the two are checked together below.
+        check=lambda value: check_schedule(value, may_rise=True),
+        parse=lambda text: parse_points(text) if ":" in text else None,
+    )
+    may_rise: bool = option(
+        False, "switch", "λ may rise", "let a drawn schedule go up again on its way"
+    )
+    fade_end: float = option(
+        0.6, "number", "fade end q", "share of the steps until λ is 0", low=0, high=1
+    )
+    alpha: float = option(
+        0.2, "number", "task share α", "the share of the task loss", low=0, high=1
+    )
+    init: str = option(
+        "zeros", "choice", "start A, B, C", "where the adapters start", choices=INITS, noun="start"
+    )
+    taps: str = option(
+        "linears", "choice", "features of", "which outputs are imitated", choices=TAPS
+    )
+    logit_weight: float = option(
+        0.0, "number", "logit weight", "weight of logit distillation", low=0, hidden=True
+    )
+    temperature: float = option(
+        2.0, "number", "temperature", "T of logit distillation", low=1e-3, hidden=True
+    )
+    scale: float = option(1.0, "number", "scale s", "LoRA's alpha/r", low=1e-6, hidden=True)
+    train_norms: bool = option(
+        False, "switch", "train norms", "train the LayerNorms too", hidden=True
+    )
+
+    def __post_init__(self) -> None:
+        """Validate; points become a tuple of pairs."""
+        if not (isinstance(self.fade_end, (int, float)) and 0 < self.fade_end <= 1):
+            raise ValueError(
+                f"fade end q is {self.fade_end!r}: it must be in (0, 1], a share of all steps; "
+                "0.6 is the usual value"
+            )
+        super().__post_init__()
+        check_schedule(self.schedule, may_rise=self.may_rise)
+
+    def label(self) -> str:
+        """Rank or budget, schedule and start, which people vary most."""
+        rank = "-by-layer" if self.by_layer else self.rank
+        size = f"r{rank}" if self.budget is None else f"b{self.budget:g}"
+        schedule = self.schedule if isinstance(self.schedule, str) else "drawn"
+        return "-".join([size.replace("%", "pct"), schedule, self.init])

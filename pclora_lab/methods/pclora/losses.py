@@ -1,0 +1,113 @@
+"""PC-LoRA's loss: named terms of a student that imitates its teacher, and their weighted sum.
+
+The terms stay apart until :func:`total_loss`, so that a plot can show each one."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from pclora_lab.methods.distillation import FeatureTaps, feature_loss, logit_loss
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.nn.forward import call_model, evaluating, real_tokens
+from pclora_lab.nn.surgery import block_names
+from pclora_lab.nn.task_losses import TaskLossFunction, classification_loss
+
+__all__ = ["Distiller", "total_loss"]
+
+
+def total_loss(terms: Mapping[str, Tensor], config: PCLoRAConfig) -> Tensor:
+    """``α·task + (1 − α)·(feature + logit_weight·logit)``.
+
+    Args:
+        terms: as :meth:`Distiller.terms` returns them.
+        config: α and the weight of the logit term.
+    """
+    distilled = terms["feature"]
+    if "logit" in terms:
+        distilled = distilled + config.logit_weight * terms["logit"]
+    return config.alpha * terms["task"] + (1 - config.alpha) * distilled
+
+
+class Distiller:
+    """Runs student and teacher on a batch and returns the loss terms by name.
+
+    The teacher runs in eval mode without gradients; neither its weights nor its mode change.
+
+    Args:
+        student: from :func:`pclora_lab.get_pclora_model`.
+        teacher: the dense model that the student was made from.
+        config: taps, α, logit term.
+        task_loss: logits and labels to one number; see :mod:`pclora_lab.nn.task_losses`.
+
+    Raises:
+        ValueError: a logit term where the teacher's classes are not the student's.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        config: PCLoRAConfig | None = None,
+        *,
+        task_loss: TaskLossFunction = classification_loss,
+    ) -> None:
+        self.student, self.teacher, self.task_loss = student, teacher, task_loss
+        self.config = config if config is not None else student.pclora_config
+        names = list(student.pclora_targets)
+        taps = names if self.config.taps == "linears" else block_names(names)
+        self.student_taps = FeatureTaps(student, taps)
+        self.teacher_taps = FeatureTaps(teacher, taps)
+
+    def terms(self, inputs: Tensor | Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+        """``task``, ``feature`` and, if weighted, ``logit``.
+
+        Args:
+            inputs: one batch, as the model takes it.
+            labels: class numbers ``(batch,)``, or what the task's loss takes.
+        """
+        target = self.teacher_logits(inputs)
+        return self.terms_of(call_model(self.student, inputs), target, inputs, labels)
+
+    def terms_of(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        inputs: Tensor | Mapping[str, Tensor],
+        labels: Tensor,
+    ) -> dict[str, Tensor]:
+        """The terms of a batch that both models have just seen.
+
+        Args:
+            logits: the student's.
+            target: the teacher's.
+            inputs: the batch, for its padding.
+            labels: as in :meth:`terms`.
+        """
+        terms = {
+            "task": self.task_loss(logits, labels),
+            "feature": feature_loss(
+                self.student_taps.outputs, self.teacher_taps.outputs, real_tokens(inputs)
+            ),
+        }
+        if self.config.logit_weight > 0:
+            terms["logit"] = self._logit_term(logits, target)
+        return terms
+
+    def teacher_logits(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
+        """The teacher's answer, in eval mode and without gradients; its taps fill."""
+        with evaluating(self.teacher):
+            return call_model(self.teacher, inputs)
+
+    def _logit_term(self, student: Tensor, teacher: Tensor) -> Tensor:
+        if student.shape != teacher.shape:
+            raise ValueError(
+                f"logit_weight is {self.config.logit_weight}, but the teacher has "
+                f"{teacher.shape[-1]} classes and the student {student.shape[-1]}: set "
+                'logit_weight=0 or teacher="finetune"'
+            )
+        return logit_loss(student, teacher, self.config.temperature)
+
+    def close(self) -> None:
+        """Remove the hooks from both models."""
+        self.student_taps.close()
+        self.teacher_taps.close()

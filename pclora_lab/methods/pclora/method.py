@@ -1,0 +1,121 @@
+"""PC-LoRA behind the verbs that every method has."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.methods.base import Batch, Method
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.losses import Distiller, total_loss
+from pclora_lab.methods.pclora.model import (
+    base_removed,
+    base_shares,
+    compress,
+    drop_base,
+    get_pclora_model,
+    pclora_layers,
+    set_base_weight_factor,
+    set_progress,
+)
+from pclora_lab.methods.pclora.schedules import fade_is_over
+from pclora_lab.methods.rank_selection import planned_ranks
+from pclora_lab.nn.counting import ModelCounts
+from pclora_lab.nn.sizes import Plan, plan
+
+__all__ = ["PCLoRA"]
+
+
+class _Distilled:
+    """α·task + (1 − α)·distillation, as the student's config says."""
+
+    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+        self.distiller, self.config = Distiller(student, teacher), student.pclora_config
+
+    def __call__(self, inputs: Batch, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        terms = self.distiller.terms(inputs, labels)
+        return {"loss": total_loss(terms, self.config), **terms}
+
+    def close(self) -> None:
+        self.distiller.close()
+
+
+class PCLoRA(Method):
+    """PC-LoRA behind the four verbs; the functions above do the work."""
+
+    name = "pclora"
+    title = "PC-LoRA"
+    summary = "Fade the frozen weights out while low-rank adapters learn to do without them."
+    Config = PCLoRAConfig
+    fades = True
+    replays = True
+    doing = "fading the base"
+    reading = (
+        "Solid blue is the student as it is; orange is the same student if its base were removed "
+        "at that moment. The base is dropped when λ reaches 0: from there the two are one, and a "
+        "step takes less time."
+    )
+    reports = ("lam", "base_share", "accuracy_if_base_removed", "task", "feature", "logit")
+    lrs = (2e-3, 5e-3)
+
+    @classmethod
+    def usual(cls) -> PCLoRAConfig:
+        """With the start that was best in ``tests/benchmarks/starts.py``."""
+        return PCLoRAConfig(rank=8, init="activation_svd")
+
+    def apply(
+        self,
+        model: nn.Module,
+        *,
+        calibration: Iterable[Tensor] = (),
+        generator: torch.Generator | None = None,
+        example: Batch | None = None,
+        counts: ModelCounts | None = None,
+    ) -> nn.Module:
+        """See :func:`get_pclora_model`."""
+        return get_pclora_model(
+            model,
+            self.config,
+            calibration=calibration,
+            generator=generator,
+            example=example,
+            counts=counts,
+        )
+
+    def set_progress(self, student: nn.Module, progress: float) -> dict[str, float]:
+        """Set λ; the base goes the moment λ is 0 for good."""
+        lam = set_progress(student, progress)
+        if fade_is_over(progress, self.config.schedule, self.config.fade_end):
+            drop_base(student)
+        return {"lam": lam}
+
+    def hold(self, student: nn.Module, lam: float) -> dict[str, float]:
+        """Set λ by hand. The base stays, even at 0: a hand may take λ up again."""
+        if self.as_finished(student) is None:
+            return {"lam": 0.0}
+        set_base_weight_factor(student, lam)
+        return {"lam": lam}
+
+    def loss_terms(self, student: nn.Module, teacher: nn.Module) -> _Distilled:
+        """See :func:`pclora_lab.total_loss`."""
+        return _Distilled(student, teacher)
+
+    def measure(self, student: nn.Module, probe: Batch) -> dict[str, Any]:
+        """See :func:`base_shares`: their mean, and by layer."""
+        shares = base_shares(student, probe)
+        return {"base_share": sum(shares.values()) / len(shares), "layer_base_share": shares}
+
+    def as_finished(self, student: nn.Module) -> AbstractContextManager[None] | None:
+        """See :func:`base_removed`; None once the base was dropped."""
+        held = any(layer.base is not None for layer in pclora_layers(student).values())
+        return base_removed(student) if held else None
+
+    def finish(self, student: nn.Module) -> nn.Module:
+        """See :func:`compress`."""
+        return compress(student)
+
+    def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
+        """The sizes at the config's ranks."""
+        return plan(counts, planned_ranks(self.config, counts))

@@ -1,0 +1,83 @@
+"""What can be chosen about PELA."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pclora_lab.fields import option
+from pclora_lab.methods.base import MethodConfig
+from pclora_lab.methods.rank_selection import budget_option
+
+__all__ = ["PELAConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PELAConfig(MethodConfig):
+    """How PELA (arXiv:2310.10700) factorises and repairs.
+
+    Attributes:
+        ratio: dense weights per factor weight, above 1; sets every rank.
+        rank: one rank for all layers instead.
+        budget: the share of the factorised layers to keep, instead.
+        unit: what the budget counts, ``params`` or ``macs``.
+        spend: ``uniform``, or ``energy`` to spend the budget where singular values are largest.
+        exclude: parts of layer names that stay dense, separated by commas; ``auto`` is
+            :func:`exclusions`.
+        repair: share of the steps in stage 1, which imitates the dense model; the rest is stage 2,
+            fine-tuning without a teacher. For two data sets take two runs: 1 on data like those of
+            the pre-training, then 0 with the first run's ``compressed`` folder as the model.
+        distil_weight: weight of the feature distillation in stage 1.
+        perturbation_weight: weight of the weight perturbation in stage 1; the paper's 1, the
+            released recipe's 0.
+        epsilon: ε of the weight perturbation.
+
+    Raises:
+        ValueError: a value out of its range, with the range and a cure.
+
+    Example:
+        >>> PELAConfig(ratio=4.0).epsilon
+        0.001
+    """
+
+    name: ClassVar[str] = "pela"
+    usual_lr: ClassVar[float] = 1e-3
+
+    ratio: float = option(
+        2.0, "number", "ratio", "dense ÷ factorised weights, above 1", low=1, step=0.5, sizes=True
+    )
+    rank: int | None = option(
+        None, "whole", "rank r", "one rank for all, instead of a ratio", low=1, optional=True,
+        sizes=True,
+    )  # fmt: skip
+    budget: float | None = budget_option()
+    unit: str = option(
+        "params", "choice", "budget of", "what a budget counts", choices=("params", "macs"),
+        hidden=True,
+    )  # fmt: skip
+    spend: str = option(
+        "uniform", "choice", "spend it", "one rank for all, or by the energy of singular values",
+        choices=("uniform", "energy"), sizes=True,
+    )  # fmt: skip
+    exclude: str = option(
+        "auto", "text", "stay dense", "parts of layer names, separated by commas", hidden=True
+    )
+    repair: float = option(
+        0.5, "number", "repair", "share of the steps that imitate the dense model", low=0, high=1
+    )
+    distil_weight: float = option(
+        1.0, "number", "features", "weight of feature distillation", low=0
+    )
+    perturbation_weight: float = option(
+        1.0, "number", "perturbation", "weight of the weight perturbation", low=0
+    )
+    epsilon: float = option(
+        1e-3, "number", "ε", "aim of the weight perturbation", low=0, hidden=True
+    )
+
+    def __post_init__(self) -> None:
+        """Validate; a ratio must be above 1."""
+        if isinstance(self.ratio, (int, float)) and not self.ratio > 1:
+            raise ValueError(
+                f"ratio is {self.ratio!r}: it must be above 1, or the factors are larger than the "
+                "layer; the paper takes 2 for DeiT and 1.5 for Swin"
+            )
+        super().__post_init__()

@@ -1,0 +1,163 @@
+"""Which rank every layer gets: given, as a share of break-even, or bought with a budget."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from pclora_lab.fields import option
+from pclora_lab.methods.base import MethodConfig
+from pclora_lab.methods.rank_budget import ranks_for_budget
+from pclora_lab.nn.counting import LayerCount, ModelCounts
+from pclora_lab.nn.ranks import check_ranks, resolve_ranks
+from pclora_lab.nn.sizes import plan
+
+__all__ = ["LowRankConfig", "chosen_ranks"]
+
+
+def budget_option(default: float | None = None) -> Any:
+    """A field for a share of the replaced layers; None leaves the size to another option."""
+    return option(
+        default,
+        "number",
+        "budget",
+        "share of the replaced layers' parameters (or MACs) to keep or train",
+        low=1e-6,
+        high=1,
+        optional=default is None,
+        step=0.01,
+        sizes=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRankConfig(MethodConfig):
+    """Ranks, given or bought with a budget.
+
+    Attributes:
+        rank: r of every layer; a whole number, ``"25%"`` of each layer's break-even rank, or a
+            mapping of every layer's name to its rank (kept as sorted pairs, so that configs can
+            be compared and hashed).
+        budget: the share of the replaced layers that is kept, in (0, 1]; overrides ``rank``.
+        unit: what the budget counts, ``params`` or ``macs``.
+        spend: ``uniform`` for one rank everywhere; ``energy`` spends the same budget where the
+            singular values are largest.
+        embeddings: ``dense`` keeps the word embedding of a text model as it is; ``low_rank``
+            replaces it like a layer of the blocks, at the same rank.
+
+    Raises:
+        ValueError: a value out of its range; low-rank embeddings with ``energy``; ranks by layer
+            with ``energy`` and no budget, which would choose other ranks.
+
+    Example:
+        >>> from pclora_lab.methods.pclora.config import PCLoRAConfig
+        >>> config = PCLoRAConfig(rank={"fc2": 8, "fc1": 4})
+        >>> config.rank, config.to_dict()["rank"]
+        ((('fc1', 4), ('fc2', 8)), {'fc1': 4, 'fc2': 8})
+    """
+
+    rank: int | str | Mapping[str, int | str] = option(
+        16,
+        "rank",
+        "rank r",
+        'rank, a share of break-even such as 25%, or {"layer": rank, …}',
+        sizes=True,
+        check=check_ranks,
+    )
+    budget: float | None = budget_option()
+    unit: str = option(
+        "params", "choice", "budget of", "what a budget counts", choices=("params", "macs"),
+        hidden=True,
+    )  # fmt: skip
+    spend: str = option(
+        "uniform", "choice", "spend it", "one rank for all, or by the energy of singular values",
+        choices=("uniform", "energy"), sizes=True,
+    )  # fmt: skip
+    embeddings: str = option(
+        "dense", "choice", "embeddings", "word embeddings of a text model: as is, or low-rank",
+        choices=("dense", "low_rank"), hidden=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Validate; singular values of a table and of a layer can't be set against each other."""
+        super().__post_init__()
+        if self.embeddings == "low_rank" and self.spend == "energy":
+            raise ValueError(
+                'embeddings="low_rank" can\'t be combined with spend="energy": the singular '
+                "values of a table of words and of a layer have no common scale; use "
+                'spend="uniform"'
+            )
+        if self.by_layer and self.budget is None and self.spend == "energy":
+            raise ValueError(
+                'rank is given by layer and spend="energy" would choose other ranks: use '
+                'spend="uniform" to keep the given ones, or a budget instead of ranks'
+            )
+
+    @property
+    def by_layer(self) -> bool:
+        """Whether every layer is given a rank of its own."""
+        return isinstance(self.rank, tuple)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only; ranks by layer as an object."""
+        rank = dict(self.rank) if self.by_layer else self.rank
+        return {**super().to_dict(), "rank": rank}
+
+    def label(self) -> str:
+        """As of every method; ranks by layer would not fit into a name."""
+        short = dataclasses.replace(self, rank=type(self).rank) if self.by_layer else self
+        name, *rest = MethodConfig.label(short).split("-", 1)
+        return "-".join([name, *(["r-by-layer"] if self.by_layer else []), *rest])[:60]
+
+
+def chosen_ranks(
+    config: LowRankConfig, counts: ModelCounts, spectra: Callable[[], Mapping[str, Tensor]]
+) -> dict[str, int]:
+    """Ranks as the config says: given, or bought with a budget.
+
+    With ``spend="energy"`` and no budget, what the given rank would cost is the budget.
+
+    Args:
+        config: rank, budget, unit and how it is spent.
+        counts: trace of the dense model.
+        spectra: singular values by layer, only asked for if they are needed.
+    """
+    if config.budget is None and config.spend == "uniform":
+        return resolve_ranks(counts.layers, config.rank)
+    budget = config.budget if config.budget is not None else _share_kept(config, counts)
+    values = spectra() if config.spend == "energy" else None
+    return ranks_for_budget(counts, budget, unit=config.unit, spend=config.spend, spectra=values)
+
+
+def _share_kept(config: LowRankConfig, counts: ModelCounts) -> float:
+    kept = plan(counts, config.rank).replaced
+    if config.unit == "macs":
+        return kept.macs_after / kept.macs_before
+    return kept.params_after / kept.params_before
+
+
+def planned_ranks(config: LowRankConfig, counts: ModelCounts) -> dict[str, int]:
+    """As :func:`chosen_ranks`, from the architecture alone: energy is planned as uniform."""
+    return chosen_ranks(replace(config, spend="uniform"), counts, dict)
+
+
+def lora_rank(config: Any, layers: Iterable[LayerCount], smallest: int = 1) -> int:
+    """The given rank, or the largest whose adapters (A and B) fit into the budget.
+
+    Raises:
+        ValueError: not even the smallest rank fits; names the smallest budget that does.
+    """
+    if config.budget is None:
+        return config.rank
+    layers = tuple(layers)
+    each = sum(layer.in_features + layer.out_features for layer in layers)
+    room = sum(layer.params for layer in layers)
+    rank = int(config.budget * room / each)
+    if rank < smallest:
+        raise ValueError(
+            f"budget {config.budget:g} is too small for rank {smallest} in {len(layers)} layers: "
+            f"the smallest possible is {smallest * each / room:.4f}"
+        )
+    return rank

@@ -1,0 +1,250 @@
+"""A frozen linear layer with a trained sparse matrix beside it, made from two thin factors."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from pclora_lab.methods.snella.kernels import (
+    KERNELS,
+    RULES,
+    check_choice,
+    check_sparsity,
+    find_threshold,
+    full_precision,
+    kept_entries,
+    merge_pairs,
+    rule_factors,
+)
+from pclora_lab.nn.surgery import frozen_view
+
+__all__ = ["KernelSparseLinear"]
+
+
+class KernelSparseLinear(nn.Module):
+    r"""A frozen linear layer plus a sparse branch that is trained and can be merged into it.
+
+    .. math:: y = x W_0^T + b + x S, \qquad S = \mathrm{sparsify}(\mathrm{merge}(A, B))
+
+    Training keeps x and the factors; the full matrices are made again in the backward pass, and
+    one product serves both parts. With dropout the branch has its own input and product.
+
+    Args:
+        base: the pre-trained layer. Its ``weight`` and ``bias`` are shared, not copied, and
+            frozen.
+        rank: r, even; half of it goes into each half of the factors.
+        kernel: see :func:`~pclora_lab.methods.snella.kernels.merge_factors`. ``mixed`` also learns
+            α, γ and β,
+            from 1, 1 and 0.
+        sparsity: share of S that is 0; change it with :meth:`set_sparsity` or :meth:`set_tuned`.
+        rule: see :func:`~pclora_lab.methods.snella.kernels.sparsify`.
+        dropout: on the input of the branch, while training.
+        generator: draws A uniform ±1/√(in·r/2) and B ±1/√(out·r/2). Neither is zero, so a new
+            layer is only close to its base.
+
+    Shape:
+        ``(batch, tokens, in_features)`` → ``(batch, tokens, out_features)``; any leading
+        dimensions. A: ``(2, in_features, rank/2)``, B: ``(2, out_features, rank/2)``.
+
+    Raises:
+        ValueError: rank not even and positive, sparsity outside [0, 1], unknown kernel or rule.
+
+    Source:
+        SNELL, arXiv:2411.01800; SNELLA, arXiv:2510.24037 (``mixed``).
+
+    Example:
+        >>> layer = KernelSparseLinear(nn.Linear(768, 3072), rank=32, sparsity=0.9)
+        >>> layer(torch.zeros(2, 5, 768)).shape, layer.tuned
+        (torch.Size([2, 5, 3072]), 235930)
+    """
+
+    def __init__(
+        self,
+        base: nn.Linear,
+        rank: int,
+        *,
+        kernel: str = "piecewise_linear",
+        sparsity: float = 0.9,
+        rule: str = "squared",
+        dropout: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice("kernel", kernel, KERNELS)
+        check_choice("rule", rule, RULES)
+        if not isinstance(rank, int) or rank <= 0 or rank % 2:
+            raise ValueError(
+                f"rank {rank} cannot be split into two equal halves, one for each distance: use "
+                "an even integer such as 32"
+            )
+        self.rank, self.kernel, self.rule = rank, kernel, rule
+        self.in_features, self.out_features = base.in_features, base.out_features
+        self.base = frozen_view(base)
+        self.dropout = nn.Dropout(dropout)
+        self.A = self._draw(self.in_features, generator)
+        self.B = self._draw(self.out_features, generator)
+        if kernel == "mixed":
+            for name, value in {"alpha": 1.0, "gamma": 1.0, "beta": 0.0}.items():
+                self.register_parameter(name, nn.Parameter(base.weight.new_full((), value)))
+        self.register_buffer("sparsity", None)
+        self.set_sparsity(sparsity)
+
+    def _draw(self, features: int, generator: torch.Generator | None) -> nn.Parameter:
+        # Drawn on the CPU so that one seed means the same factors on every device.
+        half = self.rank // 2
+        bound = 1 / math.sqrt(features * half)
+        drawn = torch.empty(2, features, half, device="cpu", dtype=torch.float32)
+        drawn.uniform_(-bound, bound, generator=generator)
+        return nn.Parameter(drawn.to(self.base.weight))
+
+    def set_sparsity(self, sparsity: float) -> None:
+        """Set the share of S that is 0.
+
+        Raises:
+            ValueError: outside [0, 1].
+        """
+        # The forward pass reads the number; the buffer only carries it in the state dict. It
+        # stays float64 on the CPU, whatever the layer is cast to: not every device has float64.
+        self._sparsity = check_sparsity(sparsity)
+        self.sparsity = torch.tensor(self._sparsity, dtype=torch.float64, device="cpu")
+
+    @property
+    def tuned(self) -> int:
+        """How many entries of S are kept."""
+        return kept_entries(self._sparsity, self.in_features * self.out_features)
+
+    def set_tuned(self, count: int) -> None:
+        """Set the sparsity at which exactly ``count`` entries are kept, ``s = 1 − count/n``.
+
+        Raises:
+            ValueError: not an integer between 0 and ``in_features · out_features``.
+        """
+        entries = self.in_features * self.out_features
+        if not isinstance(count, int) or not 0 <= count <= entries:
+            raise ValueError(
+                f"cannot tune {count} weights of {self.in_features}→{self.out_features}: use an "
+                f"integer from 0 to {entries}"
+            )
+        self.set_sparsity(1 - count / entries)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "KernelSparseLinear":
+        held, self._buffers["sparsity"] = self._buffers["sparsity"], None
+        try:
+            return super()._apply(fn, recurse)
+        finally:
+            self._buffers["sparsity"] = held
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        try:
+            self.set_sparsity(state_dict.get(f"{prefix}sparsity", self.sparsity).item())
+        except (ValueError, RuntimeError) as error:
+            self.set_sparsity(self._sparsity)
+            args[-1].append(f"{prefix}sparsity: {error}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x W₀ᵀ + b + x S``."""
+        x = _autocast(x)
+        if not self.training or self.dropout.p == 0:
+            return self._multiply(x, self.base.weight, self.base.bias)
+        return self.base(x) + self._multiply(self.dropout(x), None, None)
+
+    def _multiply(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        return _Multiply.apply(x, self._how, weight, bias, *self._trained)
+
+    @property
+    def _how(self) -> tuple[str, str, float]:
+        return self.kernel, self.rule, self._sparsity
+
+    @property
+    def _trained(self) -> tuple[Tensor, ...]:
+        scalars = (self.alpha, self.gamma, self.beta) if self.kernel == "mixed" else ()
+        return (self.A, self.B, *scalars)
+
+    @torch.no_grad()
+    def delta(self) -> Tensor:
+        """Sᵀ, ``(out_features, in_features)``, what training adds to W₀; at least float32."""
+        return _sparse(self._how, self._trained)[0]
+
+    @torch.no_grad()
+    def to_linear(self) -> nn.Linear:
+        """A plain layer with weight W₀ + Sᵀ and a copy of b."""
+        weight, bias = self.base.weight, self.base.bias
+        layer = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        layer.weight = nn.Parameter(self.delta().add_(weight).to(weight.dtype))
+        layer.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+        return layer
+
+    def extra_repr(self) -> str:
+        """Widths, rank, kernel, rule and sparsity."""
+        widths = f"{self.in_features}, {self.out_features}, rank={self.rank}"
+        return f"{widths}, kernel={self.kernel}, rule={self.rule}, sparsity={self._sparsity:g}"
+
+
+def _merged(kernel: str, A: Tensor, B: Tensor, *scalars: Tensor) -> Tensor:
+    # Mᵀ, in the layout of the weight.
+    scalars = tuple(scalar.to(torch.promote_types(A.dtype, torch.float32)) for scalar in scalars)
+    return merge_pairs(B, A, kernel, scalars or (1.0, 1.0, 0.0), axis=0)
+
+
+def _sparse(how: tuple[str, str, float], trained: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """Sᵀ ``(out, in)`` and its threshold."""
+    kernel, rule, sparsity = how
+    M = _merged(kernel, *trained)
+    threshold = find_threshold(M, sparsity, rule)
+    return M.mul_(rule_factors(M, threshold, rule)[0]), threshold
+
+
+class _Multiply(torch.autograd.Function):
+    """``x (W₀ + Sᵀ)ᵀ + b`` as one product; keeps x, the factors and a 0-dim threshold."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, how: tuple, *tensors: Tensor | None) -> Tensor:
+        weight, bias, *trained = tensors
+        S, threshold = _sparse(how, trained)
+        ctx.kernel, ctx.rule, _ = how
+        # With the threshold, the backward pass needs no search of its own.
+        ctx.save_for_backward(x, weight, threshold, *trained)
+        matrix = S if weight is None else S.add_(weight)
+        return F.linear(x, matrix.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, threshold, *trained = ctx.saved_tensors
+        leaves = [
+            value.detach().requires_grad_(wanted)
+            for value, wanted in zip(trained, ctx.needs_input_grad[4:], strict=True)
+        ]
+        with full_precision(x.device):
+            with torch.enable_grad():
+                M = _merged(ctx.kernel, *leaves)
+            factor, slope = rule_factors(M, threshold, ctx.rule)
+            grads = _through(M, slope, grad, x, leaves)
+            if not ctx.needs_input_grad[0]:
+                return None, None, None, None, *grads
+            S = M.detach().mul_(factor)
+            matrix = S if weight is None else S.add_(weight)
+            return grad @ matrix.to(grad.dtype), None, None, None, *grads
+
+
+def _through(
+    M: Tensor, slope: Tensor, grad: Tensor, x: Tensor, leaves: list[Tensor]
+) -> list[Tensor | None]:
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    if not wanted:
+        return [None] * len(leaves)
+    grad_S = grad.reshape(-1, grad.shape[-1]).T @ x.reshape(-1, x.shape[-1])
+    found = iter(torch.autograd.grad(M, wanted, grad_S.to(M.dtype).mul_(slope)))
+    return [next(found) if leaf.requires_grad else None for leaf in leaves]
+
+
+def _autocast(x: Tensor) -> Tensor:
+    # What F.linear does to its input under autocast, which a Function of our own does not see.
+    kind = x.device.type
+    if kind == "meta" or x.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
+        return x
+    return x.to(torch.get_autocast_dtype(kind))

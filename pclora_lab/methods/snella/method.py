@@ -1,0 +1,84 @@
+"""SNELLA behind the verbs that every method has."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.methods.base import Batch, Method
+from pclora_lab.methods.snella.config import SNELLAConfig
+from pclora_lab.methods.snella.model import get_snella_model, kernel_sparse_layers, merge
+from pclora_lab.nn.counting import ModelCounts
+
+__all__ = ["SNELLA"]
+
+
+class SNELLA(Method):
+    """SNELLA behind the four verbs."""
+
+    name = "snella"
+    title = "SNELLA"
+    summary = "Tune a few weights of every layer, chosen by a kernel; layers compete for them."
+    Config = SNELLAConfig
+    compresses = False
+    starts_from = "pretrained"
+    reading = (
+        "The budget of weights that may change falls to its final value; layers that no longer "
+        "get any are counted below it."
+    )
+    reports = ("density", "starved", "task")
+    lrs = (1.2e-2, 2.4e-2)
+
+    def apply(
+        self,
+        model: nn.Module,
+        *,
+        calibration: Iterable[Tensor] = (),
+        generator: torch.Generator | None = None,
+        example: Batch | None = None,
+        counts: ModelCounts | None = None,
+    ) -> nn.Module:
+        """See :func:`get_snella_model`."""
+        return get_snella_model(
+            model, self.config, generator=generator, example=example, counts=counts
+        )
+
+    def set_progress(self, student: nn.Module, progress: float) -> dict[str, object]:
+        """Let the layers compete when it is time; says who got how much."""
+        # The last competition takes the final budget at once: what is cut after the last step
+        # could not be trained on.
+        last = self.config.allocations - 1
+        index = min(int(progress * self.config.allocations), last)
+        if index != student.snella_allocated:
+            student.snella_allocated = index
+            student.snella_allocator.reallocate(1.0 if index == last else progress)
+        layers = kernel_sparse_layers(student)
+        sizes = {name: layer.in_features * layer.out_features for name, layer in layers.items()}
+        tuned = {name: layer.tuned for name, layer in layers.items()}
+        return {
+            "density": sum(tuned.values()) / sum(sizes.values()),
+            "starved": sum(count == 0 for count in tuned.values()) / len(tuned),
+            "layer_density": {name: tuned[name] / sizes[name] for name in tuned},
+        }
+
+    def after_backward(self, student: nn.Module) -> None:
+        """Let the allocator see the gradients."""
+        student.snella_allocator.update()
+
+    def read_state(self, student: nn.Module) -> dict[str, Tensor]:
+        """The allocator's averages, the last competition, and how much each layer won."""
+        tuned = [layer.tuned for layer in kernel_sparse_layers(student).values()]
+        last = {"allocated": torch.tensor(student.snella_allocated), "tuned": torch.tensor(tuned)}
+        return student.snella_allocator.read_state() | last
+
+    def write_state(self, student: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`read_state` read."""
+        student.snella_allocated = int(state["allocated"])
+        layers = kernel_sparse_layers(student).values()
+        for layer, tuned in zip(layers, state["tuned"].tolist(), strict=True):
+            layer.set_tuned(tuned)
+        student.snella_allocator.write_state(state)
+
+    def finish(self, student: nn.Module) -> nn.Module:
+        """See :func:`merge`."""
+        return merge(student)

@@ -1,0 +1,1 @@
+"""a name or folder -> a model that knows its recipe; save and load"""

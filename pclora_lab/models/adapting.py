@@ -1,0 +1,68 @@
+"""Fit a loaded model to data: its head, its classes, what it reads."""
+
+import torch
+from torch import nn
+
+from pclora_lab.data.images import Preprocessing
+from pclora_lab.data.texts import TextPreprocessing
+from pclora_lab.models.hf_models import reset_hf_head
+from pclora_lab.models.recipes import model_recipe
+from pclora_lab.nn.heads import draw_head
+
+__all__ = ["give_new_head", "head_is_new", "input_kind", "knows_classes", "preprocessing_of"]
+
+
+def give_new_head(
+    model: nn.Module, num_classes: int, generator: torch.Generator | None = None
+) -> None:
+    """A head of its own for other classes, in place.
+
+    Args:
+        model: loaded by name.
+        num_classes: how many.
+        generator: draws its weights.
+    """
+    if model.pclora_recipe.get("library") == "transformers":
+        reset_hf_head(model, num_classes, generator)
+    else:
+        model.reset_classifier(num_classes)
+        draw_head(model.get_classifier(), generator)
+    model.pclora_head_is_new = True
+    model.pclora_class_names = None
+    model.pclora_recipe = {**model.pclora_recipe, "num_classes": num_classes}
+
+
+def knows_classes(model: nn.Module, names: tuple[str, ...]) -> bool:
+    """Whether a head may be for these classes: as many, and no other names in another order.
+
+    Data that only number their classes from 0 are taken at their word.
+    """
+    if model.num_classes != len(names):
+        return False
+    own = getattr(model, "pclora_class_names", None)
+    numbers = tuple(map(str, range(len(names))))
+    plain = tuple(name.lower() for name in names)
+    return own is None or plain == numbers or plain == tuple(name.lower() for name in own)
+
+
+def head_is_new(model: nn.Module) -> bool:
+    """Whether the head does not come from the checkpoint, because the classes differ."""
+    return getattr(model, "pclora_head_is_new", False)
+
+
+def input_kind(model: nn.Module) -> str:
+    """``image`` or ``text``: what a loaded model reads."""
+    return "text" if "tokens" in (model_recipe(model) or {}) else "image"
+
+
+def preprocessing_of(
+    model: nn.Module, img_size: int | None = None
+) -> Preprocessing | TextPreprocessing:
+    """What turns raw examples into the model's input.
+
+    Raises:
+        ValueError: a text model without a tokenizer.
+    """
+    if input_kind(model) == "text":
+        return TextPreprocessing.of(model)
+    return Preprocessing.of(model, img_size)

@@ -1,0 +1,70 @@
+"""The small pre-trained models and the texts that come with the package."""
+
+from safetensors.torch import load_file
+from timm.models import VisionTransformer
+from torch import nn
+
+from pclora_lab.files import data_dir
+
+__all__ = ["EMBEDDED", "build_vit_digits", "load_vit_digits"]
+
+EMBEDDED = ("vit_digits", "bert_glosses")
+
+
+_VIT_DIGITS = {
+    "img_size": 8,
+    "patch_size": 2,
+    "in_chans": 1,
+    "embed_dim": 96,
+    "depth": 4,
+    "num_heads": 3,
+}
+
+
+_DIGITS_CFG = {
+    "architecture": "vit_digits",
+    "input_size": (1, 8, 8),
+    "mean": (0.5,),
+    "std": (0.5,),
+    "interpolation": "bilinear",
+    "crop_pct": 1.0,
+    "num_classes": 10,
+    "classifier": "head",
+}
+
+
+def build_vit_digits(
+    num_classes: int | None = None, img_size: int | None = None, width: int | None = None
+) -> nn.Module:
+    """The architecture, untrained; ``width`` is another width of the embedding.
+
+    Raises:
+        ValueError: another size of image than it was made for.
+    """
+    if img_size not in (None, _VIT_DIGITS["img_size"]):
+        raise ValueError(f"vit_digits takes {_VIT_DIGITS['img_size']} px images, not {img_size}")
+    classes = _DIGITS_CFG["num_classes"] if num_classes is None else num_classes
+    model = VisionTransformer(**vit_digits_options(width), num_classes=classes)
+    model.pretrained_cfg = dict(_DIGITS_CFG)
+    return model
+
+
+def vit_digits_options(width: int | None = None) -> dict[str, int]:
+    """What timm's ``VisionTransformer`` is built with."""
+    return dict(_VIT_DIGITS) if width is None else {**_VIT_DIGITS, "embed_dim": width}
+
+
+def load_vit_digits(model: nn.Module) -> None:
+    """Read the trained weights; a head of another number of classes is left as it is.
+
+    Raises:
+        FileNotFoundError: the checkpoint is not there.
+    """
+    path = data_dir("vit_digits") / "model.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: reinstall, or run data/vit_digits/recipe.py")
+    state = load_file(path)
+    is_new = model.num_classes != _DIGITS_CFG["num_classes"]
+    if is_new:
+        state = {key: value for key, value in state.items() if not key.startswith("head.")}
+    model.load_state_dict(state, strict=not is_new)

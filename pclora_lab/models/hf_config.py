@@ -1,0 +1,184 @@
+"""transformers' configurations: found by name, without code, kernels or places on the hub."""
+
+import contextlib
+from typing import Any
+
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.utils import logging
+
+__all__ = [
+    "LOCAL_KEYS",
+    "config_of",
+    "is_hf_name",
+    "named_classes",
+    "plain_errors",
+    "quietly",
+    "refuse_code",
+    "resolve_tokens",
+    "safe_config",
+]
+
+_USUAL_TOKENS = 128
+
+
+# The configurations that transformers has as defaults, so that they are known without a network.
+_DEFAULTS = {
+    "bert-base-uncased": "bert",
+    "distilbert-base-uncased": "distilbert",
+    "roberta-base": "roberta",
+    "electra-small-discriminator": "electra",
+    "gpt2": "gpt2",
+    "vit-base-patch16-224": "vit",
+    "clip-vit-base-patch32": "clip",
+}
+
+
+# A configuration may name code on the hub in these; none of it is ever fetched or run.
+_CODE_KEYS = ("auto_map", "custom_pipelines", "quantization_config")
+
+
+LOCAL_KEYS = (
+    "_name_or_path", "_attn_implementation", "attn_implementation", "dtype", "torch_dtype",
+    *_CODE_KEYS,
+)  # fmt: skip
+
+
+_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+
+
+def is_hf_name(name: str) -> bool:
+    """``owner/name``, ``config:TYPE``, or a bare name that starts with a model type.
+
+    Example:
+        >>> is_hf_name("google-bert/bert-base-uncased"), is_hf_name("bert-base-uncased")
+        (True, True)
+        >>> is_hf_name("vit_tiny"), is_hf_name("timm/vit_tiny")
+        (False, False)
+    """
+    if name.startswith(("timm/", "hf-hub:", "local-dir:")):
+        return False
+    is_bare = name in _DEFAULTS or ("-" in name and name.split("-")[0] in CONFIG_MAPPING_NAMES)
+    return name.startswith("config:") or name.count("/") == 1 or is_bare
+
+
+def config_of(name: str, *, weights: bool = True) -> PreTrainedConfig:
+    """The configuration behind a name; well-known ones are there without a network.
+
+    Raises:
+        ValueError: see :func:`load_hf`.
+        ConnectionError: see :func:`load_hf`.
+    """
+    kind = name.removeprefix("config:") if name.startswith("config:") else None
+    if not weights and kind is None:
+        kind = _DEFAULTS.get(name.rpartition("/")[2])
+    if kind is None:
+        with plain_errors(name):
+            return AutoConfig.from_pretrained(name, trust_remote_code=False)
+    if kind not in CONFIG_MAPPING_NAMES:
+        raise ValueError(f"unknown model type {kind!r}: bert, roberta, gpt2, vit, clip are some")
+    config = AutoConfig.for_model(kind)
+    if kind == "roberta":
+        config.update({"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1})
+    return config
+
+
+def refuse_code(config: dict[str, Any], name: str) -> None:
+    """Refuse models that come with code of their own, or with weights in packed formats.
+
+    Raises:
+        ValueError: names what was found.
+    """
+    if config.get("auto_map") or config.get("custom_pipelines"):
+        raise ValueError(
+            f"{name!r} brings Python code of its own (auto_map in its config.json, "
+            "trust_remote_code), which is never run here: take a model whose architecture is part "
+            "of transformers"
+        )
+    for key in ("_attn_implementation", "attn_implementation"):
+        if config.get(key) not in _ATTENTION:
+            raise ValueError(
+                f"{name!r} asks for {key} {config[key]!r}, a kernel that would be fetched from the "
+                "hub and run: remove the line from its config.json"
+            )
+    if config.get("quantization_config"):
+        raise ValueError(
+            f"{name!r} is quantised: its packed weights have no matrices to factorise; take the "
+            "unquantised model"
+        )
+
+
+def safe_config(config: PreTrainedConfig) -> dict[str, Any]:
+    """A configuration as plain values, without anything that names a place or code."""
+    return {key: value for key, value in config.to_dict().items() if key not in LOCAL_KEYS}
+
+
+def named_classes(config: PreTrainedConfig) -> tuple[str, ...] | None:
+    """The names a classifier was saved with; None where they are transformers' LABEL_0, LABEL_1."""
+    names = tuple(str(name) for _, name in sorted((config.id2label or {}).items()))
+    return None if all(name.startswith("LABEL_") for name in names) else names
+
+
+def resolve_tokens(config: PreTrainedConfig, wanted: int | None) -> int:
+    """Longest text in tokens: as wanted, else 128 or as many as there are positions.
+
+    Raises:
+        ValueError: more than there are positions.
+    """
+    text = getattr(config, "text_config", config)
+    positions = getattr(text, "max_position_embeddings", None) or _USUAL_TOKENS
+    if text.model_type in ("roberta", "xlm-roberta", "camembert"):
+        positions -= (text.pad_token_id or 0) + 1  # theirs start after the padding number
+    if wanted is not None and wanted > positions:
+        raise ValueError(
+            f"max_tokens is {wanted}, but {text.model_type} here has {positions} positions: use "
+            f"at most {positions}; longer texts are cut"
+        )
+    return wanted or min(_USUAL_TOKENS, positions)
+
+
+@contextlib.contextmanager
+def quietly() -> Any:
+    """transformers prints bars and a table, in whichever notebook cell happens to run."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def plain_errors(name: str) -> Any:
+    """transformers raises OSError for whatever it can't find; say which it was."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise ValueError(
+            f"the weights of {name!r} can't be read ({error}): the file is damaged or cut short; "
+            "fetch it again"
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ValueError(f"unknown model {name!r}: the hub has no such model") from error
+    except OSError as error:
+        if isinstance(error.__cause__, RepositoryNotFoundError):
+            raise ValueError(
+                f"unknown model {name!r}: the hub has no such model, or it is private"
+            ) from error
+        if "safetensors" in str(error):
+            raise ValueError(
+                f"{name!r} has no safetensors weights: pickled weights are refused because "
+                f"loading them can run code ({error})"
+            ) from error
+        raise ConnectionError(
+            f"{name!r} is not on this machine and the hub can't be reached. Offline, use an "
+            "embedded model, a folder, or a model that is in the local cache. "
+            f"({error})"
+        ) from error
+    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise ValueError(f"{name!r} can't be loaded: {error}") from error

@@ -1,0 +1,244 @@
+"""transformers' models: encoders for sequences and images, decoders, CLIP; no code from the hub."""
+
+import re
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+)
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
+
+from pclora_lab.data.texts import TextPreprocessing
+from pclora_lab.models.hf_config import (
+    LOCAL_KEYS,
+    config_of,
+    named_classes,
+    plain_errors,
+    quietly,
+    refuse_code,
+    resolve_tokens,
+    safe_config,
+)
+from pclora_lab.models.hf_tokenizer import load_hf_tokenizer
+from pclora_lab.nn.heads import draw_head
+
+__all__ = ["HF_TASKS", "load_hf", "name_classes", "rebuild_hf", "reset_hf_head"]
+
+HF_TASKS = {
+    "text-classification": AutoModelForSequenceClassification,
+    "image-classification": AutoModelForImageClassification,
+    "language-model": AutoModelForCausalLM,
+    "image-text": AutoModel,
+}
+
+
+_HEADS = ("classifier", "pre_classifier", "score")
+
+
+def load_hf(
+    name: str,
+    *,
+    task: str | None = None,
+    num_classes: int | None = None,
+    tokens: int | None = None,
+    pretrained: bool = True,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """One of transformers' models.
+
+    Args:
+        name: hub name, ``config:TYPE`` for an untrained model of a type's default size, or a
+            folder.
+        task: a key of :data:`HF_TASKS`; None takes classification where the type has it.
+        num_classes: classes of the head; None keeps the model's own.
+        tokens: longest text; None takes 128 or what the model has room for.
+        pretrained: False builds the architecture only.
+        generator: draws a new head.
+
+    Raises:
+        ValueError: unknown type or name, code of its own, pickled or damaged weights, a tokenizer
+            that is not the model's, more tokens than it has positions.
+        ConnectionError: not in the local cache and the hub can't be reached.
+    """
+    pretrained = pretrained and not name.startswith("config:")
+    config = config_of(name, weights=pretrained)
+    attention = {"_attn_implementation": getattr(config, "_attn_implementation", None)}
+    refuse_code({**config.to_dict(), **attention}, name)
+    task = task or _usual_task(config.model_type, name)
+    if task not in HF_TASKS:
+        raise ValueError(f"unknown task {task!r}: use one of {', '.join(HF_TASKS)}")
+    is_labelled = task.endswith("classification")
+    had = config.num_labels if is_labelled else None
+    if is_labelled and num_classes is not None and num_classes != had:
+        config.num_labels = num_classes
+    new: set[str] = set()
+    if pretrained:
+        model, new = _read_weights(name, task, config)
+    else:
+        with plain_errors(name):
+            model = build_hf(config, task)
+    if is_labelled:
+        model.num_classes = config.num_labels
+        model.pclora_head_is_new = not pretrained or bool(new)
+        if pretrained and not new and (names := named_classes(config)):
+            model.pclora_class_names = names
+    for head in sorted(new):
+        draw_head(model.get_submodule(head), generator)
+    recipe: dict[str, Any] = {"library": "transformers", "task": task, "img_size": None}
+    recipe["num_classes"] = getattr(model, "num_classes", None)
+    if task == "image-classification":
+        model.pretrained_cfg = _image_settings(name, config, pretrained)
+        recipe["preprocessing"] = model.pretrained_cfg
+    else:
+        recipe["tokens"] = resolve_tokens(config, tokens)
+        if pretrained:
+            tokenizer = load_hf_tokenizer(name, model.config)
+            model.pclora_text = TextPreprocessing(tokenizer, recipe["tokens"])
+    model.pclora_recipe = {**recipe, "config": safe_config(model.config)}
+    return model.eval()
+
+
+def build_hf(config: PreTrainedConfig, task: str) -> nn.Module:
+    """The architecture, untrained."""
+    return HF_TASKS[task].from_config(config, dtype=torch.float32)
+
+
+def rebuild_hf(recipe: dict[str, Any]) -> nn.Module:
+    """The architecture of a saved recipe, untrained; names in it can't reach the hub.
+
+    Raises:
+        ValueError: unknown task or model type.
+    """
+    values = {k: v for k, v in dict(recipe["config"]).items() if k not in LOCAL_KEYS}
+    kind = values.pop("model_type", None)
+    if recipe.get("task") not in HF_TASKS or kind not in CONFIG_MAPPING_NAMES:
+        raise ValueError(
+            f"the saved model names task {recipe.get('task')!r} and model type {kind!r}, unknown "
+            "to this version of transformers: update it, or pass model="
+        )
+    with plain_errors("the saved model"):
+        model = build_hf(AutoConfig.for_model(kind, **values), recipe["task"])
+    model.pclora_head_is_new = False
+    if recipe.get("num_classes") is not None:
+        model.num_classes = recipe["num_classes"]
+    if "preprocessing" in recipe:
+        model.pretrained_cfg = dict(recipe["preprocessing"])
+    return model
+
+
+def _usual_task(kind: str, name: str) -> str:
+    if kind in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+        return "text-classification"
+    if kind == "clip":
+        return "image-text"
+    if kind in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES:
+        return "image-classification"
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return "language-model"
+    raise ValueError(
+        f"{name!r} is of type {kind!r}, which transformers can't build as a classifier of texts or "
+        "images, a language model or CLIP"
+    )
+
+
+def _read_weights(name: str, task: str, config: PreTrainedConfig) -> tuple[nn.Module, set[str]]:
+    """The model with its weights, and the names of the heads that are new."""
+    with plain_errors(name), quietly():
+        model, info = HF_TASKS[task].from_pretrained(
+            name,
+            config=config,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    absent = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
+    heads = {key.rpartition(".")[0] for key in absent if key.split(".")[0] in _HEADS}
+    rest = sorted(key for key in absent if key.split(".")[0] not in _HEADS and "pooler" not in key)
+    if rest:
+        raise ValueError(
+            f"the weights of {name!r} lack {', '.join(rest[:3])}"
+            f"{' and more' if len(rest) > 3 else ''}: they are not those of a "
+            f"{type(model).__name__} with this config.json"
+        )
+    # Numbered parts are layers. GPT-2's older checkpoints hold their attention masks as well.
+    spare = sorted(
+        key
+        for key in info["unexpected_keys"]
+        if re.search(r"\.\d+\.", f".{key}") and not key.endswith((".attn.bias", "masked_bias"))
+    )
+    if spare:
+        raise ValueError(
+            f"the weights of {name!r} hold {', '.join(spare[:3])}"
+            f"{' and more' if len(spare) > 3 else ''}, which a {type(model).__name__} with this "
+            "config.json does not have: they are another model's"
+        )
+    if any("pooler" in key for key in absent):
+        draw_head(model.base_model.pooler, torch.Generator().manual_seed(0))
+    return model, heads
+
+
+def _image_settings(name: str, config: PreTrainedConfig, pretrained: bool) -> dict[str, Any]:
+    """timm's words for what transformers' image processor does."""
+    size = config.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    settings = {
+        "input_size": (config.num_channels, height, width),
+        "mean": (0.5,) * config.num_channels,
+        "std": (0.5,) * config.num_channels,
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "num_classes": config.num_labels,
+        "classifier": "classifier",
+    }
+    if not pretrained:
+        return settings
+    from transformers import AutoImageProcessor
+
+    try:
+        with plain_errors(name):
+            processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+    except (ValueError, ConnectionError) as error:
+        raise ValueError(
+            f"{name!r} has no preprocessor_config.json, so mean and deviation of its pixels are "
+            "not known: save the model's image processor there, processor.save_pretrained(folder)"
+        ) from error
+    settings |= {"mean": tuple(processor.image_mean), "std": tuple(processor.image_std)}
+    if int(processor.resample or 2) == 3:
+        settings["interpolation"] = "bicubic"
+    return settings
+
+
+def name_classes(model: nn.Module, names: tuple[str, ...]) -> None:
+    """Write the names of the classes into the configuration, also into the one that is saved."""
+    model.config.id2label = dict(enumerate(names))
+    model.config.label2id = {name: number for number, name in enumerate(names)}
+    model.pclora_recipe["config"] = safe_config(model.config)
+
+
+def reset_hf_head(model: nn.Module, num_classes: int, generator: torch.Generator | None) -> None:
+    """A new last layer for another number of classes, in place."""
+    name = next(n for n, m in reversed(list(model.named_modules()))
+                if isinstance(m, nn.Linear) and n.split(".")[0] in _HEADS)  # fmt: skip
+    parent, _, child = name.rpartition(".")
+    old = model.get_submodule(name)
+    head = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
+    draw_head(head, generator)
+    setattr(model.get_submodule(parent), child, head.to(old.weight.device))
+    model.config.num_labels = model.num_classes = num_classes
+    model.pclora_recipe["config"] = safe_config(model.config)
+    model.pclora_head_is_new = True

@@ -1,0 +1,64 @@
+"""The tokenizer beside a transformers model; one of another model is refused."""
+
+from pathlib import Path
+
+from transformers import (
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from pclora_lab.models.hf_config import plain_errors
+
+__all__ = ["check_tokenizer", "load_hf_tokenizer"]
+
+
+def load_hf_tokenizer(place: str, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model; a configuration without a padding token gets its own.
+
+    Raises:
+        ValueError: there is none, or its vocabulary is not the model's.
+    """
+    folder = Path(place)
+    if folder.is_dir() and not any(
+        (folder / n).is_file() for n in ("tokenizer.json", "vocab.txt", "vocab.json")
+    ):
+        raise ValueError(
+            f"{folder} has no tokenizer (tokenizer.json or vocab.txt): save the model's own there, "
+            "tokenizer.save_pretrained(folder)"
+        )
+    if (folder / "tokenizer.json").is_file():
+        try:
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        # The reader behind it raises bare exceptions of its own.
+        except Exception as error:
+            raise ValueError(f"{folder / 'tokenizer.json'} can't be read: {error}") from error
+    else:
+        with plain_errors(place):
+            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    check_tokenizer(tokenizer, config, place)
+    return tokenizer
+
+
+def check_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, place: str
+) -> None:
+    """Refuse a vocabulary of another size; give padding a token where there is none.
+
+    Raises:
+        ValueError: names both sizes.
+    """
+    text = getattr(config, "text_config", config)
+    words, rows = len(tokenizer), text.vocab_size
+    # Some models round their embedding up; none has twice the words that it needs.
+    if words > rows or words < rows / 2:
+        raise ValueError(
+            f"the tokenizer of {place!r} does not match the model: it has {words:,} words, the "
+            f"model's embedding {rows:,} rows. Put the tokenizer there that the model was trained "
+            "with"
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    if text.pad_token_id is None:
+        text.pad_token_id = tokenizer.pad_token_id

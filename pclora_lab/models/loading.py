@@ -1,0 +1,178 @@
+"""Models by name: the embedded ones, timm's, transformers', or a local folder."""
+
+import dataclasses
+from pathlib import Path
+
+import timm
+import torch
+from torch import nn
+
+from pclora_lab.files import data_dir
+from pclora_lab.models.adapting import give_new_head, head_is_new, input_kind
+from pclora_lab.models.embedded import EMBEDDED
+from pclora_lab.models.hf_config import is_hf_name, refuse_code, resolve_tokens
+from pclora_lab.models.hf_models import load_hf
+from pclora_lab.models.serialization import from_pretrained, is_compressed
+from pclora_lab.models.timm_models import (
+    check_timm_folder,
+    check_timm_name,
+    is_timm_name,
+    load_timm,
+    read_config,
+    require_safetensors,
+)
+from pclora_lab.nn.heads import draw_head
+from pclora_lab.nn.split_qkv import split_qkv as split_fused
+
+__all__ = ["describe_model", "load_model"]
+
+
+def load_model(
+    name: str | Path,
+    *,
+    num_classes: int | None = None,
+    img_size: int | None = None,
+    max_tokens: int | None = None,
+    split_qkv: bool = False,
+    task: str | None = None,
+    pretrained: bool = True,
+    width: int | None = None,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """Build a model and load its weights.
+
+    Args:
+        name: ``vit_digits``, ``bert_glosses``, a timm name, a transformers model's hub name
+            (``owner/name``), ``config:TYPE`` for an untrained transformers model, or a folder
+            (also as ``local-dir:PATH``) with ``config.json`` and ``model.safetensors``: timm's,
+            transformers' or a finished run's ``compressed``.
+        num_classes: classes of the head; None keeps the model's own. Where they differ, the head
+            is new.
+        img_size: side of the input in pixels; None keeps the model's own.
+        max_tokens: longest text in tokens; None takes 128, or what the model has room for.
+        split_qkv: take fused query-key-value layers apart into three linear layers.
+        task: of a transformers model, ``text-classification``, ``image-classification``,
+            ``language-model`` or ``image-text``; None takes classification where there is one.
+        pretrained: False builds the architecture only.
+        width: another width of the embedding; such a model has no pre-trained weights.
+        generator: draws a new head.
+
+    Raises:
+        ValueError: unknown name (with the nearest ones), a folder that is no model, a size that
+            the model cannot take, code or pickled weights, a tokenizer of another model.
+        ConnectionError: the weights are not in the local cache and the hub can't be reached.
+    """
+    name = _normalise(str(name) if isinstance(name, Path) else name)
+    if width is not None and pretrained:
+        raise ValueError(f"{name!r} of width {width} has no weights: pass pretrained=False")
+    folder = Path(name.removeprefix("local-dir:"))
+    is_folder = name.startswith("local-dir:")
+    if is_folder and (saved := _saved_model(folder, pretrained)) is not None:
+        _set_tokens(saved, max_tokens)
+        return _with_head(saved, name, num_classes, img_size, generator)
+    if _is_transformers(name, folder if is_folder else None):
+        _refuse_pixels(name, img_size, width)
+        place = str(data_dir(name)) if name in EMBEDDED else name.removeprefix("local-dir:")
+        options = {"task": task, "tokens": max_tokens, "pretrained": pretrained}
+        model = load_hf(place, num_classes=num_classes, generator=generator, **options)
+    else:
+        model = load_timm(name, num_classes, img_size, pretrained, width)
+        if head_is_new(model):
+            draw_head(model.get_classifier(), generator)
+    if split_qkv:
+        split_fused(model)
+    return model.eval()
+
+
+def _is_transformers(name: str, folder: Path | None) -> bool:
+    """Which library a name belongs to; refuses what neither can load."""
+    if folder is not None:
+        config = read_config(folder)
+        refuse_code(config, str(folder))
+        require_safetensors(folder)
+        if "model_type" in config:
+            return True
+        check_timm_folder(folder, config)
+        return False
+    if name in EMBEDDED:
+        return name == "bert_glosses"
+    if not is_timm_name(name) and is_hf_name(name):
+        return True
+    check_timm_name(name)
+    return False
+
+
+def _refuse_pixels(name: str, img_size: int | None, width: int | None) -> None:
+    if img_size is not None:
+        raise ValueError(
+            f"{name!r} is a transformers model, whose input size is fixed: leave img_size out, or "
+            "take the same model from timm"
+        )
+    if width is not None:
+        raise ValueError(f"{name!r} can't be built narrower: only timm's models can")
+
+
+def _saved_model(folder: Path, pretrained: bool) -> nn.Module | None:
+    """A finished model of an earlier run, if the folder is one."""
+    return from_pretrained(folder, weights=pretrained) if is_compressed(folder) else None
+
+
+def _set_tokens(model: nn.Module, max_tokens: int | None) -> None:
+    if max_tokens is None or input_kind(model) != "text":
+        return
+    tokens = resolve_tokens(model.config, max_tokens)
+    model.pclora_recipe["tokens"] = tokens
+    if (text := getattr(model, "pclora_text", None)) is not None:
+        model.pclora_text = dataclasses.replace(text, max_tokens=tokens)
+
+
+def _with_head(
+    model: nn.Module,
+    name: str,
+    num_classes: int | None,
+    img_size: int | None,
+    generator: torch.Generator | None,
+) -> nn.Module:
+    recipe = model.pclora_recipe
+    if img_size not in (None, recipe["img_size"]) and img_size != _side(model):
+        raise ValueError(f"{name!r} was saved for img_size={recipe['img_size']}, not {img_size}")
+    if num_classes not in (None, model.num_classes):
+        give_new_head(model, num_classes, generator)
+    return model.eval()
+
+
+def _side(model: nn.Module) -> int | None:
+    return (getattr(model, "pretrained_cfg", None) or {}).get("input_size", (None,))[-1]
+
+
+def describe_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    img_size: int | None = None,
+    max_tokens: int | None = None,
+    split_qkv: bool = False,
+    task: str | None = None,
+) -> nn.Module:
+    """The same model as :func:`load_model` gives, without weights or storage (meta device)."""
+    with torch.device("meta"):
+        return load_model(
+            name,
+            num_classes=num_classes,
+            img_size=img_size,
+            max_tokens=max_tokens,
+            split_qkv=split_qkv,
+            task=task,
+            pretrained=False,
+        )
+
+
+def _normalise(name: str) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(
+            f"model {name!r} is no name: use {', '.join(EMBEDDED)}, a timm or transformers name, "
+            "or a folder"
+        )
+    name = name.strip()
+    is_known = name in EMBEDDED or timm.is_model(name)
+    return f"local-dir:{name}" if not is_known and ":" not in name and Path(name).is_dir() else name

@@ -1,0 +1,85 @@
+"""What it takes to build an architecture again without its weights.
+
+Every model that was loaded by name carries a recipe. Saved models keep it, so that loading runs no
+code from the folder."""
+
+import copy
+from typing import Any
+
+import timm
+from torch import nn
+
+from pclora_lab.models.hf_models import rebuild_hf
+from pclora_lab.models.timm_models import load_timm
+from pclora_lab.nn.split_qkv import split_qkv as split_fused
+
+__all__ = ["build_from_recipe", "dense_twin", "model_recipe"]
+
+
+def model_recipe(model: nn.Module) -> dict[str, Any] | None:
+    """What :func:`build_from_recipe` needs, or None for a model that was not loaded by name."""
+    return copy.deepcopy(getattr(model, "pclora_recipe", None))
+
+
+def build_from_recipe(recipe: dict[str, Any]) -> nn.Module:
+    """The architecture of a recipe, untrained.
+
+    Raises:
+        ValueError: the recipe names no known architecture.
+    """
+    is_hf = recipe.get("library") == "transformers"
+    kind = {"config", "task"} if is_hf else {"architecture", "preprocessing"}
+    missing = {"num_classes", "img_size", *kind} - set(recipe)
+    if missing:
+        raise ValueError(f"the recipe of the saved model lacks {', '.join(sorted(missing))}")
+    model = rebuild_hf(recipe) if is_hf else _rebuild_timm(recipe)
+    model.pclora_recipe = copy.deepcopy(recipe)
+    return split_fused(model) if recipe.get("split_qkv") else model
+
+
+def _rebuild_timm(recipe: dict[str, Any]) -> nn.Module:
+    model = load_timm(
+        _bare_name(recipe["architecture"]),
+        recipe["num_classes"],
+        recipe["img_size"],
+        False,
+        recipe.get("width"),
+    )
+    classes = {"num_classes": recipe["num_classes"]}  # its saved head fits
+    model.pretrained_cfg = {**model.pretrained_cfg, **recipe["preprocessing"], **classes}
+    model.pclora_head_is_new = False
+    return model.eval()
+
+
+def _bare_name(architecture: object) -> str:
+    # A saved file must not be able to point the loader at a path or the hub.
+    if not isinstance(architecture, str) or not architecture.replace("_", "").isalnum():
+        raise ValueError(f"saved model names no timm architecture: {architecture!r}")
+    if architecture != "vit_digits" and not timm.is_model(architecture):
+        raise ValueError(f"unknown model {architecture!r}: update timm, or pass model=")
+    return architecture
+
+
+def dense_twin(model: nn.Module) -> nn.Module:
+    """The dense architecture of a finished model, untrained: as large and as slow as the teacher.
+
+    Raises:
+        ValueError: the model was not loaded by name.
+    """
+    return build_from_recipe(require_recipe(model)).eval()
+
+
+def require_recipe(model: nn.Module) -> dict[str, Any]:
+    """What the model was loaded as; an export needs to know its input and its architecture.
+
+    Raises:
+        ValueError: the model was not loaded by name.
+    """
+    recipe = model_recipe(model)
+    if recipe is None:
+        raise ValueError(
+            f"{type(model).__name__} was not loaded by name, so its input and its dense "
+            "architecture are not known here: start from load_model, or keep it with "
+            "save_pretrained and load it into your own class with from_pretrained(folder, model)"
+        )
+    return recipe

@@ -1,0 +1,1 @@
+"""torch only: run, inspect, count and edit any model"""

@@ -1,0 +1,86 @@
+"""Where the last block of a vision transformer looks, as a map over the patches of an image."""
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.nn.forward import call_model, evaluating, forward_hooks
+
+__all__ = ["attention_maps"]
+
+
+def attention_maps(model: nn.Module, images: Tensor) -> Tensor:
+    """How much the last block attends to each patch, averaged over heads, summing to 1.
+
+    ``softmax(q kᵀ / √d)``: the class token's row if the model has one, else the mean over patches.
+
+    Args:
+        model: timm's ViT or DeiT, dense, faded or compressed; or transformers' ViT.
+        images: ``(batch, channels, height, width)``, as the model takes them.
+
+    Returns:
+        ``(batch, rows, columns)``, one value per patch.
+
+    Raises:
+        ValueError: the model has no such attention; says what there is instead.
+
+    Example:
+        >>> from pclora_lab import load_model
+        >>> attention_maps(load_model("vit_digits"), torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2, 4, 4])
+    """
+    if hasattr(model, "set_attn_implementation"):
+        weights, grid = _of_transformers(model, images)
+    else:
+        weights, grid = _of_timm(model, images)
+    prefix = weights.shape[-1] - grid[0] * grid[1]
+    if prefix < 0 or len(weights) != len(images):  # attention inside windows
+        raise _none(model)
+    rows = weights[:, :, 0] if prefix else weights.mean(2)
+    maps = rows[..., prefix:].mean(1)
+    return (maps / maps.sum(-1, keepdim=True)).reshape(-1, *grid)
+
+
+def _of_timm(model: nn.Module, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """Attention of the last block ``(batch, heads, tokens, tokens)``, and the grid of patches."""
+    blocks = getattr(model, "blocks", None)
+    attention = getattr(blocks[-1], "attn", None) if blocks is not None and len(blocks) else None
+    grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
+    if not hasattr(attention, "qkv") or not hasattr(attention, "num_heads") or grid is None:
+        raise _none(model)
+    seen: list[Tensor] = []
+    with evaluating(model), forward_hooks({"": attention}, lambda _, x, __: seen.append(x)):
+        call_model(model, images)
+        return _weights(attention, seen[-1]), tuple(grid)
+
+
+def _weights(attention: nn.Module, x: Tensor) -> Tensor:
+    batch, tokens, _ = x.shape
+    heads = attention.num_heads
+    q, k, _ = attention.qkv(x).reshape(batch, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    norms = (getattr(attention, name, None) for name in ("q_norm", "k_norm"))
+    q, k = (v if norm is None else norm(v) for v, norm in zip((q, k), norms, strict=True))
+    return torch.softmax(q.float() @ k.float().transpose(-2, -1) * q.shape[-1] ** -0.5, dim=-1)
+
+
+def _of_transformers(model: nn.Module, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    size, patch = getattr(model.config, "image_size", None), getattr(model.config, "patch_size", 0)
+    if not isinstance(size, int) or not isinstance(patch, int):
+        raise _none(model)
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")  # the fused kernels keep no weights to look at
+    try:
+        with evaluating(model):
+            found = model(pixel_values=images, output_attentions=True).attentions
+    except TypeError as error:
+        raise _none(model) from error
+    finally:
+        model.set_attn_implementation(before)
+    if not found or found[-1] is None:
+        raise _none(model)
+    return found[-1].float(), (size // patch, size // patch)
+
+
+def _none(model: nn.Module) -> ValueError:
+    return ValueError(
+        f"{type(model).__name__} has no attention over a grid of patches to show; a ViT or DeiT has"
+    )

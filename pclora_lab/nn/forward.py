@@ -1,0 +1,184 @@
+"""Run any model: inputs as a tensor or by name, an example of what it takes, hooks, eval mode."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "Inputs",
+    "call_model",
+    "evaluating",
+    "example_input",
+    "first_rows",
+    "real_tokens",
+    "to_device",
+    "try_inputs",
+]
+
+
+def call_model(model: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
+    """Run a model on a tensor or a dict of tensors and return its logits.
+
+    CLIP's are ``(images, texts)``, from every image to every text.
+    """
+    output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+    for name in ("logits", "logits_per_image"):
+        output = getattr(output, name, output)
+    return output[0] if isinstance(output, (tuple, list)) else output
+
+
+def example_input(
+    model: nn.Module, device: torch.device | str | None = None
+) -> Tensor | dict[str, Tensor]:
+    """One input of the shape that the model says it takes (timm and transformers models do).
+
+    Raises:
+        ValueError: the model does not say; pass an example yourself.
+    """
+    parameter = next(model.parameters())
+    device = device if device is not None else parameter.device
+    shape = _image_shape(model)
+    tokens = _text_length(model)
+    images = None
+    if shape is not None:
+        images = torch.zeros(1, *shape, device=device, dtype=parameter.dtype)
+    if tokens is not None:
+        texts = {"input_ids": torch.zeros(1, tokens, device=device, dtype=torch.long)}
+        return texts if images is None else {**texts, "pixel_values": images}
+    if images is None:
+        raise ValueError(
+            f"{type(model).__name__} does not say what input it takes: pass example=, one batch "
+            "of real inputs"
+        )
+    return images
+
+
+def _image_shape(model: nn.Module) -> tuple[int, ...] | None:
+    config = getattr(model, "pretrained_cfg", None) or {}
+    shape = config.get("input_size")
+    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if shape and size:
+        return (shape[0], *size)
+    if shape:
+        return tuple(shape)
+    described = getattr(model, "config", None)
+    described = getattr(described, "vision_config", described)
+    if hasattr(described, "image_size") and hasattr(described, "num_channels"):
+        return (described.num_channels, described.image_size, described.image_size)
+    return None
+
+
+def _text_length(model: nn.Module) -> int | None:
+    """Tokens of one text: as loaded, else 128 or as many as there are positions."""
+    config = getattr(model, "config", None)
+    config = getattr(config, "text_config", config)
+    if not hasattr(config, "vocab_size"):
+        return None
+    loaded = getattr(model, "pclora_recipe", {}).get("tokens")
+    return loaded or min(128, getattr(config, "max_position_embeddings", None) or 128)
+
+
+@contextmanager
+def evaluating(*models: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients inside; every module's own mode is restored after."""
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    for model in models:
+        model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def forward_hooks(
+    modules: Mapping[str, nn.Module], hook: Callable[[str, Tensor, Any], None]
+) -> Iterator[None]:
+    """Call ``hook(name, first_input, output)`` whenever one of the modules runs."""
+
+    def named(name: str) -> Callable[..., None]:
+        return lambda module, args, output: hook(name, args[0], output)
+
+    handles = [module.register_forward_hook(named(name)) for name, module in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+Inputs = Tensor | Mapping[str, Tensor]
+
+
+def to_device(inputs: Inputs, device: torch.device | str | None) -> Inputs:
+    """A tensor or a mapping of tensors on a device.
+
+    Example:
+        >>> to_device({"input_ids": torch.zeros(1, 2)}, "meta")["input_ids"].is_meta
+        True
+    """
+    if isinstance(inputs, Tensor):
+        return inputs.to(device, non_blocking=True)
+    return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
+
+
+def first_rows(inputs: Inputs, count: int) -> Inputs:
+    """The first examples of a batch.
+
+    Example:
+        >>> first_rows(torch.zeros(8, 3), 2).shape
+        torch.Size([2, 3])
+    """
+    if isinstance(inputs, Tensor):
+        return inputs[:count]
+    return {name: value[:count] for name, value in inputs.items()}
+
+
+def real_tokens(inputs: Inputs) -> Tensor | None:
+    """Where a batch of texts holds words and not padding, ``(batch, tokens)`` bool; else None.
+
+    A model of images and texts has tokens of two kinds, so one mask can't speak for both.
+
+    Example:
+        >>> real_tokens({"input_ids": torch.ones(1, 2), "attention_mask": torch.tensor([[1, 0]])})
+        tensor([[ True, False]])
+    """
+    if isinstance(inputs, Tensor) or "pixel_values" in inputs:
+        return None
+    mask = inputs.get("attention_mask")
+    return None if mask is None else mask.bool()
+
+
+def try_inputs(model: nn.Module, examples: int = 2) -> dict[str, Tensor]:
+    """Random inputs of a model's own kind and size by name; the same ones every time.
+
+    Args:
+        model: loaded by name, so that it knows its input.
+        examples: size of the batch.
+    """
+    generator = torch.Generator().manual_seed(0)
+    example = example_input(model, "cpu")
+    named = {"pixel_values": example} if isinstance(example, Tensor) else example
+    made = {}
+    for name, value in named.items():
+        shape = (examples, *value.shape[1:])
+        if value.is_floating_point():
+            made[name] = torch.randn(shape, generator=generator)
+        else:
+            text = getattr(model.config, "text_config", model.config)
+            made[name] = torch.randint(5, text.vocab_size, shape, generator=generator)
+    if "input_ids" in made and "pixel_values" not in made:
+        made["attention_mask"] = torch.ones_like(made["input_ids"])
+        if examples > 1:
+            made["attention_mask"][0, -2:] = 0
+    return made
+
+
+def as_inputs(named: Mapping[str, Tensor]) -> Inputs:
+    """What :func:`call_model` takes: images alone as a tensor."""
+    return named["pixel_values"] if set(named) == {"pixel_values"} else dict(named)

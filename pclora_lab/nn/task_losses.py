@@ -1,0 +1,119 @@
+"""What a model is trained for: classes, the next word, or pictures that belong to texts."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pclora_lab.nn.forward import call_model, evaluating
+
+__all__ = [
+    "TaskLossFunction",
+    "classification_loss",
+    "contrastive_loss",
+    "language_model_loss",
+    "perplexity",
+    "zero_shot_accuracy",
+]
+
+TaskLossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy, mean over the batch, in float32.
+
+    Args:
+        logits: ``(batch, classes)``.
+        labels: class numbers ``(batch,)``.
+
+    Raises:
+        ValueError: a label outside the head (seen on the CPU only: a GPU would have to wait).
+
+    Example:
+        >>> round(classification_loss(torch.zeros(2, 4), torch.tensor([0, 3])).item(), 4)
+        1.3863
+    """
+    classes = logits.shape[-1]
+    if labels.device.type == "cpu" and labels.numel() and int(labels.max()) >= classes:
+        largest = int(labels.max())
+        raise ValueError(
+            f"label {largest} is outside the model's head, which has {classes} classes (0 to "
+            f"{classes - 1}): build the model with num_classes={largest + 1} or more"
+        )
+    return F.cross_entropy(logits.float(), labels)
+
+
+def language_model_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of every next token, mean over the tokens that have one.
+
+    Args:
+        logits: ``(batch, tokens, vocabulary)``.
+        labels: the input's own token numbers ``(batch, tokens)``; −100 where none is to be guessed.
+
+    Example:
+        >>> language_model_loss(torch.zeros(1, 3, 5), torch.tensor([[1, 2, 3]])).exp().item()
+        5.0
+    """
+    guessed = logits[:, :-1].flatten(0, 1).float()
+    return F.cross_entropy(guessed, labels[:, 1:].flatten(), ignore_index=-100)
+
+
+def contrastive_loss(logits: Tensor, labels: Tensor | None = None) -> Tensor:
+    """CLIP's loss: every image finds its text, every text its image.
+
+    ``L = (CE(Z, i) + CE(Zᵀ, i)) / 2`` with ``i = 0 … n−1``. Source: arXiv:2103.00020, figure 3.
+
+    Args:
+        logits: Z, images by texts ``(n, n)``; pairs stand on the diagonal.
+        labels: not used; there so that every task's loss is called alike.
+
+    Example:
+        >>> round(contrastive_loss(100 * torch.eye(3)).item(), 4)
+        0.0
+    """
+    pairs = torch.arange(logits.shape[0], device=logits.device)
+    logits = logits.float()
+    return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
+
+
+def perplexity(model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> float:
+    """``exp`` of the mean loss per guessed token, in eval mode.
+
+    Args:
+        model: a language model.
+        batches: ``input_ids`` ``(batch, tokens)``, with ``attention_mask`` where there is padding.
+
+    Raises:
+        ValueError: no token to guess.
+    """
+    total, count = 0.0, 0
+    with evaluating(model):
+        for batch in batches:
+            labels = batch["input_ids"]
+            if "attention_mask" in batch:
+                labels = labels.masked_fill(batch["attention_mask"] == 0, -100)
+            guessed = int((labels[:, 1:] != -100).sum())
+            if guessed:
+                total += guessed * language_model_loss(call_model(model, batch), labels).item()
+            count += guessed
+    if not count:
+        raise ValueError("perplexity needs texts of two tokens or more")
+    return math.exp(total / count)
+
+
+def zero_shot_accuracy(
+    model: nn.Module, images: Tensor, labels: Tensor, prompts: Mapping[str, Tensor]
+) -> float:
+    """Top-1 accuracy of CLIP when the classes are given as texts only, in [0, 1].
+
+    Args:
+        model: CLIP from transformers.
+        images: ``(batch, channels, height, width)``.
+        labels: class numbers ``(batch,)``.
+        prompts: ``input_ids`` and ``attention_mask`` of one text per class, in class order.
+    """
+    with evaluating(model):
+        guesses = call_model(model, {**prompts, "pixel_values": images}).argmax(-1)
+    return float((guesses == labels).float().mean())

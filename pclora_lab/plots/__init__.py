@@ -1,0 +1,1 @@
+"""figures of runs, layers, comparisons, lessons; no widgets"""

@@ -1,0 +1,1 @@
+"""Figures that only the lessons draw. Matplotlib, no widgets."""

@@ -1,0 +1,274 @@
+"""Figures of what PELA cuts and of how SNELLA's layers compete. Matplotlib, no widgets here."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from pclora_lab.methods.snella.kernels import RULES, sparsify
+from pclora_lab.plots.figure import NotebookFigure
+from pclora_lab.plots.theme import COLOURS, METHOD_STYLES, current_theme, in_theme, themed
+
+__all__ = [
+    "competition_figure",
+    "competition_grid",
+    "cut_cost_figure",
+    "kernel_figure",
+    "rules_figure",
+    "spectra_figure",
+    "takeaway_figure",
+]
+
+# The part of viridis that stands out from a white page, and from a dark one.
+_DEPTHS = {"light": (0.0, 0.58), "dark": (0.36, 1.0)}
+
+
+# What is below is rounding: a matrix of rank r has min(in, out) − r such values.
+_ROUNDING = 1e-6
+
+
+_CORNER = 32
+
+
+_MARKS = ((COLOURS["adapter"], "o"), (COLOURS["base"], "s"), (COLOURS["feature"], "^"))
+
+
+def _kind(name: str) -> str:
+    """The part of a layer's name that is the same in every block: attn.qkv."""
+    return re.split(r"(?:^|\.)\d+\.", name)[-1]
+
+
+def _one_axis(width: float, height: float, **labels: str) -> tuple[Figure, Axes]:
+    figure = NotebookFigure(figsize=(width, height), layout="constrained")
+    axis = figure.subplots()
+    axis.set(**labels)
+    axis.grid()
+    return figure, axis
+
+
+@themed
+def spectra_figure(
+    spectra: Mapping[str, Sequence[float]], ranks: Mapping[str, int] | None = None
+) -> Figure:
+    """Singular values by layer, each divided by its largest; a panel for each kind of layer.
+
+    Args:
+        spectra: by layer name, largest first, as
+            :func:`~pclora_lab.methods.factorization.weight_spectra` gives.
+        ranks: by layer name; a dot marks the last singular value that such a rank keeps.
+
+    Example:
+        >>> figure = spectra_figure({"blocks.0.fc": [4.0, 2.0, 1.0]}, {"blocks.0.fc": 2})
+        >>> figure.axes[0].lines[0].get_ydata().tolist()
+        [1.0, 0.5, 0.25]
+    """
+    kinds: dict[str, list[str]] = {}
+    for name in spectra:
+        kinds.setdefault(_kind(name), []).append(name)
+    columns = min(4, len(kinds))
+    lines = -(-len(kinds) // columns)
+    figure = NotebookFigure(figsize=(2.5 * columns, 0.2 + 2.3 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+    for axis, (kind, names) in zip(axes, kinds.items(), strict=False):
+        _draw_spectra(axis, {name: spectra[name] for name in names}, ranks or {})
+        axis.set(title=kind, xlabel="singular value, by size", ylim=(0, 1.04))
+        axis.grid()
+    for axis in axes[::columns]:
+        axis.set_ylabel("share of the largest")
+    for axis in axes[len(kinds) :]:
+        axis.remove()
+    axes[0].legend(title="block, by depth" if len(kinds) < len(spectra) else None, fontsize=8)
+    return figure
+
+
+def _draw_spectra(
+    axis: Axes, spectra: Mapping[str, Sequence[float]], ranks: Mapping[str, int]
+) -> None:
+    depths = np.linspace(*_DEPTHS[current_theme()], len(spectra))
+    styles = ("-", "--", "-.", ":")
+    for i, (name, values) in enumerate(spectra.items()):
+        shares = _shares_of_largest(values)
+        places = np.arange(1, len(shares) + 1)
+        colour, block = colormaps["viridis"](depths[i]), name.removesuffix(_kind(name))
+        style = {"color": colour, "linestyle": styles[i % len(styles)], "linewidth": 1.6}
+        axis.plot(places, shares, label=block.strip(".") or name, **style)
+        if name in ranks:
+            rank = ranks[name]
+            axis.axvline(rank, color=in_theme(COLOURS["guide"]), linewidth=0.8, zorder=0)
+            axis.plot(rank, shares[rank - 1], "o", color=in_theme(COLOURS["adapter"]), markersize=5)
+
+
+def _shares_of_largest(values: Sequence[float]) -> np.ndarray:
+    return np.asarray(values, dtype=float) / max(float(values[0]), np.finfo(float).tiny)
+
+
+@themed
+def cut_cost_figure(costs: Mapping[str, Mapping[str, float]]) -> Figure:
+    """What a cut leaves out, by layer; a marker for each way to cut.
+
+    Args:
+        costs: by way to cut (up to three), then by layer name: relative errors, 0 to 1.
+
+    Example:
+        >>> figure = cut_cost_figure({"plain": {"fc": 0.5}, "weighted": {"fc": 0.25}})
+        >>> [line.get_xdata().tolist() for line in figure.axes[0].lines]
+        [[50.0], [25.0]]
+    """
+    layers = list(next(iter(costs.values())))
+    height = 1.2 + 0.24 * len(layers)
+    figure, axis = _one_axis(7, height, xlabel="error of the layer's output (% of its size)")
+    percent = 100 * np.array([[errors[name] for name in layers] for errors in costs.values()])
+    places = np.arange(len(layers))
+    axis.hlines(places, percent.min(0), percent.max(0), color=in_theme(COLOURS["guide"]), zorder=0)
+    for way, values, (colour, marker) in zip(costs, percent, _MARKS, strict=False):
+        axis.plot(values, places, marker, color=in_theme(colour), label=way, linestyle="none")
+    axis.set_xlim(0, None)
+    axis.set_yticks(places, layers, fontsize=9)
+    axis.invert_yaxis()
+    figure.legend(loc="outside upper center", ncols=len(costs), frameon=False)
+    return figure
+
+
+@themed
+def kernel_figure(matrices: Mapping[str, Any]) -> Figure:
+    """Corners of merged matrices beside each other, and singular values of the whole ones.
+
+    Args:
+        matrices: by title, up to three, ``(in_features, out_features)`` each.
+
+    Example:
+        >>> figure = kernel_figure({"diagonal": np.diag([4.0, 1.0])})
+        >>> figure.axes[1].lines[0].get_ydata().tolist()
+        [1.0, 0.25]
+    """
+    figure = NotebookFigure(figsize=(2.8 * len(matrices) + 3.4, 2.9), layout="constrained")
+    *heats, spectrum = figure.subplots(1, len(matrices) + 1)
+    styles = (("-", COLOURS["base"]), ("--", COLOURS["adapter"]), (":", COLOURS["feature"]))
+    for axis, style, (title, matrix) in zip(heats, styles, matrices.items(), strict=False):
+        values = np.asarray(matrix, dtype=float)
+        _draw_matrix(figure, axis, title, values)
+        shares = _shares_of_largest(np.linalg.svd(values, compute_uv=False))
+        line = {"linestyle": style[0], "color": in_theme(style[1]), "linewidth": 2, "label": title}
+        # Zeros would have no place on a logarithmic axis.
+        spectrum.plot(np.arange(1, len(shares) + 1), shares.clip(_ROUNDING / 10), **line)
+    spectrum.set(title="singular values", xlabel="singular value, by size")
+    spectrum.set(ylabel="share of the largest", yscale="log", ylim=(_ROUNDING, 2))
+    spectrum.grid()
+    spectrum.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def _draw_matrix(figure: Figure, axis: Axes, title: str, values: np.ndarray) -> None:
+    corner = values[:_CORNER, :_CORNER]
+    # The few largest entries would make all others look white.
+    limit = np.quantile(np.abs(corner), 0.99) or 1.0
+    image = axis.imshow(corner, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
+    axis.set(title=title, xlabel="output", ylabel="input")
+    bar = figure.colorbar(image, ax=axis, shrink=0.75, extend="both")
+    bar.formatter.set_powerlimits((-2, 3))
+
+
+@themed
+def rules_figure(sparsity: float = 0.6) -> Figure:
+    """What each sparsifier makes of values between −1 and 1; see ``sparsify``."""
+    figure, axis = _one_axis(5.5, 3.6, xlabel="entry of M", ylabel="entry of S")
+    M = torch.linspace(-1, 1, 401, dtype=torch.float64)
+    for rule, (colour, _), style in zip(RULES, _MARKS, ("-", "--", ":"), strict=True):
+        line = {"color": in_theme(colour), "label": rule, "linewidth": 2}
+        axis.plot(M, sparsify(M, sparsity, rule), style, **line)
+    axis.legend(title=f"at sparsity {sparsity:g}")
+    return figure
+
+
+def competition_grid(
+    rows: Iterable[Mapping[str, Any]],
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Who may change how much, when: one column for each time that the shares change.
+
+    Args:
+        rows: a history; only rows with ``layer_density`` count.
+
+    Returns:
+        Names of the layers, the columns' edges in % of the training (one more than columns), and
+        the shares in %, ``(layers, columns)``. All empty where there is no such row.
+
+    Example:
+        >>> shares = ({"a": 1.0}, {"a": 0.5}, {"a": 0.5})
+        >>> rows = [{"progress": i / 2, "layer_density": s} for i, s in enumerate(shares)]
+        >>> [part.tolist() for part in competition_grid(rows)[1:]]
+        [[0.0, 50.0, 100.0], [[100.0, 50.0]]]
+    """
+    rows = [row for row in rows if row.get("layer_density")]
+    if not rows:
+        return [], np.empty(0), np.empty((0, 0))
+    layers = list(rows[0]["layer_density"])
+    edges, columns = [], []
+    for row in rows:
+        shares = [row["layer_density"][name] for name in layers]
+        if not columns or shares != columns[-1]:
+            columns.append(shares)
+            edges.append(row["progress"])
+    # The last column may have begun with the last row; a column without width can't be drawn.
+    edges.append(max(rows[-1]["progress"], edges[-1] + 0.005))
+    return layers, 100 * np.array(edges), 100 * np.array(columns).T
+
+
+@themed
+def competition_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
+    """Layer by layer, the share of weights that may change while SNELLA's layers compete.
+
+    Args:
+        rows: the history of a SNELLA run.
+
+    Raises:
+        ValueError: no row has ``layer_density``.
+    """
+    layers, edges, shares = competition_grid(rows)
+    if not layers:
+        raise ValueError("no row has layer_density: pass the history of a SNELLA run")
+    figure = NotebookFigure(figsize=(9, 1.3 + 0.22 * len(layers)), layout="constrained")
+    axis = figure.subplots()
+    places = np.arange(len(layers) + 1) - 0.5
+    # By the root, or all that happens once the budget is small would be one dark blue.
+    norm = PowerNorm(0.5, vmin=0, vmax=100)
+    mesh = axis.pcolormesh(edges, places, shares, cmap="cividis", norm=norm)
+    axis.set(xlabel="training done (%)", xlim=(edges[0], min(edges[-1], 100.0)))
+    axis.set_yticks(places[:-1] + 0.5, layers, fontsize=9)
+    axis.invert_yaxis()
+    bar = figure.colorbar(mesh, ax=axis, label="weights that may change (%)")
+    bar.set_ticks((0, 1, 5, 20, 50, 100))
+    return figure
+
+
+@themed
+def takeaway_figure(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> Figure:
+    """Accuracy of the model that one would take along at each step, a line per method.
+
+    Args:
+        histories: rows by method name. While a base is there, it is left behind.
+
+    Example:
+        >>> rows = [{"step": 3, "accuracy": 0.9, "accuracy_if_base_removed": 0.5}]
+        >>> takeaway_figure({"pclora": rows}).axes[0].lines[0].get_ydata().tolist()
+        [50.0]
+    """
+    figure, axis = _one_axis(7.5, 4, xlabel="step", ylabel="top-1 of the model to take along (%)")
+    for name, rows in histories.items():
+        measured = [row for row in rows if row.get("accuracy") is not None]
+        colour, marker = METHOD_STYLES.get(name, (COLOURS["ink"], "."))
+        style = {"color": in_theme(colour), "marker": marker, "markersize": 5, "label": name}
+        shares = np.array([row[_which(row)] for row in measured])
+        axis.plot([row["step"] for row in measured], 100 * shares, **style)
+    axis.legend(loc="lower right")
+    return figure
+
+
+def _which(row: Mapping[str, Any]) -> str:
+    removed = "accuracy_if_base_removed"
+    return "accuracy" if row.get(removed) is None else removed

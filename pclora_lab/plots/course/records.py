@@ -1,0 +1,290 @@
+"""Figures that read the records in ``data/results``: fades, the late jump, outcomes, starts."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from pclora_lab.methods.pclora.schedules import SCHEDULES, Points, base_weight_factor
+from pclora_lab.plots.figure import NotebookFigure
+from pclora_lab.plots.theme import COLOURS, CYCLE, START_COLOURS, in_theme, themed
+
+__all__ = [
+    "fades_figure",
+    "jump_figure",
+    "measured",
+    "outcome_figure",
+    "parts_figure",
+    "reach_figure",
+    "schedule_figure",
+    "starts_figure",
+    "staying_figure",
+]
+
+_LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
+
+
+_MARKS = "osD^vPX"
+
+
+_AS_IT_IS, _REMOVED = "accuracy", "accuracy_if_base_removed"
+
+
+def measured(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of a history that have both accuracies."""
+    return [row for row in rows if row.get(_AS_IT_IS) is not None and row.get(_REMOVED) is not None]
+
+
+def _by_label(runs: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault(run["label"], []).append(run)
+    return groups
+
+
+def _mean_curve(runs: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and the mean over runs, which must have been measured at the same steps."""
+    histories = [measured(run["history"]) for run in runs]
+    steps = [[row["step"] for row in history] for history in histories]
+    if any(other != steps[0] for other in steps):
+        raise ValueError(
+            f"the runs of {runs[0]['label']!r} were measured at different steps: draw them apart"
+        )
+    values = [[row[key] for row in history] for history in histories]
+    return np.asarray(steps[0], dtype=float), np.mean(np.asarray(values, dtype=float), axis=0)
+
+
+def fades_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
+    """λ and both accuracies over the training, a panel for each label; means over its runs.
+
+    Args:
+        runs: each with ``label`` and ``history`` (rows), as ``data/results/schedules.json`` has.
+
+    Raises:
+        ValueError: runs of one label that were measured at different steps.
+    """
+    groups = _by_label(runs)
+    width = max(6.0, 2.3 * len(groups) + 0.6)
+    figure = NotebookFigure(figsize=(width, 3), layout="constrained")
+    axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for axis, (label, group) in zip(axes, groups.items(), strict=True):
+        steps, lam = _mean_curve(group, "lam")
+        axis.fill_between(steps, 100 * lam, color=COLOURS["share"], alpha=0.35, label="λ (%)")
+        as_it_is, removed = (100 * _mean_curve(group, key)[1] for key in (_AS_IT_IS, _REMOVED))
+        axis.plot(steps, as_it_is, color=COLOURS["base"], label="student as it is")
+        axis.plot(steps, removed, "--", color=COLOURS["adapter"], label="if the base were removed")
+        axis.set(title=label, xlabel="step", ylim=(0, 102))
+        axis.title.set_fontsize(10)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("top-1 (%)")
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def jump_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
+    """Accuracy if the base were removed over λ, from 1 on the left to 0: the jump comes late.
+
+    Args:
+        runs: each with ``label`` and ``history``; a mean line for each label.
+    """
+    figure = NotebookFigure(figsize=(7, 3.6), layout="constrained")
+    axis = figure.subplots()
+    groups = _by_label(runs)
+    # A schedule looks as it does in schedule_figure; other labels take the styles after those.
+    order = list(dict.fromkeys((*SCHEDULES, *groups)))
+    for label, group in groups.items():
+        i = order.index(label)
+        lam, removed = _mean_curve(group, "lam")[1], _mean_curve(group, _REMOVED)[1]
+        # After the fade λ stays 0; only the first such point belongs to the fade.
+        end = int(np.argmax(lam == 0)) + 1 if (lam == 0).any() else len(lam)
+        style = {"color": CYCLE[i % len(CYCLE)], "linestyle": _LINES[i % len(_LINES)]}
+        mark = _MARKS[i % len(_MARKS)]
+        axis.plot(lam[:end], 100 * removed[:end], marker=mark, markersize=4, label=label, **style)
+    axis.set(xlabel="λ, weight of the base", ylabel="top-1 if the base were removed (%)")
+    axis.set(xlim=(1.02, -0.02), ylim=(0, 102))
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=9, loc="upper left")
+    return figure
+
+
+def outcome_figure(runs: Iterable[Mapping[str, Any]], teacher: float | None = None) -> Figure:
+    """Final accuracy of every label: a small dot for each run, a large mark for the mean.
+
+    Args:
+        runs: each with ``label`` and ``accuracy`` in [0, 1].
+        teacher: its accuracy, as a dashed line.
+
+    Example:
+        >>> runs = [{"label": "a", "accuracy": 0.5}, {"label": "a", "accuracy": 0.7}]
+        >>> float(outcome_figure(runs).axes[0].lines[1].get_xdata()[0])
+        60.0
+    """
+    groups = _by_label(runs)
+    figure = NotebookFigure(figsize=(7, 1.1 + 0.33 * len(groups)), layout="constrained")
+    axis = figure.subplots()
+    for place, group in enumerate(groups.values()):
+        values = [100 * run["accuracy"] for run in group]
+        axis.plot(values, [place] * len(values), "o", color=COLOURS["guide"], markersize=4)
+        axis.plot(statistics.mean(values), place, "D", color=COLOURS["adapter"], markersize=7)
+    if teacher is not None:
+        axis.axvline(100 * teacher, color=COLOURS["teacher"], linestyle="--", label="teacher")
+        figure.legend(fontsize=9, loc="outside upper right", frameon=False)
+    axis.set_yticks(range(len(groups)), list(groups))
+    axis.set(xlabel="top-1 on the test split (%)", ylim=(len(groups) - 0.5, -0.5))
+    axis.grid(alpha=0.3, axis="x")
+    return figure
+
+
+def staying_figure(
+    fading: torch.Tensor, adapter: torch.Tensor, lams: Sequence[float] = (1.0, 0.5, 0.0)
+) -> Figure:
+    """Singular values of what fades, of the adapter, and of their sum, at some λ.
+
+    Args:
+        fading: the part that λ multiplies, ``(out, in)``: W, or with a residual start
+            ``W − B₀A₀``.
+        adapter: ``B A``, ``(out, in)``.
+        lams: a panel for each.
+
+    Example:
+        >>> figure = staying_figure(torch.diag(torch.tensor([0.0, 2.0])), torch.diag(
+        ...     torch.tensor([4.0, 0.0])), lams=(0.5,))
+        >>> figure.axes[0].lines[2].get_ydata().round(3).tolist()
+        [4.0, 1.0]
+    """
+    figure = NotebookFigure(figsize=(3.1 * len(lams) + 0.4, 3), layout="constrained")
+    axes = figure.subplots(1, len(lams), sharey=True, squeeze=False)[0]
+    fading, adapter = fading.detach().double(), adapter.detach().double()
+    for axis, lam in zip(axes, lams, strict=True):
+        for matrix, style, colour, name in (
+            (lam * fading, "-", COLOURS["base"], "base, what is left of it"),
+            (adapter, "--", COLOURS["adapter"], "adapter B A"),
+            (lam * fading + adapter, ":", COLOURS["ink"], "their sum, what the layer does"),
+        ):
+            values = torch.linalg.svdvals(matrix).numpy()
+            places = np.arange(1, len(values) + 1)
+            axis.plot(places, values, style, color=colour, linewidth=2, label=name)
+        axis.set(title=f"λ = {lam:g}", xlabel="singular value, by size")
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("size")
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def reach_figure(norms: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Gradient norms by layer, a line for each loss term: which term reaches which layer.
+
+    Zeros can't be drawn on the logarithmic axis and are marked at its foot.
+
+    Args:
+        norms: by term, then by layer.
+
+    Example:
+        >>> figure = reach_figure({"task": {"fc": 2.0}, "cut off": {"fc": 0.0}})
+        >>> [text.get_text() for text in figure.legends[0].get_texts()]
+        ['task', 'cut off (zero everywhere)']
+    """
+    layers = list(next(iter(norms.values())))
+    figure = NotebookFigure(figsize=(9, 3.6), layout="constrained")
+    axis = figure.subplots()
+    found = [value for term in norms.values() for value in term.values() if value > 0]
+    foot = min(found, default=1.0) / 5
+    for i, (term, by_layer) in enumerate(norms.items()):
+        values = [max(by_layer[name], foot) for name in layers]
+        label = term if any(by_layer.values()) else f"{term} (zero everywhere)"
+        style = {"linestyle": _LINES[i % len(_LINES)], "marker": _MARKS[i % len(_MARKS)]}
+        axis.plot(layers, values, color=CYCLE[i % len(CYCLE)], label=label, **style)
+    axis.set(yscale="log", ylabel="norm of the gradient at B")
+    axis.tick_params(axis="x", rotation=60, labelsize=8)
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=len(norms), fontsize=9, frameon=False)
+    return figure
+
+
+def parts_figure(
+    before: Mapping[str, Mapping[str, int]],
+    after: Mapping[str, Mapping[str, int]],
+    label: str = "small",
+) -> Figure:
+    """Parameters as bars made of parts: every model before and after, and after alone, enlarged.
+
+    Args:
+        before: parameters by model, then by part; the last part is drawn first, at the left.
+        after: the same of the smaller models.
+        label: what the smaller models are called.
+
+    Example:
+        >>> figure = parts_figure({"a": {"W": 4_000_000}}, {"a": {"W": 1_000_000}}, "rank 1")
+        >>> [[float(bar.get_width()) for bar in axis.patches] for axis in figure.axes]
+        [[4.0, 1.0], [1.0]]
+    """
+    small = {f"{name}\n{label}": parts for name, parts in after.items()}
+    both = {}
+    for name in after:
+        both |= {f"{name}\ndense": before[name], f"{name}\n{label}": after[name]}
+    figure = NotebookFigure(figsize=(11, 3.8), layout="constrained")
+    axes, titles = figure.subplots(1, 2), ("all", "what is left, enlarged")
+    names = list(next(iter(both.values())))[::-1]
+    for axis, bars, title in zip(axes, (both, small), titles, strict=True):
+        end = np.zeros(len(bars))
+        for i, part in enumerate(names):
+            millions = np.array([parts[part] for parts in bars.values()]) / 1e6
+            axis.barh(list(bars), millions, left=end, color=CYCLE[i % len(CYCLE)], label=part)
+            end += millions
+        axis.set(title=title, xlabel="million parameters")
+        axis.invert_yaxis()
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(handles[1]), frameon=False)
+    return figure
+
+
+@themed
+def schedule_figure(
+    schedules: Sequence[str | Points] = tuple(SCHEDULES), fade_end: float = 0.6
+) -> Figure:
+    """λ over the training for some schedules."""
+    figure = NotebookFigure(figsize=(6, 3.2), layout="constrained")
+    axis = figure.subplots()
+    progress = np.linspace(0, 1, 201)
+    for schedule, style in zip(schedules, ("-", "--", "-.", ":"), strict=False):
+        lam = [base_weight_factor(p, schedule, fade_end) for p in progress]
+        axis.plot(100 * progress, lam, style, label=str(schedule), linewidth=2)
+    axis.set(xlabel="training done (%)", ylabel="λ, weight of the base", ylim=(-0.02, 1.05))
+    axis.axvline(100 * fade_end, color=in_theme(COLOURS["guide"]), linewidth=1)
+    axis.grid()
+    axis.legend()
+    return figure
+
+
+@themed
+def starts_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
+    """Accuracy if the base were removed, over the training; one colour per start, a line per run.
+
+    Args:
+        runs: with ``start`` and ``history`` (rows), as the records in ``data/results`` have them.
+    """
+    figure = NotebookFigure(figsize=(7.5, 4), layout="constrained")
+    axis = figure.subplots()
+    styles = {"zeros": "-", "svd": "--", "activation_svd": "-."}
+    named: set[str] = set()
+    for run in runs:
+        start = run["start"]
+        rows = [r for r in run["history"] if r["accuracy_if_base_removed"] is not None]
+        axis.plot(
+            [row["step"] for row in rows],
+            [100 * row["accuracy_if_base_removed"] for row in rows],
+            styles[start],
+            color=in_theme(START_COLOURS[start]),
+            label=None if start in named else start,
+        )
+        named.add(start)
+    axis.set(xlabel="step", ylabel="top-1 if the base were removed now (%)")
+    axis.grid()
+    axis.legend(title="start of A, B, C")
+    return figure

@@ -1,0 +1,208 @@
+"""Figures that look into the layers and at examples. Matplotlib, no widgets here."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pclora_lab.plots.figure import NotebookFigure
+from pclora_lab.plots.theme import themed
+from pclora_lab.runs.replay import Guesses
+
+__all__ = [
+    "FACTS",
+    "LayerFact",
+    "cell_edges",
+    "examples_figure",
+    "layer_figure",
+    "layer_grid",
+    "says",
+]
+
+_SHORTEST = 0.16
+
+
+@dataclass(frozen=True)
+class LayerFact:
+    """What a heatmap of the layers can show.
+
+    Attributes:
+        column: of the history.
+        title: of the picture.
+        unit: of the colour bar.
+        reading: what to see.
+        log: whether colours follow the logarithm.
+    """
+
+    column: str
+    title: str
+    unit: str
+    reading: str
+    log: bool = False
+
+
+FACTS = {
+    fact.column: fact
+    for fact in (
+        LayerFact(
+            "layer_base_share",
+            "Who still leans on the base?",
+            "share of the base",
+            "A bright layer still takes a part of its output from the base (the scale ends at the "
+            "largest share there was); a dark one lives on its adapter alone.",
+        ),
+        LayerFact(
+            "layer_mse",
+            "How far from the teacher?",
+            "log10 of the MSE",
+            "Bright layers give another output than the teacher's on the same examples; errors add "
+            "up towards the last block.",
+            log=True,
+        ),
+        LayerFact(
+            "layer_cka",
+            "How alike is what it says?",
+            "linear CKA",
+            "1 is the teacher's representation up to rotation and scale. Dark layers have learned "
+            "something else.",
+        ),
+    )
+}
+
+
+def layer_grid(
+    rows: Iterable[Mapping[str, Any]], column: str
+) -> tuple[list[str], list[int], np.ndarray]:
+    """Layers, steps and values ``(layers, steps)`` of one fact; only rows that have it.
+
+    Example:
+        >>> rows = [{"step": s, "layer_cka": {"a": 1.0, "b": 0.5}} for s in (0, 10)]
+        >>> layers, steps, values = layer_grid(rows, "layer_cka")
+        >>> layers, steps, values.tolist()
+        (['a', 'b'], [0, 10], [[1.0, 1.0], [0.5, 0.5]])
+    """
+    rows = [row for row in rows if isinstance(row.get(column), Mapping) and row[column]]
+    if not rows:
+        return [], [], np.empty((0, 0))
+    layers = list(rows[0][column])
+    values = [[row[column].get(name, np.nan) for name in layers] for row in rows]
+    grid = np.asarray(values, dtype=float).T
+    if FACTS[column].log:
+        # At the start the student is the teacher, up to rounding: nothing below that is seen.
+        grid = np.log10(np.maximum(grid, 1e-7))
+    return layers, [row["step"] for row in rows], grid
+
+
+@themed
+def layer_figure(rows: Iterable[Mapping[str, Any]], column: str = "layer_base_share") -> Figure:
+    """Layer over step as a heatmap.
+
+    Args:
+        rows: a history.
+        column: a key of :data:`FACTS`.
+
+    Raises:
+        ValueError: no row has the column.
+    """
+    layers, steps, values = layer_grid(rows, column)
+    if not layers:
+        raise ValueError(f"no row has {column}: train with layer_facts=True")
+    height = 1.2 + max(_SHORTEST * len(layers), 1.5)
+    figure = NotebookFigure(figsize=(8, height), layout="constrained")
+    axis = figure.subplots()
+    low, high = colour_range(FACTS[column], values)
+    rows_at = np.arange(len(layers) + 1)
+    picture = axis.pcolormesh(
+        cell_edges(steps), rows_at, values, cmap="cividis", vmin=low, vmax=high
+    )
+    axis.invert_yaxis()
+    axis.set_yticks(np.arange(len(layers)) + 0.5, layers, fontsize=8)
+    axis.set(xlabel="step", title=FACTS[column].title)
+    figure.colorbar(picture, label=FACTS[column].unit)
+    return figure
+
+
+def colour_range(fact: LayerFact, values: np.ndarray) -> tuple[float, float]:
+    """From none to the largest share there was; from the least alike to 1; or all there is."""
+    if fact.column == "layer_base_share":
+        return 0.0, max(float(np.nanmax(values)), 0.05)
+    if fact.column == "layer_cka":
+        return float(np.nanmin(values)), 1.0
+    return float(np.nanmin(values)), float(np.nanmax(values))
+
+
+def cell_edges(steps: Sequence[int]) -> np.ndarray:
+    """Where the columns of a heatmap end: halfway to their neighbours; one more than steps.
+
+    Example:
+        >>> cell_edges([0, 10, 30]).tolist()
+        [0.0, 5.0, 20.0, 30.0]
+    """
+    if len(steps) == 1:
+        return np.asarray([steps[0] - 0.5, steps[0] + 0.5])
+    middles = (np.asarray(steps[1:]) + np.asarray(steps[:-1])) / 2
+    return np.concatenate([[steps[0]], middles, [steps[-1]]])
+
+
+def says(probabilities: Sequence[float], names: Sequence[str], label: int) -> str:
+    """The most likely class, how sure, and whether it is right.
+
+    Example:
+        >>> says([0.1, 0.9], ["cat", "dog"], 0)
+        'dog 90 % ✗'
+    """
+    best = int(np.argmax(probabilities))
+    name = names[best] if best < len(names) else str(best)
+    return f"{_short(name)} {100 * probabilities[best]:.0f} % {'✓' if best == label else '✗'}"
+
+
+def _short(name: str, most: int = 14) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+@themed
+def examples_figure(
+    images: np.ndarray,
+    guesses: Guesses,
+    names: Sequence[str],
+    maps: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Figure:
+    """Examples in columns: the image, where teacher and student look, and what they say.
+
+    Args:
+        images: uint8 ``(examples, channels, height, width)``.
+        guesses: of both models.
+        names: of the classes.
+        maps: attention of teacher and student ``(examples, rows, columns)``, if they have one.
+    """
+    count, rows = len(images), 1 if maps is None else 3
+    figure = NotebookFigure(figsize=(1.62 * count + 0.3, 1.75 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, count, squeeze=False)
+    for i, image in enumerate(images):
+        grey = image.shape[0] == 1
+        shown = image[0] if grey else image.transpose(1, 2, 0)
+        label = int(guesses.labels[i])
+        who = [says(p[i].tolist(), names, label) for p in (guesses.teacher, guesses.student)]
+        if maps is None:
+            _picture(axes[0, i], shown, f"{_short(names[label])}\nteacher: {who[0]}\n{who[1]}")
+            continue
+        _picture(axes[0, i], shown, _short(names[label]))
+        for axis, attention, said in zip(axes[1:, i], maps, who, strict=True):
+            _picture(axis, shown, said)
+            high, wide = shown.shape[:2]
+            axis.imshow(attention[i], cmap="inferno", alpha=0.65, extent=(0, wide, high, 0))
+    sides = ("image", "teacher", "student")[:rows]
+    for axis, side in zip(axes[:, 0], sides, strict=True):
+        axis.set_ylabel(side)
+    return figure
+
+
+def _picture(axis: Any, shown: np.ndarray, title: str) -> None:
+    high, wide = shown.shape[:2]
+    axis.imshow(shown, cmap="gray", extent=(0, wide, high, 0), interpolation="nearest")
+    # A dollar sign in a class name is no formula.
+    axis.set_title(title.replace("$", r"\$"), fontsize=9)
+    axis.set_xticks([])
+    axis.set_yticks([])

@@ -1,0 +1,175 @@
+"""Runs over each other, in the lab's four panels.
+
+A plain plotly figure with a fixed number of traces, so that a widget made of it is filled anew
+and never made anew.
+"""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from pclora_lab.plots.curves import CURVES, PANELS, Y_TITLES, Curve, curves
+from pclora_lab.runs.reader import Run
+
+__all__ = ["MOST_RUNS", "fill_overlay", "finite", "overlay_figure", "plain_text"]
+
+MOST_RUNS = 8
+# Okabe and Ito's colours, and two more that stand apart from them.
+RUN_COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#555555",
+)  # fmt: skip
+_DASHES = {
+    "lam": "solid", "density": "solid", "repair": "dash", "lr_share": "dot",
+    "accuracy": "solid", "accuracy_if_base_removed": "dash", "task": "solid", "feature": "dash",
+    "held_percent": "solid", "step_ms": "dash",
+}  # fmt: skip
+_SHOWN = [i for i, c in enumerate(CURVES) if c.column in _DASHES and c.phase == "fade"]
+_HINTS = (
+    "λ; SNELLA: weights that may change", "dashed: if the base were removed",
+    "task; dashed: feature distillation", "dashed: time per step",
+)  # fmt: skip
+_MOST_POINTS = 500
+
+
+def plain_text(text: object) -> str:
+    """A name as plotly shows it letter by letter: no tags, no entities, no formulas.
+
+    Example:
+        >>> plain_text("<b>8</b> & $x$")
+        '&lt;b&gt;8&lt;/b&gt; &amp; &#36;x&#36;'
+    """
+    return html.escape(str(text), quote=False).replace("$", "&#36;")
+
+
+def overlay_figure(runs: Sequence[Run] = ()) -> go.Figure:
+    """The lab's four panels with several runs in each, one colour per run.
+
+    Args:
+        runs: the first eight are drawn; the title says so if there are more.
+
+    Example:
+        >>> len(overlay_figure().data) == MOST_RUNS * (1 + len(_SHOWN))
+        True
+    """
+    titles = [f"{title}<br><sup>{hint}</sup>" for title, hint in zip(PANELS, _HINTS, strict=True)]
+    figure = make_subplots(
+        rows=2,
+        cols=2,
+        subplot_titles=titles,
+        specs=[[{}, {}], [{}, {"secondary_y": True}]],
+        horizontal_spacing=0.1,
+        vertical_spacing=0.17,
+    )
+    for slot, colour in enumerate(RUN_COLOURS):
+        # A line of the legend needs a trace that is there even if the run has no points yet.
+        figure.add_trace(_trace(slot, colour, "solid", showlegend=True, y=[None]), row=1, col=1)
+        for index in _SHOWN:
+            _add_curve(figure, slot, colour, CURVES[index])
+    _style(figure)
+    return fill_overlay(figure, runs)
+
+
+def _trace(slot: int, colour: str, dash: str, **more: Any) -> go.Scatter:
+    return go.Scatter(
+        x=[None],
+        mode="lines",
+        line={"color": colour, "dash": dash, "width": 2},
+        legendgroup=str(slot),
+        **more,
+    )
+
+
+def _add_curve(figure: go.Figure, slot: int, colour: str, curve: Curve) -> None:
+    hover = f"step %{{x}}: %{{y:.4~g}} {curve.name}<extra>%{{fullData.name}}</extra>"
+    trace = _trace(slot, colour, _DASHES[curve.column], showlegend=False, hovertemplate=hover)
+    row, col = curve.panel // 2 + 1, curve.panel % 2 + 1
+    secondary = curve.secondary if curve.panel == 3 else None
+    figure.add_trace(trace, row=row, col=col, secondary_y=secondary)
+
+
+def _style(figure: go.Figure) -> None:
+    figure.update_layout(
+        template="plotly_white",
+        height=700,
+        autosize=True,
+        margin={"l": 60, "r": 60, "t": 60, "b": 110},
+        font={"size": 12},
+        title={"font": {"size": 13}, "x": 0.01, "y": 0.99, "yanchor": "top"},
+        legend={"orientation": "h", "y": -0.12, "yanchor": "top", "x": 0},
+    )
+    for panel, title in enumerate(Y_TITLES):
+        place = {"row": panel // 2 + 1, "col": panel % 2 + 1}
+        figure.update_xaxes(title_text="step", title_standoff=4, **place)
+        figure.update_yaxes(title_text=title, **place)
+    figure.update_yaxes(range=[-0.02, 1.05], row=1, col=1)
+    figure.update_yaxes(range=[0, 1.02], row=1, col=2)
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=2, col=1)
+    figure.update_yaxes(rangemode="tozero", row=2, col=2)
+    figure.update_yaxes(
+        title_text="time per step (ms)",
+        rangemode="tozero",
+        tickmode="auto",
+        showgrid=False,
+        row=2,
+        col=2,
+        secondary_y=True,
+    )
+
+
+def fill_overlay(figure: go.Figure, runs: Sequence[Run]) -> go.Figure:
+    """Put other runs into an :func:`overlay_figure`, also one that is a widget.
+
+    Args:
+        figure: made by :func:`overlay_figure`.
+        runs: the first eight are drawn.
+    """
+    drawn, each = list(runs)[:MOST_RUNS], 1 + len(_SHOWN)
+    with figure.batch_update():
+        for slot in range(MOST_RUNS):
+            run = drawn[slot] if slot < len(drawn) else None
+            _fill_slot(figure.data[slot * each : (slot + 1) * each], run)
+        figure.layout.title.text = _said(len(drawn), len(runs))
+    return figure
+
+
+def _fill_slot(traces: Sequence[Any], run: Run | None) -> None:
+    points = curves(_drawable(run.rows)) if run is not None else [((), ())] * len(CURVES)
+    name = plain_text(run.folder.name) if run is not None else ""
+    for trace in traces:
+        trace.name, trace.visible = name, run is not None
+    for trace, index in zip(traces[1:], _SHOWN, strict=True):
+        x, y = points[index]
+        step = max(1, math.ceil(len(x) / _MOST_POINTS))
+        trace.x, trace.y = np.asarray(x)[::step], np.asarray(y)[::step]
+
+
+def _drawable(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the training itself; what a person or another version wrote otherwise is left out."""
+    kept = []
+    for row in rows:
+        if row.get("phase") == "fade" and finite(row.get("step")) is not None:
+            kept.append({**row, **{c: finite(row.get(c)) for c in _DASHES}})
+    return kept
+
+
+def finite(value: object) -> float | None:
+    """The value if it is a number that can be drawn.
+
+    Example:
+        >>> finite(3), finite("3"), finite(float("nan")), finite(True)
+        (3, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _said(drawn: int, given: int) -> str:
+    if given > drawn:
+        return f"the first {drawn} of {given} runs (more than {MOST_RUNS} can't be told apart)"
+    return "" if drawn else "no run selected"

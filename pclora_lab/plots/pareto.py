@@ -1,0 +1,85 @@
+"""The figure of a comparison: accuracy over size, every method in its own colour and mark."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from pclora_lab.methods import METHODS, method_class
+from pclora_lab.plots.figure import NotebookFigure
+from pclora_lab.plots.theme import COLOURS, METHOD_STYLES, in_theme, themed
+from pclora_lab.runs.comparison import summarise
+
+__all__ = ["pareto_figure"]
+
+
+@themed
+def pareto_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
+    """Accuracy over what remains, and over what was trained; a point per method and budget.
+
+    Points are means over seeds with their standard deviation. The grey line joins the points that
+    no other beats in both size and accuracy.
+
+    Args:
+        rows: as :meth:`pclora_lab.runs.comparison.Comparison.rows` gives them.
+    """
+    summary = summarise(list(rows))
+    figure = NotebookFigure(figsize=(11.5, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axis, column in ((left, "params_after"), (right, "params_trained")):
+        for name, group in summary.groupby("method", sort=False):
+            _draw_method(axis, name, group, column)
+        axis.set(xscale="log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
+        axis.grid(which="both")
+    guide = in_theme(COLOURS["guide"])
+    left.plot(*zip(*_front(summary), strict=True), color=guide, linewidth=1, zorder=0)
+    left.set(xlabel="parameters of the finished model (% of dense)", ylabel="top-1 accuracy (%)")
+    right.set(xlabel="parameters trained (% of dense)")
+    _mark_teacher((left, right), summary)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    return figure
+
+
+def _draw_method(axis: Any, name: str, group: Any, column: str) -> None:
+    colour, marker = METHOD_STYLES.get(name, (COLOURS["ink"], "."))
+    group = group[group[column] > 0].sort_values(column)
+    # A method whose size does not depend on the budget is one point, not a line.
+    group = group.drop_duplicates([column, "accuracy_mean"])
+    if len(group):
+        axis.errorbar(
+            100 * group[column] / group["params_before"],
+            100 * group["accuracy_mean"],
+            yerr=100 * group["accuracy_std"].fillna(0),
+            color=in_theme(colour),
+            marker=marker,
+            markersize=7,
+            capsize=3,
+            label=method_class(name).title if name in METHODS else name,
+            linestyle="-" if group[column].nunique() > 1 else "none",
+        )
+
+
+def _front(summary: Any) -> list[tuple[float, float]]:
+    """Points in order of size, each more accurate than all that are not larger."""
+    best, front = -1.0, []
+    order = summary.sort_values(["params_after", "accuracy_mean"], ascending=[True, False])
+    for row in order.itertuples():
+        if row.accuracy_mean > best:
+            best = row.accuracy_mean
+            front.append((100 * row.params_after / row.params_before, 100 * best))
+    return front
+
+
+def _mark_teacher(axes: Sequence[Any], summary: Any) -> None:
+    if "teacher_accuracy" in summary and summary["teacher_accuracy"].notna().any():
+        value = 100 * summary["teacher_accuracy"].max()
+        for axis in axes:
+            axis.axhline(value, color=in_theme(COLOURS["teacher"]), linestyle="--", linewidth=1)
+        place = {"xycoords": ("axes fraction", "data"), "va": "bottom"}
+        axes[0].annotate("dense teacher", (0.01, value), **place)
+        low, high = axes[0].get_ylim()
+        axes[0].set_ylim(low, max(high, value + 0.06 * (high - low)))  # room for the name

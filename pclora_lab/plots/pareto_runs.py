@@ -1,0 +1,108 @@
+"""Finished runs as points: accuracy over parameters or latency, as a plain plotly figure."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from pclora_lab.methods import METHODS
+from pclora_lab.plots.overlay import finite, plain_text
+from pclora_lab.plots.theme import METHOD_STYLES
+from pclora_lab.runs.reader import Run
+
+__all__ = ["AXES", "fill_pareto", "pareto_runs_figure"]
+
+_MARKERS = {
+    "o": "circle", "s": "square", "v": "triangle-down", "^": "triangle-up", "D": "diamond",
+    "P": "cross", "X": "x", "*": "star", "<": "triangle-left",
+}  # fmt: skip
+AXES = {
+    "parameters left": ("params_after", "parameters of the finished model"),
+    "latency": ("latency_ms_after", "latency of the finished model (ms, 64 examples)"),
+}
+
+
+def pareto_runs_figure() -> go.Figure:
+    """An empty plot of accuracy over size; :func:`fill_pareto` puts runs into it."""
+    figure = go.Figure(
+        go.Scatter(
+            name="no other run is better in both",
+            mode="lines",
+            line={"color": "#999999", "width": 1},
+            hoverinfo="skip",
+        )
+    )
+    for name, (colour, marker) in {**METHOD_STYLES, "other": ("#000000", ".")}.items():
+        title = METHODS[name].title if name in METHODS else "another method"
+        figure.add_scatter(
+            name=title,
+            mode="markers",
+            marker={"color": colour, "symbol": _MARKERS.get(marker, "circle"), "size": 10},
+            hovertemplate="%{text}<br>%{y:.2f} %, %{x:,.4~g}<extra></extra>",
+        )
+    figure.update_layout(
+        template="plotly_white",
+        height=420,
+        autosize=True,
+        margin={"l": 60, "r": 20, "t": 30, "b": 50},
+        font={"size": 12},
+        showlegend=True,
+        clickmode="event",
+        hovermode="closest",
+    )
+    figure.update_xaxes(type="log", exponentformat="none")
+    figure.update_yaxes(title_text="top-1 accuracy (%)")
+    return figure
+
+
+def fill_pareto(figure: go.Figure, runs: Sequence[Run], over: str = "parameters left") -> go.Figure:
+    """Put finished runs into a :func:`pareto_runs_figure`, also one that is a widget.
+
+    Every point's ``customdata`` is the name of its run folder.
+
+    Args:
+        figure: made by :func:`pareto_runs_figure`.
+        runs: of one model and data set; those without a result are left out.
+        over: a key of :data:`AXES`.
+    """
+    column, title = AXES[over]
+    points = [point for run in runs if (point := _point(run, column)) is not None]
+    front = _front(points)
+    with figure.batch_update():
+        _set(figure.data[0], [(x, y) for x, y, *_ in front])
+        for trace, name in zip(figure.data[1:], [*METHOD_STYLES, None], strict=True):
+            _fill_method(trace, [point for point in points if point[2] == name])
+        figure.layout.xaxis.title.text = title
+    return figure
+
+
+def _point(run: Run, column: str) -> tuple[float, float, str | None, str] | None:
+    """x, accuracy in percent, method (None if this version has no such) and name."""
+    result = run.result or {}
+    x, y = finite(result.get(column)), finite(result.get("accuracy"))
+    if x is None or y is None or x <= 0:
+        return None
+    method = result.get("method")
+    known = isinstance(method, str) and method in METHOD_STYLES
+    return x, 100 * y, method if known else None, run.folder.name
+
+
+def _front(points: Sequence[tuple]) -> list[tuple]:
+    best, front = -math.inf, []
+    for point in sorted(points, key=lambda p: (p[0], -p[1])):
+        if point[1] > best:
+            best = point[1]
+            front.append(point)
+    return front
+
+
+def _set(trace: Any, pairs: Sequence[tuple[float, float]]) -> None:
+    trace.x, trace.y = [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def _fill_method(trace: Any, points: Sequence[tuple]) -> None:
+    _set(trace, [(x, y) for x, y, *_ in points])
+    trace.customdata = [name for *_, name in points]
+    trace.text = [plain_text(name) for *_, name in points]
+    trace.visible = bool(points)

@@ -1,0 +1,1 @@
+"""the run folder: record, read, resume, replay, compare, estimate"""

@@ -1,0 +1,129 @@
+"""Where a run is, so that one that was stopped or killed can be taken up again.
+
+``checkpoint.safetensors`` of the run folder holds what is trained, the moments of its optimiser,
+and how far the training and the moves of λ were. The frozen weights are not in it: the config and
+its seed make them again.
+"""
+
+import json
+import time
+import warnings
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from pclora_lab.files import replacing
+from pclora_lab.training.events import Event, Kept, Row, Tick
+from pclora_lab.training.lambda_override import check_moves
+from pclora_lab.training.state import Checkpoint
+
+__all__ = ["Keeper", "has_checkpoint", "load_checkpoint", "save_checkpoint"]
+
+_FILE = "checkpoint.safetensors"
+
+
+_SECONDS_BETWEEN = 5.0
+
+
+_SECONDS_AFTER_FAILURE = 60.0
+
+
+# Writing may take no more than this share of the time.
+_SHARE_FOR_WRITING = 0.01
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write beside, then rename: there is the old checkpoint or the new one, never half of one."""
+    facts = {name: value for name, value in vars(checkpoint).items() if name != "tensors"}
+    with replacing(folder / _FILE) as part:
+        save_file(checkpoint.tensors, part, metadata={"pclora_lab": json.dumps(facts)})
+    return folder / _FILE
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is one; it may be damaged."""
+    return (folder / _FILE).is_file()
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """A run that has finished needs none."""
+    (folder / _FILE).unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read what :func:`save_checkpoint` wrote.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, or not of this package.
+    """
+    path = folder / _FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder.name} has no checkpoint: it ended before the first one was written, or its "
+            "method trains nothing. Start it again with the same settings"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["pclora_lab"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        return Checkpoint(
+            step=int(facts["step"]),
+            origin=str(facts["origin"]),
+            moves=check_moves(facts["moves"]),
+            base_dropped=bool(facts["base_dropped"]),
+            evaluated=int(facts["evaluated"]),
+            seconds=float(facts["seconds"]),
+            probe_seconds=float(facts["probe_seconds"]),
+            tensors=tensors,
+        )
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the checkpoint of {folder.name} can't be read ({type(error).__name__}: {error}): "
+            "start the run again with the same settings"
+        ) from error
+
+
+class Keeper:
+    """Writes a checkpoint now and then, at most 1 % of the time, and whenever it is told to.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._last: Tick | None = None
+        self._due = time.monotonic() + _SECONDS_BETWEEN
+
+    def note(self, event: Event) -> None:
+        """After a step its checkpoint can be had, until there is more to tell."""
+        if isinstance(event, Tick):
+            self._last = event if event.checkpoint is not None else None
+            if time.monotonic() >= self._due:
+                self.save()
+        elif isinstance(event, Row | Kept):
+            self._last = None
+
+    def save(self) -> None:
+        """Write where the training is, if it is between two steps.
+
+        A full disk ends no run: it is tried again later.
+        """
+        if self._last is None:
+            return
+        began = time.monotonic()
+        try:
+            save_checkpoint(self.folder, self._last.checkpoint())
+        except (OSError, SafetensorError) as error:
+            warnings.warn(
+                f"no checkpoint of {self.folder.name} could be written at step {self._last.step}, "
+                f"so that it can be taken up from an earlier one at best: {error}. The run goes "
+                f"on; in {_SECONDS_AFTER_FAILURE:g} s it is tried again",
+                stacklevel=2,
+            )
+            self._due = time.monotonic() + _SECONDS_AFTER_FAILURE
+            return
+        now = time.monotonic()
+        self._due = now + max(_SECONDS_BETWEEN, (now - began) / _SHARE_FOR_WRITING)

@@ -1,0 +1,197 @@
+"""The run folder: what was asked for, what happened, and the model that came out.
+
+``config.json`` · ``versions.json`` · ``status.json`` · ``history.jsonl`` (a line per row) ·
+``result.json`` · ``snapshots/`` · ``compressed/`` · ``checkpoint.safetensors`` until it has
+finished. Lines are appended and flushed, files are
+replaced in one step, so a process that is killed leaves a folder that can be read.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pclora_lab.files import read_json, replacing, write_json
+from pclora_lab.runs.reader import TEACHERS_FOLDER, is_alive
+from pclora_lab.runs.snapshots import list_snapshots
+from pclora_lab.training.config import RunConfig
+
+__all__ = ["delete_run", "is_being_written", "new_run_folder", "rename_run", "reopen", "versions"]
+
+_LONGEST_NAME = 200
+
+
+# Folders that this process writes now, and which thread does. Its own number in a status says
+# less: a notebook's process goes on when a run of it is over.
+_recorded: dict[str, threading.Thread] = {}
+
+
+_PACKAGES = ("torch", "timm", "transformers", "accelerate", "datasets", "safetensors", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what determines a result."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def run_name(config: RunConfig) -> str:
+    """A readable name from the settings that people vary most.
+
+    Example:
+        >>> run_name(RunConfig())
+        'vit_digits-digits-r8-sine-activation_svd-s0'
+    """
+    parts = (Path(config.model).name, Path(config.data).name, config.method.label())
+    return re.sub(r"[^\w.-]+", "_", "-".join((*parts, f"s{config.seed}")))
+
+
+def new_run_folder(root: Path | str, config: RunConfig, *, name: str | None = None) -> Path:
+    """Create ``root/<name>`` with config and versions; a number is added if the name is taken.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    name, number = name or run_name(config), 1
+    while True:
+        folder = root / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+            break
+        except FileExistsError:
+            number += 1
+    write_json(folder / "config.json", config.to_dict())
+    write_json(folder / "versions.json", versions())
+    _set_status(folder, "running")
+    return folder
+
+
+def reopen(folder: Path, rows: Iterable[dict[str, Any]], step: int) -> None:
+    """Get a run folder ready for the rest of its run.
+
+    Args:
+        folder: of the run.
+        rows: the history that stays.
+        step: from which the training goes on; later snapshots are of steps to be taken again.
+    """
+    for taken, snapshot in list_snapshots(folder).items():
+        if taken > step:
+            snapshot.unlink()
+    with replacing(folder / "history.jsonl") as part:
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf8")
+    _set_status(folder, "running")
+
+
+def _set_status(folder: Path, status: str, error: str | None = None) -> None:
+    write_json(
+        folder / "status.json",
+        {"status": status, "error": error, "pid": os.getpid(), "time": time.time()},
+    )
+
+
+def is_being_written(folder: Path | str) -> bool:
+    """Whether another process or another thread trains into the folder.
+
+    A thread that asks is not writing meanwhile: a run that it began and left is over. False where
+    it can't be told.
+    """
+    try:
+        status = read_json(Path(folder) / "status.json") or {}
+    except (ValueError, OSError):
+        return False
+    # Without the time it can't be told from a process that got the same number later.
+    if status.get("status") != "running" or "time" not in status or not is_alive(status):
+        return False
+    if status["pid"] != os.getpid():
+        return True
+    writer = _recorded.get(os.path.realpath(folder), threading.current_thread())
+    return writer.is_alive() and writer is not threading.current_thread()
+
+
+def delete_run(folder: Path | str) -> None:
+    """Remove a run folder.
+
+    Raises:
+        FileNotFoundError: it is no run folder; nothing is removed.
+        RuntimeError: it is being written.
+    """
+    _require_run(folder)
+    _require_rest(folder, "deleted")
+    shutil.rmtree(folder)
+
+
+def rename_run(folder: Path | str, name: str) -> Path:
+    """Give a run folder another name; returns where it is now.
+
+    Args:
+        folder: of the run.
+        name: the new name, without a path.
+
+    Raises:
+        FileNotFoundError: it is no run folder.
+        FileExistsError: the name is taken.
+        ValueError: no folder can have such a name.
+        RuntimeError: the run is being written.
+    """
+    folder, name = Path(folder), name.strip()
+    _require_run(folder)
+    _check_name(name)
+    if name == folder.name:
+        return folder
+    _require_rest(folder, "renamed")
+    new = folder.with_name(name)
+    if os.path.lexists(new):
+        raise FileExistsError(f"{name!r} is taken by another folder: choose another name")
+    folder.rename(new)
+    _correct_paths(new, folder.name)
+    return new
+
+
+def _require_run(folder: Path | str) -> None:
+    if not (Path(folder) / "versions.json").is_file():
+        raise FileNotFoundError(f"no run in {folder}: there is no versions.json")
+
+
+def _require_rest(folder: Path | str, verb: str) -> None:
+    if is_being_written(folder):
+        raise RuntimeError(
+            f"{Path(folder).name} is being written and can't be {verb}: stop the run, or wait for "
+            "its end"
+        )
+
+
+def _check_name(name: str) -> None:
+    reason = None
+    if not name:
+        reason = "it is empty"
+    elif any(mark in name for mark in "/\\") or not name.isprintable():
+        reason = "it may hold no / and no \\, and only characters that can be seen"
+    elif name.startswith(".") or name == TEACHERS_FOLDER:
+        reason = f"a name with a dot in front, or {TEACHERS_FOLDER!r}, is never listed as a run"
+    elif len(name.encode()) > _LONGEST_NAME:
+        reason = f"it has {len(name.encode())} bytes, {_LONGEST_NAME} is the most"
+    if reason is not None:
+        raise ValueError(f"a run can't be named {name!r}: {reason}; write letters, digits, - or _")
+
+
+def _correct_paths(folder: Path, old_name: str) -> None:
+    """Its own path is in the result; nothing else in the folder knows the name."""
+    with contextlib.suppress(ValueError):
+        result = read_json(folder / "result.json") or {}
+        place = result.get("run_dir")
+        if isinstance(place, str) and Path(place).name == old_name:
+            new = str(Path(place).with_name(folder.name))
+            write_json(folder / "result.json", {**result, "run_dir": new})

@@ -1,0 +1,104 @@
+"""The learning rate of each method in a comparison: chosen on validation data, then kept.
+
+The search starts from a method's own few values and goes on outwards while the best is at an edge,
+because a fixed pair favours the methods that it happens to suit.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pclora_lab.files import write_json
+from pclora_lab.methods import method_class
+
+__all__ = ["FACTOR", "REACH", "RateSearch"]
+
+FACTOR = 2.0
+
+
+# How many steps the search may go beyond a method's own values.
+REACH = 3
+
+
+class RateSearch:
+    """What was tried and what was chosen, by method.
+
+    Args:
+        folder: choices are kept in ``folder/<method>.json``, so that another grid in the same
+            comparison does not choose anew and make finished runs stale.
+        given: the only learning rates to try; None takes each method's own and goes on from there.
+
+    Attributes:
+        tried: one record per trial, with ``method``, ``lr``, ``validation_accuracy``, ``error``.
+        chosen: learning rate by method, once its search is over.
+    """
+
+    def __init__(self, folder: Path, given: Sequence[float] | None) -> None:
+        self.folder, self.given = folder, given
+        self.tried: list[dict[str, Any]] = []
+        self.chosen: dict[str, float] = {}
+
+    def first(self, name: str) -> tuple[float, ...]:
+        """What is tried first; nothing where there is no choice or the method only cuts."""
+        rates = self._own(name)
+        return rates if len(rates) > 1 and method_class(name).trains else ()
+
+    def _own(self, name: str) -> tuple[float, ...]:
+        return tuple(self.given) if self.given else method_class(name).lrs
+
+    def begin(self, name: str) -> None:
+        """Forget the trials of a search that was not finished."""
+        self.tried = [trial for trial in self.tried if trial["method"] != name]
+
+    def note(self, trial: Mapping[str, Any]) -> None:
+        """Keep what came out of a trial."""
+        self.tried.append(dict(trial))
+
+    def further(self, name: str) -> float | None:
+        """The next value outwards, if the best so far is at an edge and not at the limit."""
+        good = [trial["lr"] for trial in self._good(name)]
+        if self.given or not good:
+            return None
+        best = self.best(name)
+        if best == max(good):
+            rate = float(f"{best * FACTOR:.2g}")
+        elif best == min(good):
+            rate = float(f"{best / FACTOR:.2g}")
+        else:
+            return None
+        low, high = min(self._own(name)), max(self._own(name))
+        in_reach = low / FACTOR**REACH * 0.95 <= rate <= high * FACTOR**REACH * 1.05
+        # One that failed is no reason to try it for ever.
+        is_tried = any(t["method"] == name and t["lr"] == rate for t in self.tried)
+        return rate if in_reach and not is_tried else None
+
+    def best(self, name: str) -> float:
+        """The choice, or the best so far, or the first value where nothing is known."""
+        if name in self.chosen:
+            return self.chosen[name]
+        good = self._good(name)
+        if not good:
+            return self._own(name)[0]
+        return max(good, key=lambda trial: (trial["validation_accuracy"], trial["lr"]))["lr"]
+
+    def _good(self, name: str) -> list[dict[str, Any]]:
+        return [trial for trial in self.tried if trial["method"] == name and not trial["error"]]
+
+    def choose(self, name: str) -> None:
+        """End a search."""
+        self.chosen[name] = self.best(name)
+        if self._good(name):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tried = [trial for trial in self.tried if trial["method"] == name]
+            write_json(self._file(name), {"lr": self.chosen[name], "tried": tried})
+
+    def recall(self, name: str) -> None:
+        """Take over an earlier choice, if there is one."""
+        if self._file(name).is_file():
+            known = json.loads(self._file(name).read_text(encoding="utf8"))
+            self.chosen[name] = known["lr"]
+            self.tried += known["tried"]
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.json"

@@ -1,0 +1,217 @@
+"""Reading run folders, whoever wrote them: this version, another one, or a person's editor."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from pclora_lab.files import _parse, read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Run",
+    "TEACHERS_FOLDER",
+    "UnreadableRun",
+    "is_alive",
+    "list_runs",
+    "load_run",
+    "scan_runs",
+]
+
+STATUSES = ("running", "finished", "stopped", "failed")
+
+
+TEACHERS_FOLDER = "teachers"
+
+
+# The first that is there says how old a run is; "" is the folder itself.
+_FILES = ("status.json", "config.json", "history.jsonl", "result.json", "versions.json", "")
+
+
+_SIGNS_OF_A_RUN = ("status.json", "versions.json", "history.jsonl")
+
+
+_CLOCK_SLACK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read.
+
+    Attributes:
+        folder: where it is.
+        config: as written; see :meth:`RunConfig.from_dict`.
+        status: running, finished, stopped or failed.
+        error: message of a failed run.
+        rows: the history, a dict per row.
+        result: final numbers, or None.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    status: str
+    error: str | None
+    rows: list[dict[str, Any]]
+    result: dict[str, Any] | None
+
+    def history(self) -> "pd.DataFrame":
+        """The rows as a table."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+
+def load_run(folder: Path | str) -> Run:
+    """Read a run folder, also one that is being written or whose process was killed.
+
+    Raises:
+        FileNotFoundError: there is no run in the folder.
+        ValueError: a file is there, but can't be read as what it should hold.
+        OSError: a file may not be read.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"no run in {folder}: there is no config.json")
+    status, error = _read_status(folder)
+    return Run(
+        folder=folder,
+        config=read_json(folder / "config.json") or {},
+        status=status,
+        error=error,
+        rows=_read_rows(folder / "history.jsonl"),
+        result=read_json(folder / "result.json"),
+    )
+
+
+def _read_status(folder: Path) -> tuple[str, str | None]:
+    values = read_json(folder / "status.json") or {"status": "failed", "error": "no status"}
+    status, error = values.get("status"), values.get("error")
+    if status not in STATUSES:
+        raise ValueError(
+            f"status.json says {status!r}: a status is one of {', '.join(STATUSES)}; correct it "
+            "by hand, or delete the folder"
+        )
+    if status == "running" and not is_alive(values):
+        return "failed", "the process ended without a word (killed?)"
+    return status, None if error is None else str(error)
+
+
+def is_alive(status: dict[str, Any]) -> bool:
+    """Whether the process that wrote the status still runs."""
+    pid, written = status.get("pid"), status.get("time")
+    if isinstance(pid, bool) or not isinstance(pid, int) or not 0 < pid < 2**31:
+        return False
+    try:
+        began = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
+    # After a restart another process may have got the number.
+    return not isinstance(written, (int, float)) or began <= written + _CLOCK_SLACK_SECONDS
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    """All lines that hold a row; a process killed in mid-line leaves one that does not."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            rows.append(_parse(line))
+    return [row for row in rows if isinstance(row, dict)]
+
+
+@dataclass(frozen=True)
+class UnreadableRun:
+    """A folder among runs that is no run, or can't be read as one.
+
+    Attributes:
+        folder: where it is.
+        reason: what is wrong with it.
+    """
+
+    folder: Path
+    reason: str
+
+
+def scan_runs(
+    root: Path | str, known: dict[Path, tuple[Any, Run | UnreadableRun]] | None = None
+) -> list[Run | UnreadableRun]:
+    """Every folder below a root as what it is, newest first; none makes it fail.
+
+    Hidden folders and ``teachers`` are left out.
+
+    Args:
+        root: folder of runs; one that is not there holds none.
+        known: what earlier calls found. Pass the same dict again, and only folders whose files
+            have changed are read.
+
+    Raises:
+        OSError: the root itself may not be read.
+
+    Example:
+        >>> scan_runs("no/such/folder")
+        []
+    """
+    if not Path(root).is_dir():
+        return []
+    known = {} if known is None else known
+    found = {folder: _look_at(folder, known.get(folder)) for folder in _folders(Path(root))}
+    known.clear()
+    known.update({folder: (stamp, entry) for folder, (stamp, _, entry) in found.items()})
+    newest = sorted(found.values(), key=lambda look: look[1], reverse=True)
+    return [entry for _, _, entry in newest]
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    for path in root.iterdir():
+        hidden = path.name.startswith(".") or path.name == TEACHERS_FOLDER
+        # A link that leads nowhere, or in a circle, may have been a run.
+        if not hidden and (path.is_symlink() or path.is_dir()):
+            yield path
+
+
+def _look_at(
+    folder: Path, before: tuple[Any, Run | UnreadableRun] | None
+) -> tuple[Any, float, Run | UnreadableRun]:
+    """The state of its files, the time of its status, and what it is."""
+    stamp = tuple(_stamp(folder / name) for name in _FILES)
+    times = [part[0] for part in stamp if part is not None]
+    age = times[0] if times else (_stamp(folder) or (0,))[0]
+    # A process may end without touching a file.
+    if before is not None and before[0] == stamp and not _is_running(before[1]):
+        return stamp, age, before[1]
+    return stamp, age, _read_entry(folder)
+
+
+def _is_running(entry: Run | UnreadableRun) -> bool:
+    return isinstance(entry, Run) and entry.status == "running"
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size
+
+
+def _read_entry(folder: Path) -> Run | UnreadableRun:
+    try:
+        if any((folder / name).is_file() for name in _SIGNS_OF_A_RUN):
+            return load_run(folder)
+        reason = f"no run: there is no {', no '.join(_SIGNS_OF_A_RUN)}"
+        return UnreadableRun(folder, reason)
+    except (ValueError, OSError) as error:
+        return UnreadableRun(folder, str(error))
+
+
+def list_runs(root: Path | str) -> list[Run]:
+    """All runs below a folder that can be read, newest first; see :func:`scan_runs`."""
+    return [entry for entry in scan_runs(root) if isinstance(entry, Run)]

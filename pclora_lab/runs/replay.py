@@ -1,0 +1,234 @@
+"""Back in time: a run's student as it was at any kept step, beside its teacher.
+
+Everything comes from the run folder, so it works while the run goes on, after it, and in another
+process. The student is built anew around the teacher's weights and the snapshot is put into it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.data.batches import Batches
+from pclora_lab.data.cache import DataCache
+from pclora_lab.methods import method_class
+from pclora_lab.methods.pclora.layers import PCLoRALinear
+from pclora_lab.methods.pclora.model import (
+    get_pclora_model,
+    pclora_layers,
+    set_base_weight_factor,
+    student_config,
+)
+from pclora_lab.models.adapting import head_is_new, preprocessing_of
+from pclora_lab.nn.attention import attention_maps
+from pclora_lab.nn.forward import Inputs, call_model, evaluating
+from pclora_lab.runs.reader import Run, load_run
+from pclora_lab.runs.snapshots import list_snapshots, load_snapshot
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.loop import load_dense
+from pclora_lab.training.optimizer import RANDOMNESS
+from pclora_lab.training.state import put_back
+from pclora_lab.training.teacher import needs_finetuning, read_teacher
+
+__all__ = ["Guesses", "Replay", "Spectra"]
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """What both models say about some examples.
+
+    Attributes:
+        labels: class numbers ``(examples,)``.
+        teacher: probabilities ``(examples, classes)``.
+        student: the same.
+    """
+
+    labels: Tensor
+    teacher: Tensor
+    student: Tensor
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Singular values of one layer, largest first.
+
+    Attributes:
+        base: of ``λW``, less what the adapter started with.
+        adapter: of ``s·BA``; ``rank`` values.
+        together: of their sum, the matrix that the student really multiplies with.
+    """
+
+    base: Tensor
+    adapter: Tensor
+    together: Tensor
+
+
+class Replay:
+    """A run, looked at again.
+
+    Args:
+        folder: of the run; it may still be going.
+        cache: data of earlier runs in this process.
+
+    Attributes:
+        teacher: the dense model, in eval mode, on the CPU.
+        examples: the validation split, as the model takes it.
+        class_names: of the data.
+        has_teacher: False where the dense model's head is new and says nothing.
+
+    Raises:
+        ValueError: nothing was kept, the method has no adapters to keep, or the fine-tuned teacher
+            is gone; says which.
+    """
+
+    def __init__(self, folder: Path | str, *, cache: DataCache | None = None) -> None:
+        cache = cache if cache is not None else DataCache()
+        run = load_run(folder)
+        self.folder, self.config = run.folder, RunConfig.from_dict(run.config)
+        method = method_class(self.config.method.name)
+        if not method.replays:
+            raise ValueError(f"{method.title} keeps no adapters, so there is nothing to go back to")
+        if not self.steps:
+            raise ValueError(_no_snapshots(run))
+        if self.steps[0] != 0 and self.config.method.init != "zeros":
+            raise ValueError(
+                f"{run.folder.name} has lost its first snapshot, which holds where the adapters "
+                "started: nothing can be shown truly without it"
+            )
+        data = cache.data(self.config)
+        with RANDOMNESS:
+            self.teacher = load_dense(self.config, data).eval()
+        is_taught = needs_finetuning(self.teacher, self.config)
+        self.has_teacher = is_taught or not head_is_new(self.teacher)
+        if is_taught:
+            read_teacher(self.teacher, data, self.config, run.folder.parent / "teachers")
+        preprocessing = preprocessing_of(self.teacher, self.config.img_size)
+        batches = cache.batches(data, preprocessing, self.config.model)
+        self.examples: Batches = batches["validation"]
+        self.raw = data.validation.examples
+        self.class_names = data.class_names
+        self._student: nn.Module | None = None
+        self._at: int | None = None
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps that were kept so far."""
+        return tuple(list_snapshots(self.folder))
+
+    def nearest(self, step: int) -> int:
+        """The last kept step that is not after this one."""
+        steps = self.steps
+        if not steps:
+            raise ValueError("the snapshots of this run are gone")
+        return max((s for s in steps if s <= step), default=steps[0])
+
+    def student_at(self, step: int) -> nn.Module:
+        """The student as it was; the same module is filled anew for every step.
+
+        Args:
+            step: one of :attr:`steps`.
+        """
+        if self._student is None:
+            self._student = self._build()
+        if step != self._at:
+            path = list_snapshots(self.folder).get(step)
+            if path is None:
+                raise ValueError(f"there is no snapshot of step {step} any more")
+            tensors = load_snapshot(path)
+            lam = float(tensors.pop("lam", torch.zeros(())))
+            self._at = None  # half of another step, if the next line fails
+            put_back(self._student, tensors)
+            set_base_weight_factor(self._student, lam)
+            self._at = step
+        return self._student
+
+    def _build(self) -> nn.Module:
+        # Every start is only another A, B and C, and those are in the snapshot of the first step.
+        first = load_snapshot(list_snapshots(self.folder)[self.steps[0]])
+        ranks = {n.removesuffix(".B"): x.shape[1] for n, x in first.items() if n.endswith(".B")}
+        config = student_config(self.config.method)
+        config_now = replace(config, init="zeros", rank=1, budget=None, spend="uniform")
+        with RANDOMNESS:
+            student = get_pclora_model(self.teacher, config_now, rank=ranks)
+        if config.init != "zeros":
+            for name, layer in pclora_layers(student).items():
+                for part in "ABC":
+                    if hasattr(layer, f"start_{part}"):
+                        setattr(layer, f"start_{part}", first[f"{name}.{part}"])
+        return student.eval()
+
+    def guesses(self, step: int, rows: Sequence[int]) -> Guesses:
+        """What teacher and student say about validation examples.
+
+        Args:
+            step: one of :attr:`steps`.
+            rows: numbers of examples.
+
+        Raises:
+            ValueError: an example that is not there.
+        """
+        inputs, labels = self._inputs(rows)
+        teacher, student = (self._probabilities(m, inputs) for m in self._both(step))
+        return Guesses(labels, teacher, student)
+
+    def attention(self, step: int, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Attention maps of teacher and student; see :func:`attention_maps`."""
+        inputs, _ = self._inputs(rows)
+        if not isinstance(inputs, Tensor):
+            raise ValueError("attention maps are drawn over images, and this model reads texts")
+        teacher, student = (attention_maps(model, inputs) for model in self._both(step))
+        return teacher, student
+
+    def spectra(self, step: int, layer: str) -> Spectra:
+        """Singular values of a layer's base, adapter and sum.
+
+        Raises:
+            ValueError: no linear layer of that name.
+        """
+        found = pclora_layers(self.student_at(step)).get(layer)
+        if not isinstance(found, PCLoRALinear):
+            raise ValueError(f"{layer!r} is no linear layer of this run's student")
+        base, adapter = _matrices(found)
+        rank = min(found.rank, *base.shape)
+        return Spectra(
+            torch.linalg.svdvals(base),
+            torch.linalg.svdvals(adapter)[:rank],
+            torch.linalg.svdvals(base + adapter),
+        )
+
+    def _both(self, step: int) -> tuple[nn.Module, nn.Module]:
+        return self.teacher, self.student_at(step)
+
+    def _inputs(self, rows: Sequence[int]) -> tuple[Inputs, Tensor]:
+        wrong = [row for row in rows if not 0 <= row < len(self.examples)]
+        if wrong:
+            raise ValueError(
+                f"there is no validation example {wrong[0]}: they go from 0 to "
+                f"{len(self.examples) - 1}"
+            )
+        return self.examples.batch(torch.as_tensor(list(rows)))
+
+    @staticmethod
+    def _probabilities(model: nn.Module, inputs: Inputs) -> Tensor:
+        with evaluating(model):
+            return call_model(model, inputs).float().softmax(-1)
+
+
+def _no_snapshots(run: Run) -> str:
+    if run.status == "running":
+        return "no snapshot yet: the first one is taken when the method's training begins"
+    return (
+        f"{run.folder.name} has no snapshots: train again with snapshots=24, or with more "
+        "snapshot_mb if fewer than two fit"
+    )
+
+
+@torch.no_grad()
+def _matrices(layer: PCLoRALinear) -> tuple[Tensor, Tensor]:
+    """``λ(W − s·B₀A₀)`` and ``s·BA``, in float32."""
+    weight = layer.base.weight.float()
+    if layer.start_A is not None:
+        weight = weight - layer.scale * layer.start_B.float() @ layer.start_A.float()
+    return layer.lam * weight, layer.scale * layer.B.float() @ layer.A.float()

@@ -1,0 +1,115 @@
+"""Taking up a run that was stopped, that failed, or whose process was killed."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pclora_lab.data.cache import DataCache
+from pclora_lab.runs.checkpoints import has_checkpoint, load_checkpoint, save_checkpoint
+from pclora_lab.runs.folder import is_being_written, reopen
+from pclora_lab.runs.reader import load_run
+from pclora_lab.runs.recorder import record
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Event
+from pclora_lab.training.lambda_override import Hold, moves_of, moves_to_repeat
+from pclora_lab.training.loop import train
+from pclora_lab.training.state import Checkpoint
+
+__all__ = ["Resumption", "can_resume", "read_resumption", "resume"]
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """What it takes to go on with a run.
+
+    Attributes:
+        folder: of the run.
+        config: as it was asked for.
+        checkpoint: where it is.
+        rows: the history up to there; what was logged later is trained again.
+        hold: λ as it was held, with the moves that are still to be made.
+    """
+
+    folder: Path
+    config: RunConfig
+    checkpoint: Checkpoint
+    rows: tuple[dict[str, Any], ...]
+    hold: Hold
+
+    def events(self, *, cache: DataCache | None = None) -> Iterator[Event]:
+        """Reopen the folder and train the rest; everything is written down as before."""
+        step = self.checkpoint.step
+        moves = self.hold.made_and_to_come(step)
+        if moves != self.checkpoint.moves:
+            # The lines that tell of later moves are about to be cut off.
+            save_checkpoint(self.folder, dataclasses.replace(self.checkpoint, moves=moves))
+        reopen(self.folder, self.rows, step)
+        rest = train(
+            self.config,
+            self.folder.parent,
+            cache=cache,
+            hold=self.hold,
+            checkpoint=self.checkpoint,
+        )
+        return record(rest, self.folder)
+
+
+def can_resume(folder: Path | str) -> bool:
+    """Whether a run has a checkpoint and nobody trains it; a look at files, nothing is read."""
+    folder = Path(folder)
+    is_over = (folder / "result.json").is_file()
+    return has_checkpoint(folder) and not is_over and not is_being_written(folder)
+
+
+def resume(folder: Path | str, *, cache: DataCache | None = None) -> Iterator[Event]:
+    """Go on with a run in its folder, to the same end as if it had never stopped.
+
+    Args:
+        folder: of the run.
+        cache: data of earlier runs in this process.
+
+    Yields:
+        The events that are left; see :func:`pclora_lab.train`.
+
+    Raises:
+        FileNotFoundError: no run, or no checkpoint.
+        RuntimeError: it has finished, or is being written.
+        ValueError: config or checkpoint can't be read, or are of another version.
+    """
+    return read_resumption(folder).events(cache=cache)
+
+
+def read_resumption(folder: Path | str) -> Resumption:
+    """Read where a run is; nothing is changed.
+
+    Raises:
+        FileNotFoundError: no run, or no checkpoint.
+        RuntimeError: it has finished, or is being written.
+        ValueError: config or checkpoint can't be read, or are of another version.
+    """
+    folder = Path(folder).absolute()
+    run = load_run(folder)
+    if run.status == "finished":
+        raise RuntimeError(f"{folder.name} has finished: nothing is left to train")
+    if is_being_written(folder):
+        raise RuntimeError(f"{folder.name} is being trained: wait for it, or stop it first")
+    try:
+        config = RunConfig.from_dict(run.config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder.name} can't be taken up: {error}") from error
+    checkpoint = load_checkpoint(folder)
+    if not 0 < checkpoint.step <= config.steps:
+        raise ValueError(
+            f"the checkpoint of {folder.name} is of step {checkpoint.step}, but its config has "
+            f"{config.steps} steps: one of the two was edited; start it again"
+        )
+    rows = tuple(row for row in run.rows if _is_done(row, checkpoint.step))
+    hold = Hold(moves_to_repeat(run.rows, checkpoint.moves))
+    hold.make_until(checkpoint.step, already_told=len(moves_of(rows)))
+    return Resumption(folder, config, checkpoint, rows, hold)
+
+
+def _is_done(row: dict[str, Any], step: int) -> bool:
+    return row.get("phase") != "fade" or (row.get("step") or 0) <= step

@@ -1,0 +1,1 @@
+"""one run as events: RunConfig, loop, teacher, metrics, state"""

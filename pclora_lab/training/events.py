@@ -1,0 +1,71 @@
+"""What a training run tells while it goes on; views and records read nothing else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from pclora_lab.training.state import Checkpoint
+
+__all__ = ["Event", "Finished", "Kept", "Phase", "Row", "Tick"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the run begins: ``data``, ``teacher``, ``start``, ``fade`` or ``test``."""
+
+    name: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One optimiser step is done.
+
+    Attributes:
+        phase: ``teacher`` or ``fade``.
+        step: steps done in this phase.
+        steps: of this phase.
+        checkpoint: collects what it takes to go on from here, until the next step begins; None
+            where a run can't be taken up.
+    """
+
+    phase: str
+    step: int
+    steps: int
+    checkpoint: Callable[[], Checkpoint] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the history; a value that was not measured is None."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """All that is trained, as it is at a step, and λ (0 where the method has none)."""
+
+    step: int
+    lam: float
+    tensors: dict[str, Tensor] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is complete.
+
+    Attributes:
+        result: final numbers, plain types.
+        model: the compressed model, in eval mode, on the CPU.
+        teacher: the dense model it was distilled from, on the CPU.
+    """
+
+    result: dict[str, Any]
+    model: nn.Module = field(repr=False)
+    teacher: nn.Module = field(repr=False)
+
+
+Event = Phase | Tick | Row | Kept | Finished

@@ -1,0 +1,153 @@
+"""λ in a person's hand: what they asked for, and from which step on it held."""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pclora_lab.fields import check_number
+
+__all__ = ["Hold", "Move", "check_moves", "moves_of", "moves_to_repeat"]
+
+Move = tuple[int, float | None]
+
+
+def check_moves(moves: Iterable[Iterable[Any]]) -> tuple[Move, ...]:
+    """Moves in order of their steps: ``(step, λ)``, or ``(step, None)`` to let go.
+
+    Raises:
+        ValueError: a step that is no whole number, λ outside [0, 1], or steps out of order.
+
+    Example:
+        >>> check_moves([[10, 0.5], [20, None]])
+        ((10, 0.5), (20, None))
+    """
+    checked: list[Move] = []
+    for move in moves:
+        try:
+            step, lam = move
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{move!r} is no move: give pairs (step, λ), or (step, None)"
+            ) from error
+        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+            raise ValueError(f"move {move!r}: the step must be a whole number from 0 on")
+        if checked and step < checked[-1][0]:
+            raise ValueError(f"move {move!r} comes after step {checked[-1][0]}: sort them by step")
+        if lam is not None:
+            check_number("λ of a move", lam, 0, 1)
+        checked.append((step, lam))
+    return tuple(checked)
+
+
+class Hold:
+    """Whether a hand or the schedule decides about λ; any thread may move it.
+
+    Args:
+        moves: to be made at their steps, as an earlier run recorded them.
+
+    Example:
+        >>> hold = Hold([(2, 0.5)])
+        >>> [hold.at(step) for step in range(4)]
+        [None, None, 0.5, 0.5]
+        >>> hold.set(None)
+        >>> hold.at(4), hold.take()
+        (None, [[2, 0.5], [4, None]])
+    """
+
+    def __init__(self, moves: Iterable[Move] = ()) -> None:
+        self._planned = list(check_moves(moves))
+        self._lam: float | None = None
+        self._in_force: float | None = None
+        self._made: list[Move] = []
+        self._told = 0
+        self._lock = threading.Lock()
+
+    @property
+    def lam(self) -> float | None:
+        """What the hand asks for; None while the schedule decides."""
+        return self._lam
+
+    def set(self, lam: float | None) -> None:
+        """Hold λ at a value from the next step on, or give it back with None.
+
+        A hand overrules moves that were planned: none of them is made any more.
+
+        Raises:
+            ValueError: λ outside [0, 1].
+        """
+        if lam is not None:
+            check_number("λ", lam, 0, 1)
+        with self._lock:
+            self._planned, self._lam = [], lam
+
+    def at(self, step: int) -> float | None:
+        """What holds at this step; a change is noted as made here."""
+        with self._lock:
+            while self._planned and self._planned[0][0] <= step:
+                self._lam = self._planned.pop(0)[1]
+            if self._lam != self._in_force:
+                self._in_force = self._lam
+                self._made.append((step, self._lam))
+            return self._lam
+
+    def make_until(self, step: int, already_told: int = 0) -> None:
+        """Make all planned moves before a step at once, as a training that is taken up needs.
+
+        Args:
+            step: that comes next.
+            already_told: how many of the moves stand in the history; :meth:`take` gives the rest.
+
+        Example:
+            >>> hold = Hold([(2, 0.5), (7, None)])
+            >>> hold.make_until(5)
+            >>> hold.lam, hold.made, hold.at(7)
+            (0.5, ((2, 0.5),), None)
+        """
+        for earlier in sorted({move[0] for move in self._planned if move[0] < step}):
+            self.at(earlier)
+        self._told = already_told
+
+    @property
+    def made(self) -> tuple[Move, ...]:
+        """All moves that came into force so far."""
+        with self._lock:
+            return tuple(self._made)
+
+    def made_and_to_come(self, step: int) -> tuple[Move, ...]:
+        """All moves as they stand before a step: made, asked for, planned.
+
+        Example:
+            >>> hold = Hold([(2, 0.5), (7, None)])
+            >>> hold.make_until(5)
+            >>> hold.made_and_to_come(5)
+            ((2, 0.5), (7, None))
+            >>> hold.set(0.25)
+            >>> hold.made_and_to_come(5)
+            ((2, 0.5), (5, 0.25))
+        """
+        with self._lock:
+            asked = [(step, self._lam)] if self._lam != self._in_force else []
+            return (*self._made, *asked, *self._planned)
+
+    def take(self) -> list[list[Any]]:
+        """The moves since the last call, for the history."""
+        with self._lock:
+            new, self._told = self._made[self._told :], len(self._made)
+        return [list(move) for move in new]
+
+
+def moves_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Move, ...]:
+    """All moves in a history, ready for :class:`pclora_lab.RunConfig`'s ``moves``."""
+    return check_moves(move for row in rows for move in row.get("moves") or ())
+
+
+def moves_to_repeat(rows: Sequence[Mapping[str, Any]], moves: Iterable[Move]) -> tuple[Move, ...]:
+    """What a history tells, and of other moves those that were still to come when it ended.
+
+    Example:
+        >>> rows = [{"phase": "fade", "step": 10, "moves": [[4, 0.5]]}]
+        >>> moves_to_repeat(rows, [(4, 0.7), (20, None)])
+        ((4, 0.5), (20, None))
+    """
+    reached = max((row.get("step") or 0 for row in rows if row.get("phase") == "fade"), default=0)
+    return (*moves_of(rows), *(move for move in moves if move[0] >= reached))

@@ -1,0 +1,170 @@
+"""Per layer, on a fixed probe batch: what comes from the base, and how far it is from the teacher.
+
+The teacher's answers on the probe never change, so they are computed once; the student's come
+from the forward pass that measures the base's share anyway. Both are measured as often as a share
+of the training time allows, the share of the base first; the first and the last step always are.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.methods.base import Method
+from pclora_lab.nn.forward import Inputs, call_model, evaluating, forward_hooks, real_tokens
+
+__all__ = ["LAYER_FACTS", "LayerProbe", "linear_cka"]
+
+LAYER_FACTS = ("layer_base_share", "layer_mse", "layer_cka")
+
+
+_TOKENS = 256
+
+
+_DIGITS = 6
+
+
+def centred_gram(features: Tensor) -> Tensor:
+    """``K = X Xᵀ`` of the centred rows, scaled to norm 1; ``(rows, rows)``."""
+    # In half precision, equal representations would look different.
+    with torch.autocast(features.device.type, enabled=False):
+        centred = features - features.mean(0)
+        gram = centred @ centred.T
+        return gram / gram.norm().clamp_min(1e-12)
+
+
+def linear_cka(x: Tensor, y: Tensor) -> float:
+    """Similarity of two representations of the same rows, 1 if they are equal up to rotation.
+
+    ``CKA = ‖Yᵀ X‖²_F / (‖Xᵀ X‖_F · ‖Yᵀ Y‖_F)`` with centred columns. Source: Kornblith et al.,
+    arXiv:1905.00414, linear kernel.
+
+    Args:
+        x: ``(rows, features)``.
+        y: ``(rows, other features)``.
+
+    Example:
+        >>> x = torch.eye(4)[:, :3]
+        >>> round(linear_cka(x, 2 * x.flip(1)), 4)
+        1.0
+    """
+    return (centred_gram(x) * centred_gram(y)).sum().item()
+
+
+class LayerProbe:
+    """Measures the layers of a student on one batch, again and again.
+
+    Args:
+        method: knows the share of the base, if it has one.
+        student: what is trained.
+        teacher: the dense model; its features are read here, once.
+        names: layers to look at; those that the student has under the same name count.
+        inputs: the fixed batch, on the models' device.
+        most: largest share of the training time that measuring may take.
+
+    Attributes:
+        seconds: what measuring has cost so far.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        student: nn.Module,
+        teacher: nn.Module,
+        names: Iterable[str],
+        inputs: Inputs,
+        most: float = 0.05,
+    ) -> None:
+        self.method, self.student, self.inputs, self.most = method, student, inputs, most
+        there = dict(student.named_modules())
+        self.names = [name for name in names if name in there]
+        began, self._took = time.perf_counter(), {True: 0.0, False: 0.0}
+        self._rows: Tensor | None = None
+        with self._picked(teacher) as self._teacher, evaluating(teacher):
+            call_model(teacher, inputs)
+        self._grams = {n: centred_gram(x) for n, x in self._teacher.items()}
+        self.seconds = time.perf_counter() - began
+
+    @contextmanager
+    def _picked(self, model: nn.Module, wanted: bool = True) -> Iterator[dict[str, Tensor]]:
+        """A few tokens of every layer's output; whole ones could take more than training."""
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str, _: Tensor, output: Tensor | tuple) -> None:
+            found[name] = self._pick(output[0] if isinstance(output, tuple) else output)
+
+        names = self.names if wanted else []
+        with forward_hooks({name: model.get_submodule(name) for name in names}, keep):
+            yield found
+
+    def _pick(self, output: Tensor) -> Tensor:
+        """The same few tokens every time, padding left out: ``(rows, features)``."""
+        features = output.detach().float().reshape(-1, output.shape[-1])
+        if self._rows is None:
+            real = real_tokens(self.inputs)
+            places = torch.arange(len(features), device=features.device)
+            if real is not None and real.numel() == len(features):
+                places = places[real.flatten()]
+            few = torch.linspace(0, len(places) - 1, min(len(places), _TOKENS)).long()
+            self._rows = places[few.to(places.device)]
+        same = self._rows[-1] < len(features)
+        return features[self._rows] if same else features[:_TOKENS]
+
+    def affords(self, seconds: float, progress: float) -> bool:
+        """Whether one more measurement without distances, as dear as the last, is cheap enough.
+
+        Early on, a tenth of what the rest of the training will allow may be spent in advance.
+
+        Args:
+            seconds: that the training has taken.
+            progress: share of it that is done.
+        """
+        rest = seconds / progress - seconds if progress else 0.0
+        return self.seconds + self._took[False] <= self.most * (seconds + 0.1 * rest)
+
+    def affords_distances(self, seconds: float) -> bool:
+        """Whether one with distances is, and the next one without them will be.
+
+        Args:
+            seconds: that the training has taken.
+        """
+        return self.seconds + self._took[True] + self._took[False] <= self.most * seconds
+
+    def measure(self, *, distances: bool = True) -> dict[str, Any]:
+        """Facts for a history row: the method's own and, if asked, distances by layer."""
+        began = time.perf_counter()
+        with self._picked(self.student, distances) as picked:
+            facts = self.method.measure(self.student, self.inputs)
+            if distances and self.names and not picked:
+                with evaluating(self.student):
+                    call_model(self.student, self.inputs)
+        facts |= self._distances(picked)
+        took = time.perf_counter() - began
+        self._took[distances] = took
+        # Until it was tried, one without distances is thought to be as dear as one with them.
+        self._took[False] = self._took[False] or took
+        self.seconds += took
+        return {name: _rounded(value) for name, value in facts.items()}
+
+    def _distances(self, student: dict[str, Tensor]) -> dict[str, dict[str, float]]:
+        names = [n for n, x in student.items() if x.shape == self._teacher[n].shape]
+        if not names:
+            return {}
+        gaps = [(student[n] - self._teacher[n]).square().mean() for n in names]
+        likeness = [(centred_gram(student[n]) * self._grams[n]).sum() for n in names]
+        # One transfer from the device for both.
+        mse, cka = torch.stack([torch.stack(gaps), torch.stack(likeness)]).tolist()
+        return {
+            "layer_mse": dict(zip(names, mse, strict=True)),
+            "layer_cka": dict(zip(names, cka, strict=True)),
+        }
+
+
+def _rounded(value: Any) -> Any:
+    """Layer facts fill the history; six significant digits are more than a plot shows."""
+    if not isinstance(value, dict):
+        return value
+    return {name: float(f"{number:.{_DIGITS}g}") for name, number in value.items()}

@@ -1,0 +1,324 @@
+"""One run from start to end, as a generator of events: load, teach, train, finish, measure.
+
+The generator draws nothing, prints nothing and knows no thread. To pause, do not ask for the next
+event; to stop, close it. What the method does between its four verbs is not known here.
+"""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.data.batches import Batches
+from pclora_lab.data.cache import DataCache
+from pclora_lab.data.splits import LabelledData
+from pclora_lab.methods import make_method
+from pclora_lab.methods.base import Method
+from pclora_lab.methods.pclora.schedules import schedule_remarks
+from pclora_lab.models.adapting import (
+    give_new_head,
+    head_is_new,
+    input_kind,
+    knows_classes,
+    preprocessing_of,
+)
+from pclora_lab.models.hf_models import name_classes
+from pclora_lab.models.loading import load_model
+from pclora_lab.nn.forward import Inputs
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.device import make_accelerator, reset_peak_memory, resolve_device
+from pclora_lab.training.events import Event, Finished, Kept, Phase, Row, Tick
+from pclora_lab.training.lambda_override import Hold
+from pclora_lab.training.metrics import Watch, final_result
+from pclora_lab.training.optimizer import make_optimizer, optimise
+from pclora_lab.training.state import (
+    Checkpoint,
+    read_state,
+    snapshot_remark,
+    snapshot_steps,
+    trained_bytes,
+    trained_tensors,
+    write_state,
+)
+from pclora_lab.training.teacher import (
+    needs_finetuning,
+    teacher_accuracy,
+    teacher_key,
+    train_teacher,
+)
+
+__all__ = ["CALIBRATION_EXAMPLES", "load_dense", "train"]
+
+CALIBRATION_EXAMPLES = 512
+
+
+_ROWS = 120
+
+
+def train(
+    config: RunConfig,
+    root: Path | str = "runs",
+    *,
+    cache: DataCache | None = None,
+    hold: Hold | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Iterator[Event]:
+    """Run a configuration.
+
+    Args:
+        config: what to do.
+        root: folder of runs; fine-tuned teachers are kept in ``root/teachers``.
+        cache: data of earlier runs in this process.
+        hold: lets another thread take λ into its hand; the config's moves without one.
+        checkpoint: go on from there; see :func:`pclora_lab.resume`.
+
+    Yields:
+        Phases, a tick per step, history rows, adapters now and then, and at the end one
+        :class:`Finished`.
+
+    Raises:
+        ValueError: anything in the config that does not fit model, data or machine.
+        LossDiverged: the loss is no longer finite.
+    """
+    cache = cache if cache is not None else DataCache()
+    method = make_method(config.method)
+    if config.moves and not method.fades:
+        raise ValueError(f"{method.title} has no λ to move by hand: leave moves empty")
+    resolve_device(config.device)
+    yield Phase("data", 0)
+    data = cache.data(config)
+    model = load_dense(config, data)
+    origin = _origin(method, model, data, config, checkpoint)
+    counts = method.count(model)
+    planned = method.plan(counts, model)
+    accelerator = make_accelerator(config, model)
+    model.to(accelerator.device)
+    batches = cache.batches(data, preprocessing_of(model, config.img_size), config.model)
+    is_taught = method.starts_from == "teacher" and needs_finetuning(model, config)
+    has_teacher = is_taught or not head_is_new(model)
+    if is_taught:
+        teachers = Path(root) / "teachers"
+        events = train_teacher(model, data, batches, config, accelerator, teachers)
+        # The rows of a teacher that has to be made again are in the history already.
+        yield from (e for e in events if checkpoint is None or not isinstance(e, Row))
+    # Time and memory are the method's own: data and teacher are shared by many runs.
+    began = time.perf_counter() - (0.0 if checkpoint is None else checkpoint.seconds)
+    reset_peak_memory(accelerator.device)
+    yield Phase("start", 0)
+    generator = torch.Generator().manual_seed(config.seed)
+    calibration = _calibration(batches["train"], accelerator.device)
+    student = method.apply(model, calibration=calibration, generator=generator, counts=counts)
+    student.to(accelerator.device)
+    names = [layer.name for layer in counts.layers]
+    reached = None
+    if has_teacher:
+        reached = teacher_accuracy(cache, model, batches, config, accelerator=accelerator)
+    watch = Watch(method, student, model, batches, config, accelerator, reached, names, hold)
+    yield Phase("fade", config.steps if method.trains else 0)
+    watch.origin = origin
+    yield from _fit(method, student, model, batches["train"], watch, generator, checkpoint)
+    yield Phase("test", 0)
+    last = batches[config.report_on]
+    right = teacher_accuracy(cache, model, batches, config, final=True) if has_teacher else None
+    result, small = final_result(method, student, model, last, counts, planned, accelerator, right)
+    small.pclora_method = config.method.to_dict()
+    seconds = time.perf_counter() - began - watch.paused
+    facts = {"seed": config.seed, "lr": config.lr, "steps": config.steps, "seconds": seconds}
+    result |= {**facts, "report_on": config.report_on}
+    result |= {
+        "input": data.kind,
+        "class_names": list(data.class_names),
+        "remarks": [*_remarks(data, batches), *_remarks_on_run(student, watch)],
+        "probe_percent": watch.probe_percent,
+        "moves": [list(move) for move in watch.hold.made],
+    }
+    small.pclora_class_names = data.class_names
+    yield Finished(result, small.cpu(), model.cpu())
+
+
+def _origin(
+    method: Method,
+    model: nn.Module,
+    data: LabelledData,
+    config: RunConfig,
+    checkpoint: Checkpoint | None,
+) -> str:
+    """What the run starts from, as a hash; empty for methods that train nothing.
+
+    Raises:
+        ValueError: the checkpoint was made from something else.
+    """
+    if not method.trains:
+        return ""
+    origin = teacher_key(model, data, config)
+    if checkpoint is not None and checkpoint.origin != origin:
+        raise ValueError(
+            f"the run can't be taken up: {config.model!r} or {config.data!r} is not what it was "
+            "when the run began. Put the old files back, or start it again with the same settings"
+        )
+    return origin
+
+
+def load_dense(config: RunConfig, data: LabelledData) -> nn.Module:
+    """The config's model with a head for the data's classes, before any fine-tuning.
+
+    Raises:
+        ValueError: it does not read what the data hold, or its new head can't teach logits.
+    """
+    model = load_model(
+        config.model,
+        num_classes=data.num_classes,
+        img_size=config.img_size,
+        max_tokens=config.max_tokens,
+        split_qkv=config.split_qkv,
+        generator=torch.Generator().manual_seed(config.teacher_seed),
+    )
+    if input_kind(model) != data.kind:
+        usual = {"image": "vit_digits", "text": "bert_glosses"}[data.kind]
+        raise ValueError(
+            f"{config.model!r} reads {input_kind(model)}s, but {config.data!r} holds {data.kind}s: "
+            f"choose other data, or a model of {data.kind}s such as {usual}"
+        )
+    if not knows_classes(model, data.class_names):
+        generator = torch.Generator().manual_seed(config.teacher_seed)
+        give_new_head(model, data.num_classes, generator)
+    if model.pclora_recipe.get("library") == "transformers":
+        name_classes(model, data.class_names)
+    model.pclora_class_names = data.class_names
+    logit_weight = getattr(config.method, "logit_weight", 0)
+    if config.teacher == "pretrained" and logit_weight > 0 and head_is_new(model):
+        raise ValueError(
+            f"logit_weight is {logit_weight}, but the pre-trained head of "
+            f"{config.model!r} does not fit the {data.num_classes} classes of {config.data!r}: "
+            'set logit_weight=0 or teacher="finetune"'
+        )
+    return model
+
+
+def _calibration(batches: Batches, device: torch.device) -> Iterator[Inputs]:
+    """Some training examples as the model takes them; nothing is read until a method asks."""
+    for rows in batches.in_order(64, CALIBRATION_EXAMPLES):
+        yield batches.inputs(rows, device)
+
+
+def _remarks(data: LabelledData, batches: dict[str, Batches]) -> list[str]:
+    """What a person should know about the data that were used."""
+    remarks = list(data.remarks)
+    for name, part in batches.items():
+        if getattr(part, "cut", 0):
+            longest = part.preprocessing.max_tokens
+            remarks.append(
+                f"{part.cut:,} of {len(part):,} texts of {name} are longer than {longest} tokens "
+                "and were cut"
+            )
+    return remarks
+
+
+def _remarks_on_run(student: nn.Module, watch: Watch) -> list[str]:
+    """What a person should know about how λ moved and what was kept."""
+    config, remarks = watch.config, []
+    if hasattr(config.method, "schedule"):
+        remarks += schedule_remarks(config.method.schedule)
+    if watch.held:
+        remarks.append(
+            f"λ was held at {watch.held:.2f} until the training ended; the base was removed all "
+            "the same, from one step to the next"
+        )
+    if watch.method.replays and config.snapshots:
+        kept, wanted = len(_kept_steps(student, config)), min(config.snapshots, config.steps + 1)
+        each = trained_bytes(student)
+        remarks.append(snapshot_remark(kept, wanted, each, config.snapshot_mb))
+    return [remark for remark in remarks if remark]
+
+
+def _kept_steps(student: nn.Module, config: RunConfig) -> tuple[int, ...]:
+    most = 1e6 * config.snapshot_mb
+    return snapshot_steps(config.steps, config.snapshots, trained_bytes(student), most)
+
+
+def _fit(
+    method: Method,
+    student: nn.Module,
+    teacher: nn.Module,
+    train_batches: Batches,
+    watch: Watch,
+    generator: torch.Generator,
+    checkpoint: Checkpoint | None = None,
+) -> Iterator[Event]:
+    """The method's own training, with a history row now and then."""
+    config = watch.config
+    if not method.trains:
+        yield Row(watch.row(config.steps, {}))
+        return
+    kept = set(_kept_steps(student, config)) if method.replays else set()
+    optimizer = make_optimizer(student, config.weight_decay)
+    first = 0 if checkpoint is None else checkpoint.step
+    if checkpoint is None:
+        watch.set_step(0)
+        if 0 in kept:
+            yield _keep(0, watch)
+        yield Row(watch.row(0, {}))
+    # Before a checkpoint is read: some losses remember where the student began.
+    losses = method.loss_terms(student, teacher)
+    if checkpoint is not None:
+        _take_up(checkpoint, watch, optimizer)
+
+    def loss(inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
+        return losses(inputs, labels, watch.progress)
+
+    steps = optimise(
+        student,
+        loss,
+        train_batches,
+        config,
+        watch.accelerator,
+        steps=config.steps,
+        peak_lr=config.lr,
+        log_every=max(1, config.steps // _ROWS),
+        generator=generator,
+        before_step=watch.set_step,
+        after_backward=lambda: method.after_backward(student),
+        optimizer=optimizer,
+        first=first,
+    )
+    try:
+        for step, means in enumerate(steps, start=first + 1):
+            saves = partial(_checkpoint, step, watch, optimizer)
+            if means is not None:
+                yield Row(watch.row(step, means))
+            if step in kept:
+                yield _keep(step, watch)
+            # Last, so that all there is to tell about a step is told when it is checkpointed.
+            with watch.waiting():
+                yield Tick("fade", step, config.steps, saves)
+    finally:
+        losses.close()
+
+
+def _checkpoint(step: int, watch: Watch, optimizer: torch.optim.Optimizer) -> Checkpoint:
+    return Checkpoint(
+        step=step,
+        origin=watch.origin,
+        moves=watch.hold.made_and_to_come(step),
+        base_dropped=watch.base_dropped,
+        evaluated=watch.evaluated,
+        seconds=watch.seconds,
+        probe_seconds=0.0 if watch.layers is None else watch.layers.seconds,
+        tensors=read_state(watch.student, optimizer, watch.method.read_state(watch.student)),
+    )
+
+
+def _take_up(checkpoint: Checkpoint, watch: Watch, optimizer: torch.optim.Optimizer) -> None:
+    """Student, optimiser and watch as they were after that step."""
+    student, method = watch.student, watch.method
+    if checkpoint.base_dropped and method.as_finished(student) is not None:
+        method.set_progress(student, 1.0)
+    method.write_state(student, write_state(student, optimizer, checkpoint.tensors))
+    watch.go_on_from(checkpoint)
+
+
+def _keep(step: int, watch: Watch) -> Kept:
+    return Kept(step, watch.facts.get("lam", 0.0), trained_tensors(watch.student))

@@ -1,0 +1,141 @@
+"""Pre-train a small BERT on texts of your own: a word-piece vocabulary, then masked words.
+
+The embedded text model and the text benchmark are made with it; nothing else needs it.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from tokenizers.implementations import BertWordPieceTokenizer
+from torch import Tensor
+from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast, PreTrainedTokenizerBase
+
+from pclora_lab.training.optimizer import learning_rate
+
+__all__ = ["learn_vocabulary", "mask_tokens", "pretrain_masked", "small_bert_config"]
+
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def learn_vocabulary(texts: Sequence[str], size: int, max_tokens: int) -> BertTokenizerFast:
+    """A lower-case word-piece tokenizer learned from texts.
+
+    Args:
+        texts: what the vocabulary is counted on.
+        size: entries, the special ones included.
+        max_tokens: longest text in tokens, written into the tokenizer.
+    """
+    learner = BertWordPieceTokenizer(lowercase=True)
+    learner.train_from_iterator(
+        texts, vocab_size=size, special_tokens=list(_SPECIAL), show_progress=False
+    )
+    return BertTokenizerFast(vocab=learner.get_vocab(), model_max_length=max_tokens)
+
+
+def small_bert_config(
+    vocabulary: int, *, width: int, depth: int, heads: int, max_tokens: int
+) -> BertConfig:
+    """A BERT in the usual proportions: the MLP is four times as wide as the rest."""
+    return BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=max_tokens,
+    )
+
+
+def mask_tokens(
+    ids: Tensor, special: Tensor, mask_id: int, vocabulary: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Choose 15 % of the tokens; hide 80 % of them, swap 10 % for others, leave 10 %.
+
+    Args:
+        ids: token numbers ``(batch, tokens)``.
+        special: where a token must not be chosen, ``(batch, tokens)``.
+        mask_id: number of the mask token.
+        vocabulary: how many tokens there are.
+        generator: draws.
+
+    Returns:
+        The changed ids and a mask of the chosen places, both ``(batch, tokens)``.
+
+    Source: BERT, arXiv:1810.04805, section 3.1.
+    """
+    draw = torch.rand(ids.shape, generator=generator)
+    chosen = (draw < 0.15) & ~special
+    others = torch.randint(0, vocabulary, ids.shape, generator=generator)
+    share = draw / 0.15
+    hidden = torch.where(chosen & (share < 0.8), mask_id, ids)
+    return torch.where(chosen & (share >= 0.8) & (share < 0.9), others, hidden), chosen
+
+
+def _batches(
+    lengths: Sequence[int], batch_size: int, generator: torch.Generator
+) -> Iterator[list[int]]:
+    """Batches of texts of like length, in random order, epoch after epoch."""
+    shuffle = random.Random(int(torch.randint(2**31, (), generator=generator)))
+    while True:
+        order = list(range(len(lengths)))
+        shuffle.shuffle(order)
+        pools = [order[i : i + 50 * batch_size] for i in range(0, len(order), 50 * batch_size)]
+        batches = []
+        for pool in pools:
+            pool.sort(key=lengths.__getitem__)
+            batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+        shuffle.shuffle(batches)
+        yield from batches
+
+
+def pretrain_masked(
+    model: BertForMaskedLM,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    steps: int,
+    batch_size: int = 64,
+    lr: float = 1e-3,
+    seed: int = 0,
+) -> Iterator[float]:
+    """Teach a model to guess hidden words; yields the loss of every step.
+
+    Only the chosen places go through the output layer, which is most of the work otherwise.
+
+    Args:
+        model: trained in place.
+        tokenizer: its own; texts are cut at its ``model_max_length``.
+        texts: what it reads.
+        steps: optimiser steps.
+        batch_size: texts per step.
+        lr: peak learning rate.
+        seed: draws batches and hidden words.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    encoded = tokenizer(list(texts), truncation=True, return_special_tokens_mask=True)
+    lengths = [len(ids) for ids in encoded["input_ids"]]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
+    batches = _batches(lengths, batch_size, generator)
+    model.train()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps, lr, 0.05)
+        rows = next(batches)
+        batch = tokenizer.pad(
+            {key: [encoded[key][row] for row in rows] for key in encoded}, return_tensors="pt"
+        )
+        special = batch["special_tokens_mask"].bool() | ~batch["attention_mask"].bool()
+        ids, chosen = mask_tokens(
+            batch["input_ids"], special, tokenizer.mask_token_id, len(tokenizer), generator
+        )
+        states = model.base_model(ids, attention_mask=batch["attention_mask"]).last_hidden_state
+        guesses = model.cls(states[chosen])
+        loss = F.cross_entropy(guesses, batch["input_ids"][chosen])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        yield float(loss.detach())
+    model.eval()

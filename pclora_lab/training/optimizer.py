@@ -1,0 +1,187 @@
+"""One optimiser loop for teacher and student: AdamW, warm-up + cosine, clipping, NaN guard."""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from pclora_lab.data.batches import Batches
+from pclora_lab.nn.forward import Inputs
+from pclora_lab.training.config import RunConfig
+
+__all__ = ["LossDiverged", "RANDOMNESS", "learning_rate", "make_optimizer", "optimise"]
+
+# torch's global generator belongs to the process: whoever draws from it beside a run holds this.
+RANDOMNESS = threading.RLock()
+
+
+class LossDiverged(RuntimeError):
+    """The loss became NaN or infinite; the message says at which step and what to try."""
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
+    """Linear warm-up over ``warmup·steps``, then half a cosine down to zero.
+
+    Example:
+        >>> [round(learning_rate(s, 100, 1.0, 0.1), 2) for s in (0, 9, 55, 100)]
+        [0.1, 1.0, 0.5, 0.0]
+    """
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return peak * (step + 1) / rising
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+
+def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over what is trained; the learning rate is set at every step."""
+    return torch.optim.AdamW(_parameter_groups(model, weight_decay))
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; biases, norms and C do not."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def optimise(
+    model: nn.Module,
+    loss_terms: Callable[[Inputs, Tensor], dict[str, Tensor]],
+    batches: Batches,
+    config: RunConfig,
+    accelerator: Accelerator,
+    *,
+    steps: int,
+    peak_lr: float,
+    log_every: int,
+    generator: torch.Generator,
+    before_step: Callable[[int], None] = lambda step: None,
+    after_backward: Callable[[], None] = lambda: None,
+    lr_name: str = "lr",
+    optimizer: torch.optim.Optimizer | None = None,
+    first: int = 0,
+) -> Iterator[dict[str, float | None] | None]:
+    """Take optimiser steps; yields after each one.
+
+    Args:
+        model: its trainable parameters are optimised.
+        loss_terms: inputs and labels to named terms; ``loss`` is the one that is minimised.
+        batches: training data.
+        config: batch size, decay, clipping.
+        accelerator: device and precision.
+        steps: how many.
+        peak_lr: learning rate after the warm-up.
+        log_every: steps between two means.
+        generator: draws the batches; its seed also draws dropout.
+        before_step: called with the step number before the step is taken.
+        after_backward: called when the gradients are there and not yet clipped.
+        lr_name: what the setting behind ``peak_lr`` is called, for the message of an error.
+        optimizer: from :func:`make_optimizer`, with its moments if the training is taken up.
+        first: steps that are done already; their batches are drawn and left out.
+
+    Yields:
+        None, or every ``log_every`` steps the mean of each term since the last time, with ``lr``
+        and ``step_ms`` (time per step without whatever the caller does in between).
+
+    Raises:
+        LossDiverged: at the first logged step after a loss that is not finite.
+    """
+    optimizer = optimizer or make_optimizer(model, config.weight_decay)
+    device = accelerator.device
+    meter = _Meter(device, f"{lr_name}={peak_lr:g}")
+    rows = islice(batches.shuffled(config.batch_size, generator), first, None)
+    draws = _draws(model)
+    model.train()
+    for step in range(first, steps):
+        began = time.perf_counter()
+        before_step(step)
+        lr = learning_rate(step, steps, peak_lr, config.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        inputs, labels = batches.batch(next(rows), device)
+        seed = hash((generator.initial_seed(), step / steps))
+        with accelerator.autocast(), _own_randomness(draws, seed, device):
+            terms = loss_terms(inputs, labels)
+        accelerator.backward(terms["loss"])
+        after_backward()
+        accelerator.clip_grad_norm_(
+            [p for g in optimizer.param_groups for p in g["params"]], config.grad_clip
+        )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        meter.add(step, terms)
+        is_logged = (step + 1) % log_every == 0 or step + 1 == steps
+        means = meter.means() if is_logged else None
+        if step > first:  # the first one also sets up kernels and the optimiser's state
+            meter.time(time.perf_counter() - began)
+        if means is not None:
+            means |= {"lr": lr, "step_ms": meter.reset_time()}
+        yield means
+
+
+def _draws(model: nn.Module) -> bool:
+    """Whether a forward pass in training draws random numbers."""
+    dropouts = (getattr(m, "p", None) or getattr(m, "drop_prob", None) for m in model.modules())
+    return any(isinstance(p, float) and p > 0 for p in dropouts)
+
+
+@contextmanager
+def _own_randomness(draws: bool, seed: int, device: torch.device) -> Iterator[None]:
+    """torch's global generator as the seed asks, then the caller's again; only if it draws."""
+    if not draws:
+        yield
+        return
+    devices = [device] if device.type == "cuda" else []
+    with RANDOMNESS, torch.random.fork_rng(devices):
+        torch.manual_seed(seed % 2**63)
+        yield
+
+
+class _Meter:
+    """Sums of loss terms on the device; read only when a row is due, so a GPU never waits."""
+
+    def __init__(self, device: torch.device, setting: str) -> None:
+        self.setting = setting
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.timed, self.seconds = 0, 0.0
+        self.bad_step = torch.full((), -1, dtype=torch.long, device=device)
+
+    def add(self, step: int, terms: dict[str, Tensor]) -> None:
+        bad = ~torch.isfinite(terms["loss"].detach())
+        self.bad_step = torch.where(bad & (self.bad_step < 0), step, self.bad_step)
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach().float()
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        bad_step = int(self.bad_step)
+        if bad_step >= 0:
+            raise LossDiverged(
+                f"the loss was not finite at step {bad_step}. Try a smaller learning rate than "
+                f'{self.setting} (a third of it), a longer warm-up, or precision="float32". What '
+                "was logged before is in the run folder."
+            )
+        # A term may be there for a part of the steps only.
+        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+    def time(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.timed += 1
+
+    def reset_time(self) -> float | None:
+        """Milliseconds per step since the last call; None if no step was timed."""
+        each = 1000 * self.seconds / self.timed if self.timed else None
+        self.timed, self.seconds = 0, 0.0
+        return each

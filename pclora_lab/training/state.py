@@ -1,0 +1,183 @@
+"""What a training changes, as tensors: to look back, and to go on from there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.training.lambda_override import Move
+
+__all__ = [
+    "Checkpoint",
+    "read_state",
+    "snapshot_remark",
+    "snapshot_steps",
+    "trained_tensors",
+    "write_state",
+]
+
+# Bytes that a file spends on the name, shape and place of a tensor, at most.
+_HEADER = 200
+
+
+def trained_tensors(student: nn.Module) -> dict[str, Tensor]:
+    """A copy of all that is trained, on the CPU, by full parameter name."""
+    return {
+        name: parameter.detach().to("cpu", copy=True).contiguous()
+        for name, parameter in student.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def trained_bytes(student: nn.Module) -> int:
+    """Size of one snapshot's file, headers included."""
+    trained = [p for p in student.parameters() if p.requires_grad]
+    return sum(p.numel() * p.element_size() + _HEADER for p in trained)
+
+
+def snapshot_steps(steps: int, count: int, each: int, most_bytes: float) -> tuple[int, ...]:
+    """Evenly spaced steps at which a snapshot is taken: the first, the last, and what fits between.
+
+    Args:
+        steps: of the training.
+        count: how many are wanted.
+        each: bytes of one snapshot.
+        most_bytes: what all of them may take.
+
+    Returns:
+        Steps in order; none if not even two would fit.
+
+    Example:
+        >>> snapshot_steps(100, 5, each=10, most_bytes=1000)
+        (0, 25, 50, 75, 100)
+        >>> snapshot_steps(100, 5, each=10, most_bytes=35)
+        (0, 50, 100)
+    """
+    fits = min(count, int(most_bytes // max(each, 1)), steps + 1)
+    if fits < 2:
+        return ()
+    return tuple(dict.fromkeys(round(i * steps / (fits - 1)) for i in range(fits)))
+
+
+def snapshot_remark(taken: int, wanted: int, each: int, most_mb: float) -> str | None:
+    """Says that fewer snapshots are kept than wanted, and why; None if all are."""
+    if taken >= wanted:
+        return None
+    if wanted < 2:
+        return "no snapshots are kept: there must be at least two, a first and a last"
+    kept = f"{taken} of {wanted} snapshots are kept" if taken else "no snapshots are kept"
+    return f"{kept}: each takes {each / 1e6:,.1f} MB, and all together may take {most_mb:g} MB"
+
+
+@torch.no_grad()
+def put_back(student: nn.Module, tensors: dict[str, Tensor], what: str = "snapshot") -> None:
+    """Copy what was trained into a student of the same shape.
+
+    Args:
+        student: to write to.
+        tensors: from :func:`trained_tensors`.
+        what: they come from, for the message of an error.
+
+    Raises:
+        ValueError: a tensor that the student does not have, or of another shape.
+    """
+    there = {n: p for n, p in student.named_parameters() if p.requires_grad}
+    if missing := sorted(set(there) - set(tensors)):
+        raise ValueError(f"the {what} lacks {missing[0]}: it was made with other settings")
+    for name, tensor in tensors.items():
+        if name not in there or there[name].shape != tensor.shape:
+            raise ValueError(
+                f"the {what}'s {name} {tuple(tensor.shape)} does not fit the student: it was "
+                "made with other settings, or the folder was edited"
+            )
+        there[name].copy_(tensor)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training between two steps.
+
+    Attributes:
+        step: how many steps are done.
+        origin: hash of the dense model, the data and the settings of a teacher that is fine-tuned.
+        moves: of λ by hand, made and still to come.
+        base_dropped: whether the base is gone for good.
+        evaluated: number of the last evaluation.
+        seconds: that the run has taken.
+        probe_seconds: of these, for looking at the layers.
+        tensors: parameters, buffers and moments; see :func:`read_state`.
+    """
+
+    step: int
+    origin: str
+    moves: tuple[Move, ...]
+    base_dropped: bool
+    evaluated: int
+    seconds: float
+    probe_seconds: float
+    tensors: dict[str, Tensor] = field(repr=False)
+
+
+def read_state(
+    student: nn.Module, optimizer: torch.optim.Optimizer, own: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """A copy on the CPU: ``trained/<name>``, ``buffer/<name>`` and the optimiser's, by name.
+
+    Args:
+        student: that is trained.
+        optimizer: of its trained parameters.
+        own: what the method keeps beside these, as ``method/<name>``.
+
+    Example:
+        >>> layer = nn.Linear(2, 1)
+        >>> sorted(read_state(layer, torch.optim.AdamW(layer.parameters())))
+        ['trained/bias', 'trained/weight']
+    """
+    state = {f"trained/{name}": value for name, value in trained_tensors(student).items()}
+    state |= {f"buffer/{name}": _copy(value) for name, value in student.named_buffers()}
+    state |= {f"method/{name}": _copy(value) for name, value in (own or {}).items()}
+    for name, parameter in student.named_parameters():
+        moments = optimizer.state.get(parameter, {})
+        state |= {f"{kind}/{name}": _copy(value) for kind, value in moments.items()}
+    return state
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def write_state(
+    student: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Put back what :func:`read_state` read; returns what is the method's own.
+
+    Raises:
+        ValueError: it is of another student; says which tensor does not fit.
+    """
+    kinds: dict[str, dict[str, Tensor]] = {"trained": {}, "buffer": {}, "method": {}}
+    for name, tensor in state.items():
+        kind, _, rest = name.partition("/")
+        kinds.setdefault(kind, {})[rest] = tensor
+    put_back(student, kinds.pop("trained"), "checkpoint")
+    for name, buffer in student.named_buffers():
+        # A buffer of a layer that was dropped meanwhile is not in the checkpoint.
+        if name in kinds["buffer"] and kinds["buffer"][name].shape == buffer.shape:
+            buffer.copy_(kinds["buffer"][name])
+    del kinds["buffer"]
+    own = kinds.pop("method")
+    for name, parameter in student.named_parameters():
+        moments = {kind: values[name] for kind, values in kinds.items() if name in values}
+        if any(m.ndim > 0 and m.shape != parameter.shape for m in moments.values()):
+            raise ValueError(
+                f"the checkpoint's moments of {name} do not fit the student: it was edited; start "
+                "the run again with the same settings"
+            )
+        if moments:
+            optimizer.state[parameter] = {k: _beside(v, parameter) for k, v in moments.items()}
+    return own
+
+
+def _beside(moment: Tensor, parameter: Tensor) -> Tensor:
+    # The number of steps stays on the CPU, where AdamW keeps it.
+    return moment.clone() if moment.ndim == 0 else moment.to(parameter.device, copy=True)

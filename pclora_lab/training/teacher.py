@@ -1,0 +1,198 @@
+"""The dense model a student learns from: taken as given, or fine-tuned once and kept."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pclora_lab.data.batches import Batches
+from pclora_lab.data.cache import DataCache, stamp
+from pclora_lab.data.splits import LabelledData
+from pclora_lab.files import write_json
+from pclora_lab.methods import make_method
+from pclora_lab.models.adapting import head_is_new
+from pclora_lab.nn.forward import Inputs, call_model
+from pclora_lab.nn.task_losses import classification_loss
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.evaluation import accuracy
+from pclora_lab.training.events import Event, Phase, Row, Tick
+from pclora_lab.training.optimizer import optimise
+
+__all__ = ["needs_finetuning", "read_teacher", "teacher_accuracy", "teacher_key", "train_teacher"]
+
+
+def needs_finetuning(model: nn.Module, config: RunConfig) -> bool:
+    """``auto`` fine-tunes where the head is new; ``finetune`` always; ``pretrained`` never."""
+    if config.teacher == "auto":
+        return head_is_new(model)
+    return config.teacher == "finetune"
+
+
+def teacher_key(model: nn.Module, data: LabelledData, config: RunConfig) -> str:
+    """A hash of all that determines a fine-tuned teacher.
+
+    Rank, schedule, start and the run's own seed are not part of it, so such runs share one.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    names = (
+        "img_size",
+        "max_tokens",
+        "split_qkv",
+        "batch_size",
+        "weight_decay",
+        "warmup",
+        "grad_clip",
+        "precision",
+    )
+    facts: dict[str, Any] = {name: getattr(config, name) for name in names}
+    facts |= {"steps": config.teacher_steps, "lr": config.teacher_lr, "seed": config.teacher_seed}
+    facts |= {"model": digest.hexdigest(), "data": data.fingerprint()}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def train_teacher(
+    model: nn.Module,
+    data: LabelledData,
+    batches: dict[str, Batches],
+    config: RunConfig,
+    accelerator: Accelerator,
+    folder: Path,
+) -> Iterator[Event]:
+    """Fine-tune the whole model on the data, in place, or load it if it was done before.
+
+    Args:
+        model: on the accelerator's device; changed in place.
+        data: for the fingerprint.
+        batches: of ``train`` and ``validation``.
+        config: steps, learning rate, seed of the teacher.
+        accelerator: device and precision.
+        folder: where teachers are kept, one folder by key.
+    """
+    place = folder / teacher_key(model, data, config)
+    if (place / "model.safetensors").is_file():
+        model.load_state_dict(load_file(place / "model.safetensors"))
+        rows = json.loads((place / "history.json").read_text())
+        yield Phase("teacher", 0)
+    else:
+        rows = []
+        yield Phase("teacher", config.teacher_steps)
+        for event in _finetune(model, batches, config, accelerator):
+            if isinstance(event, Row):
+                rows.append(event.values)
+            yield event
+        _keep(model, place, rows, config)
+        return
+    yield from (Row(values) for values in rows)
+
+
+def read_teacher(
+    model: nn.Module, data: LabelledData, config: RunConfig, folder: Path
+) -> nn.Module:
+    """Put the weights of a fine-tuned teacher that was kept into the model.
+
+    Raises:
+        ValueError: it was not kept, or has been removed.
+    """
+    path = folder / teacher_key(model, data, config) / "model.safetensors"
+    if not path.is_file():
+        raise ValueError(f"the fine-tuned teacher of this run is not in {folder} any more")
+    model.load_state_dict(load_file(path))
+    return model
+
+
+def _finetune(
+    model: nn.Module, batches: dict[str, Batches], config: RunConfig, accelerator: Accelerator
+) -> Iterator[Event]:
+    def cross_entropy(inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
+        task = classification_loss(call_model(model, inputs), labels)
+        return {"loss": task, "task": task}
+
+    every = max(1, config.teacher_steps // min(10, config.evaluations))
+    steps = optimise(
+        model,
+        cross_entropy,
+        batches["train"],
+        config,
+        accelerator,
+        steps=config.teacher_steps,
+        peak_lr=config.teacher_lr,
+        log_every=every,
+        generator=torch.Generator().manual_seed(config.teacher_seed),
+        lr_name="teacher_lr",
+    )
+    for step, means in enumerate(steps, start=1):
+        yield Tick("teacher", step, config.teacher_steps)
+        if means is not None:
+            limit = config.eval_images
+            right = accuracy(model, batches["validation"], accelerator, limit=limit)
+            place = {"phase": "teacher", "step": step, "steps": config.teacher_steps}
+            yield Row({**place, "accuracy": right, **means})
+
+
+def _keep(model: nn.Module, place: Path, rows: list[dict[str, Any]], config: RunConfig) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(place / "history.json", rows)
+    write_json(place / "config.json", config.to_dict())
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    # The weights come last and by rename: a folder with them is complete.
+    part = place / f"model.safetensors.{os.getpid()}.part"
+    save_file(state, part)
+    part.replace(place / "model.safetensors")
+
+
+def teacher_accuracy(
+    cache: DataCache,
+    teacher: nn.Module,
+    batches: dict[str, Batches],
+    config: RunConfig,
+    *,
+    final: bool = False,
+    accelerator: Accelerator | None = None,
+) -> float:
+    """Of the dense model; read once for all runs that share it.
+
+    Args:
+        cache: keeps it.
+        teacher: the dense model.
+        batches: the three splits.
+        config: of the run.
+        final: on all of the final split, and not on what is evaluated during the training.
+        accelerator: for its precision; without it in float32, as a saved model is read.
+    """
+    split = config.report_on if final else "validation"
+    limit = None if final else config.eval_images
+    names = (
+        "model",
+        "data",
+        "img_size",
+        "max_tokens",
+        "split_qkv",
+        "teacher",
+        "teacher_steps",
+        "teacher_lr",
+        "report_on",
+        "image_column",
+        "text_column",
+        "label_column",
+        "weight_decay",
+        "warmup",
+        "grad_clip",
+        "precision",
+    )
+    facts = tuple(getattr(config, name) for name in (*names, "teacher_seed", "batch_size"))
+    # Methods that start from the pre-trained model see it before any fine-tuning.
+    facts += (stamp(config.model), stamp(config.data))
+    key = (*facts, make_method(config.method).starts_from, split, limit, str(config.device))
+    return cache.once(key, lambda: accuracy(teacher, batches[split], accelerator, limit=limit))

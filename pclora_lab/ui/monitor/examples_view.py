@@ -1,0 +1,148 @@
+"""Examples at a moment of a run: what the student says and where it looks, beside its teacher."""
+
+import html
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+import torch
+
+from pclora_lab.nn.forward import Inputs
+from pclora_lab.plots.layers import examples_figure, says
+from pclora_lab.runs.replay import Guesses, Replay
+from pclora_lab.runs.snapshots import list_snapshots
+from pclora_lab.ui.html import picture_html
+
+__all__ = ["ExamplesView"]
+
+_MOST = 8
+
+
+_LONGEST = 160
+
+
+class ExamplesView:
+    """Made once; drawn from snapshots.
+
+    Args:
+        on_change: called when other examples are asked for, so they have to be drawn.
+
+    Attributes:
+        numbers: which validation examples, as text.
+        widget: to display.
+    """
+
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        self.numbers = widgets.Text(
+            value="0, 1, 2, 3, 4, 5",
+            description="examples",
+            tooltip=f"numbers of validation examples, at most {_MOST}",
+            continuous_update=False,
+            style={"description_width": "70px"},
+            layout=widgets.Layout(width="330px"),
+        )
+        self.numbers.observe(lambda _: on_change(), "value")
+        self.shown = widgets.HTML()
+        self.shown.add_class("pclora-examples")
+        self.note = widgets.HTML()
+        self.note.add_class("pclora-examples-note")
+        self._drawn: Any = None
+        self.widget = widgets.VBox([self.numbers, self.note, self.shown])
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the last run."""
+        self._drawn = None
+        self.note.value = self.shown.value = ""
+
+    def rows(self) -> list[int]:
+        """The chosen examples.
+
+        Raises:
+            ValueError: something that is no number, or too many.
+        """
+        parts = [part.strip() for part in self.numbers.value.split(",") if part.strip()]
+        wrong = next((part for part in parts if not part.isdigit()), None)
+        if wrong is not None or not parts:
+            given = "nothing" if wrong is None else repr(wrong)
+            raise ValueError(f"examples: {given} is no list of numbers; write for example 0, 3, 17")
+        if len(parts) > _MOST:
+            raise ValueError(f"{len(parts)} examples do not fit: choose at most {_MOST}")
+        return [int(part) for part in parts]
+
+    def show(self, replay: Replay, step: int, *, again: bool = False) -> None:
+        """Draw the examples at a kept step.
+
+        Args:
+            replay: of the run.
+            step: one of its steps.
+            again: draw even if nothing has changed (another theme).
+        """
+        rows = self.rows()
+        kept = list_snapshots(replay.folder)
+        state = (id(replay), step, tuple(rows), len(kept))
+        if state == self._drawn and not again:
+            return
+        guesses = replay.guesses(step, rows)
+        note = html.escape(_kept(step, kept, replay))
+        if not hasattr(replay.examples, "raw"):
+            self.shown.value, self.note.value = _texts(replay, rows, guesses), note
+            self._drawn = state
+            return
+        maps, why = _maps(replay, step, rows)
+        how = why or "Attention: last block, mean of all heads."
+        self.note.value = f"{note} {html.escape(how)}"
+        images = replay.examples.raw(torch.as_tensor(rows)).numpy()
+        figure = examples_figure(images, guesses, replay.class_names, maps)
+        self.shown.value = picture_html(figure._repr_png_(), _in_words(replay, rows, guesses))
+        self._drawn = state
+
+
+def _in_words(replay: Replay, rows: list[int], guesses: Guesses) -> str:
+    """The same as the picture says."""
+    parts = []
+    for i, row in enumerate(rows):
+        label, names = int(guesses.labels[i]), replay.class_names
+        teacher, student = (
+            says(p[i].tolist(), names, label) for p in (guesses.teacher, guesses.student)
+        )
+        parts.append(f"example {row}, {names[label]}: teacher {teacher}, student {student}")
+    return "; ".join(parts)
+
+
+def _maps(replay: Replay, step: int, rows: list[int]) -> tuple[Inputs | None, str]:
+    try:
+        teacher, student = replay.attention(step, rows)
+    except ValueError as error:
+        return None, f"No attention maps: {error}"
+    return (teacher.numpy(), student.numpy()), ""
+
+
+def _kept(step: int, kept: dict[int, Any], replay: Replay) -> str:
+    size = sum(path.stat().st_size for path in kept.values()) / 1e6
+    config = replay.config
+    return (
+        f"Step {step}, from {len(kept)} snapshots of what is trained ({size:.1f} MB; at most "
+        f"{config.snapshots} and {config.snapshot_mb:g} MB)."
+        + ("" if replay.has_teacher else " The teacher's head is new: what it says is chance.")
+    )
+
+
+def _texts(replay: Replay, rows: list[int], guesses: Guesses) -> str:
+    lines = []
+    for i, row in enumerate(rows):
+        text = str(replay.raw[row])
+        text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+        label = int(guesses.labels[i])
+        cells = (
+            text,
+            replay.class_names[label],
+            says(guesses.teacher[i].tolist(), replay.class_names, label),
+            says(guesses.student[i].tolist(), replay.class_names, label),
+        )
+        lines.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
+    head = "".join(f"<th style='text-align:left'>{c}</th>" for c in ("text", "class", "teacher"))
+    return (
+        f"<table style='line-height:1.4'><tr>{head}<th style='text-align:left'>student</th></tr>"
+        f"{''.join(lines)}</table>"
+    )

@@ -1,0 +1,198 @@
+"""The layers of a run, live: a heatmap over the steps, and the singular values of one layer."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from pclora_lab.plots.layers import FACTS, cell_edges, colour_range, layer_grid
+from pclora_lab.plots.theme import COLOURS, apply_theme, plotly_template
+from pclora_lab.runs.replay import Replay
+from pclora_lab.ui.widgets.page import responsive
+
+__all__ = ["LayersView"]
+
+_SPECTRA = (
+    ("base (faded)", "base", "solid"),
+    ("adapter", "adapter", "dash"),
+    ("their sum", "ink", "dot"),
+)
+
+
+# What is below is rounding, and would press the rest of a logarithmic axis flat.
+_ROUNDING = 1e-5
+
+
+def layers_figure() -> go.Figure:
+    """An empty heatmap and an empty panel of singular values."""
+    titles = ("layer over step", "singular values of one layer")
+    figure = make_subplots(
+        rows=1, cols=2, column_widths=[0.58, 0.42], horizontal_spacing=0.2, subplot_titles=titles
+    )
+    bar = {"x": 0.475, "thickness": 10, "title": {"side": "right"}, "len": 1.0}
+    figure.add_trace(
+        go.Heatmap(
+            colorscale="Cividis",
+            colorbar=bar,
+            hovertemplate="%{y}<br>step %{x}<br>%{z:.3f}<extra></extra>",
+        ),
+        row=1,
+        col=1,
+    )
+    for name, thing, dash in _SPECTRA:
+        line = {"color": COLOURS[thing], "dash": dash, "width": 2}
+        figure.add_trace(go.Scatter(name=name, mode="lines", line=line), row=1, col=2)
+    figure.update_layout(
+        template=plotly_template(),
+        height=440,
+        margin={"l": 150, "r": 15, "t": 50, "b": 50},
+        legend={"x": 0.99, "xanchor": "right", "y": 0.99},
+    )
+    figure.update_xaxes(title_text="step", row=1, col=1)
+    figure.update_yaxes(autorange="reversed", row=1, col=1)
+    figure.update_xaxes(title_text="number of the singular value", row=1, col=2)
+    figure.update_yaxes(
+        title_text="singular value", type="log", exponentformat="power", dtick=1, row=1, col=2
+    )
+    return figure
+
+
+class LayersView:
+    """Made once, then fed with rows and with a replay.
+
+    Args:
+        on_change: called when the person chose another fact or layer, so it has to be drawn.
+
+    Attributes:
+        figure: heatmap and singular values; None until there is something to show.
+        fact: which fact the heatmap shows.
+        layer: whose singular values are shown; a click into the heatmap chooses too.
+        widget: to display.
+    """
+
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        self.figure: go.FigureWidget | None = None
+        style, wide = {"description_width": "60px"}, widgets.Layout(width="330px")
+        self.fact = widgets.Dropdown(
+            options=[(fact.title, name) for name, fact in FACTS.items()],
+            description="show",
+            tooltip="what the colours of the heatmap mean",
+            style=style,
+            layout=wide,
+        )
+        self.layer = widgets.Dropdown(
+            options=[], description="layer", tooltip="whose singular values", style=style,
+            layout=wide,
+        )  # fmt: skip
+        self.reading = widgets.HTML()
+        self.note = widgets.HTML()
+        self.note.add_class("pclora-layers-note")
+        self._drawn: Any = None
+        self._of: Any = None
+        self._steps = 1
+        self.fact.observe(lambda _: self._explain(on_change), "value")
+        self.layer.observe(lambda _: on_change(), "value")
+        self._explain(lambda: None)
+        self._place = widgets.VBox()
+        self.widget = widgets.VBox(
+            [widgets.HBox([self.fact, self.layer]), self.reading, self._place, self.note]
+        )
+
+    def _make_figure(self) -> go.FigureWidget:
+        """Only once it is wanted: a figure widget brings megabytes of script with it."""
+        if self.figure is None:
+            self.figure = apply_theme(responsive(layers_figure()))
+            self.figure.data[0].on_click(self._clicked)
+            self._place.children = (self.figure,)
+        return self.figure
+
+    def forget_figure(self) -> None:
+        """Make another one when it is wanted."""
+        self.figure, self._place.children = None, ()
+
+    def _explain(self, on_change: Callable[[], None]) -> None:
+        self.reading.value = f"<i>What to see.</i> {FACTS[self.fact.value].reading}"
+        on_change()
+
+    def _clicked(self, trace: Any, points: Any, state: Any) -> None:
+        if points.ys and points.ys[0] in self.layer.options:
+            self.layer.value = points.ys[0]
+
+    def clear(self, steps: int) -> None:
+        """Empty both panels for another run of so many steps."""
+        self._drawn = self._of = None
+        self._steps = steps
+        if self.figure is not None:
+            with self.figure.batch_update():
+                for trace in self.figure.data:
+                    trace.x, trace.y = [], []
+                self.figure.data[0].z = []
+        self.layer.options = []
+        self.note.value = ""
+
+    def update(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Draw the heatmap of the rows; does nothing if they bring nothing new."""
+        rows = list(rows)
+        fact = FACTS[self.fact.value]
+        layers, steps, values = layer_grid(rows, fact.column)
+        if not layers:
+            return self._without(rows)
+        state = (fact.column, len(layers), tuple(steps))
+        if state == self._drawn:
+            return
+        self._drawn = state
+        if tuple(layers) != self.layer.options and layers:
+            before = self.layer.value
+            self.layer.options = layers
+            self.layer.value = before if before in layers else layers[0]
+        low, high = colour_range(fact, values)
+        figure = self._make_figure()
+        with figure.batch_update():
+            edges = cell_edges(steps)
+            if len(steps) == 1:  # wide enough to be seen, and inside the axis
+                edges[1] = max(steps[0], self._steps / 60)
+                edges[0] = edges[1] - self._steps / 60
+            z = values.astype(np.float32)
+            figure.data[0].update(x=edges, y=layers, z=z, zmin=low, zmax=high)
+            figure.layout.xaxis.range = [0, self._steps]
+            figure.data[0].colorbar.title.text = fact.unit
+            figure.layout.annotations[0].text = fact.title
+            figure.layout.height = max(440, 120 + 19 * len(layers))
+        self.note.value = _cost(rows, steps)
+
+    def _without(self, rows: list[Mapping[str, Any]]) -> None:
+        """The chosen fact is not there: show one that is, or say that there is none."""
+        there = next((n for n in FACTS if any(row.get(n) for row in rows)), None)
+        if there is not None:
+            self.fact.value = there  # whoever listens draws
+        else:
+            self.note.value = "this history holds no facts by layer" if rows else ""
+
+    def show_spectra(self, replay: Replay, step: int) -> None:
+        """Draw the singular values of the chosen layer at a kept step."""
+        if self.layer.value is None or (id(replay), self.layer.value, step) == self._of:
+            return
+        found, figure = replay.spectra(step, self.layer.value), self._make_figure()
+        parts = (found.base, found.adapter, found.together)
+        with figure.batch_update():
+            for trace, values in zip(figure.data[1:], parts, strict=True):
+                values = values[values > _ROUNDING * max(float(found.together[0]), 1e-12)]
+                trace.x, trace.y = np.arange(1, len(values) + 1), values.numpy()
+            figure.layout.annotations[1].text = f"singular values at step {step}"
+        self._of = id(replay), self.layer.value, step
+
+
+def _cost(rows: list[Mapping[str, Any]], steps: list[int]) -> str:
+    costs = [row["probe_percent"] for row in rows if row.get("probe_percent") is not None]
+    if not costs:
+        return ""
+    if len(costs) < 3:
+        return "measured on a fixed probe batch; what that costs is said after a few times"
+    return (
+        f"{len(steps)} measurements on a fixed probe batch; looking at the layers has taken "
+        f"{costs[-1]:.1f} % of the training time so far. Where it would take more than 5 %, it is "
+        "left out, distances first."
+    )

@@ -1,0 +1,58 @@
+"""One plotly figure with four panels that follows a run."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pclora_lab.plots.curves import COMMON, CURVES, curves, first_panel
+from pclora_lab.plots.history import live_figure
+from pclora_lab.plots.theme import apply_theme
+from pclora_lab.ui.widgets.page import responsive
+
+__all__ = ["LiveView"]
+
+
+class LiveView:
+    """A figure widget that is made once and then only fed.
+
+    Attributes:
+        figure: the plotly ``FigureWidget`` to display.
+    """
+
+    def __init__(self) -> None:
+        self.figure = apply_theme(responsive(live_figure()))
+        self._drawn = 0
+
+    def clear(self, steps: int, reports: Iterable[str] = ("lam",)) -> None:
+        """Empty all panels for a new run, fit the axes to its steps, keep the curves it has.
+
+        Args:
+            steps: optimiser steps of the method.
+            reports: columns that the method reports.
+        """
+        shown = {*reports, *COMMON}
+        with self.figure.batch_update():
+            self.figure.layout.annotations[0].text = first_panel(reports)
+            for trace, curve in zip(self.figure.data, CURVES, strict=True):
+                trace.visible = curve.column in shown
+        self._draw((), steps)
+
+    def update(self, rows: Iterable[Mapping[str, Any]], steps: int) -> None:
+        """Draw the rows so far; does nothing if there are no new ones.
+
+        Args:
+            rows: the history.
+            steps: steps of the fade, the right end of every x axis.
+        """
+        rows = tuple(rows)
+        if len(rows) != self._drawn:
+            self._draw(rows, steps)
+
+    def _draw(self, rows: tuple[Mapping[str, Any], ...], steps: int) -> None:
+        self._drawn = len(rows)
+        points = curves(rows)
+        first = min((x[0] for x, _ in points if len(x)), default=0)
+        with self.figure.batch_update():
+            for trace, (x, y) in zip(self.figure.data, points, strict=True):
+                trace.x, trace.y = x, y
+            title = "step (the teacher's are negative)" if first < 0 else "step"
+            self.figure.update_xaxes(range=[first, steps], title_text=title)

@@ -1,0 +1,46 @@
+"""What a run is doing, as one line, and what came out, as a table."""
+
+import html
+from typing import Any
+
+from pclora_lab.methods.base import Method
+from pclora_lab.runs.session import OVER, Snapshot
+from pclora_lab.runs.summary import result_lines
+
+__all__ = ["result_html", "status_line"]
+
+_PHASES = {
+    "": "starting",
+    "data": "reading data and model",
+    "teacher": "fine-tuning the teacher",
+    "start": "preparing the start",
+    "test": "measuring on the test split",
+}
+
+
+def status_line(snapshot: Snapshot, method: type[Method]) -> str:
+    """State, phase, step and time left."""
+    if snapshot.state in OVER:
+        return snapshot.state
+    line = ("stopping, " if snapshot.stopping else "") + _PHASES.get(snapshot.phase, method.doing)
+    if snapshot.steps:
+        line += f": step {snapshot.step} of {snapshot.steps}"
+    if snapshot.eta_seconds is not None:
+        line += f", {_duration(snapshot.eta_seconds)} left"
+    return f"paused ({line})" if snapshot.state == "paused" else line
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def result_html(result: dict[str, Any]) -> str:
+    """The final numbers; names and labels are shown as text."""
+    cells = "".join(
+        f'<div style="break-inside:avoid;display:flex;gap:10px"><span style="flex:0 0 170px">'
+        f'{html.escape(label)}</span><b style="overflow-wrap:anywhere">{html.escape(value)}</b>'
+        "</div>"
+        for label, value in result_lines(result)
+    )
+    return f'<div style="line-height:1.5;columns:2;max-width:840px">{cells}</div>'

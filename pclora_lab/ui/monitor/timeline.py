@@ -1,0 +1,162 @@
+"""A slider over the steps of a run: it follows the newest step until somebody moves it."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import ipywidgets as widgets
+
+from pclora_lab.training.openmp import release_workers
+
+__all__ = ["Timeline"]
+
+# The slider counts shares of the run, not steps: a front end answers a change of a slider's bounds
+# with a value of its own, which can't be told from a person's move.
+_NOTCHES = 200
+
+
+_NOTCHES_PER_FRAME = 5
+
+
+_SECONDS_PER_FRAME = 0.25
+
+
+class Timeline:
+    """Which step the views show.
+
+    Args:
+        on_change: called when a person moved the slider, played, or let it follow again.
+
+    Attributes:
+        slider: how far back, in two-hundredths of the run.
+        says: the step that this is.
+        follow: pressed while the newest step is shown.
+        play: while pressed, the slider goes through the run by itself.
+        widget: to display.
+    """
+
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        self._on_change = on_change
+        # By thread: the painter's, the player's and the program's moves are no wish of a person.
+        self._own = threading.local()
+        self._lock = threading.RLock()
+        self._playing: object = None
+        self.slider = widgets.IntSlider(
+            description="go to",
+            min=0,
+            max=_NOTCHES,
+            readout=False,
+            tooltip="go back in the run: curves, layers and examples follow",
+            style={"description_width": "34px"},
+            layout=widgets.Layout(width="360px"),
+        )
+        self._steps, self._step = 1, 0
+        self.says = widgets.HTML("step 0")
+        self.says.add_class("pclora-step")
+        self.follow = widgets.ToggleButton(
+            value=True,
+            description="Newest",
+            icon="fast-forward",
+            tooltip="show the newest step and follow the run",
+            layout=widgets.Layout(width="100px"),
+        )
+        self.play = widgets.ToggleButton(
+            description="Play",
+            icon="play",
+            tooltip="go through the run once more; press again to stop",
+            layout=widgets.Layout(width="90px"),
+        )
+        self.slider.observe(self._moved, "value")
+        self.follow.observe(self._followed, "value")
+        self.play.observe(self._played, "value")
+        self.widget = widgets.HBox(
+            [self.play, self.slider, self.follow, self.says],
+            layout=widgets.Layout(align_items="center", flex_flow="row wrap"),
+        )
+        self.widget.add_class("pclora-timeline")
+
+    @property
+    def until(self) -> int | None:
+        """The step to show; None for the newest."""
+        return None if self.follow.value else self._step
+
+    def begin(self, steps: int) -> None:
+        """Fit the slider to a run and follow it."""
+        with self._lock:
+            self._playing = None
+            self._steps = max(steps, 1)
+            self._set(play=False, follow=True)
+            self.newest(0)
+
+    def newest(self, step: int) -> None:
+        """Tell the newest step; the slider stands there while it follows."""
+        with self._lock:
+            if self.follow.value:
+                self._say(step)
+                self._set(notch=min(round(step / self._steps * _NOTCHES), _NOTCHES))
+
+    def _set(
+        self, *, notch: int | None = None, follow: bool | None = None, play: bool | None = None
+    ) -> None:
+        """Move the controls; none of it is taken for a person's wish."""
+        self._own.yes = True
+        try:
+            for control, value in (
+                (self.play, play), (self.follow, follow), (self.slider, notch),
+            ):  # fmt: skip
+                if value is not None:
+                    control.value = value
+        finally:
+            self._own.yes = False
+
+    def _is_own(self) -> bool:
+        return getattr(self._own, "yes", False)
+
+    def _say(self, step: int) -> None:
+        self._step = step
+        self.says.value = f"step {step} of {self._steps}"
+
+    def _moved(self, _: object) -> None:
+        if self._is_own():
+            return
+        with self._lock:
+            self._playing = None
+            self._set(follow=False, play=False)
+            self._say(round(self.slider.value / _NOTCHES * self._steps))
+        self._on_change()
+
+    def _followed(self, _: object) -> None:
+        if self._is_own():
+            return
+        with self._lock:
+            self._playing = None
+            self._set(play=False)
+            self._say(round(self.slider.value / _NOTCHES * self._steps))
+        self._on_change()
+
+    def _played(self, change: dict) -> None:
+        if self._is_own():
+            return
+        with self._lock:
+            self._playing = turn = object() if change["new"] else None
+            begins = self.follow.value or self.slider.value == _NOTCHES
+            first = 0 if begins else self.slider.value
+        if turn is not None:
+            threading.Thread(target=self._go_through, args=(turn, first), daemon=True).start()
+
+    def _go_through(self, turn: object, first: int) -> None:
+        """From a notch to the end, as long as nobody interferes."""
+        try:
+            for notch in (*range(first, _NOTCHES, _NOTCHES_PER_FRAME), _NOTCHES):
+                with self._lock:
+                    if turn is not self._playing:
+                        return
+                    self._set(follow=False, notch=notch)
+                    self._say(round(notch / _NOTCHES * self._steps))
+                self._on_change()
+                release_workers()
+                time.sleep(_SECONDS_PER_FRAME)
+        finally:
+            with self._lock:
+                if turn is self._playing:
+                    self._set(play=False)

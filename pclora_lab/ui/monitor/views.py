@@ -1,0 +1,240 @@
+"""All views of one run behind one timeline: curves, layers, examples."""
+
+import html
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+
+from pclora_lab.data.cache import DataCache
+from pclora_lab.methods import METHODS
+from pclora_lab.plots.history import history_figure
+from pclora_lab.plots.layers import FACTS, layer_figure
+from pclora_lab.plots.theme import apply_theme, use_theme
+from pclora_lab.runs.replay import Replay
+from pclora_lab.runs.snapshots import list_snapshots
+from pclora_lab.training.config import RunConfig
+from pclora_lab.ui.html import picture_html
+from pclora_lab.ui.monitor.examples_view import ExamplesView
+from pclora_lab.ui.monitor.layers_view import LayersView
+from pclora_lab.ui.monitor.live_plot import LiveView
+from pclora_lab.ui.monitor.timeline import Timeline
+from pclora_lab.ui.widgets.page import Page, fit_width
+
+__all__ = ["RunViews"]
+
+CURVES, LAYERS, EXAMPLES = range(3)
+
+
+# A browser that draws our widgets says so at once; one that has said nothing by then does not.
+_SECONDS_TO_ANSWER = 8.0
+
+
+_PICTURE_ONLY = (
+    "This front end draws no interactive figures, so they are shown as pictures and redrawn now "
+    "and then. In JupyterLab, Voilà or a notebook with widgets they are live."
+)
+
+
+class RunViews:
+    """Shows one run at a time; only the tab that is open is drawn.
+
+    Args:
+        page: tells dark from light, and whether the browser draws our widgets.
+        cache: data of earlier runs in this process.
+
+    Attributes:
+        live: the four panels.
+        layers: heatmap and singular values.
+        examples: predictions and attention.
+        timeline: which step is shown.
+        widget: to display.
+    """
+
+    def __init__(self, page: Page, cache: DataCache) -> None:
+        self.page, self._cache = page, cache
+        self.live = LiveView()
+        self.layers, self.examples = LayersView(self._redraw), ExamplesView(self._redraw)
+        self.timeline = Timeline(self._redraw)
+        self._lock = threading.RLock()
+        self._rows: Sequence[Mapping[str, Any]] = ()
+        self._folder: Path | None = None
+        self._config: RunConfig | None = None
+        self._replay: Replay | None = None
+        self._failed: tuple[int, str] | None = None
+        self.shown_at: float | None = None
+        self.title, self.problem = widgets.HTML(), widgets.HTML()
+        self.title.add_class("pclora-shown")
+        self.problem.add_class("pclora-problem")
+        self._make_picture()
+        parts = (self.live.figure, self.layers.widget, self.examples.widget)
+        self.tabs = widgets.Tab(children=parts, titles=("Curves", "Layers", "Examples"))
+        self.tabs.add_class("pclora-views")
+        self.tabs.observe(lambda _: self._redraw(), "selected_index")
+        page.observe(lambda _: self._change_theme(), "dark")
+        page.observe(lambda _: self._show_picture(False), "alive")
+        page.observe(lambda _: self._fit(), "width")
+        page.observe(self._begin_anew, "load")
+        self.widget = widgets.VBox(
+            [
+                self.title,
+                self.timeline.widget,
+                self.problem,
+                self._still,
+                self.tabs,
+            ]
+        )
+
+    def _make_picture(self) -> None:
+        self._picture = widgets.HTML()
+        note = widgets.HTML(f'<div role="note" style="line-height:1.4">{_PICTURE_ONLY}</div>')
+        self._still = widgets.VBox([note, self._picture])
+        self._still.add_class("pclora-still")
+        self._still.layout.display = "none"
+
+    def figures(self) -> tuple[go.FigureWidget, ...]:
+        """The figures that follow the theme."""
+        figures = (self.live.figure, self.layers.figure)
+        return tuple(figure for figure in figures if figure is not None)
+
+    def _begin_anew(self, change: dict) -> None:
+        """A page that is loaded anew shows figures as they were first: make new ones."""
+        if not change["old"]:
+            return
+        with self._lock:
+            self.live = LiveView()
+            self.tabs.children = (self.live.figure, *self.tabs.children[1:])
+            self.layers.forget_figure()
+            self.examples.clear()
+            if self._config is not None:
+                self.live.clear(self._config.steps, METHODS[self._config.method.name].reports)
+                self.layers.clear(self._config.steps)
+            self._change_theme()
+            self._fit()
+
+    def _fit(self) -> None:
+        """A figure in a tab does not find out by itself how much room it has."""
+        with self._lock:
+            for figure in self.figures():
+                fit_width(figure, self.page)
+
+    def begin(self, folder: Path | None, config: RunConfig, title: str) -> None:
+        """Show another run: everything is emptied first."""
+        method = METHODS[config.method.name]
+        with self._lock:
+            self._folder, self._config, self._rows = folder, config, ()
+            self._replay = self._failed = None
+            self.title.value = f"<b>{html.escape(title)}</b>"
+            self.problem.value = ""
+            self.timeline.begin(config.steps)
+            self.live.clear(config.steps, method.reports)
+            self.layers.clear(config.steps)
+            self.examples.clear()
+
+    def update(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The history so far; what is open is drawn up to the timeline's step."""
+        with self._lock:
+            self._rows = [row for row in rows if _is_row(row)]
+            self._redraw()
+
+    def _redraw(self, *, again: bool = False) -> None:
+        """Draw what is open; what goes wrong is shown, whichever thread it happens in."""
+        with self._lock:
+            if self._config is None:
+                return
+            if self._rows and self._rows[-1]["phase"] == "fade":
+                self.timeline.newest(self._rows[-1]["step"])
+            try:
+                self._draw(again)
+                self.problem.value = ""
+            except Exception as error:  # noqa: BLE001 - a callback's exception would vanish
+                self.problem.value = f'<div role="status">{html.escape(str(error))}</div>'
+
+    def forget(self) -> None:
+        """Let go of models and history; the views stay as they are."""
+        with self._lock:
+            self.timeline.play.value = False
+            self._replay, self._rows, self._config = None, (), None
+
+    def _draw(self, again: bool) -> None:
+        rows = self._rows_until()
+        tab = self.tabs.selected_index
+        if self._needs_picture():
+            return self._draw_picture(rows, tab)
+        if tab == CURVES:
+            self.live.update(rows, self._config.steps)
+        elif tab == LAYERS:
+            self.layers.update(rows)
+            self._fit()
+            self._look_back(lambda replay, step: self.layers.show_spectra(replay, step))
+        else:
+            self._look_back(lambda replay, step: self.examples.show(replay, step, again=again))
+
+    def _rows_until(self) -> list[Mapping[str, Any]]:
+        until = self.timeline.until
+        if until is None:
+            return list(self._rows)
+        return [row for row in self._rows if row["phase"] != "fade" or row["step"] <= until]
+
+    def _look_back(self, show: Callable[[Replay, int], None]) -> None:
+        """What needs snapshots; the reason is shown where there are none."""
+        replay = self._find_replay()
+        if replay is None:
+            return
+        until, steps = self.timeline.until, replay.steps
+        show(replay, steps[-1] if until is None and steps else replay.nearest(until or 0))
+
+    def _find_replay(self) -> Replay | None:
+        """Made once; a failure is remembered until there is another snapshot."""
+        if self._replay is not None or self._folder is None or not self._rows:
+            return self._replay
+        kept = len(list_snapshots(self._folder))
+        if self._failed is not None and self._failed[0] == kept:
+            raise ValueError(self._failed[1])
+        try:
+            self._replay = Replay(self._folder, cache=self._cache)
+        except (ValueError, OSError, RuntimeError) as error:
+            self._failed = kept, str(error)
+            raise
+        return self._replay
+
+    def _needs_picture(self) -> bool:
+        if self.page.alive or self.shown_at is None:
+            return False
+        return time.monotonic() - self.shown_at > _SECONDS_TO_ANSWER
+
+    def _draw_picture(self, rows: list[Mapping[str, Any]], tab: int | None) -> None:
+        self._show_picture(True)
+        if tab == EXAMPLES:  # a picture anyway
+            self._still.children[1].layout.display = "none"
+            return self._look_back(lambda replay, step: self.examples.show(replay, step))
+        if not rows:
+            return
+        self._picture.layout.display = ""
+        has_layers = any(row.get(self.layers.fact.value) for row in rows)
+        figure = history_figure(rows)
+        if tab == LAYERS and has_layers:
+            figure = layer_figure(rows, self.layers.fact.value)
+        what = FACTS[self.layers.fact.value].title if tab == LAYERS else "curves"
+        words = f"{what}, {self._folder.name if self._folder else 'the run'} so far"
+        self._picture.value = picture_html(figure._repr_png_(), words)
+
+    def _show_picture(self, shown: bool) -> None:
+        self._still.layout.display = "" if shown else "none"
+
+    def _change_theme(self) -> None:
+        use_theme("dark" if self.page.dark else "light")
+        with self._lock:
+            for figure in self.figures():
+                apply_theme(figure, self.page.dark)
+            self._redraw(again=True)
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    """Whether a row can be drawn; a history that was edited by hand may hold anything."""
+    teacher = row.get("phase") == "teacher" and isinstance(row.get("steps"), int)
+    return isinstance(row.get("step"), int) and (teacher or row.get("phase") == "fade")

@@ -1,0 +1,1 @@
+"""What would this rank give? Sizes, latency, expected accuracy, ranks layer by layer."""

@@ -1,0 +1,188 @@
+"""What would this rank give? Sizes, latency and expected accuracy, and ranks layer by layer."""
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+
+import ipywidgets as widgets
+from torch import nn
+
+from pclora_lab.methods import make_method
+from pclora_lab.nn.counting import ModelCounts
+from pclora_lab.nn.sizes import Plan
+from pclora_lab.runs.accuracy_estimate import AccuracyEstimate, accuracy_estimate, rank_points
+from pclora_lab.runs.latency_estimate import latency_estimate
+from pclora_lab.training.config import RunConfig
+from pclora_lab.ui.background import Worker
+from pclora_lab.ui.html import button, error_text, live_text
+from pclora_lab.ui.ranks.editor import Chosen, RankEditor
+from pclora_lab.ui.ranks.plot import rank_svg
+
+__all__ = ["RankPanel"]
+
+
+class RankPanel:
+    """Tell it what is chosen (:meth:`show`); it says what that would give.
+
+    Args:
+        root: folder of runs, which the expected accuracy is read from.
+        on_ranks: called with a rank by layer when a person wants to use them, and with None when
+            one rank for all is wanted again.
+        busy: whether a run is going; nothing is measured or loaded then, as that would slow the
+            run and draw from the random numbers it uses.
+
+    Attributes:
+        widget: to display.
+        editor: the ranks, layer by layer.
+        worker: what measures and loads in the background.
+
+    Example:
+        >>> from pclora_lab.nn.counting import count_model
+        >>> from pclora_lab.models.loading import describe_model
+        >>> model = describe_model("vit_digits", num_classes=10)
+        >>> panel = RankPanel("no_runs_yet")
+        >>> panel.show(count_model(model), model, RunConfig())
+        >>> panel.editor.table.ranks["blocks.0.attn.qkv"]
+        8
+    """
+
+    def __init__(
+        self,
+        root: Path | str = "runs",
+        *,
+        on_ranks: Callable[[dict[str, int] | None], None] | None = None,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.root = Path(root)
+        self._chosen: Chosen | None = None
+        self.worker = Worker(busy, self._lock_buttons)
+        self.editor = RankEditor(self.worker, on_ranks)
+        self.sizes, self.latency, self.accuracy = live_text(), live_text(), live_text()
+        self.picture = widgets.HTML()
+        self.measure_button = button(
+            "Measure latency", "clock-o", "time the dense and the compressed model on this machine",
+            lambda: self.worker.guarded(self.measure),
+        )  # fmt: skip
+        self.batch_size = widgets.BoundedIntText(
+            value=1, min=1, max=1024, description="batch", tooltip="examples in one pass",
+            style={"description_width": "44px"}, layout=widgets.Layout(width="120px"),
+        )  # fmt: skip
+        self.widget = self._arrange()
+        self.clear()
+
+    def _arrange(self) -> widgets.Widget:
+        flow = widgets.Layout(flex_flow="row wrap", grid_gap="2px 6px", align_items="center")
+        measure = widgets.HBox([self.measure_button, self.batch_size, self.latency], layout=flow)
+        what = widgets.VBox([self.sizes, measure, self.accuracy, self.picture])
+        what.layout.max_width = "610px"
+        sides = widgets.HBox([what, self.editor.widget])
+        sides.layout = widgets.Layout(flex_flow="row wrap", grid_gap="6px 24px")
+        panel = widgets.VBox([sides, self.worker.message])
+        for widget, name in (
+            (panel, "panel"), (self.sizes, "sizes"), (self.latency, "latency"),
+            (self.accuracy, "accuracy"), (self.picture, "picture"),
+            (self.worker.message, "message"),
+        ):  # fmt: skip
+            widget.add_class(f"pclora-rank-{name}")
+        return panel
+
+    def show(self, counts: ModelCounts, model: nn.Module, config: RunConfig) -> None:
+        """Say what a config would give; quick enough to follow a slider.
+
+        Args:
+            counts: trace of the dense model.
+            model: described or loaded by name; it is only read.
+            config: as the form has it; a rank that does not fit is shown as an error.
+        """
+        self.worker.message.value = ""
+        try:
+            planned = make_method(config.method).plan(counts, model)
+        except ValueError as error:
+            self.clear(error)
+            return
+        before, self._chosen = self._chosen, Chosen(counts, model, config, planned)
+        self.sizes.value = _sizes_html(planned)
+        if not self._chosen.gives_the_same(before):
+            self.latency.value = ""
+        self.editor.show(self._chosen)
+        self._show_accuracy(self._chosen)
+        self._lock_buttons()
+
+    def clear(self, why: BaseException | None = None) -> None:
+        """Show nothing, or why there is nothing to show."""
+        self._chosen = None
+        for part in (self.sizes, self.latency, self.accuracy, self.picture):
+            part.value = ""
+        self.sizes.value = "" if why is None else error_text(why)
+        self.editor.show(None)
+        self._lock_buttons()
+
+    def _lock_buttons(self) -> None:
+        nothing = self._chosen is None or not self._chosen.plan.ranks
+        self.measure_button.disabled = nothing or self.worker.working
+        self.editor.from_budget.disabled = self.worker.working
+
+    def _show_accuracy(self, chosen: Chosen) -> None:
+        method, params = chosen.config.method, chosen.plan.whole_model.params_after
+        is_bought = getattr(method, "budget", None) is not None
+        is_bought |= getattr(method, "spend", "uniform") == "energy"
+        rank = None if is_bought else getattr(method, "rank", None)
+        found = accuracy_estimate(self.root, chosen.config, rank, params=params)
+        self.accuracy.value = _accuracy_html(found)
+        self.picture.value = ""
+        if chosen.plan.ranks:
+            points = rank_points(self.root, chosen.config)
+            self.picture.value = rank_svg(chosen.counts, params, points, found)
+
+    def measure(self) -> None:
+        """Measure in the background; the result appears beside the button.
+
+        Raises:
+            RuntimeError: a run is going, or something is measured already.
+            ValueError: nothing is chosen.
+        """
+        if self._chosen is None:
+            raise ValueError("choose a model and a rank that fits first")
+        self.worker.require_rest("measured")
+        chosen, batch_size = self._chosen, self.batch_size.value
+        self.latency.value = "measuring…"
+        self.worker.start(lambda: self._measure(chosen, batch_size))
+
+    def _measure(self, chosen: Chosen, batch_size: int) -> None:
+        words = ""
+        try:
+            found = latency_estimate(chosen.model, chosen.plan.ranks, batch_size=batch_size)
+            words = f'<div style="font-size:12px;line-height:1.35">{html.escape(str(found))}</div>'
+        finally:
+            # What is chosen now may be of another size.
+            if chosen.gives_the_same(self._chosen):
+                self.latency.value = words
+
+
+def _sizes_html(sizes: Plan) -> str:
+    right = 'style="text-align:right;padding-left:14px"'
+    rows = "".join(
+        f"<tr><td>{name}</td><td {right}>{size.params_before:,} → {size.params_after:,}</td>"
+        f"<td {right}>{size.macs_before / 1e6:,.2f} → {size.macs_after / 1e6:,.2f}</td>"
+        f"<td {right}>{size.bytes_before / 1e6:,.2f} → {size.bytes_after / 1e6:,.2f}</td>"
+        f"<td {right}><b>−{size.params_removed:.1%}</b></td></tr>"
+        for name, size in (("replaced layers", sizes.replaced), ("whole model", sizes.whole_model))
+    )
+    heads = "".join(
+        f"<th {right}>{name}</th>" for name in ("parameters", "million MACs", "MB", "removed")
+    )
+    return (
+        '<table aria-live="polite" style="font-size:12px;line-height:1.5;white-space:nowrap">'
+        f"<tr><th></th>{heads}</tr>{rows}</table>"
+    )
+
+
+def _accuracy_html(found: AccuracyEstimate | None) -> str:
+    if found is None:
+        words = "expected accuracy: no finished run differs from this in size and seed only"
+    elif found.mean is None:
+        words = f"expected accuracy: {found.note}"
+    else:
+        spread = f" ± {found.std:.1%}" if found.std is not None else ""
+        words = f"expected accuracy: {found.mean:.1%}{spread}, {found.note}"
+    return f'<div aria-live="polite" style="font-size:12px">{html.escape(words)}</div>'

@@ -1,0 +1,1 @@
+"""The form of a run's settings, and a schedule to draw."""

@@ -1,0 +1,114 @@
+"""Draw a schedule: the chosen preset as a curve, whose points can be moved or typed."""
+
+import html
+
+import ipywidgets as widgets
+
+from pclora_lab.methods.pclora.schedules import (
+    SCHEDULES,
+    Points,
+    check_schedule,
+    parse_points,
+    schedule_points,
+    schedule_remarks,
+)
+from pclora_lab.ui.widgets.curve_editor import CurveEditor
+
+__all__ = ["ScheduleEditor"]
+
+_DRAWN = "drawn"
+
+
+class ScheduleEditor:
+    """Keeps the choice of a schedule, its curve and its points in step.
+
+    Args:
+        choice: the dropdown of schedules; drawn points become one more option of it.
+        fade_end: q, where a preset ends; points carry their own end.
+        may_rise: whether λ may go up again.
+
+    Attributes:
+        curve: points to drag.
+        typed: the same points as text.
+        widget: to display.
+    """
+
+    def __init__(
+        self, choice: widgets.Dropdown, fade_end: widgets.Widget, may_rise: widgets.Checkbox
+    ) -> None:
+        self._choice, self._fade_end, self._may_rise = choice, fade_end, may_rise
+        self._busy = False
+        self.curve = CurveEditor(self._points(), monotone=not may_rise.value)
+        self.typed = widgets.Text(
+            description="points",
+            tooltip="progress:λ with commas in between, such as 0:1, 0.2:0.7, 0.6:0",
+            continuous_update=False,
+            style={"description_width": "44px"},
+            layout=widgets.Layout(width="258px"),
+        )
+        self.typed.add_class("pclora-points")
+        self.note = widgets.HTML()
+        self.note.add_class("pclora-schedule-note")
+        self.curve.observe(self._dragged, "points")
+        self.typed.observe(self._was_typed, "value")
+        for control in (choice, fade_end, may_rise):
+            control.observe(lambda _: self.refresh(), "value")
+        self.widget = widgets.VBox([self.curve, self.typed, self.note])
+        self.refresh()
+
+    def _points(self) -> list[tuple[float, float]]:
+        return schedule_points(self._choice.value, self._fade_end.value)
+
+    def refresh(self) -> None:
+        """Show what is chosen."""
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            points = self._points()
+            self.curve.monotone = not self._may_rise.value
+            self.curve.show(points)
+            self._write(points)
+        finally:
+            self._busy = False
+
+    def _write(self, points: Points) -> None:
+        self.typed.value = ", ".join(f"{progress:g}:{lam:g}" for progress, lam in points)
+        remarks = [] if isinstance(self._choice.value, str) else schedule_remarks(points)
+        if not isinstance(self._choice.value, str):
+            remarks.append("q is not used: the points carry their own end")
+        self._say("; ".join(remarks))
+
+    def _dragged(self, _: object) -> None:
+        if not self._busy:
+            self._take([tuple(point) for point in self.curve.points])
+
+    def _was_typed(self, _: object) -> None:
+        if self._busy:
+            return
+        try:
+            self._take(parse_points(self.typed.value))
+        except ValueError as error:
+            self._say(str(error), alert=True)
+
+    def _take(self, points: Points) -> None:
+        """Drawn points become the choice, if a run could use them."""
+        try:
+            checked = check_schedule(points, may_rise=self._may_rise.value)
+        except ValueError as error:
+            return self._say(str(error), alert=True)
+        self._busy = True
+        try:
+            presets = [(name, name) for name in SCHEDULES]
+            self._choice.options = [*presets, (_DRAWN, checked)]
+            self._choice.value = checked
+            self.curve.show(checked)
+            self._write(checked)
+        finally:
+            self._busy = False
+
+    def _say(self, text: str, *, alert: bool = False) -> None:
+        style = "line-height:1.35;width:254px;white-space:normal"
+        kind = 'role="alert"' if alert else 'role="status"'
+        colour = ";color:var(--jp-error-color1,#b00020)" if alert else ""
+        self.note.value = f'<div {kind} style="{style}{colour}">{html.escape(text)}</div>'
