@@ -70,7 +70,7 @@ def options_of(config: type | object) -> dict[str, Option]:
 
 
 def check_options(config: Any) -> None:
-    """Validate every described field of a frozen dataclass; ranks and schedules are normalised.
+    """Validate every described field of a frozen dataclass; ranks and schedules are normalized.
 
     Raises:
         ValueError: the first value that is out of its range, with the range and a cure.
@@ -188,14 +188,24 @@ def _convert(text: str, kinds: tuple[type, ...]) -> int | float | str:
     return text
 
 
+def present_names(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as an older version wrote them, under the names that their fields have now.
+
+    A class that has renamed fields says so in ``FORMER_NAMES``, old name to new.
+    """
+    former = getattr(cls, "FORMER_NAMES", {})
+    return {former.get(name, name): value for name, value in values.items()}
+
+
 def known_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, if every key is a field of the dataclass.
+    """The values, if every key is a field of the dataclass, now or formerly.
 
     Raises:
         ValueError: names the keys that are not.
     """
+    values = present_names(cls, values)
     names = {f.name for f in dataclasses.fields(cls)}
     unknown: Sequence[str] = sorted(set(values) - names)
     if unknown:
         raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}: it has {sorted(names)}")
-    return dict(values)
+    return values

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["data_dir", "load_record", "read_json", "replacing", "write_json"]
+__all__ = ["data_dir", "load_published_result", "read_json", "replacing", "write_json"]
 
 
-def load_record(name: str) -> dict[str, Any]:
+def load_published_result(name: str) -> dict[str, Any]:
     """Read a saved result.
 
     Args:

@@ -25,9 +25,9 @@ CHROMIUM_FLAGS = (
 )
 
 
-def themes(usual: str) -> list[str]:
+def themes(default_config: str) -> list[str]:
     """Both themes for whoever looks at the screenshots; one, so that CI is done in time."""
-    return ["light", "dark"] if os.environ.get("SCREENSHOTS") else [usual]
+    return ["light", "dark"] if os.environ.get("SCREENSHOTS") else [default_config]
 
 
 def find_chromium() -> str:

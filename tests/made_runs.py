@@ -12,7 +12,7 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.runs.folder import new_run_folder
 from pclora_lab.runs.recorder import record
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import Event, Phase
+from pclora_lab.training.events import Event, PhaseStart
 from pclora_lab.training.loop import train
 
 QUICK = {"steps": 8, "evaluations": 2, "eval_images": 40}
@@ -61,7 +61,7 @@ def being_written(folder: Path) -> Iterator[None]:
     def events() -> Iterator[Event]:
         begun.set()
         over.wait(60)
-        yield Phase("fade", 1)
+        yield PhaseStart("fade", 1)
 
     writer = threading.Thread(target=lambda: list(record(events(), folder)))
     writer.start()

@@ -6,7 +6,7 @@ from timm.layers import Attention
 from tiny import batch, tiny
 from torch import nn
 
-from pclora_lab.export.low_rank_attention import AbsorbedAttention, absorb_attention
+from pclora_lab.export.low_rank_attention import LowRankAttention, to_low_rank_attention
 from pclora_lab.methods.svd import SVD, SVDConfig
 from pclora_lab.nn.counting import count_macs
 from pclora_lab.nn.forward import call_model
@@ -28,18 +28,18 @@ def attention(rank: int = 3, proj_rank: int = 5, **options) -> Attention:
 def test_the_output_is_the_same(bias, ranks):
     made, x = attention(*ranks, qkv_bias=bias), torch.randn(4, 7, 32)
     with torch.no_grad():
-        torch.testing.assert_close(AbsorbedAttention(made)(x), made(x), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(LowRankAttention(made)(x), made(x), atol=1e-5, rtol=1e-4)
 
 
 def test_a_model_needs_fewer_products_and_stays_as_it_was():
     small = SVD(SVDConfig(rank=4)).apply(tiny("deit"))
     inputs = batch(small)
-    absorbed = absorb_attention(small)
+    absorbed = to_low_rank_attention(small)
     with torch.no_grad():
         wanted = call_model(small, inputs)
         torch.testing.assert_close(call_model(absorbed, inputs), wanted, atol=1e-4, rtol=1e-4)
     assert count_macs(absorbed) < count_macs(small)
-    assert not any(isinstance(m, AbsorbedAttention) for m in small.modules())
+    assert not any(isinstance(m, LowRankAttention) for m in small.modules())
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def test_a_model_needs_fewer_products_and_stays_as_it_was():
 )
 def test_what_would_not_pay_or_not_be_the_same_is_left(change):
     model = nn.Sequential(attention(**change))
-    assert absorb_attention(model) is model
+    assert to_low_rank_attention(model) is model
 
 
 @pytest.mark.parametrize("kind", ["vit_digits", "swin", "bert"])
 def test_dense_and_other_attention_is_left(kind):
     model = tiny(kind)
-    assert absorb_attention(model) is model
+    assert to_low_rank_attention(model) is model
 
 
 def test_masks_are_refused():
     with pytest.raises(ValueError, match="knows no mask"):
-        AbsorbedAttention(attention())(torch.zeros(1, 7, 32), is_causal=True)
+        LowRankAttention(attention())(torch.zeros(1, 7, 32), is_causal=True)

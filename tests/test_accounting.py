@@ -169,7 +169,7 @@ def test_half_precision_halves_the_bytes(vit):
 
 
 def test_a_plan_neither_allocates_nor_changes(vit):
-    class Watch(TorchDispatchMode):
+    class MetricTracker(TorchDispatchMode):
         """Keeps the device of every tensor that any operation returns."""
 
         devices = set()
@@ -180,7 +180,7 @@ def test_a_plan_neither_allocates_nor_changes(vit):
             return out
 
     before = {name: (id(t), t.clone()) for name, t in vit.state_dict(keep_vars=True).items()}
-    with Watch() as watch:
+    with MetricTracker() as watch:
         plan(vit.train(), 4)
     assert watch.devices == {"meta"}
     after = vit.state_dict(keep_vars=True)

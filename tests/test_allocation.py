@@ -135,7 +135,7 @@ def set_gradients(layers: dict[str, KernelSparseLinear], seed: int) -> None:
 
 
 def numpy_scores(layers, seeds, beta) -> dict[str, float]:
-    """The running means of methods in float64, normalised over layers."""
+    """The running means of methods in float64, normalized over layers."""
     means = {}
     for seed in seeds:
         set_gradients(layers, seed)
@@ -162,7 +162,7 @@ def test_scores_equal_the_running_means_and_set_the_counts():
     for progress, budget in ((0.0, 60), (1.0, 30)):
         counts = allocator.reallocate(progress)
         assert list(counts.values()) == allocate(list(want.values()), [48, 24, 25], budget, 2)
-        assert counts == {name: layer.tuned for name, layer in layers.items()}
+        assert counts == {name: layer.num_tunable for name, layer in layers.items()}
 
 
 def test_before_any_update_layers_share_by_size():

@@ -7,8 +7,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pclora_lab import from_pretrained, save_pretrained
-from pclora_lab.export.plain import export_plain
-from pclora_lab.export.torch_export import export_program
+from pclora_lab.export.plain import export_standalone
+from pclora_lab.export.torch_export import export_torch_program
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.losses import Distiller, total_loss
 from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
@@ -104,7 +104,7 @@ def test_it_can_be_saved_and_loaded(trained, tmp_path):
 
 def test_the_plain_checkpoint_computes_the_same(trained, tmp_path):
     _, student, _, _, _ = trained
-    report = export_plain(compress(student), tmp_path / "plain")
+    report = export_standalone(compress(student), tmp_path / "plain")
     assert report.max_logit_difference < 1e-4 and report.bytes > 0
     assert {p.name for p in (tmp_path / "plain").iterdir()} >= {"load.py", "model.safetensors"}
     assert "pclora" not in (tmp_path / "plain" / "load.py").read_text()
@@ -112,7 +112,7 @@ def test_the_plain_checkpoint_computes_the_same(trained, tmp_path):
 
 def test_torch_export_computes_the_same(trained, tmp_path):
     _, student, _, _, _ = trained
-    report = export_program(compress(student), tmp_path / "model.pt2")
+    report = export_torch_program(compress(student), tmp_path / "model.pt2")
     assert report.max_logit_difference < 1e-4
 
 

@@ -329,7 +329,7 @@ def test_a_long_table_shows_its_lines_in_parts(page: Page) -> None:
     expect(said).to_have_text("17 of 700, 700 selected (683 hidden by the filter)")
 
 
-def test_colours_follow_the_theme(page: Page, theme: str) -> None:
+def test_colors_follow_the_theme(page: Page, theme: str) -> None:
     def lightness(prop: str) -> float:
         script = "(cell, prop) => getComputedStyle(cell)[prop].match(/[\\d.]+/g).slice(0, 3)"
         cell = page.locator("table[aria-label=things] thead th").first

@@ -13,12 +13,12 @@ CELLS = (
     """import plotly.graph_objects as go
 from ipywidgets import HTML, VBox
 
-from pclora_lab.plots.theme import COLOURS, apply_theme
+from pclora_lab.plots.theme import COLORS, apply_theme
 from pclora_lab.ui.widgets.page import Page
 
 page, said = Page(), HTML()
 said.add_class("said")
-line = go.Scatter(x=[0, 1], y=[1, 0], name="teacher", line={"color": COLOURS["teacher"]})
+line = go.Scatter(x=[0, 1], y=[1, 0], name="teacher", line={"color": COLORS["teacher"]})
 figure = go.FigureWidget(line, layout={"height": 300, "showlegend": True})
 figure.update_xaxes(title_text="step")
 apply_theme(figure, page.dark)
@@ -50,7 +50,7 @@ def choose_theme(page: Page, name: str) -> None:
 
 
 def drawn(page: Page) -> dict[str, str]:
-    """Colours as the browser computed them: the line, the legend's text and box, the paper."""
+    """Colors as the browser computed them: the line, the legend's text and box, the paper."""
     return page.evaluate(
         """() => {
         const find = name => document.querySelector(`.js-plotly-plot ${name}`);
@@ -69,9 +69,9 @@ def screenshot(page: Page, name: str) -> None:
 
 def test_the_light_page_reaches_the_kernel(page: Page) -> None:
     expect(page.locator(".said")).to_have_text("dark False, alive True, width True")
-    colours = drawn(page)
-    assert colours["line"] == "rgb(85, 85, 85)" and colours["text"] == "rgb(31, 31, 31)"
-    assert "rgba(0, 0, 0, 0)" in colours["paper"]
+    colors = drawn(page)
+    assert colors["line"] == "rgb(85, 85, 85)" and colors["text"] == "rgb(31, 31, 31)"
+    assert "rgba(0, 0, 0, 0)" in colors["paper"]
     screenshot(page, "light")
 
 
@@ -79,10 +79,10 @@ def test_the_menus_dark_theme_reaches_the_kernel_and_the_figure(page: Page) -> N
     choose_theme(page, "JupyterLab Dark")
     expect(page.locator(".said")).to_have_text("dark True, alive True, width True")
     page.wait_for_timeout(1000)
-    colours = drawn(page)
+    colors = drawn(page)
     screenshot(page, "dark")
-    assert colours["line"] == "rgb(187, 187, 187)" and colours["box"] == "rgb(17, 17, 17)"
-    assert colours["text"] == colours["title"] == "rgb(230, 230, 230)"
+    assert colors["line"] == "rgb(187, 187, 187)" and colors["box"] == "rgb(17, 17, 17)"
+    assert colors["text"] == colors["title"] == "rgb(230, 230, 230)"
 
 
 def test_and_back_again(page: Page) -> None:

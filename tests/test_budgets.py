@@ -91,20 +91,22 @@ def vit_b() -> ModelCounts:
     share=shares,
     unit=units,
     of=parts,
-    spend=st.sampled_from(["uniform", "energy"]),
+    rank_allocation=st.sampled_from(["uniform", "energy"]),
 )
 def test_the_cost_is_within_the_budget_and_one_step_more_would_not_be(
-    model, share, unit, of, spend
+    model, share, unit, of, rank_allocation
 ):
     counts, spectra = model
     budget = between(counts, share, unit, of)
-    ranks = ranks_for_budget(counts, budget, unit=unit, of=of, spend=spend, spectra=spectra)
+    ranks = ranks_for_budget(
+        counts, budget, unit=unit, of=of, rank_allocation=rank_allocation, spectra=spectra
+    )
     room = budget * total(counts, unit, of) * (1 + 1e-12)
     assert cost(counts, ranks, unit, of) <= room
     largest = {layer.name: layer.largest_rank for layer in counts.layers}
     assert all(1 <= ranks[name] <= largest[name] for name in largest)
     growing = [name for name in ranks if ranks[name] < largest[name]]
-    if spend == "uniform":
+    if rank_allocation == "uniform":
         assert len({ranks[name] for name in growing}) <= 1, "one rank, but for the capped layers"
         more = [{**ranks, **{name: ranks[name] + 1 for name in growing}}] if growing else []
     else:
@@ -120,7 +122,9 @@ def test_a_larger_budget_buys_no_less(model, pair, unit, of):
     options = {"unit": unit, "of": of, "spectra": spectra}
     lean, rich = (ranks_for_budget(counts, b, **options) for b in (small, large))
     assert all(lean[name] <= rich[name] for name in lean)
-    lean, rich = (ranks_for_budget(counts, b, **options, spend="energy") for b in (small, large))
+    lean, rich = (
+        ranks_for_budget(counts, b, **options, rank_allocation="energy") for b in (small, large)
+    )
     assert cost(counts, lean, unit, of) <= cost(counts, rich, unit, of)
     assert energy(counts, spectra, lean) <= energy(counts, spectra, rich) + 1e-9
 
@@ -133,7 +137,7 @@ def test_energy_keeps_at_least_what_uniform_keeps_where_all_layers_cost_the_same
     counts, spectra = model
     budget = between(counts, share, unit, "replaced")
     uniform = ranks_for_budget(counts, budget, unit=unit)
-    chosen = ranks_for_budget(counts, budget, unit=unit, spend="energy", spectra=spectra)
+    chosen = ranks_for_budget(counts, budget, unit=unit, rank_allocation="energy", spectra=spectra)
     assert energy(counts, spectra, chosen) >= energy(counts, spectra, uniform) - 1e-9
 
 
@@ -143,7 +147,7 @@ def test_where_layers_cost_differently_energy_misses_at_most_one_singular_value(
     counts, spectra = model
     budget = between(counts, share, unit, "replaced")
     uniform = ranks_for_budget(counts, budget, unit=unit)
-    chosen = ranks_for_budget(counts, budget, unit=unit, spend="energy", spectra=spectra)
+    chosen = ranks_for_budget(counts, budget, unit=unit, rank_allocation="energy", spectra=spectra)
     steps = ({**chosen, name: rank + 1} for name, rank in chosen.items())
     one_more = max(energy(counts, spectra, step) for step in steps)
     # Greedy wastes at most the room in which its next value did not fit.
@@ -156,7 +160,7 @@ def test_energy_is_the_best_of_all_choices_where_layers_cost_the_same():
     spectra = {
         n: torch.rand(12, generator=torch.Generator().manual_seed(i)) for i, n in enumerate("abc")
     }
-    chosen = ranks_for_budget(counts, 0.5, spend="energy", spectra=spectra)
+    chosen = ranks_for_budget(counts, 0.5, rank_allocation="energy", spectra=spectra)
     grid = [{"a": a, "b": b, "c": c} for a, b, c in np.ndindex(6, 6, 6) if a * b * c]
     fitting = [r for r in grid if cost(counts, r, "params", "replaced") <= 0.5 * counts.params]
     best = max(energy(counts, spectra, ranks) for ranks in fitting)
@@ -177,22 +181,24 @@ def test_everything_is_bought_by_the_whole_budget_up_to_each_layers_largest_rank
     largest = {layer.name: layer.largest_rank for layer in vit_b.layers}
     spectra = {layer.name: torch.rand(768) for layer in vit_b.layers}
     assert ranks_for_budget(vit_b, 1) == largest
-    assert ranks_for_budget(vit_b, 1.0, spend="energy", spectra=spectra) == largest
+    assert ranks_for_budget(vit_b, 1.0, rank_allocation="energy", spectra=spectra) == largest
 
 
 def test_energy_goes_where_it_is_cheap():
     layers = (LayerCount("often", 16, 16, False, 10, 4), LayerCount("once", 16, 16, False, 1, 4))
     spectra = {"often": torch.ones(16), "once": torch.ones(16)}
-    by_macs = ranks_for_budget(counts_of(layers), 0.4, unit="macs", spend="energy", spectra=spectra)
+    by_macs = ranks_for_budget(
+        counts_of(layers), 0.4, unit="macs", rank_allocation="energy", spectra=spectra
+    )
     assert by_macs == {"often": 2, "once": 7}
-    by_params = ranks_for_budget(counts_of(layers), 0.5, spend="energy", spectra=spectra)
+    by_params = ranks_for_budget(counts_of(layers), 0.5, rank_allocation="energy", spectra=spectra)
     assert by_params == {"often": 6, "once": 1}, "of equal offers, the first layer's come first"
 
 
 def test_a_layer_without_any_energy_gets_what_is_left_over():
     layers = (LayerCount("zero", 16, 16, True, 1, 4), LayerCount("a", 16, 16, True, 1, 4))
     spectra = {"zero": torch.zeros(16), "a": torch.ones(16)}
-    ranks = ranks_for_budget(counts_of(layers), 0.6, spend="energy", spectra=spectra)
+    ranks = ranks_for_budget(counts_of(layers), 0.6, rank_allocation="energy", spectra=spectra)
     assert ranks == {"zero": 2, "a": 7}
 
 
@@ -216,12 +222,12 @@ def test_the_smallest_possible_budget_is_named_and_works(vit_b, unit, of):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"spend": "energy"}, "singular values of blocks.0.attn.qkv.*weight_spectra"),
+        ({"rank_allocation": "energy"}, "singular values of blocks.0.attn.qkv.*weight_spectra"),
         (
-            {"spend": "energy", "spectra": {"blocks.0.attn.qkv": torch.ones(3)}},
+            {"rank_allocation": "energy", "spectra": {"blocks.0.attn.qkv": torch.ones(3)}},
             "of blocks.0.attn.proj",
         ),
-        ({"spend": "all"}, "spend is 'all': use one of uniform, energy"),
+        ({"rank_allocation": "all"}, "spend is 'all': use one of uniform, energy"),
         ({"unit": "bytes"}, "unit is 'bytes': use one of params, macs"),
         ({"of": "half"}, "of is 'half': use one of replaced, whole"),
     ],
@@ -237,13 +243,15 @@ def test_layers_and_spectra_that_can_not_be_spent_on_are_refused():
         ranks_for_budget(thin, 0.5)
     counts = counts_of((LayerCount("a", 16, 16, True, 1, 4),))
     with pytest.raises(ValueError, match="spectra of a are not finite"):
-        ranks_for_budget(counts, 0.5, spend="energy", spectra={"a": torch.full((16,), torch.nan)})
+        ranks_for_budget(
+            counts, 0.5, rank_allocation="energy", spectra={"a": torch.full((16,), torch.nan)}
+        )
 
 
 def test_vit_b_takes_a_small_part_of_a_second(vit_b):
     spectra = {layer.name: torch.rand(768) for layer in vit_b.layers}
     began = time.process_time()
-    ranks_for_budget(vit_b, 0.5, spend="energy", spectra=spectra)
+    ranks_for_budget(vit_b, 0.5, rank_allocation="energy", spectra=spectra)
     assert time.process_time() - began < 0.3
 
 
@@ -282,7 +290,7 @@ def test_moments_that_lack_a_layer_are_refused(vit):
 
 def test_chosen_ranks_are_what_a_plan_takes(vit):
     counts = count_model(vit)
-    ranks = ranks_for_budget(counts, 0.4, spend="energy", spectra=weight_spectra(vit))
+    ranks = ranks_for_budget(counts, 0.4, rank_allocation="energy", spectra=weight_spectra(vit))
     sizes = plan(counts, ranks)
     assert sizes.replaced.params_after <= 0.4 * sizes.replaced.params_before
     assert len(set(ranks.values())) > 1

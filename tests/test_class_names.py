@@ -8,9 +8,9 @@ import torch
 
 from pclora_lab import from_pretrained, load_data, load_model
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.models.adapting import give_new_head, head_is_new, knows_classes
+from pclora_lab.models.adapting import head_is_new, head_matches, reset_head
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import Finished
+from pclora_lab.training.events import RunEnd
 from pclora_lab.training.loop import train
 
 KINDS = ("act", "animal", "artifact", "body", "communication", "food", "location", "person",
@@ -30,19 +30,19 @@ KINDS = ("act", "animal", "artifact", "body", "communication", "food", "location
     ids=["same", "capitals", "numbers", "another_order", "another_class", "fewer"],
 )
 def test_names_and_their_order_decide(names, fits):
-    assert knows_classes(load_model("bert_glosses"), names) is fits
+    assert head_matches(load_model("bert_glosses"), names) is fits
 
 
 def test_a_model_without_names_is_taken_at_its_count(vit):
-    assert knows_classes(vit, ("a", "b", "c", "d", "e")) and not knows_classes(vit, ("a", "b"))
+    assert head_matches(vit, ("a", "b", "c", "d", "e")) and not head_matches(vit, ("a", "b"))
 
 
 @pytest.mark.parametrize("name", ["vit_digits", "bert_glosses"])
 def test_a_new_head_is_new_and_follows_its_generator(name):
     def head(seed):
         model = load_model(name)
-        give_new_head(model, 10, torch.Generator().manual_seed(seed))
-        assert head_is_new(model) and knows_classes(model, ("x",) * 10)
+        reset_head(model, 10, torch.Generator().manual_seed(seed))
+        assert head_is_new(model) and head_matches(model, ("x",) * 10)
         return (model.head if name == "vit_digits" else model.classifier).weight
 
     assert torch.equal(head(1), head(1)) and not torch.equal(head(1), head(2))
@@ -62,7 +62,7 @@ def test_as_many_other_classes_get_a_teacher_of_their_own(tmp_path):
     events = list(train(config, tmp_path / "runs"))
     assert any(getattr(event, "phase", "") == "teacher" for event in events), "it was not taught"
     finished = events[-1]
-    assert isinstance(finished, Finished)
+    assert isinstance(finished, RunEnd)
     # The old head, read in another order, is right in 7 % of the cases.
     assert finished.result["teacher_accuracy"] > 0.4
     names = sorted(set(other["label"]))

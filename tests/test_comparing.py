@@ -10,8 +10,8 @@ from pclora_lab.cli.main import main
 from pclora_lab.methods import METHODS
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.plots.pareto import pareto_figure
-from pclora_lab.runs.comparison import Comparison, compare, summarise
-from pclora_lab.runs.lr_search import RateSearch
+from pclora_lab.runs.comparison import Comparison, compare, summarize
+from pclora_lab.runs.lr_search import LRSearch
 from pclora_lab.training.config import RunConfig
 
 BASE = RunConfig(steps=3, evaluations=1, eval_images=40, device="cpu")
@@ -72,7 +72,7 @@ def test_a_deleted_cell_is_run_again_and_gives_the_same(folder):
 def test_the_learning_rate_is_chosen_on_validation_data_only(folder):
     comparison, _, rows = rows_of(folder)
     tried = [t for t in comparison.tuning if t["method"] == "pclora"]
-    assert [t["lr"] for t in tried][:2] == list(METHODS["pclora"].lrs)
+    assert [t["lr"] for t in tried][:2] == list(METHODS["pclora"].lr_grid)
     best = max(tried, key=lambda t: t["validation_accuracy"])
     assert {r["lr"] for r in rows if r["method"] == "pclora"} == {best["lr"]}
     for path in folder.glob("cells/*validation/result.json"):
@@ -90,7 +90,7 @@ def test_the_learning_rate_is_chosen_on_validation_data_only(folder):
     ],
 )
 def test_the_search_goes_on_while_the_best_is_at_the_edge(tmp_path, scores, further):
-    search = RateSearch(tmp_path, None)
+    search = LRSearch(tmp_path, None)
     for lr, score in scores.items():
         facts = {"method": "pclora", "lr": lr, "validation_accuracy": score}
         search.note({**facts, "error": None if score else "diverged"})
@@ -167,7 +167,7 @@ def test_a_budget_too_small_is_a_row_that_says_the_smallest(tmp_path):
 
 def test_the_summary_is_mean_and_standard_deviation(folder):
     _, _, rows = rows_of(folder)
-    table = summarise(rows).set_index(["method", "budget"])
+    table = summarize(rows).set_index(["method", "budget"])
     values = [r["accuracy"] for r in rows if (r["method"], r["budget"]) == ("pclora", 0.1)]
     mean = sum(values) / 2
     spread = (sum((v - mean) ** 2 for v in values)) ** 0.5
@@ -203,7 +203,7 @@ def test_the_command_ends_with_a_list_of_rows(tmp_path, capsys):
         (["--methods", "magic"], "unknown method 'magic'"),
         (["--budgets", "much"], "no list of numbers"),
         (["--set", "pclora"], "is not METHOD.OPTION=VALUE"),
-        (["--set", "pclora.colour=red"], "has no option 'colour'"),
+        (["--set", "pclora.color=red"], "has no option 'color'"),
         (["--device", "gpu"], "unknown device"),
     ],
 )

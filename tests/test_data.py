@@ -10,7 +10,7 @@ import torch
 from pictures import ROWS, png, write_images, write_parquet
 from PIL import Image
 
-from pclora_lab.data.images import Pixels, Preprocessing
+from pclora_lab.data.images import ImageBatches, Preprocessing
 from pclora_lab.data.loading import load_data
 
 
@@ -22,7 +22,7 @@ def read_all(name: str) -> None:
     data = load_data(name)
     preprocessing = Preprocessing((3, 8, 8), (0.5,) * 3, (0.5,) * 3, "bilinear", 1.0)
     for split in (data.train, data.validation, data.test):
-        Pixels(split, preprocessing).batch(torch.arange(len(split)))
+        ImageBatches(split, preprocessing).batch(torch.arange(len(split)))
 
 
 def rows_of(split) -> list[bytes]:
@@ -202,5 +202,5 @@ def test_cifar_10_loads_from_its_parquet_files(shared_data, vit):
     assert [len(s) for s in (data.train, data.validation, data.test)] == [45_000, 5_000, 10_000]
     assert data.num_classes == 10 and "airplane" in data.class_names
     assert data.train.examples[0].size == (32, 32)
-    images, _ = Pixels(data.test, Preprocessing.of(vit)).batch(torch.arange(4))
+    images, _ = ImageBatches(data.test, Preprocessing.of(vit)).batch(torch.arange(4))
     assert images.shape == (4, 3, 16, 16)

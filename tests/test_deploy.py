@@ -16,9 +16,9 @@ from torch import nn
 from pclora_lab import load_model
 from pclora_lab.export.model_card import model_card
 from pclora_lab.export.onnx import export_onnx, open_onnx
-from pclora_lab.export.plain import export_plain, to_plain
+from pclora_lab.export.plain import export_standalone, to_standalone
 from pclora_lab.export.run import export_run
-from pclora_lab.export.torch_export import export_program
+from pclora_lab.export.torch_export import export_torch_program
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
 from pclora_lab.methods.svd import SVD, SVDConfig
@@ -76,7 +76,7 @@ def test_onnx_computes_the_same_for_any_batch_and_length(kind, tmp_path):
 
 def test_a_plain_model_holds_ordinary_layers_of_the_same_size():
     small = cut(tiny("bert"), embeddings="low_rank")
-    plain = to_plain(small)
+    plain = to_standalone(small)
     kinds = {type(m).__module__.split(".")[0] for m in plain.modules()}
     assert "pclora_lab" not in kinds
     assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in small.parameters())
@@ -97,10 +97,10 @@ def test_an_export_that_computes_something_else_is_refused(tmp_path, monkeypatch
 
     monkeypatch.setattr(plain, "_load_again", broken)
     with pytest.raises(ValueError, match="does not compute what the model does: .* up to 1"):
-        export_plain(small, tmp_path / "plain")
+        export_standalone(small, tmp_path / "plain")
 
 
-@pytest.mark.parametrize("export", [export_plain, export_onnx, export_program])
+@pytest.mark.parametrize("export", [export_standalone, export_onnx, export_torch_program])
 def test_a_model_without_a_recipe_is_refused_with_the_cure(export, tmp_path, vit):
     student = get_pclora_model(vit, PCLoRAConfig(rank=2))
     set_progress(student, 1.0)
@@ -111,7 +111,7 @@ def test_a_model_without_a_recipe_is_refused_with_the_cure(export, tmp_path, vit
 def test_a_folder_with_other_files_is_not_mixed(tmp_path):
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(ValueError, match="is not empty"):
-        export_plain(cut(tiny("vit_digits")), tmp_path)
+        export_standalone(cut(tiny("vit_digits")), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -193,12 +193,12 @@ print(json.dumps({"gap": (logits - wanted).abs().max().item()}))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("export", [export_plain, export_program])
+@pytest.mark.parametrize("export", [export_standalone, export_torch_program])
 @pytest.mark.parametrize("kind", ["vit_digits_split", "deit", "bert", "vit"])
 def test_exports_load_in_an_environment_without_this_package(fresh_python, tmp_path, kind, export):
     model = tiny(kind.removesuffix("_split"), split_qkv=kind.endswith("split"))
     small = cut(model, **({"embeddings": "low_rank"} if kind == "bert" else {}))
-    place = tmp_path / ("model.pt2" if export is export_program else "plain")
+    place = tmp_path / ("model.pt2" if export is export_torch_program else "plain")
     export(small, place)
     inputs = batch(small)
     named = {"pixel_values": inputs} if isinstance(inputs, torch.Tensor) else inputs
@@ -219,7 +219,7 @@ def test_exports_load_in_an_environment_without_this_package(fresh_python, tmp_p
 
 def test_the_embedded_models_plain_folder_says_how_large_it_is(tmp_path, fresh_python):
     small = cut(load_model("vit_digits"), rank=8)
-    export_plain(small, tmp_path / "plain")
+    export_standalone(small, tmp_path / "plain")
     done = subprocess.run([fresh_python, tmp_path / "plain" / "load.py"], capture_output=True,
                           text=True, timeout=300)  # fmt: skip
     assert done.stdout == "57,514 parameters\n"

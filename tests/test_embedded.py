@@ -70,15 +70,15 @@ def test_what_the_text_model_cannot_be_is_refused(options, message):
 
 def test_the_embedded_texts_have_ten_classes_and_no_text_is_in_two_splits(glosses):
     parts = [glosses.train, glosses.validation, glosses.test]
-    assert list(glosses.class_names) == KINDS and glosses.remarks == ()
+    assert list(glosses.class_names) == KINDS and glosses.notes == ()
     assert [len(part) for part in parts] == [27_758, 3_470, 3_470]
     assert all(set(part.labels.tolist()) == set(range(10)) for part in parts)
     assert len({text for part in parts for text in part.examples}) == sum(map(len, parts))
 
 
 def test_the_embedded_texts_carry_their_licence():
-    licence = (data_dir("glosses") / "LICENSE").read_text()
-    assert "WordNet" in licence and "Princeton" in licence
+    license = (data_dir("glosses") / "LICENSE").read_text()
+    assert "WordNet" in license and "Princeton" in license
 
 
 def test_a_drawn_head_is_small_and_follows_the_generator():

@@ -11,10 +11,10 @@ from timm.models import Beit
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pclora_lab.methods.factorization import factorise
+from pclora_lab.methods.factorization import factorize
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
-from pclora_lab.methods.pela.model import factorise_model, pela_rank, pela_ranks
+from pclora_lab.methods.pela.model import factorize_model, pela_rank, pela_ranks
 from pclora_lab.models.loading import describe_model, load_model
 from pclora_lab.models.serialization import load_compressed, save_compressed
 from pclora_lab.nn.low_rank import LowRankLinear
@@ -74,7 +74,7 @@ def linear_and_conv_macs(model: nn.Module) -> int:
 )
 def test_sizes_are_those_of_the_papers_code(name, ratio, before, after):
     model = on_meta(name)
-    small = factorise_model(model, ratio=ratio)
+    small = factorize_model(model, ratio=ratio)
     assert (params(model), params(small)) == (before, after)
 
 
@@ -84,7 +84,7 @@ def test_ranks_and_macs_of_deit_base_are_those_of_the_papers_code():
     assert [ranks[f"blocks.3.{layer}"] for layer in LAYERS] == [288, 192, 307, 307]
     assert len(ranks) == 48
     assert linear_and_conv_macs(model) / 1e9 == pytest.approx(16.85, abs=0.005)
-    assert linear_and_conv_macs(factorise_model(model)) / 1e9 == pytest.approx(8.48, abs=0.005)
+    assert linear_and_conv_macs(factorize_model(model)) / 1e9 == pytest.approx(8.48, abs=0.005)
 
 
 @pytest.mark.parametrize("ratio", [1, 0.5, 0, -2, math.nan, math.inf, "2", None])
@@ -92,7 +92,7 @@ def test_a_ratio_that_saves_nothing_is_refused(vit, ratio):
     with pytest.raises(ValueError, match="ratio is .*above 1"):
         pela_rank(8, 8, ratio)
     with pytest.raises(ValueError, match="ratio is .*above 1"):
-        factorise_model(vit, ratio=ratio)
+        factorize_model(vit, ratio=ratio)
 
 
 def test_a_layer_too_thin_for_the_ratio_is_refused_by_name(vit):
@@ -100,8 +100,8 @@ def test_a_layer_too_thin_for_the_ratio_is_refused_by_name(vit):
         pela_rank(4, 4, 4)
     message = r"ratio 20 .*blocks.0.attn.proj \(32→32\), blocks.1.attn.proj .*exclude="
     with pytest.raises(ValueError, match=message):
-        factorise_model(vit, ratio=20)
-    small = factorise_model(vit, ratio=20, exclude=("attn.proj",))
+        factorize_model(vit, ratio=20)
+    small = factorize_model(vit, ratio=20, exclude=("attn.proj",))
     assert type(small.blocks[0].attn.proj) is nn.Linear
 
 
@@ -109,7 +109,7 @@ def test_a_layer_too_thin_for_the_ratio_is_refused_by_name(vit):
 @pytest.mark.parametrize("rank", [1, 7, 24])
 def test_factors_are_the_truncated_svd_with_its_values_shared_evenly(shape, rank):
     weight = drawn(*shape)
-    first, second = factorise(weight, rank)
+    first, second = factorize(weight, rank)
     assert first.shape == (rank, shape[1]) and second.shape == (shape[0], rank)
     expected = truncated(weight, rank)
     gap = np.linalg.norm(product((first, second)) - expected) / np.linalg.norm(expected)
@@ -131,7 +131,7 @@ def test_factors_are_the_truncated_svd_with_its_values_shared_evenly(shape, rank
 )
 def test_difficult_spectra_stay_exact(values):
     weight = with_singular_values(values.double(), 80).float()
-    factors = factorise(weight, 16)
+    factors = factorize(weight, 16)
     gap = np.linalg.norm(product(factors) - truncated(weight, 16))
     assert gap <= 1e-6 * values.norm()
     assert all(factor.isfinite().all() for factor in factors)
@@ -145,7 +145,7 @@ def test_difficult_spectra_stay_exact(values):
 )
 def test_every_precision_is_kept_and_used(shape, dtype, tolerance):
     weight = drawn(*shape).to(dtype)
-    factors = factorise(weight, 6)
+    factors = factorize(weight, 6)
     assert all(factor.dtype == dtype and factor.is_contiguous() for factor in factors)
     expected = truncated(weight, 6)
     assert np.abs(product(factors) - expected).max() <= tolerance * np.abs(expected).max()
@@ -154,18 +154,18 @@ def test_every_precision_is_kept_and_used(shape, dtype, tolerance):
 @pytest.mark.parametrize("rank", [0, -1, 25])
 def test_a_rank_that_does_not_exist_is_refused(rank):
     with pytest.raises(ValueError, match=rf"rank {rank} .*\(24, 40\): use 1 to 24"):
-        factorise(drawn(24, 40), rank)
+        factorize(drawn(24, 40), rank)
 
 
 def test_torchs_number_of_threads_is_as_before_even_after_an_error(vit):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        factorise_model(vit)
+        factorize_model(vit)
         assert torch.get_num_threads() == 2
         vit.blocks[1].mlp.fc1.weight.data.fill_(math.nan)
         with pytest.raises(ValueError, match="not finite"):
-            factorise_model(vit)
+            factorize_model(vit)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -175,12 +175,12 @@ def test_torchs_number_of_threads_is_as_before_even_after_an_error(vit):
 def test_weights_that_are_not_finite_are_refused_by_name(vit, bad):
     vit.blocks[1].mlp.fc1.weight.data[3, 4] = bad
     with pytest.raises(ValueError, match=r"blocks.1.mlp.fc1: the weight is not finite"):
-        factorise_model(vit)
+        factorize_model(vit)
 
 
 def test_the_model_becomes_its_truncation_and_is_not_touched(vit, images):
     before = copy.deepcopy(vit.state_dict())
-    small = factorise_model(vit)
+    small = factorize_model(vit)
     assert small.pela == {
         "ratio": 2.0,
         "ranks": {f"blocks.{b}.{n}": r for b in (0, 1) for n, r in zip(LAYERS, SMALL, strict=True)},
@@ -198,7 +198,7 @@ def test_the_model_becomes_its_truncation_and_is_not_touched(vit, images):
 
 def test_nothing_is_shared_and_no_random_number_is_drawn(vit):
     state = torch.get_rng_state()
-    small = factorise_model(vit)
+    small = factorize_model(vit)
     assert torch.equal(torch.get_rng_state(), state)
     theirs = {p.data_ptr() for p in vit.parameters()}
     assert not theirs & {p.data_ptr() for p in small.parameters()}
@@ -210,7 +210,7 @@ def test_precision_training_mode_and_frozen_parts_are_kept(vit, dtype):
     vit.blocks[0].mlp.fc1.weight.requires_grad_(False)
     vit.blocks[0].mlp.fc2.bias.requires_grad_(False)
     vit.blocks[1].mlp.eval()
-    small = factorise_model(vit)
+    small = factorize_model(vit)
     assert {p.dtype for p in small.parameters()} == {dtype}
     fc1, fc2 = small.blocks[0].mlp.fc1, small.blocks[0].mlp.fc2
     assert [p.requires_grad for p in (fc1.A, fc1.B, fc1.C)] == [False, False, True]
@@ -220,13 +220,13 @@ def test_precision_training_mode_and_frozen_parts_are_kept(vit, dtype):
 
 def test_a_layer_without_bias_stays_without(make_vit):
     model = make_vit(qkv_bias=False)
-    small = factorise_model(model)
+    small = factorize_model(model)
     assert small.blocks[0].attn.qkv.C is None
     assert torch.equal(small.blocks[0].attn.proj.C, model.blocks[0].attn.proj.bias)
 
 
 def test_what_the_paper_leaves_dense_stays_dense(make_vit):
-    small = factorise_model(make_vit(class_token=True, num_classes=40), targets="")
+    small = factorize_model(make_vit(class_token=True, num_classes=40), targets="")
     assert type(small.head) is nn.Linear
     net = nn.Sequential(nn.Linear(40, 40), nn.Linear(40, 9), nn.Linear(9, 10))
     assert pela_ranks(net, targets="") == {"0": 10, "2": 2}
@@ -239,13 +239,13 @@ def test_what_the_paper_leaves_dense_stays_dense(make_vit):
     ("options", "rank"), [({"rank": 5}, 5), ({"rank": "25%"}, 4)], ids=["number", "share"]
 )
 def test_a_rank_may_stand_in_for_the_ratio(vit, options, rank):
-    small = factorise_model(vit, **options)
+    small = factorize_model(vit, **options)
     assert small.blocks[0].attn.proj.rank == rank and small.pela["ratio"] is None
 
 
 def test_ranks_may_be_given_by_layer(vit):
     ranks = {name: 2 + i for i, name in enumerate(pela_ranks(vit))}
-    small = factorise_model(vit, ranks=ranks)
+    small = factorize_model(vit, ranks=ranks)
     assert {name: small.get_submodule(name).rank for name in ranks} == ranks == small.pela["ranks"]
 
 
@@ -257,20 +257,20 @@ def test_ranks_may_be_given_by_layer(vit):
         ({"ranks": {"head": 2}}, "ranks names head, which stay dense"),
         ({"rank": 2, "ranks": {}}, "rank and ranks are both given"),
         ({"exclude": "attn"}, r"exclude is the string 'attn': pass a tuple, \('attn',\)"),
-        ({"exclude": ("blocks",)}, "leave no layer to factorise"),
-        ({"min_out": 1000}, "min_out=1000 leave no layer to factorise"),
+        ({"exclude": ("blocks",)}, "leave no layer to factorize"),
+        ({"min_out": 1000}, "min_out=1000 leave no layer to factorize"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(vit, options, message):
     with pytest.raises(ValueError, match=message):
-        factorise_model(vit, **options)
+        factorize_model(vit, **options)
 
 
 @pytest.mark.parametrize("options", [{}, {"ratio": 3.0}, {"rank": 3}, {"exclude": ("attn",)}])
-def test_factorising_again_gives_the_same_model(vit, images, options):
-    small = factorise_model(vit, **options)
+def test_factorizing_again_gives_the_same_model(vit, images, options):
+    small = factorize_model(vit, **options)
     small.blocks[0].mlp.fc1.A.data.mul_(1.5)
-    again = factorise_model(small, **options)
+    again = factorize_model(small, **options)
     assert again is not small and again.pela == small.pela
     assert torch.equal(again(images), small(images))
     again.blocks[0].mlp.fc1.A.data.zero_()
@@ -282,34 +282,34 @@ def test_factorising_again_gives_the_same_model(vit, images, options):
     [{"ratio": 3.0}, {"rank": 3}, {"exclude": ("attn",)}, {"targets": "mlp"}, {"min_out": 33}],
     ids=str,
 )
-def test_factorising_again_differently_is_refused(vit, options):
-    small = factorise_model(vit)
-    with pytest.raises(ValueError, match="already factorised at ratio 2, .* pass the dense"):
-        factorise_model(small, **options)
+def test_factorizing_again_differently_is_refused(vit, options):
+    small = factorize_model(vit)
+    with pytest.raises(ValueError, match="already factorized at ratio 2, .* pass the dense"):
+        factorize_model(small, **options)
 
 
 def test_what_another_method_made_is_refused(vit):
     student = get_pclora_model(vit, PCLoRAConfig(rank=4))
     with pytest.raises(ValueError, match="another method: pass the dense model"):
-        factorise_model(student)
+        factorize_model(student)
     set_progress(student, 1.0)
     with pytest.raises(ValueError, match="another method: pass the dense model"):
-        factorise_model(compress(student))
+        factorize_model(compress(student))
 
 
 def test_layers_that_are_read_directly_are_refused_by_name():
     beit = Beit(img_size=16, patch_size=8, embed_dim=32, depth=1, num_heads=2, num_classes=3)
     image = torch.zeros(1, 3, 16, 16)
     with pytest.raises(ValueError, match="never calls blocks.0.attn.qkv in a forward pass"):
-        factorise_model(beit, example=image)
-    small = factorise_model(beit, exclude=("qkv", "head"), example=image)
+        factorize_model(beit, example=image)
+    small = factorize_model(beit, exclude=("qkv", "head"), example=image)
     assert isinstance(small.blocks[0].attn.proj, LowRankLinear)
 
 
 def test_bypassed_layers_are_named_before_thin_ones():
     swin = on_meta("swinv2_tiny_window8_256")  # has layers of width 2, and reads qkv directly
     with pytest.raises(ValueError, match="never calls layers.0.blocks.0.attn.qkv"):
-        factorise_model(swin)
+        factorize_model(swin)
 
 
 def test_multihead_attention_is_refused_by_name():
@@ -325,29 +325,29 @@ def test_multihead_attention_is_refused_by_name():
     model, example = nn.Sequential(Block(), Block()), torch.zeros(1, 5, 32)
     message = r"0.self_attention, 1.self_attention: nn.MultiheadAttention .*'self_attention'\)"
     with pytest.raises(ValueError, match=message):
-        factorise_model(model, example=example)
-    small = factorise_model(model, exclude=("self_attention",), example=example)
+        factorize_model(model, example=example)
+    small = factorize_model(model, exclude=("self_attention",), example=example)
     assert list(small.pela["ranks"]) == ["0.up", "0.down", "1.up", "1.down"]
 
 
 def test_tied_layers_are_refused(vit):
     vit.blocks[1].mlp.fc1.weight = vit.blocks[0].mlp.fc1.weight
     with pytest.raises(ValueError, match="tied or shared"):
-        factorise_model(vit)
+        factorize_model(vit)
 
 
 def test_the_embedded_model_keeps_working_when_only_its_architecture_is_known():
-    small = factorise_model(describe_model("vit_digits"), ratio=3.0)
+    small = factorize_model(describe_model("vit_digits"), ratio=3.0)
     assert all(p.is_meta for p in small.parameters()) and small.pela["ratio"] == 3.0
 
 
 def test_ratio_ranks_and_exclusions_travel_with_the_saved_model(tmp_path):
     model = load_model("vit_digits")
-    small = factorise_model(model, ratio=3.0, exclude=("attn.proj",))
+    small = factorize_model(model, ratio=3.0, exclude=("attn.proj",))
     loaded = load_compressed(save_compressed(small, tmp_path / "small"))
     assert loaded.pela == small.pela and loaded.pela["ratio"] == 3.0
     assert loaded.pela["exclude"] == ["attn.proj"]
-    again = factorise_model(loaded, ratio=3.0, exclude=("attn.proj",))  # idempotent after a load
+    again = factorize_model(loaded, ratio=3.0, exclude=("attn.proj",))  # idempotent after a load
     images = torch.randn(2, *model.pretrained_cfg["input_size"])
     with torch.no_grad():
         assert torch.equal(again.eval()(images), small.eval()(images))

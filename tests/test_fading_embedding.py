@@ -12,8 +12,8 @@ from pclora_lab.methods.pclora.model import (
     compress,
     drop_base,
     get_pclora_model,
+    init_residual,
     set_progress,
-    start_residual,
 )
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.forward import call_model
@@ -28,7 +28,7 @@ def layer(start: bool = False) -> PCLoRAEmbedding:
     torch.manual_seed(0)
     made = PCLoRAEmbedding(nn.Embedding(9, 6, padding_idx=0), rank=2)
     if start:
-        start_residual(made, None)
+        init_residual(made, None)
     with torch.no_grad():
         made.A += 0.1 * torch.randn(made.A.shape)
         made.B += 0.1 * torch.randn(made.B.shape)
@@ -59,7 +59,7 @@ def test_at_the_start_it_is_the_table(start):
     base = nn.Embedding(9, 6)
     made = PCLoRAEmbedding(base, rank=2)
     if start:
-        start_residual(made, None)
+        init_residual(made, None)
     torch.testing.assert_close(made(IDS), base(IDS), atol=1e-6, rtol=0)
     assert made.base.weight is base.weight
 
@@ -67,7 +67,7 @@ def test_at_the_start_it_is_the_table(start):
 def test_the_residual_start_is_the_best_of_its_rank():
     base = nn.Embedding(40, 6)
     made = PCLoRAEmbedding(base, rank=3)
-    start_residual(made, None)
+    init_residual(made, None)
     table = base.weight.detach().double().numpy()
     values = np.linalg.svd(table, compute_uv=False)
     left = table - made.A.detach().double().numpy() @ made.B.detach().double().numpy().T
@@ -121,4 +121,4 @@ def test_what_has_no_table_of_its_own_is_refused(kind, task, message):
 
 def test_energy_can_not_weigh_a_table_against_layers():
     with pytest.raises(ValueError, match="no common scale.*uniform"):
-        PCLoRAConfig(embeddings="low_rank", spend="energy")
+        PCLoRAConfig(embeddings="low_rank", rank_allocation="energy")

@@ -7,30 +7,30 @@ from pclora_lab import Session
 from pclora_lab.methods import method_class
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import Finished, Row
-from pclora_lab.training.lambda_override import Hold, check_moves, moves_of
+from pclora_lab.training.events import LogRow, RunEnd
+from pclora_lab.training.lambda_override import LambdaOverride, check_overrides, overrides_in
 from pclora_lab.training.loop import train
 
-QUICK = {"steps": 10, "evaluations": 2, "eval_images": 40, "snapshots": 0, "layer_facts": False}
+QUICK = {"steps": 10, "evaluations": 2, "eval_images": 40, "snapshots": 0, "layer_metrics": False}
 SVD = PCLoRAConfig(rank=4, init="svd")
 
 
 def rows_of(events):
-    return [e.values for e in events if isinstance(e, Row)]
+    return [e.values for e in events if isinstance(e, LogRow)]
 
 
 def test_moves_hold_and_give_back(tmp_path):
-    config = RunConfig(**QUICK, method=SVD, moves=((2, 0.9), (4, None)))
+    config = RunConfig(**QUICK, method=SVD, overrides=((2, 0.9), (4, None)))
     rows = rows_of(train(config, tmp_path))
     lam = {row["step"]: row["lam"] for row in rows}
     free = {row["step"]: row["lam"] for row in rows_of(train(RunConfig(**QUICK, method=SVD)))}
     # A row tells the λ of the step that was just taken, so step 3 was taken at the move of 2.
     assert (lam[3], lam[4]) == (0.9, 0.9) and lam[2] == free[2] and lam[5] == free[5]
-    assert moves_of(rows) == config.moves
+    assert overrides_in(rows) == config.overrides
 
 
 def test_the_base_stays_while_lam_is_held_and_goes_afterwards(tmp_path):
-    config = RunConfig(**QUICK, method=SVD, moves=((1, 0.0), (5, 0.8), (8, None)))
+    config = RunConfig(**QUICK, method=SVD, overrides=((1, 0.0), (5, 0.8), (8, None)))
     rows = {row["step"]: row for row in rows_of(train(config, tmp_path))}
     assert rows[3]["lam"] == 0 and rows[3]["base_held"]
     assert rows[8]["lam"] == 0.8  # beyond q = 0.6, where the schedule is at 0
@@ -38,11 +38,11 @@ def test_the_base_stays_while_lam_is_held_and_goes_afterwards(tmp_path):
 
 
 def test_lam_held_to_the_end_is_removed_all_the_same_and_said(tmp_path):
-    config = RunConfig(**QUICK, method=SVD, moves=((1, 0.7),))
+    config = RunConfig(**QUICK, method=SVD, overrides=((1, 0.7),))
     events = list(train(config, tmp_path))
     assert rows_of(events)[-1]["lam"] == 0
-    result = next(e.result for e in events if isinstance(e, Finished))
-    assert any("held at 0.70 until the training ended" in r for r in result["remarks"])
+    result = next(e.result for e in events if isinstance(e, RunEnd))
+    assert any("held at 0.70 until the training ended" in r for r in result["notes"])
     assert result["max_logit_difference"] < 1e-4
 
 
@@ -50,19 +50,19 @@ def test_a_session_is_held_and_let_go(tmp_path):
     config = RunConfig(**{**QUICK, "steps": 400}, method=SVD)
     session = Session(config, tmp_path)
     with pytest.raises(RuntimeError, match="this run is new"):
-        session.hold(0.5)
+        session.override_lambda(0.5)
     session.start()
     until(lambda: session.snapshot().step > 2)
-    session.hold(0.95)
+    session.override_lambda(0.95)
     until(lambda: session.snapshot().rows[-1]["lam"] == 0.95)
-    assert session.snapshot().held == 0.95
+    assert session.snapshot().lambda_override == 0.95
     with pytest.raises(ValueError, match="λ is 2"):
-        session.hold(2)
-    session.let_go()
+        session.override_lambda(2)
+    session.release_lambda()
     until(lambda: session.snapshot().rows[-1]["lam"] != 0.95)
     session.stop()
-    moves = moves_of(session.snapshot().rows)
-    assert moves[0][1] == 0.95 and moves[1][1] is None
+    overrides = overrides_in(session.snapshot().rows)
+    assert overrides[0][1] == 0.95 and overrides[1][1] is None
 
 
 def test_a_dropped_base_can_not_be_held(tmp_path):
@@ -70,18 +70,18 @@ def test_a_dropped_base_can_not_be_held(tmp_path):
     session = Session(config, tmp_path).start()
     until(lambda: not session.has_base)
     with pytest.raises(RuntimeError, match="the base was dropped"):
-        session.hold(0.5)
+        session.override_lambda(0.5)
     session.stop()
 
 
 def test_only_a_method_that_fades_has_a_lam(tmp_path):
-    config = RunConfig(**QUICK, method=method_class("full").Config(), moves=((1, 0.5),))
+    config = RunConfig(**QUICK, method=method_class("full").Config(), overrides=((1, 0.5),))
     with pytest.raises(ValueError, match="full fine-tuning has no λ to move"):
         list(train(config, tmp_path))
 
 
 @pytest.mark.parametrize(
-    ("moves", "message"),
+    ("overrides", "message"),
     [
         ([3], "3 is no move"),
         ([(1, 2.0)], "λ of a move is 2.0"),
@@ -89,13 +89,13 @@ def test_only_a_method_that_fades_has_a_lam(tmp_path):
         ([(5, 0.5), (2, None)], "sort them by step"),
     ],
 )
-def test_bad_moves_are_refused(moves, message):
+def test_bad_moves_are_refused(overrides, message):
     with pytest.raises(ValueError, match=message):
-        check_moves(moves)
+        check_overrides(overrides)
 
 
 def test_a_hold_notes_only_changes():
-    hold = Hold()
+    hold = LambdaOverride()
     hold.set(0.5)
     assert [hold.at(3), hold.at(4)] == [0.5, 0.5] and hold.take() == [[3, 0.5]]
     hold.set(0.5)

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pclora_lab.methods.snella.kernels import KERNELS, RULES, kept_entries, merge_factors, sparsify
+from pclora_lab.methods.snella.kernels import (
+    KERNELS,
+    SPARSIFIERS,
+    kept_entries,
+    merge_factors,
+    sparsify,
+)
 from pclora_lab.methods.snella.layers import KernelSparseLinear
 
 IN, OUT, RANK = 12, 7, 4
@@ -53,7 +59,7 @@ def assert_same(got, want, tolerance):
     torch.testing.assert_close(got, want, atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", SPARSIFIERS)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_layer_equals_its_plain_composition(kernel, rule):
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
@@ -112,7 +118,7 @@ def test_the_backward_pass_keeps_x_the_factors_and_a_scalar():
     assert [tensor.numel() for tensor in kept if tensor.data_ptr() not in own] == [1]
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", SPARSIFIERS)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_no_value_is_read_back_from_the_device(kernel, rule):
     # A tensor on meta has no values: reading one raises.
@@ -167,9 +173,9 @@ def test_autocast_around_the_backward_pass_alone_changes_nothing():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_keeps_the_sparsity_and_stays_close(dtype):
     layer = make_layer(torch.float32)
-    layer.set_tuned(17)
+    layer.set_num_tunable(17)
     rounded = copy.deepcopy(layer).to(dtype)
-    assert rounded.tuned == 17 and torch.equal(rounded.sparsity, layer.sparsity)
+    assert rounded.num_tunable == 17 and torch.equal(rounded.sparsity, layer.sparsity)
     exact = gradients(rounded.double(), inputs(), rounded)
     for got, want in zip(gradients(rounded.to(dtype), inputs(dtype), rounded), exact, strict=True):
         assert got.dtype == dtype
@@ -180,31 +186,31 @@ def test_half_precision_keeps_the_sparsity_and_stays_close(dtype):
 @pytest.mark.parametrize("assign", [False, True])
 def test_a_saved_layer_comes_back_bit_for_bit(tmp_path, assign, dtype):
     layer = make_layer(torch.float32, kernel="mixed").to(dtype)
-    layer.set_tuned(31)
+    layer.set_num_tunable(31)
     save_file(layer.state_dict(), tmp_path / "layer.safetensors")
     other = make_layer(torch.float32, kernel="mixed", seed=9).to(dtype)
     other.load_state_dict(load_file(tmp_path / "layer.safetensors"), assign=assign)
-    assert other.tuned == 31 and torch.equal(other.sparsity, layer.sparsity)
+    assert other.num_tunable == 31 and torch.equal(other.sparsity, layer.sparsity)
     assert torch.equal(other(inputs(dtype)), layer(inputs(dtype)))
 
 
 def test_loading_moves_the_number_that_the_forward_pass_uses():
     layer, other = make_layer(sparsity=0.25), make_layer(sparsity=0.75)
     other.load_state_dict(layer.state_dict())
-    assert other.tuned == layer.tuned == kept_entries(0.25, IN * OUT)
+    assert other.num_tunable == layer.num_tunable == kept_entries(0.25, IN * OUT)
     with pytest.raises(RuntimeError, match=r"sparsity: sparsity nan is not in \[0, 1\]"):
         other.load_state_dict({**layer.state_dict(), "sparsity": torch.tensor(torch.nan)})
-    assert other.sparsity == 0.25 and other.tuned == layer.tuned
+    assert other.sparsity == 0.25 and other.num_tunable == layer.num_tunable
 
 
 def test_every_count_of_a_small_layer_can_be_set():
     layer = make_layer(rule="mask")
     for count in range(IN * OUT + 1):
-        layer.set_tuned(count)
-        assert layer.tuned == count == layer.delta().count_nonzero()
+        layer.set_num_tunable(count)
+        assert layer.num_tunable == count == layer.delta().count_nonzero()
     for count in (-1, IN * OUT + 1, 2.5):
         with pytest.raises(ValueError, match=f"cannot tune {count} weights of 12→7: .* 0 to 84"):
-            layer.set_tuned(count)
+            layer.set_num_tunable(count)
 
 
 @settings(deadline=None)

@@ -6,7 +6,7 @@ import torch
 
 from pclora_lab.methods.snella.kernels import (
     KERNELS,
-    RULES,
+    SPARSIFIERS,
     find_threshold,
     kept_entries,
     merge_factors,
@@ -77,7 +77,7 @@ def test_half_precision_is_rounded_only_at_the_end(kernel, dtype):
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.01, 0.31, 0.5, 0.9, 1.0])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", SPARSIFIERS)
 def test_sparsify_equals_the_formula(rule, sparsity):
     M = torch.randn(7, 11, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     t = np.quantile(np.abs(M.numpy()), sparsity) if sparsity else 0.0
@@ -102,7 +102,7 @@ def test_the_interpolated_threshold_is_numpys_quantile(dtype):
     assert got.item() == pytest.approx(want, rel=torch.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", SPARSIFIERS)
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.999, 1.0])
 def test_a_device_without_numpy_finds_the_same_threshold(monkeypatch, sparsity, rule):
     M = torch.randn(9, 21, generator=torch.Generator().manual_seed(5))
@@ -119,7 +119,7 @@ def test_large_matrices_keep_the_exact_number():
         assert kept == kept_entries(sparsity, entries)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", SPARSIFIERS)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_gradients_equal_central_differences_at_a_fixed_threshold(kernel, rule):
     A, B = factors()

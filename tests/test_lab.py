@@ -283,13 +283,13 @@ def test_a_checkpoint_that_cannot_be_read_is_said(lab):
 def test_a_hand_on_lambda_is_followed_and_shown(lab):
     lab.controls.steps.value = 3000
     lab.buttons.train.click()
-    until(lambda: not lab.hold.slider.disabled and lab.session.snapshot().rows)
-    lab.hold.slider.value = 0.6
+    until(lambda: not lab.lambda_slider.slider.disabled and lab.session.snapshot().rows)
+    lab.lambda_slider.slider.value = 0.6
     until(lambda: [row.get("lam") for row in lab.session.snapshot().rows[-1:]] == [0.6])
     again = Lab(root=lab.root)
-    until(lambda: again.hold.slider.value == 0.6)
-    assert not again.hold.button.disabled
-    again.hold.button.click()
+    until(lambda: again.lambda_slider.slider.value == 0.6)
+    assert not again.lambda_slider.button.disabled
+    again.lambda_slider.button.click()
     until(lambda: again.session.snapshot().rows[-1]["lam"] != 0.6)
     again.buttons.stop.click()
     until(lambda: again.buttons.status.value == "stopped")
@@ -297,8 +297,8 @@ def test_a_hand_on_lambda_is_followed_and_shown(lab):
     again.browser.refresh()
     again.browser.table.current = lab.session.folder.name
     again.browser.again_button.click()
-    moves = again.controls.config().moves
-    assert config.moves == () and moves[0][1] == 0.6 and moves[-1][1] is None
+    overrides = again.controls.config().overrides
+    assert config.overrides == () and overrides[0][1] == 0.6 and overrides[-1][1] is None
 
 
 @pytest.mark.parametrize(

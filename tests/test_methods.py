@@ -13,12 +13,12 @@ from pclora_lab.data.cache import DataCache
 from pclora_lab.fields import options_of
 from pclora_lab.methods import METHODS, config_from_dict, make_method, method_class
 from pclora_lab.methods.base import MethodConfig
-from pclora_lab.methods.pela.model import factorise_model
+from pclora_lab.methods.pela.model import factorize_model
 from pclora_lab.models.loading import describe_model
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import Finished, Row
+from pclora_lab.training.events import LogRow, RunEnd
 from pclora_lab.training.loop import train
 
 NAMES = list(METHODS)
@@ -26,7 +26,7 @@ CACHE = DataCache()
 
 
 def bound(name, **options):
-    return make_method(dataclasses.replace(method_class(name).usual(), **options))
+    return make_method(dataclasses.replace(method_class(name).default_config(), **options))
 
 
 def batches():
@@ -61,7 +61,7 @@ def test_a_method_leaves_the_given_model_alone(name, model):
                     if parameter.grad is not None:
                         parameter -= 0.1 * parameter.grad
     method.set_progress(student, 1.0)
-    method.finish(student)
+    method.finalize(student)
     after = model.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert not any(p.grad is not None for p in model.parameters())
@@ -72,7 +72,7 @@ def test_the_loss_reaches_every_trained_parameter(name, model):
     student, method = applied(name, model), bound(name)
     method.set_progress(student, 0.0)
     terms = method.loss_terms(student, model)(batches()[0][:8], torch.arange(8), 0.0)
-    assert set(terms) - {"loss"} <= set(method.reports)
+    assert set(terms) - {"loss"} <= set(method.metrics)
     terms["loss"].backward()
     silent = [n for n, p in student.named_parameters() if p.requires_grad and p.grad is None]
     assert not silent
@@ -82,7 +82,7 @@ def test_the_loss_reaches_every_trained_parameter(name, model):
 def test_the_finished_model_equals_the_student_and_comes_back_from_disk(name, model, tmp_path):
     student, method = applied(name, model), bound(name)
     method.set_progress(student, 1.0)
-    small = method.finish(student)
+    small = method.finalize(student)
     small.pclora_method = method.config.to_dict()
     x = batches()[0]
     assert torch.allclose(student.eval()(x), small(x), atol=1e-5)
@@ -98,7 +98,7 @@ def test_the_plan_is_what_comes_out(name, model):
     planned = method.plan(count_model(described), described)
     student = method.apply(model, calibration=batches())
     method.set_progress(student, 1.0)
-    small = method.finish(student)
+    small = method.finalize(student)
     assert sum(p.numel() for p in small.parameters()) == planned.whole_model.params_after
     assert (planned.whole_model.params_removed > 0) == method.compresses
 
@@ -130,20 +130,24 @@ def test_a_budget_that_is_too_small_is_refused_with_the_smallest(name, model):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_of_every_method_has_the_same_numbers(name, tmp_path):
     config = RunConfig(
-        method=method_class(name).usual(), steps=4, evaluations=2, eval_images=40, device="cpu"
+        method=method_class(name).default_config(),
+        steps=4,
+        evaluations=2,
+        eval_images=40,
+        device="cpu",
     )
     events = list(train(config, tmp_path, cache=CACHE))
-    assert isinstance(events[-1], Finished)
+    assert isinstance(events[-1], RunEnd)
     result, small = events[-1].result, events[-1].model
     assert result["method"] == name
     assert result["params_after"] == sum(p.numel() for p in small.parameters())
     assert result["macs_after"] == count_of(small)
     assert (result["params_trained"] > 0) == METHODS[name].trains
     assert result["max_logit_difference"] < 1e-4
-    rows = [event.values for event in events if isinstance(event, Row)]
+    rows = [event.values for event in events if isinstance(event, LogRow)]
     json.dumps(rows)
     reported = {key for row in rows for key in row}
-    assert set(METHODS[name].reports) - {"logit"} <= reported | {"task", "lr_share"}
+    assert set(METHODS[name].metrics) - {"logit"} <= reported | {"task", "lr_share"}
 
 
 def count_of(model):
@@ -162,7 +166,7 @@ def test_options_describe_themselves_and_survive_json(name):
         assert described.label and described.help
     run = RunConfig(method=config)
     assert RunConfig.from_dict(json.loads(json.dumps(run.to_dict()))) == run
-    assert run.lr == config.usual_lr
+    assert run.lr == config.default_lr
 
 
 def test_an_unknown_method_is_refused_with_the_names_there_are():
@@ -178,7 +182,7 @@ def test_lora_is_merged_into_plain_layers_by_hand(model):
         for name, parameter in student.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(generator=torch.Generator().manual_seed(len(name)))
-    merged = bound("lora").finish(student)
+    merged = bound("lora").finalize(student)
     layer = student.get_submodule("base_model.model.blocks.1.mlp.fc1")
     A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     expected = model.blocks[1].mlp.fc1.weight.double() + 2.0 * (B.double() @ A.double())
@@ -241,13 +245,13 @@ def test_full_trains_everything_with_the_labels_alone(model):
 
 @pytest.mark.parametrize("name", ["pclora", "svd_kd", "svd", "activation_svd", "pela"])
 def test_energy_spends_the_same_budget_unevenly(name, model):
-    uniform = bound(name, spend="uniform").with_budget(0.15)
-    energy = bound(name, spend="energy").with_budget(0.15)
+    uniform = bound(name, rank_allocation="uniform").with_budget(0.15)
+    energy = bound(name, rank_allocation="energy").with_budget(0.15)
     kept = []
     for method in (uniform, energy):
         student = method.apply(model, calibration=batches())
         method.set_progress(student, 1.0)
-        small = method.finish(student)
+        small = method.finalize(student)
         ranks = {m.rank for m in small.modules() if hasattr(m, "rank")}
         kept.append((sum(p.numel() for p in small.parameters()), ranks))
     assert len(kept[0][1]) == 1 < len(kept[1][1])
@@ -275,7 +279,7 @@ def test_the_two_stages_of_pela_may_see_different_data(tmp_path):
 
 
 def test_stage_1_needs_a_dense_model(tmp_path):
-    small = factorise_model(load_model("vit_digits"))
+    small = factorize_model(load_model("vit_digits"))
     folder = save_compressed(small, tmp_path / "small")
     with pytest.raises(ValueError, match="already and there is no dense one to imitate.*repair=0"):
         list(train(RunConfig(model=str(folder), method=bound("pela").config, steps=2), tmp_path))
@@ -297,7 +301,7 @@ def test_dropout_follows_the_seed(name, tmp_path):
     def losses(seed):
         method = bound(name, dropout=0.3).config
         config = RunConfig(method=method, steps=3, evaluations=1, eval_images=40, seed=seed)
-        rows = [e.values for e in train(config, tmp_path, cache=CACHE) if isinstance(e, Row)]
+        rows = [e.values for e in train(config, tmp_path, cache=CACHE) if isinstance(e, LogRow)]
         return [row["loss"] for row in rows if "loss" in row]
 
     first = losses(0)
@@ -307,7 +311,7 @@ def test_dropout_follows_the_seed(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["pclora", "pela", "svd"])
 def test_what_energy_removes_is_counted_on_the_model(name, tmp_path):
-    method = bound(name, budget=0.1, spend="energy").config
+    method = bound(name, budget=0.1, rank_allocation="energy").config
     config = RunConfig(method=method, steps=1, evaluations=1, eval_images=40)
     *_, last = train(config, tmp_path, cache=CACHE)
     layers = [m for m in last.model.modules() if isinstance(m, LowRankLinear)]
@@ -319,7 +323,7 @@ def test_what_energy_removes_is_counted_on_the_model(name, tmp_path):
 def test_what_a_method_finishes_can_be_saved_at_once(name, model, tmp_path):
     method, student = bound(name), applied(name, model)
     method.set_progress(student, 1.0)
-    small = method.finish(student)
+    small = method.finalize(student)
     x = batches()[0]
     assert torch.equal(load_compressed(save_compressed(small, tmp_path / "x"))(x), small(x))
 
@@ -330,7 +334,7 @@ def test_the_plan_of_pela_keeps_a_bias_only_where_there_is_one():
     vit.pretrained_cfg = {"input_size": (3, 8, 8)}
     method = bound("pela")
     counts = method.count(vit)
-    small = method.finish(method.apply(vit))
+    small = method.finalize(method.apply(vit))
     size = method.plan(counts, vit).whole_model.params_after
     assert size == sum(p.numel() for p in small.parameters())
     again = bound("pela", repair=0).count(small)

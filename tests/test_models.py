@@ -8,7 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from pclora_lab.data.images import Pixels, Preprocessing
+from pclora_lab.data.images import ImageBatches, Preprocessing
 from pclora_lab.data.loading import load_data
 from pclora_lab.models.adapting import head_is_new
 from pclora_lab.models.loading import describe_model, load_model
@@ -32,11 +32,11 @@ def deit_folder(tmp_path_factory):
 
 def test_the_embedded_model_reads_digits():
     model = load_model("vit_digits")
-    pixels = Pixels(load_data("digits").validation, Preprocessing.of(model))
+    pixels = ImageBatches(load_data("digits").validation, Preprocessing.of(model))
     images, labels = pixels.batch(torch.arange(len(pixels)))
     with torch.no_grad():
-        guesses = model(images).argmax(1)
-    assert (guesses == labels).float().mean() >= 0.94
+        predictions = model(images).argmax(1)
+    assert (predictions == labels).float().mean() >= 0.94
     assert not model.training and not head_is_new(model)
 
 

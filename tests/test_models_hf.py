@@ -103,7 +103,7 @@ def test_half_precision_weights_are_kept_in_single_precision(folders, tmp_path):
     assert not changed_parameters(model, again)
 
 
-def test_pixels_are_normalised_as_the_folder_says(folders):
+def test_pixels_are_normalized_as_the_folder_says(folders):
     found = Preprocessing.of(load_model(str(folders["vit"])))
     assert (found.mean, found.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert found.input_size == (3, 16, 16)
@@ -174,7 +174,7 @@ def test_a_folder_that_lacks_something_says_what(folders, tmp_path, kind, files,
     [
         ({"auto_map": {"AutoModel": "code.Model"}}, "auto_map in its config.json, trust_remote"),
         ({"custom_pipelines": {"x": {"impl": "code.P"}}}, "Python code of its own"),
-        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantised"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantized"),
         ({"model_type": "roberta"}, "lack roberta.*not those of a RobertaFor"),
         ({"model_type": "nonsense"}, "nonsense"),
         ({"num_hidden_layers": 3}, "lack bert.encoder.layer.2"),
@@ -182,7 +182,7 @@ def test_a_folder_that_lacks_something_says_what(folders, tmp_path, kind, files,
         ({"num_hidden_layers": "two"}, "num_hidden_layers"),
         ({"hidden_act": "nope"}, "nope"),
     ],
-    ids="code pipelines quantised type unknown deeper wider no_number activation".split(),
+    ids="code pipelines quantized type unknown deeper wider no_number activation".split(),
 )
 def test_a_configuration_that_does_not_fit_is_refused(folders, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):

@@ -7,7 +7,7 @@ from torch import nn
 
 from pclora_lab.methods import make_method, method_class
 from pclora_lab.methods.pela.losses import feature_distillation, weight_perturbation
-from pclora_lab.methods.pela.model import factorise_model
+from pclora_lab.methods.pela.model import factorize_model
 from pclora_lab.nn.low_rank import LowRankLinear
 
 
@@ -25,7 +25,7 @@ def by_name(features: list[torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def test_the_perturbation_equals_a_dense_computation(vit):
-    small = factorise_model(vit)
+    small = factorize_model(vit)
     gaps = [
         np.abs(
             product((small.get_submodule(n).A.detach(), small.get_submodule(n).B.detach()))
@@ -75,7 +75,7 @@ def test_nothing_as_large_as_a_weight_is_kept_for_the_backward_pass():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_the_perturbation_is_computed_in_float32_whatever_the_model_is_in(vit, dtype):
-    small, vit = factorise_model(vit).to(dtype), vit.to(dtype)
+    small, vit = factorize_model(vit).to(dtype), vit.to(dtype)
     exact = weight_perturbation(small.double(), vit.double(), 0.0)
     small, vit = small.to(dtype), vit.to(dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -86,10 +86,10 @@ def test_the_perturbation_is_computed_in_float32_whatever_the_model_is_in(vit, d
     assert small.blocks[0].mlp.fc1.A.grad.any()
 
 
-def test_a_perturbation_without_any_factorised_layer_is_refused(vit):
-    with pytest.raises(ValueError, match="no LowRankLinear .* pass what factorise_model returned"):
+def test_a_perturbation_without_any_factorized_layer_is_refused(vit):
+    with pytest.raises(ValueError, match="no LowRankLinear .* pass what factorize_model returned"):
         weight_perturbation(vit, vit, 1e-3)
-    small = factorise_model(vit)
+    small = factorize_model(vit)
     with pytest.raises(ValueError, match="no LowRankLinear"):
         weight_perturbation(small, small, 1e-3)
 

@@ -5,7 +5,7 @@ import torch
 from pictures import ROWS, png, write_parquet
 from timm.data import create_transform, resolve_data_config
 
-from pclora_lab.data.images import Pixels, Preprocessing
+from pclora_lab.data.images import ImageBatches, Preprocessing
 from pclora_lab.data.loading import load_data
 
 
@@ -23,7 +23,7 @@ from pclora_lab.data.loading import load_data
 def test_batches_equal_timms_own_evaluation_transform(vit, tmp_path, changes, count):
     vit.pretrained_cfg |= {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4), **changes}
     split = load_data(write_parquet(tmp_path / "table")).train
-    pixels = Pixels(split, Preprocessing.of(vit))
+    pixels = ImageBatches(split, Preprocessing.of(vit))
     rows = torch.arange(count)
     for some in (rows[:2], rows, rows):  # not read, read in part, read before
         images, labels = pixels.batch(some)
@@ -39,12 +39,12 @@ def test_batches_equal_timms_own_evaluation_transform(vit, tmp_path, changes, co
 def test_pictures_of_any_mode_become_the_models_channels(vit, tmp_path, mode):
     rows = [{"bytes": png(i, mode), "path": None} for i in range(ROWS)]
     split = load_data(write_parquet(tmp_path / "table", img=lambda _: rows)).train
-    images, _ = Pixels(split, Preprocessing.of(vit)).batch(torch.arange(4))
+    images, _ = ImageBatches(split, Preprocessing.of(vit)).batch(torch.arange(4))
     assert images.shape == (4, 3, 16, 16) and images.float().std() > 0
 
 
 def test_shuffled_batches_show_every_image_once_per_epoch_and_follow_the_seed(vit, tmp_path):
-    pixels = Pixels(load_data(write_parquet(tmp_path / "table")).train, Preprocessing.of(vit))
+    pixels = ImageBatches(load_data(write_parquet(tmp_path / "table")).train, Preprocessing.of(vit))
 
     def rows(seed: int) -> list[int]:
         batches = pixels.shuffled(7, torch.Generator().manual_seed(seed))

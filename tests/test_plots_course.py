@@ -17,7 +17,7 @@ from pclora_lab.plots.course.records import (
     reach_figure,
     staying_figure,
 )
-from pclora_lab.plots.theme import COLOURS
+from pclora_lab.plots.theme import COLORS
 
 LAMS = (1.0, 0.5, 0.0, 0.0)
 REMOVED = (0.1, 0.1, 0.6, 0.8)
@@ -67,7 +67,7 @@ def test_the_animation_has_a_frame_for_each_measured_row_loops_and_is_small():
     first = image.convert("RGB")
     assert first.getpixel((2, 2)) == (255, 255, 255)
     still = Image.open(io.BytesIO(film.still)).convert("RGB")
-    base = tuple(int(COLOURS["base"][i : i + 2], 16) for i in (1, 3, 5))
+    base = tuple(int(COLORS["base"][i : i + 2], 16) for i in (1, 3, 5))
     gaps = [np.abs(np.asarray(picture, dtype=int) - base).max(-1) for picture in (first, still)]
     much, little = ((gap < 24).sum() for gap in gaps)
     assert much > 3 * little, "W is as blue at the end as at the beginning"

@@ -12,17 +12,17 @@ from pclora_lab import Session
 from pclora_lab.methods import method_class
 from pclora_lab.methods.snella.kernels import merge_factors
 from pclora_lab.plots.course.methods import (
-    competition_figure,
-    competition_grid,
+    allocation_figure,
+    allocation_grid,
     cut_cost_figure,
     kernel_figure,
-    rules_figure,
+    sparsifier_figure,
     spectra_figure,
     takeaway_figure,
 )
 from pclora_lab.runs.session import stop_all
 from pclora_lab.training.config import RunConfig
-from pclora_lab.ui.monitor.allocation_view import competition_widget
+from pclora_lab.ui.monitor.allocation_view import allocation_widget
 
 SNELLA = method_class("snella").Config
 SHORT = RunConfig(
@@ -86,28 +86,30 @@ def test_a_matrix_of_zeros_can_be_drawn():
 
 
 def test_sparsifiers_are_drawn_as_they_are():
-    squared, soft, mask = (line.get_ydata() for line in rules_figure(sparsity=0.5).axes[0].lines)
+    squared, soft, mask = (
+        line.get_ydata() for line in sparsifier_figure(sparsity=0.5).axes[0].lines
+    )
     np.testing.assert_allclose([squared[-1], soft[-1], mask[-1]], [1, 0.5, 1])
     assert [np.count_nonzero(y) for y in (squared, soft, mask)] == [200, 200, 200]
 
 
 def test_the_grid_has_a_column_for_each_change():
-    layers, edges, shares = competition_grid(HISTORY)
+    layers, edges, shares = allocation_grid(HISTORY)
     assert layers == ["a", "b"]
     np.testing.assert_allclose(edges, [0, 50, 100, 100.5])
     assert shares.tolist() == [[100, 75, 50], [100, 25, 0]]
-    assert competition_grid([{"step": 1}])[0] == []
+    assert allocation_grid([{"step": 1}])[0] == []
 
 
 def test_the_competition_is_drawn_with_the_first_layer_on_top():
-    figure = competition_figure(HISTORY)
+    figure = allocation_figure(HISTORY)
     axis = figure.axes[0]
     drawn = axis.collections[0].get_array()
     assert drawn.reshape(2, 3).tolist() == [[100, 75, 50], [100, 25, 0]]
     bottom, top = axis.get_ylim()
     assert bottom > top and axis.get_xlim() == (0, 100)
     with pytest.raises(ValueError, match="no row has layer_density"):
-        competition_figure([{"step": 1}])
+        allocation_figure([{"step": 1}])
 
 
 def test_the_model_to_take_along_is_the_one_without_base():
@@ -121,9 +123,9 @@ def test_the_model_to_take_along_is_the_one_without_base():
 
 def test_the_heatmap_follows_a_session_to_its_end(tmp_path):
     session = Session(SHORT, tmp_path).start()
-    heatmap = competition_widget().follow(session)
+    heatmap = allocation_widget().follow(session)
     session.wait(120)
-    layers, edges, shares = competition_grid(session.snapshot().rows)
+    layers, edges, shares = allocation_grid(session.snapshot().rows)
     until(lambda: heatmap.data[0].x is not None and heatmap.data[0].x[-1] == edges[-1], 20)
     assert list(heatmap.data[0].y) == layers and len(layers) == 16
     np.testing.assert_allclose(heatmap.data[0].z, shares, rtol=1e-6)
@@ -132,7 +134,7 @@ def test_the_heatmap_follows_a_session_to_its_end(tmp_path):
 def test_the_heatmap_lets_an_earlier_session_go():
     asked = []
     first = SimpleNamespace(snapshot=lambda: asked.append(1) or RUNNING)
-    heatmap = competition_widget().follow(first)
+    heatmap = allocation_widget().follow(first)
     until(lambda: heatmap.data[0].z is not None, 20)
     heatmap.follow(SimpleNamespace(snapshot=lambda: FINISHED))
     until(lambda: heatmap.data[0].x[-1] == 50.5, 20)
@@ -143,12 +145,12 @@ def test_the_heatmap_lets_an_earlier_session_go():
 
 
 def test_the_heatmap_draws_nothing_for_a_method_without_competition():
-    heatmap = competition_widget()
+    heatmap = allocation_widget()
     heatmap.update_rows([{"progress": 0.5, "lam": 0.3}])
     assert heatmap.data[0].z is None
 
 
 def test_what_cannot_be_drawn_is_said_in_the_title():
-    heatmap = competition_widget()
+    heatmap = allocation_widget()
     heatmap._show([{"progress": None, "layer_density": {"a": 1.0}}])
     assert "not drawn" in heatmap.layout.title.text

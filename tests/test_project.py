@@ -87,12 +87,12 @@ def test_every_record_names_the_command_that_made_it(path):
 
 
 def test_the_comparison_in_the_readme_is_the_record():
-    from pclora_lab.runs.comparison import summarise
+    from pclora_lab.runs.comparison import summarize
 
     readme = (ROOT / "README.md").read_text()
     rows = json.loads((ROOT / "data/results/compare_deit_tiny_cifar10.json").read_text())["rows"]
     assert len(rows) == 9 * 3 * 3 and not any(row["error"] for row in rows)
-    for _, group in summarise(rows).groupby("method"):
+    for _, group in summarize(rows).groupby("method"):
         means, spreads = 100 * group["accuracy_mean"], 100 * group["accuracy_std"]
         pairs = list(zip(means, spreads, strict=True))
         cells = [f"{m:.1f} ± {s:.1f}" if s > 1e-9 else f"{m:.1f}" for m, s in pairs]

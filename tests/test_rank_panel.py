@@ -104,7 +104,7 @@ def test_nothing_is_measured_or_loaded_while_a_run_is_going(tmp_path, digits):
     panel.show(*digits, config())
     press(panel.measure_button)
     assert "a run is going" in panel.worker.message.value and panel.latency.value == ""
-    panel.editor.spend.value = "energy"
+    panel.editor.rank_allocation.value = "energy"
     press(panel.editor.from_budget)
     assert "nothing is loaded meanwhile" in panel.worker.message.value
 
@@ -156,11 +156,11 @@ def test_a_budget_is_spent_uniformly_or_by_energy(panel, digits):
     editor.budget.value = 0.2
     press(editor.from_budget)
     assert editor.table.ranks == ranks_for_budget(digits[0], 0.2)
-    editor.spend.value = "energy"
+    editor.rank_allocation.value = "energy"
     press(editor.from_budget)
     panel.worker.wait()
     spectra = weight_spectra(load_model("vit_digits"))
-    expected = ranks_for_budget(digits[0], 0.2, spend="energy", spectra=spectra)
+    expected = ranks_for_budget(digits[0], 0.2, rank_allocation="energy", spectra=spectra)
     assert editor.table.ranks == expected and len(set(expected.values())) > 1
     assert panel.worker.message.value == "" and not editor.from_budget.disabled
 
@@ -207,7 +207,7 @@ def test_texts_with_a_low_rank_table_of_words(tmp_path):
     method = PCLoRAConfig(rank=4, embeddings="low_rank")
     counts = count_model(model, embeddings="low_rank")
     panel.show(counts, model, RunConfig(model="bert_glosses", data="glosses", method=method))
-    panel.editor.spend.value = "energy"
+    panel.editor.rank_allocation.value = "energy"
     press(panel.editor.from_budget)
     assert "is a table of words" in panel.worker.message.value
 

@@ -15,10 +15,10 @@ from pclora_lab.runs.recorder import record
 from pclora_lab.runs.replay import Replay
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import Finished, Kept, Row
+from pclora_lab.training.events import AdapterSnapshot, LogRow, RunEnd
 from pclora_lab.training.layer_probe import LayerProbe
 from pclora_lab.training.loop import train
-from pclora_lab.training.state import snapshot_remark, snapshot_steps
+from pclora_lab.training.state import snapshot_note, snapshot_steps
 
 QUICK = {"steps": 6, "evaluations": 2, "eval_images": 40, "snapshots": 3}
 
@@ -35,9 +35,9 @@ def test_the_first_snapshot_is_the_teacher_and_the_last_the_result(tmp_path, ini
     replay = Replay(folder)
     assert replay.steps == (0, 3, 6)
     rows = [0, 5, 9]
-    first, last = replay.guesses(0, rows), replay.guesses(6, rows)
+    first, last = replay.predictions(0, rows), replay.predictions(6, rows)
     torch.testing.assert_close(first.student, first.teacher, atol=2e-5, rtol=1e-4)
-    small = next(e.model for e in events if isinstance(e, Finished))
+    small = next(e.model for e in events if isinstance(e, RunEnd))
     inputs, labels = replay.examples.batch(torch.tensor(rows))
     with torch.no_grad():
         expected = call_model(small, inputs).softmax(-1)
@@ -49,7 +49,7 @@ def test_a_snapshot_in_the_middle_is_the_student_of_that_step(tmp_path):
     config = RunConfig(**QUICK, method=PCLoRAConfig(rank=4, init="svd", fade_end=1.0))
     folder = new_run_folder(tmp_path, config)
     events = record(train(config, tmp_path), folder)
-    lam = next(e.lam for e in events if isinstance(e, Kept) and e.step == 3)
+    lam = next(e.lam for e in events if isinstance(e, AdapterSnapshot) and e.step == 3)
     assert 0 < lam < 1
     list(events)
     student = Replay(folder).student_at(3)
@@ -78,16 +78,18 @@ def test_the_spectra_are_those_of_the_matrices(tmp_path):
 def test_svd_kd_can_be_replayed_too(tmp_path):
     folder, events = made(tmp_path, method=method_class("svd_kd").Config(rank=4, init="svd"))
     replay = Replay(folder)
-    small = next(e.model for e in events if isinstance(e, Finished))
+    small = next(e.model for e in events if isinstance(e, RunEnd))
     inputs, _ = replay.examples.batch(torch.arange(3))
     with torch.no_grad():
         expected = call_model(small, inputs).softmax(-1)
-    torch.testing.assert_close(replay.guesses(6, [0, 1, 2]).student, expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        replay.predictions(6, [0, 1, 2]).student, expected, atol=1e-6, rtol=1e-5
+    )
 
 
 def test_a_fine_tuned_teacher_is_found_again_or_missed(tmp_path):
     folder, events = made(tmp_path, teacher="finetune", teacher_steps=2)
-    teacher = next(e.teacher for e in events if isinstance(e, Finished))
+    teacher = next(e.teacher for e in events if isinstance(e, RunEnd))
     found = Replay(folder).teacher
     assert torch.equal(found.head.weight, teacher.head.weight)
     for path in (tmp_path / "teachers").rglob("model.safetensors"):
@@ -105,7 +107,7 @@ def test_what_can_not_be_replayed_says_why(tmp_path):
         Replay(new_run_folder(tmp_path, config))
     folder, _ = made(tmp_path)
     with pytest.raises(ValueError, match="no validation example 5000"):
-        Replay(folder).guesses(0, [5000])
+        Replay(folder).predictions(0, [5000])
     next(iter(list_snapshots(folder).values())).write_bytes(b"nonsense")
     with pytest.raises(ValueError, match=r"000000.safetensors can't be read"):
         Replay(folder).student_at(0)
@@ -115,10 +117,10 @@ def test_snapshots_stay_below_their_bound_and_say_so(tmp_path):
     folder, events = made(tmp_path, snapshots=5, snapshot_mb=0.7)
     sizes = [path.stat().st_size for path in list_snapshots(folder).values()]
     assert len(sizes) == 3 and sum(sizes) < 0.7e6
-    result = next(e.result for e in events if isinstance(e, Finished))
-    assert any("3 of 5 snapshots are kept" in remark for remark in result["remarks"])
+    result = next(e.result for e in events if isinstance(e, RunEnd))
+    assert any("3 of 5 snapshots are kept" in note for note in result["notes"])
     assert snapshot_steps(10, 5, each=10, most_bytes=19) == ()
-    assert snapshot_remark(0, 5, 10**7, 1.0).startswith("no snapshots are kept")
+    assert snapshot_note(0, 5, 10**7, 1.0).startswith("no snapshots are kept")
 
 
 def test_attention_is_what_the_block_computes():
@@ -148,7 +150,7 @@ def test_a_model_without_patches_has_no_attention_map():
 
 def test_the_rows_hold_layer_facts(tmp_path):
     _, events = made(tmp_path, method=PCLoRAConfig(rank=4, init="svd"))
-    rows = [e.values for e in events if isinstance(e, Row)]
+    rows = [e.values for e in events if isinstance(e, LogRow)]
     assert set(rows[0]["layer_mse"]) == set(rows[-1]["layer_cka"])
     assert max(rows[0]["layer_mse"].values()) < 1e-8
     assert min(rows[0]["layer_cka"].values()) > 0.999
@@ -165,7 +167,7 @@ def test_measuring_the_layers_takes_a_share_of_the_time_only(tmp_path, monkeypat
 
     monkeypatch.setattr(PCLoRA, "measure", slowly)
     _, events = made(tmp_path, steps=60, evaluations=60, snapshots=0)
-    rows = [e.values for e in events if isinstance(e, Row)]
+    rows = [e.values for e in events if isinstance(e, LogRow)]
     measured = [row["step"] for row in rows if "layer_base_share" in row]
     assert measured[0] == 0 and measured[-1] == 60 and len(measured) < len(rows) / 2
     # The first and the last one are not asked for their price.
@@ -179,7 +181,7 @@ def test_what_is_affordable_is_spread_over_the_training(vit, images):
     probe = LayerProbe(method, student, vit, [], images)
     probe.seconds, probe._took = 1.0, {True: 0.5, False: 0.2}
     # Of 100 s, 5 may be spent; after 10 s 0.5 of them, and 0.45 of the rest in advance.
-    assert not probe.affords(10, 0.1) and probe.affords(16, 0.16)
-    assert not probe.affords_distances(33) and probe.affords_distances(35)
+    assert not probe.within_budget(10, 0.1) and probe.within_budget(16, 0.16)
+    assert not probe.within_budget_with_distances(33) and probe.within_budget_with_distances(35)
     probe.seconds = 4.79
-    assert probe.affords(100, 1.0) and not probe.affords(90, 0.9)
+    assert probe.within_budget(100, 1.0) and not probe.within_budget(90, 0.9)

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pclora_lab.files import load_record, write_json
-from pclora_lab.plots.course.records import schedule_figure, starts_figure
+from pclora_lab.files import load_published_result, write_json
+from pclora_lab.plots.course.records import initialization_figure, schedule_figure
 from pclora_lab.plots.curves import CURVES, curves
 from pclora_lab.plots.history import history_figure
 from pclora_lab.plots.report import write_report
@@ -64,11 +64,11 @@ def test_figures_draw_what_the_rows_hold():
 
 
 def test_the_saved_record_of_the_starts_can_be_drawn():
-    record = load_record("starts_digits")
-    lines = starts_figure(record["runs"]).axes[0].get_lines()
+    record = load_published_result("starts_digits")
+    lines = initialization_figure(record["runs"]).axes[0].get_lines()
     assert len(lines) == len(record["runs"]) == 9
     with pytest.raises(FileNotFoundError, match="no record 'nope'.*starts_digits"):
-        load_record("nope")
+        load_published_result("nope")
 
 
 def test_the_report_is_one_page_that_escapes_what_it_is_given(tmp_path):

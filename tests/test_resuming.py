@@ -17,21 +17,26 @@ from pclora_lab.cli.main import main
 from pclora_lab.methods import METHODS
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.runs import checkpoints
-from pclora_lab.runs.checkpoints import Keeper, has_checkpoint, load_checkpoint, save_checkpoint
+from pclora_lab.runs.checkpoints import (
+    CheckpointWriter,
+    has_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from pclora_lab.runs.folder import new_run_folder
 from pclora_lab.runs.recorder import record
 from pclora_lab.runs.resuming import can_resume, read_resumption, resume
 from pclora_lab.runs.session import stop_all
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import Finished, Phase, Row, Tick
-from pclora_lab.training.lambda_override import Hold, moves_of
+from pclora_lab.training.events import LogRow, PhaseStart, RunEnd, StepEnd
+from pclora_lab.training.lambda_override import LambdaOverride, overrides_in
 from pclora_lab.training.loop import train
 from pclora_lab.training.state import Checkpoint
 
 SVD = PCLoRAConfig(rank=4, init="svd")
 QUICK = RunConfig(
-    method=SVD, steps=12, evaluations=4, eval_images=40, layer_facts=False, device="cpu"
+    method=SVD, steps=12, evaluations=4, eval_images=40, layer_metrics=False, device="cpu"
 )
 TIMES = {"seconds", "step_ms", "memory_mb", "run_dir", "latency_ms", "teacher_latency_ms"}
 
@@ -46,7 +51,7 @@ def stopped(config, root, step, name=None):
     """A folder whose run was stopped after a step."""
     folder = new_run_folder(root, config, name=name)
     with closing(record(train(config, root), folder)) as events:
-        next(e for e in events if isinstance(e, Tick) and e.phase == "fade" and e.step == step)
+        next(e for e in events if isinstance(e, StepEnd) and e.phase == "fade" and e.step == step)
     return folder
 
 
@@ -66,7 +71,7 @@ def test_the_end_is_the_same_bit_for_bit(tmp_path, step):
     folder = stopped(QUICK, tmp_path, step)
     assert load_run(folder).status == "stopped" and can_resume(folder)
     *_, finished = resume(folder)
-    assert isinstance(finished, Finished) and load_run(folder).status == "finished"
+    assert isinstance(finished, RunEnd) and load_run(folder).status == "finished"
     for name, tensor in expected.model.state_dict().items():
         assert torch.equal(tensor, finished.model.state_dict()[name]), name
     assert facts(folder) == facts(untouched)
@@ -75,7 +80,7 @@ def test_the_end_is_the_same_bit_for_bit(tmp_path, step):
 
 @pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.trains])
 def test_every_method_that_trains_can_be_taken_up(tmp_path, name):
-    method = METHODS[name].usual()
+    method = METHODS[name].default_config()
     if name == "snella":  # stopped between two competitions
         method = dataclasses.replace(method, allocations=3)
     config = dataclasses.replace(QUICK, method=method, steps=6, lr=None)
@@ -86,39 +91,39 @@ def test_every_method_that_trains_can_be_taken_up(tmp_path, name):
 
 
 def test_moves_of_lam_are_kept_and_made_again(tmp_path):
-    config = dataclasses.replace(QUICK, moves=((2, 0.9), (6, 0.7), (9, None)))
+    config = dataclasses.replace(QUICK, overrides=((2, 0.9), (6, 0.7), (9, None)))
     untouched, _ = whole(config, tmp_path)
     folder = stopped(config, tmp_path, 4)
     rest = read_resumption(folder)
-    assert rest.hold.lam == 0.9 and rest.hold.made == ((2, 0.9),)
+    assert rest.lambda_slider.lam == 0.9 and rest.lambda_slider.made == ((2, 0.9),)
     *_, finished = resume(folder)
-    assert finished.result["moves"] == [[2, 0.9], [6, 0.7], [9, None]]
-    assert moves_of(load_run(folder).rows) == config.moves
+    assert finished.result["overrides"] == [[2, 0.9], [6, 0.7], [9, None]]
+    assert overrides_in(load_run(folder).rows) == config.overrides
     assert facts(folder) == facts(untouched)
 
 
 def test_a_hand_that_held_when_the_session_stopped_holds_again(tmp_path):
     session = Session(dataclasses.replace(QUICK, steps=2000), tmp_path).start()
     until(lambda: session.snapshot().step > 2)
-    session.hold(0.93)
+    session.override_lambda(0.93)
     until(lambda: session.snapshot().rows[-1]["lam"] == 0.93)
     session.stop()
     before = session.snapshot()
     again = Session.of_run(session.folder)
-    assert again.state == "new" and again.held == 0.93
+    assert again.state == "new" and again.lambda_override == 0.93
     again.start()
     until(lambda: again.snapshot().step > before.step + 2)
     assert again.folder == session.folder and again.snapshot().rows[: len(before.rows) - 1]
     until(lambda: again.snapshot().rows[-1]["step"] > before.step + 1)
     assert again.snapshot().rows[-1]["lam"] == 0.93
-    again.let_go()
+    again.release_lambda()
     until(lambda: again.snapshot().rows[-1]["lam"] != 0.93)
 
 
 def test_the_time_left_counts_the_steps_of_this_session_only():
     session = Session(QUICK)
-    session._take(Phase("fade", 100))
-    session._take(Tick("fade", 51, 100))
+    session._take(PhaseStart("fade", 100))
+    session._take(StepEnd("fade", 51, 100))
     session._state, session._resumed_at = "running", time.monotonic() - 1
     assert 45 < session.snapshot().eta_seconds < 60
 
@@ -131,11 +136,11 @@ def test_moves_logged_after_the_checkpoint_are_made_again(tmp_path):
     # As a kill leaves it: the history is ahead of the checkpoint, and a hand moved λ meanwhile.
     (folder / "checkpoint.safetensors").write_bytes(early)
     with (folder / "history.jsonl").open("a") as history:
-        history.write(json.dumps({"phase": "fade", "step": 9, "moves": [[8, 0.5]]}) + "\n")
+        history.write(json.dumps({"phase": "fade", "step": 9, "overrides": [[8, 0.5]]}) + "\n")
     rest = read_resumption(folder)
     assert max(row["step"] for row in rest.rows) == 4
     *_, finished = rest.events()
-    assert finished.result["moves"] == [[8, 0.5]]
+    assert finished.result["overrides"] == [[8, 0.5]]
     steps = [row["step"] for row in load_run(folder).rows]
     assert steps == sorted(set(steps)) and steps[-1] == 12
 
@@ -144,15 +149,15 @@ def _until_step(events, step):
     with closing(events):
         for event in events:
             yield event
-            if isinstance(event, Tick) and event.step == step:
+            if isinstance(event, StepEnd) and event.step == step:
                 return
 
 
 def test_a_base_that_was_gone_stays_gone_while_lam_is_held(tmp_path):
     # The base goes at q = 0.6, step 8; the move at 9 comes too late and must not bring it back.
-    config = dataclasses.replace(QUICK, moves=((9, 0.8),))
+    config = dataclasses.replace(QUICK, overrides=((9, 0.8),))
     folder = stopped(config, tmp_path, 10)
-    rows = [e.values for e in resume(folder) if isinstance(e, Row)]
+    rows = [e.values for e in resume(folder) if isinstance(e, LogRow)]
     assert rows and all(row["lam"] == 0 and not row["base_held"] for row in rows)
 
 
@@ -181,7 +186,7 @@ def test_a_killed_process_can_be_taken_up_from_the_command_line(tmp_path, capsys
         (lambda f: (f / "checkpoint.safetensors").unlink(), "has no checkpoint"),
         (lambda f: (f / "checkpoint.safetensors").write_bytes(b"x" * 40), "can't be read"),
         (lambda f: _edit(f, steps=3), "its config has 3 steps"),
-        (lambda f: _edit(f, colour="red"), "colour"),
+        (lambda f: _edit(f, color="red"), "color"),
         (lambda f: _edit_method(f, rank=2), "does not fit the student"),
     ],
 )
@@ -213,7 +218,7 @@ def test_moments_that_do_not_fit_are_refused(tmp_path):
 
 
 def test_what_looking_at_the_layers_has_cost_is_counted_on(tmp_path):
-    folder = stopped(dataclasses.replace(QUICK, layer_facts=True), tmp_path, 6)
+    folder = stopped(dataclasses.replace(QUICK, layer_metrics=True), tmp_path, 6)
     before = load_checkpoint(folder)
     assert 0 < before.probe_seconds < before.seconds
     *_, finished = resume(folder)
@@ -250,10 +255,10 @@ def test_a_finished_run_and_one_that_trains_are_refused(tmp_path):
 
 
 def test_a_method_that_trains_nothing_leaves_no_checkpoint(tmp_path):
-    config = dataclasses.replace(QUICK, method=METHODS["svd"].usual())
+    config = dataclasses.replace(QUICK, method=METHODS["svd"].default_config())
     folder = new_run_folder(tmp_path, config)
     with closing(record(train(config, tmp_path), folder)) as events:
-        next(e for e in events if isinstance(e, Phase) and e.name == "test")
+        next(e for e in events if isinstance(e, PhaseStart) and e.name == "test")
     with pytest.raises(FileNotFoundError, match="its method trains nothing"):
         read_resumption(folder)
 
@@ -267,12 +272,12 @@ def test_a_full_disk_ends_no_run_and_is_tried_again(tmp_path, monkeypatch):
         return Checkpoint(1, "", (), False, 0, 1.0, 0.0, {"trained/A": torch.zeros(1)})
 
     monkeypatch.setattr(checkpoints, "_SECONDS_AFTER_FAILURE", 0.0)
-    keeper = Keeper(tmp_path)
-    keeper.note(Tick("fade", 1, 3, save))
+    keeper = CheckpointWriter(tmp_path)
+    keeper.note(StepEnd("fade", 1, 3, save))
     with pytest.warns(UserWarning, match="no space left on device.*tried again"):
         keeper.save()
     room.append("more")
-    keeper.note(Tick("fade", 2, 3, save))
+    keeper.note(StepEnd("fade", 2, 3, save))
     assert has_checkpoint(tmp_path)
 
 
@@ -286,33 +291,33 @@ def test_a_finished_run_leaves_no_checkpoint_however_often_they_are_written(tmp_
 def test_moves_survive_a_second_interruption(tmp_path):
     folder = stopped(QUICK, tmp_path, 4)
     with (folder / "history.jsonl").open("a") as history:
-        history.write(json.dumps({"phase": "fade", "step": 9, "moves": [[8, 0.5]]}) + "\n")
+        history.write(json.dumps({"phase": "fade", "step": 9, "overrides": [[8, 0.5]]}) + "\n")
     events = resume(folder)
     next(events)  # killed before the first step: neither a row nor a checkpoint is written
     del events
-    assert read_resumption(folder).hold.made_and_to_come(4) == ((8, 0.5),)
+    assert read_resumption(folder).lambda_slider.made_and_planned(4) == ((8, 0.5),)
 
 
 def test_what_a_hand_asked_for_just_before_the_stop_is_kept(tmp_path):
-    hold = Hold([(2, 0.9), (9, 0.1)])
+    hold = LambdaOverride([(2, 0.9), (9, 0.1)])
     folder = new_run_folder(tmp_path, QUICK)
     with closing(record(train(QUICK, tmp_path, hold=hold), folder)) as events:
-        next(e for e in events if isinstance(e, Tick) and e.phase == "fade" and e.step == 5)
+        next(e for e in events if isinstance(e, StepEnd) and e.phase == "fade" and e.step == 5)
         assert hold.lam == 0.9
         hold.set(None)
-    assert load_checkpoint(folder).moves == ((2, 0.9), (5, None))
-    assert read_resumption(folder).hold.at(5) is None
+    assert load_checkpoint(folder).overrides == ((2, 0.9), (5, None))
+    assert read_resumption(folder).lambda_slider.at(5) is None
 
 
 def test_planned_moves_are_kept_with_the_checkpoint(tmp_path):
-    config = dataclasses.replace(QUICK, moves=((2, 0.9), (9, None)))
-    assert load_checkpoint(stopped(config, tmp_path, 5)).moves == config.moves
+    config = dataclasses.replace(QUICK, overrides=((2, 0.9), (9, None)))
+    assert load_checkpoint(stopped(config, tmp_path, 5)).overrides == config.overrides
 
 
 def test_snapshots_of_steps_to_be_taken_again_are_removed(tmp_path):
     folder = stopped(dataclasses.replace(QUICK, snapshots=13), tmp_path, 4)
     early = (folder / "checkpoint.safetensors").read_bytes()
-    assert [e.step for e in _until_step(resume(folder), 8) if isinstance(e, Tick)][-1] == 8
+    assert [e.step for e in _until_step(resume(folder), 8) if isinstance(e, StepEnd)][-1] == 8
     assert max(list_snapshots(folder)) == 8
     (folder / "checkpoint.safetensors").write_bytes(early)
     next(resume(folder))
@@ -324,7 +329,7 @@ def test_an_evaluation_that_is_due_is_not_left_out(tmp_path):
     config = dataclasses.replace(QUICK, steps=240, evaluations=80)
     untouched = new_run_folder(tmp_path, config, name="untouched")
     with closing(record(train(config, tmp_path), untouched)) as events:
-        next(e for e in events if isinstance(e, Tick) and e.step == 12)
+        next(e for e in events if isinstance(e, StepEnd) and e.step == 12)
     folder = stopped(config, tmp_path, 3)
     list(_until_step(resume(folder), 12))
     read = [[row["accuracy"] is not None for row in load_run(f).rows] for f in (untouched, folder)]
@@ -351,7 +356,7 @@ def test_half_of_a_compressed_model_does_not_stand_in_the_way(tmp_path):
     (folder / "compressed").mkdir()
     (folder / "compressed" / "model.safetensors").write_bytes(b"half")
     *_, finished = resume(folder)
-    assert isinstance(finished, Finished) and load_run(folder).status == "finished"
+    assert isinstance(finished, RunEnd) and load_run(folder).status == "finished"
 
 
 def test_a_run_is_named_after_its_folder_wherever_it_is_called_from(tmp_path, monkeypatch):

@@ -127,7 +127,7 @@ def test_an_overlaid_run_grows_with_refresh(browser, root):
     assert len(lam.x) == before + 1 and lam.x[-1] == 9
 
 
-def test_more_runs_than_colours_are_said(made):
+def test_more_runs_than_colors_are_said(made):
     (run,) = [run for run in list_runs(made) if run.folder.name == PLAIN]
     runs = [Run(Path(f"r{i}"), *list(vars(run).values())[1:]) for i in range(MOST_RUNS + 3)]
     figure = overlay_figure(runs)
@@ -273,14 +273,14 @@ def test_the_same_settings_again(browser, told):
 
 
 def test_the_same_settings_again_keep_the_moves_that_were_still_to_come(root, told, browser):
-    config = RunConfig(**{**QUICK, "steps": 300}, moves=((50, 0.5), (200, None)))
+    config = RunConfig(**{**QUICK, "steps": 300}, overrides=((50, 0.5), (200, None)))
     folder = new_run_folder(root, config, name="stopped early")
-    row = {"phase": "fade", "step": 100, "moves": [[50, 0.5]]}
+    row = {"phase": "fade", "step": 100, "overrides": [[50, 0.5]]}
     (folder / "history.jsonl").write_text(json.dumps(row) + "\n")
     browser.refresh()
     browser.table.current = "stopped early"
     browser.again_button.click()
-    assert told["again"][-1].moves == ((50, 0.5), (200, None))
+    assert told["again"][-1].overrides == ((50, 0.5), (200, None))
 
 
 def test_without_a_listener_there_is_no_button(root):

@@ -18,7 +18,7 @@ from pclora_lab.runs.folder import delete_run, new_run_folder, run_name
 from pclora_lab.runs.reader import list_runs, load_run
 from pclora_lab.runs.recorder import record
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import Finished, Phase, Row, Tick
+from pclora_lab.training.events import LogRow, PhaseStart, RunEnd, StepEnd
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def small() -> nn.Module:
 
 def run_events(small, error=None):
     """What a short run tells."""
-    yield Phase("fade", 2)
+    yield PhaseStart("fade", 2)
     for step in (1, 2):
-        yield Tick("fade", step, 2)
-        yield Row({"phase": "fade", "step": step, "lam": 1 - step / 2, "accuracy": None})
+        yield StepEnd("fade", step, 2)
+        yield LogRow({"phase": "fade", "step": step, "lam": 1 - step / 2, "accuracy": None})
     if error is not None:
         raise error
-    yield Finished({"accuracy": 0.5}, small, small)
+    yield RunEnd({"accuracy": 0.5}, small, small)
 
 
 def test_a_new_folder_says_what_was_asked_for_and_with_what(folder):
@@ -69,7 +69,9 @@ def test_a_run_that_ends_is_finished_with_rows_result_and_model(folder, small):
 @pytest.mark.parametrize("taken", [1, 3, 5])
 def test_a_run_that_is_closed_is_stopped_and_keeps_its_rows(folder, small, taken):
     events = record(run_events(small), folder)
-    rows = [event for _, event in zip(range(taken), events, strict=False) if isinstance(event, Row)]
+    rows = [
+        event for _, event in zip(range(taken), events, strict=False) if isinstance(event, LogRow)
+    ]
     events.close()
     run = load_run(folder)
     assert (run.status, run.error, run.result) == ("stopped", None, None)
@@ -92,7 +94,7 @@ def test_an_interrupt_stops_the_run(folder, small):
 
 def test_a_run_is_finished_for_whoever_stops_reading_at_its_result(folder, small):
     for event in record(run_events(small), folder):
-        if isinstance(event, Finished):
+        if isinstance(event, RunEnd):
             break
     del event
     assert load_run(folder).status == "finished"
@@ -100,7 +102,7 @@ def test_a_run_is_finished_for_whoever_stops_reading_at_its_result(folder, small
 
 def test_rows_can_be_read_while_the_run_goes_on(folder, small):
     events = record(run_events(small), folder)
-    while not isinstance(next(events), Row):
+    while not isinstance(next(events), LogRow):
         pass
     assert len(load_run(folder).rows) == 1 and load_run(folder).status == "running"
     events.close()

@@ -13,8 +13,8 @@ from pclora_lab.methods.pclora.schedules import (
     check_schedule,
     fade_is_over,
     parse_points,
+    schedule_notes,
     schedule_points,
-    schedule_remarks,
 )
 
 # λ at 0, a quarter, half, three quarters and all of the fade, worked out by hand.
@@ -129,7 +129,7 @@ def test_a_curve_may_rise_only_if_asked():
         PCLoRAConfig(schedule=points)
     config = PCLoRAConfig(schedule=points, may_rise=True)
     assert base_weight_factor(0.25, config.schedule) == pytest.approx(0.4)
-    assert any("comes back" in remark for remark in schedule_remarks(points))
+    assert any("comes back" in note for note in schedule_notes(points))
 
 
 def test_the_base_leaves_only_when_lam_is_zero_for_good():
@@ -157,7 +157,7 @@ def test_points_that_are_none_say_how_to_write_them(text):
 
 
 def test_a_drawn_curve_says_what_its_ends_mean():
-    assert "before the first step" in schedule_remarks([(0, 0.5), (1, 0)])[0]
-    assert schedule_remarks("sine") == schedule_remarks([(0, 1), (1, 0)]) == []
+    assert "before the first step" in schedule_notes([(0, 0.5), (1, 0)])[0]
+    assert schedule_notes("sine") == schedule_notes([(0, 1), (1, 0)]) == []
     with pytest.raises(ValueError, match="nothing could be removed"):
         check_schedule([(0, 1), (1, 0.1)])

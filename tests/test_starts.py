@@ -13,7 +13,7 @@ from pclora_lab.methods.factorization import (
 )
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.layers import PCLoRALinear
-from pclora_lab.methods.pclora.model import get_pclora_model, start_residual
+from pclora_lab.methods.pclora.model import get_pclora_model, init_residual
 
 OUT, IN = 10, 16
 ranks = pytest.mark.parametrize("rank", [1, 4, 10])
@@ -26,12 +26,12 @@ def weight() -> torch.Tensor:
 
 @pytest.fixture
 def activations() -> torch.Tensor:
-    """Inputs that live mostly in four directions and are not centred, ``(500, 16)``."""
+    """Inputs that live mostly in four directions and are not centered, ``(500, 16)``."""
     generator = torch.Generator().manual_seed(1)
     spread = torch.tensor([5.0] * 4 + [0.1] * (IN - 4))
     mix = torch.linalg.qr(torch.randn(IN, IN, generator=generator))[0]
-    centre = torch.randn(IN, generator=generator)
-    return torch.randn(500, IN, generator=generator) * spread @ mix + centre
+    center = torch.randn(IN, generator=generator)
+    return torch.randn(500, IN, generator=generator) * spread @ mix + center
 
 
 def moments_of(x: torch.Tensor) -> InputMoments:
@@ -77,12 +77,12 @@ def test_activation_svd_is_optimal_in_the_norm_of_the_inputs(weight, activations
 
 @pytest.mark.parametrize("rank", [1, 4, 8])
 def test_activation_svd_beats_plain_svd_on_the_calibration_inputs(weight, activations, rank):
-    centred = (activations - activations.mean(0)).double()
+    centered = (activations - activations.mean(0)).double()
     covariance = moments_of(activations).covariance
 
     def error(factors):
         A, B = factors
-        return ((centred @ (weight.double() - B @ A).T) ** 2).sum(1).mean()
+        return ((centered @ (weight.double() - B @ A).T) ** 2).sum(1).mean()
 
     plain = error(svd_factors(weight, rank))
     assert error(activation_svd_factors(weight, covariance, rank)) < 0.9 * plain
@@ -92,14 +92,14 @@ def test_activation_svd_beats_plain_svd_on_the_calibration_inputs(weight, activa
 def test_svd_starts_C_at_the_bias(bias):
     base = nn.Linear(IN, OUT, bias=bias)
     layer = PCLoRALinear(base, 3)
-    start_residual(layer, None)
+    init_residual(layer, None)
     assert torch.equal(layer.C.detach(), base.bias.detach() if bias else torch.zeros(OUT))
 
 
 def test_activation_svd_alone_keeps_the_mean_of_the_outputs(activations):
     base = nn.Linear(IN, OUT)
     layer = PCLoRALinear(base, 3)
-    start_residual(layer, moments_of(activations))
+    init_residual(layer, moments_of(activations))
     gap = (base(activations) - layer.adapter_output(activations)).mean(0)
     torch.testing.assert_close(gap, torch.zeros(OUT), atol=1e-4, rtol=0)
 
@@ -109,7 +109,7 @@ def test_activation_svd_alone_keeps_the_mean_of_the_outputs(activations):
 def test_the_start_includes_the_scale(activations, init, scale):
     base = nn.Linear(IN, OUT)
     layer = PCLoRALinear(base, OUT, scale=scale)
-    start_residual(layer, moments_of(activations) if init == "activation_svd" else None)
+    init_residual(layer, moments_of(activations) if init == "activation_svd" else None)
     torch.testing.assert_close(layer.adapter_output(activations), base(activations))
 
 

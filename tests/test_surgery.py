@@ -9,8 +9,14 @@ from torch import nn
 
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model
-from pclora_lab.nn.forward import call_model, evaluating, example_input
-from pclora_lab.nn.surgery import block_names, copy_sharing, find_targets, meta_copy, tokens_seen
+from pclora_lab.nn.forward import call_model, eval_mode, example_input
+from pclora_lab.nn.surgery import (
+    block_names,
+    count_inputs,
+    deepcopy_sharing,
+    find_targets,
+    meta_copy,
+)
 
 BLOCK_LINEARS = ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"]
 
@@ -124,7 +130,7 @@ def test_timm_models_that_read_the_weight_are_refused():
     sizes = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
     model = Beit(**sizes, num_classes=3)
     with pytest.raises(ValueError, match="Beit never calls blocks.0.attn.qkv"):
-        tokens_seen(model, find_targets(model), torch.zeros(1, 3, 16, 16))
+        count_inputs(model, find_targets(model), torch.zeros(1, 3, 16, 16))
 
 
 def test_torchs_encoder_is_refused_or_its_student_works():
@@ -139,7 +145,7 @@ def test_torchs_encoder_is_refused_or_its_student_works():
 
 
 def test_every_vector_that_enters_a_layer_is_counted(vit):
-    tokens = tokens_seen(vit, find_targets(vit, "fc1|head"), torch.zeros(3, 3, 16, 16))
+    tokens = count_inputs(vit, find_targets(vit, "fc1|head"), torch.zeros(3, 3, 16, 16))
     assert tokens == {"blocks.0.mlp.fc1": 15, "blocks.1.mlp.fc1": 15, "head": 3}
 
 
@@ -156,7 +162,7 @@ def test_evaluating_restores_the_mode_of_every_module_even_after_an_error(vit):
     vit.train()
     vit.blocks[0].eval()
     modes = [m.training for m in vit.modules()]
-    with pytest.raises(KeyError), evaluating(vit):
+    with pytest.raises(KeyError), eval_mode(vit):
         assert not any(m.training for m in vit.modules()) and not torch.is_grad_enabled()
         raise KeyError
     assert [m.training for m in vit.modules()] == modes and torch.is_grad_enabled()
@@ -164,7 +170,7 @@ def test_evaluating_restores_the_mode_of_every_module_even_after_an_error(vit):
 
 def test_a_sharing_copy_shares_only_what_it_is_told_to(vit):
     shared = vit.blocks[0].mlp.fc1.weight
-    twin = copy_sharing(vit, [shared])
+    twin = deepcopy_sharing(vit, [shared])
     same = [n for n, p in twin.named_parameters() if p is vit.get_parameter(n)]
     assert same == ["blocks.0.mlp.fc1.weight"]
     assert twin.head.weight.data_ptr() != vit.head.weight.data_ptr()

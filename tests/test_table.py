@@ -53,7 +53,7 @@ def test_every_row_needs_an_id_of_its_own(ids):
         ({"label": "x"}, "needs a name"),
         ({"name": "id"}, "not 'id'"),
         ({"name": "rank"}, "of its own"),
-        ({"name": "x", "colour": "red"}, "may have label"),
+        ({"name": "x", "color": "red"}, "may have label"),
         ({"name": "x", "kind": "html"}, "use text or number"),
     ],
 )

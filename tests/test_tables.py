@@ -10,9 +10,9 @@ import torch
 from pictures import ROWS, png
 from PIL import Image
 
-from pclora_lab.data.images import Pixels, Preprocessing
+from pclora_lab.data.images import ImageBatches, Preprocessing
 from pclora_lab.data.loading import load_data
-from pclora_lab.data.splits import LabelledData
+from pclora_lab.data.splits import LabeledData
 
 CLASSES = ("ham", "spam")
 NUMBERS = [row % 2 for row in range(ROWS)]
@@ -39,7 +39,7 @@ def save(made: pd.DataFrame, path: Path) -> str:
     return str(path)
 
 
-def pairs(data: LabelledData) -> dict[str, str]:
+def pairs(data: LabeledData) -> dict[str, str]:
     """Every text and the name of its class."""
     splits = (data.train, data.validation, data.test)
     rows = [row for s in splits for row in zip(s.examples, s.labels, strict=True)]
@@ -60,7 +60,7 @@ def test_a_folder_of_files_gives_its_splits(tmp_path, suffix):
         save(table(name), tmp_path / "mail" / f"{name}{suffix}")
     data = load_data(str(tmp_path / "mail"))
     read = {name: getattr(data, name).examples for name in names}
-    assert read == {name: list(table(name)["text"]) for name in names} and data.remarks == ()
+    assert read == {name: list(table(name)["text"]) for name in names} and data.notes == ()
 
 
 @every_format
@@ -155,7 +155,7 @@ def test_rows_without_a_text_or_a_label_are_left_out_and_said(tmp_path, suffix):
     made.loc[5, "label"] = None
     data = load_data(save(made, tmp_path / f"a{suffix}"))
     assert pairs(data) == dict(table().drop([3, 4, 5]).to_numpy())
-    assert any("3 of 40 rows without text or label left out" in text for text in data.remarks)
+    assert any("3 of 40 rows without text or label left out" in text for text in data.notes)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -228,8 +228,8 @@ def read_picture(path: Path, encoded: bytes, channels: int = 3) -> torch.Tensor:
     images = [{"bytes": encoded if row == 5 else png(row), "path": None} for row in range(ROWS)]
     made = pd.DataFrame({"img": images, "label": NUMBERS})
     train = load_data(save(made, path)).train
-    grey = (0.5,) * channels
-    pixels = Pixels(train, Preprocessing((channels, 8, 8), grey, grey, "bicubic", 0.9))
+    gray = (0.5,) * channels
+    pixels = ImageBatches(train, Preprocessing((channels, 8, 8), gray, gray, "bicubic", 0.9))
     return pixels.inputs(torch.tensor(np.flatnonzero(train.examples.rows == 5)))
 
 

@@ -13,7 +13,7 @@ from tiny_hf import seeded, tokenizer, write_model
 
 from pclora_lab.data.loading import load_data
 from pclora_lab.data.splits import Split
-from pclora_lab.data.texts import TextPreprocessing, Texts, by_length
+from pclora_lab.data.texts import TextBatches, TextPreprocessing, by_length
 from pclora_lab.models.loading import load_model
 
 WRITERS = {
@@ -28,7 +28,7 @@ def sentences(lengths) -> list[str]:
     return [" ".join(f"w{5 + (row + i) % 90}" for i in range(n)) for row, n in enumerate(lengths)]
 
 
-def texts(lengths, max_tokens: int = 32) -> Texts:
+def texts(lengths, max_tokens: int = 32) -> TextBatches:
     labels = np.arange(len(lengths)) % 3
     return TextPreprocessing(tokenizer(), max_tokens).batches(Split(sentences(lengths), labels))
 
@@ -193,7 +193,7 @@ def test_a_test_and_a_validation_split_are_made_where_there_are_none_and_that_is
     data = load_data(write_splits(tmp_path / "a", train=[0, 1] * 20))
     assert [len(part) for part in parts(data)] == [28, 4, 8]
     assert len(set.union(*parts(data))) == 40, "no text is in two splits"
-    said = " ".join(data.remarks)
+    said = " ".join(data.notes)
     assert "no test split: a fifth" in said and "no validation split: a tenth" in said
 
 
@@ -206,14 +206,14 @@ def test_a_text_that_a_table_repeats_is_in_one_split_only(tmp_path):
 
 @pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("labels", [[-1] * 40, None], ids=["minus_one", "no_column"])
-def test_an_unlabelled_test_split_is_left_out_and_validation_reported(tmp_path, labels, suffix):
+def test_an_unlabeled_test_split_is_left_out_and_validation_reported(tmp_path, labels, suffix):
     splits = {"train": [0, 1] * 20, "validation": [1, 0] * 20, "test": labels}
     data = load_data(write_splits(tmp_path / "a", suffix, **splits))
     train, validation, test = parts(data)
     assert test == {f"validation {row}" for row in range(40)}
     assert train | validation == {f"train {row}" for row in range(40)} and not train & validation
     assert data.class_names == ("0", "1")
-    said = " ".join(data.remarks)
+    said = " ".join(data.notes)
     assert "the split test has no labels" in said and "the validation split is reported" in said
 
 

@@ -1,4 +1,4 @@
-"""The theme: visible on both pages, distinguishable without colour vision, the same everywhere."""
+"""The theme: visible on both pages, distinguishable without color vision, the same everywhere."""
 
 import io
 import itertools
@@ -15,7 +15,7 @@ from pclora_lab.plots.course import methods as plots_methods
 from pclora_lab.plots.course import records
 from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.theme import HUES, METHOD_STYLES, PAGES, apply_theme, in_theme, use_theme
-from pclora_lab.ui.monitor.allocation_view import competition_widget
+from pclora_lab.ui.monitor.allocation_view import allocation_widget
 from pclora_lab.ui.settings import previews as svg
 from pclora_lab.ui.widgets.page import Page
 
@@ -34,9 +34,9 @@ def light_again():
     use_theme("light")
 
 
-def seen(colour: str, sight: str) -> np.ndarray:
-    """CIELAB coordinates of a colour as a person with that sight sees it."""
-    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+def seen(color: str, sight: str) -> np.ndarray:
+    """CIELAB coordinates of a color as a person with that sight sees it."""
+    channels = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     t = TO_XYZ @ np.clip(SIGHT[sight] @ linear, 0, 1) / TO_XYZ.sum(1)
     f = np.where(t > 216 / 24389, np.cbrt(t), (24389 / 27 * t + 16) / 116)
@@ -52,20 +52,20 @@ def test_every_line_stands_out_from_its_page(page):
 @pytest.mark.parametrize("sight", SIGHT)
 @pytest.mark.parametrize("page", [0, 1], ids=["light", "dark"])
 def test_no_two_methods_look_the_same(page, sight):
-    colours = {name: in_theme(style[0], bool(page)) for name, style in METHOD_STYLES.items()}
-    colours["teacher"] = in_theme(theme.COLOURS["teacher"], bool(page))
-    for (one, a), (other, b) in itertools.combinations(colours.items(), 2):
+    colors = {name: in_theme(style[0], bool(page)) for name, style in METHOD_STYLES.items()}
+    colors["teacher"] = in_theme(theme.COLORS["teacher"], bool(page))
+    for (one, a), (other, b) in itertools.combinations(colors.items(), 2):
         distance = np.linalg.norm(seen(a, sight) - seen(b, sight))
         assert distance > 10, f"{one} {a} and {other} {b}: {distance:.1f}"
 
 
 def test_contrast_is_wcags():
-    # Worked examples of the WCAG working group: #767676 is the lightest grey with 4.5:1 on white.
+    # Worked examples of the WCAG working group: #767676 is the lightest gray with 4.5:1 on white.
     assert theme.contrast("#767676", "#FFFFFF") == 4.54
     assert theme.contrast("#777777", "#FFFFFF") == 4.48
 
 
-def test_every_method_has_a_colour_and_a_mark_of_its_own():
+def test_every_method_has_a_color_and_a_mark_of_its_own():
     assert set(METHODS) <= set(METHOD_STYLES)
     for kind in (0, 1):
         assert len({style[kind] for style in METHOD_STYLES.values()}) == len(METHOD_STYLES)
@@ -80,8 +80,8 @@ def test_a_variant_leads_to_one_hue_only():
 def test_pictures_beside_the_form_are_seen_on_both_pages():
     for name in ("base", "adapter", "guide"):
         for page in PAGES:
-            assert theme.contrast(theme.COLOURS[name], page) >= 3
-    assert theme.COLOURS["base"] in svg.schedule_svg("sine", 0.6)
+            assert theme.contrast(theme.COLORS[name], page) >= 3
+    assert theme.COLORS["base"] in svg.schedule_svg("sine", 0.6)
 
 
 ROWS = [
@@ -92,12 +92,12 @@ ROWS = [
 FIGURES = {
     "history": lambda: history.history_figure(ROWS),
     "schedule": records.schedule_figure,
-    "starts": lambda: records.starts_figure([{"start": "svd", "history": ROWS}]),
+    "starts": lambda: records.initialization_figure([{"start": "svd", "history": ROWS}]),
     "spectra": lambda: plots_methods.spectra_figure({"blocks.0.fc": [4.0, 2.0, 1.0]}),
     "cut": lambda: plots_methods.cut_cost_figure({"plain": {"fc": 0.5}}),
     "kernel": lambda: plots_methods.kernel_figure({"diagonal": np.diag([4.0, 1.0])}),
-    "rules": plots_methods.rules_figure,
-    "competition": lambda: plots_methods.competition_figure(ROWS),
+    "rules": plots_methods.sparsifier_figure,
+    "competition": lambda: plots_methods.allocation_figure(ROWS),
     "takeaway": lambda: plots_methods.takeaway_figure({"pclora": ROWS}),
 }
 
@@ -154,15 +154,13 @@ def test_two_threads_draw_one_after_the_other():
 
 @pytest.mark.parametrize("kind", [go.Figure, go.FigureWidget])
 def test_a_plotly_figure_switches_and_comes_back(kind):
-    figure = kind(go.Scatter(x=[1], y=[2], line={"color": theme.COLOURS["teacher"]}))
-    figure.add_scatter(
-        x=[1], y=[2], marker={"color": theme.COLOURS["share"]}, line={"color": "red"}
-    )
+    figure = kind(go.Scatter(x=[1], y=[2], line={"color": theme.COLORS["teacher"]}))
+    figure.add_scatter(x=[1], y=[2], marker={"color": theme.COLORS["share"]}, line={"color": "red"})
     figure.update_layout(legend={}, legend2={"bgcolor": "white"})
-    figure.add_vline(1, line_color=theme.COLOURS["guide"])
+    figure.add_vline(1, line_color=theme.COLORS["guide"])
     light = apply_theme(figure, dark=False).to_json()
     apply_theme(figure, dark=True)
-    assert figure.data[0].line.color == HUES["grey"].dark
+    assert figure.data[0].line.color == HUES["gray"].dark
     assert (figure.data[1].marker.color, figure.data[1].line.color) == (HUES["sky"].dark, "red")
     legends = figure.layout.legend2, figure.layout.template.layout.legend
     assert [legend.bgcolor for legend in legends] == ["rgba(17,17,17,0.75)"] * 2
@@ -176,7 +174,7 @@ def test_the_page_shows_through_plotly_figures():
         layout = theme.plotly_template(dark).layout
         assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
     use_theme("dark")
-    assert competition_widget().layout.template.layout.font.color == "#E6E6E6"
+    assert allocation_widget().layout.template.layout.font.color == "#E6E6E6"
 
 
 def test_an_unknown_theme_is_refused():

@@ -8,7 +8,7 @@ import torch
 from pclora_lab import load_model
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import Finished, Phase, Row, Tick
+from pclora_lab.training.events import LogRow, PhaseStart, RunEnd, StepEnd
 from pclora_lab.training.loop import train
 from pclora_lab.training.optimizer import LossDiverged, learning_rate
 
@@ -26,13 +26,18 @@ def events(tmp_path_factory):
 
 
 def rows(events):
-    return [event.values for event in events if isinstance(event, Row)]
+    return [event.values for event in events if isinstance(event, LogRow)]
 
 
 def test_phases_ticks_and_result_come_in_order(events):
-    assert [e.name for e in events if isinstance(e, Phase)] == ["data", "start", "fade", "test"]
-    assert [e.step for e in events if isinstance(e, Tick)] == list(range(1, 13))
-    assert isinstance(events[-1], Finished)
+    assert [e.name for e in events if isinstance(e, PhaseStart)] == [
+        "data",
+        "start",
+        "fade",
+        "test",
+    ]
+    assert [e.step for e in events if isinstance(e, StepEnd)] == list(range(1, 13))
+    assert isinstance(events[-1], RunEnd)
 
 
 def test_lambda_follows_the_schedule_and_ends_at_zero(events):
@@ -96,7 +101,7 @@ def test_a_new_head_gets_a_teacher_that_later_runs_share(tmp_path):
     assert len(list((tmp_path / "teachers").iterdir())) == 1
     taught = [[r for r in rows(e) if r["phase"] == "teacher"] for e in (first, second)]
     assert taught[0] == taught[1] and taught[0]
-    assert sum(isinstance(e, Tick) and e.phase == "teacher" for e in second) == 0
+    assert sum(isinstance(e, StepEnd) and e.phase == "teacher" for e in second) == 0
 
 
 def test_a_pretrained_teacher_of_other_classes_distils_features_only(tmp_path, monkeypatch):

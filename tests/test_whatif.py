@@ -51,7 +51,7 @@ def test_every_method_of_low_rank_takes_them(name, vit, images):
     counts = method.count(vit)
     student = method.apply(vit, calibration=[images])
     method.set_progress(student, 1.0)
-    small = method.finish(student)
+    small = method.finalize(student)
     found = {n: small.get_submodule(n).rank for n in BY_LAYER}
     assert found == BY_LAYER == method.plan(counts, vit).ranks
     assert sum(p.numel() for p in small.parameters()) == (
@@ -110,9 +110,11 @@ def test_what_is_no_mapping_of_ranks_is_refused(given, message):
 
 
 def test_ranks_by_layer_and_energy_would_contradict_each_other():
-    with pytest.raises(ValueError, match='given by layer and spend="energy" would choose other'):
-        SVDConfig(rank=BY_LAYER, spend="energy")
-    assert SVDConfig(rank=BY_LAYER, spend="energy", budget=0.2).budget == 0.2
+    with pytest.raises(
+        ValueError, match='given by layer and rank_allocation="energy" would choose other'
+    ):
+        SVDConfig(rank=BY_LAYER, rank_allocation="energy")
+    assert SVDConfig(rank=BY_LAYER, rank_allocation="energy", budget=0.2).budget == 0.2
 
 
 def test_they_are_typed_as_json(capsys):

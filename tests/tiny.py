@@ -1,4 +1,4 @@
-"""One tiny, randomly initialised model per architecture that the project says it takes."""
+"""One tiny, randomly initialized model per architecture that the project says it takes."""
 
 import torch
 from torch import Tensor, nn

@@ -29,7 +29,7 @@ def read(wordnet: Path) -> list[tuple[str, str]]:
     """Definition and kind of every noun, each definition once."""
     rows: dict[str, str] = {}
     for line in (wordnet / "data.noun").read_text(encoding="utf8").splitlines():
-        if line.startswith("  "):  # the licence stands above the data
+        if line.startswith("  "):  # the license stands above the data
             continue
         entry, gloss = line.split(" | ", 1)
         kind = KINDS.get(int(entry.split()[1]))

@@ -21,7 +21,7 @@ from pclora_lab.models.loading import load_model
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import make_accelerator
 from pclora_lab.training.evaluation import accuracy
-from pclora_lab.training.optimizer import optimise
+from pclora_lab.training.optimizer import optimization_steps
 
 HERE = Path(__file__).parent
 
@@ -56,7 +56,7 @@ def main() -> None:
         logits = model(shift(images, generator))
         return {"loss": F.cross_entropy(logits, labels, label_smoothing=0.1)}
 
-    rows = optimise(
+    rows = optimization_steps(
         model,
         cross_entropy,
         train,

@@ -57,7 +57,7 @@ def _options(given: list[str]) -> dict[str, Any]:
         name, dot, option = target.partition(".")
         if not (equals and dot):
             raise ValueError(f"--set {text!r} is not METHOD.OPTION=VALUE, e.g. pclora.init=zeros")
-        config = configs.get(name) or method_class(name).usual()
+        config = configs.get(name) or method_class(name).default_config()
         known = options_of(config)
         if option not in known:
             raise ValueError(f"method {name} has no option {option!r}: it has {', '.join(known)}")
@@ -99,10 +99,10 @@ def run_compare(args: argparse.Namespace, base: RunConfig) -> int:
 
 
 def _tell(rows: list[dict[str, Any]]) -> None:
-    from pclora_lab.runs.comparison import summarise
+    from pclora_lab.runs.comparison import summarize
 
     if any(row["error"] is None for row in rows):
-        print(_table(summarise(rows)))
+        print(_table(summarize(rows)))
     for row in rows:
         if row["error"] is not None:
             name = f"{row['method']}, budget {row['budget']:g}, seed {row['seed']}"

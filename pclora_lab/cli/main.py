@@ -112,7 +112,7 @@ def add_run_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     add("--image-column", default=None, help="name of the image column (default: guessed)")
     add("--text-column", default=None, help="name of the text column (default: guessed)")
     add("--label-column", default=None, help="name of the label column (default: guessed)")
-    add("--steps", type=int, default=run.steps, help="optimiser steps of the method")
+    add("--steps", type=int, default=run.steps, help="optimizer steps of the method")
     add("--batch-size", type=int, default=run.batch_size, help="examples per step")
     add("--teacher", default=run.teacher, help=f"teacher: {', '.join(TEACHERS)}")
     add("--teacher-steps", type=int, default=run.teacher_steps, help="steps of its fine-tuning")
@@ -207,8 +207,8 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _print_end(finished: Any, as_json: bool) -> None:
-    for remark in finished.result["remarks"]:
-        print(f"note: {remark}", file=sys.stderr)
+    for note in finished.result["notes"]:
+        print(f"note: {note}", file=sys.stderr)
     _print_result(finished.result, as_json)
 
 
@@ -231,7 +231,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def run_to_end(config: RunConfig, root: str | Path, cache: Any = None) -> Any:
-    """Run with a progress bar on stderr; returns the :class:`Finished` event.
+    """Run with a progress bar on stderr; returns the :class:`RunEnd` event.
 
     Args:
         config: what to do.
@@ -249,26 +249,26 @@ def run_to_end(config: RunConfig, root: str | Path, cache: Any = None) -> Any:
 
 
 def watch_to_end(events: Generator[Any, None, None]) -> Any:
-    """Draw a progress bar on stderr while a run goes on; returns the :class:`Finished` event."""
+    """Draw a progress bar on stderr while a run goes on; returns the :class:`RunEnd` event."""
     from tqdm import tqdm
 
-    from pclora_lab.training.events import Finished, Phase, Row, Tick
+    from pclora_lab.training.events import LogRow, PhaseStart, RunEnd, StepEnd
 
     bar = tqdm(file=sys.stderr, unit="step", dynamic_ncols=True)
     with closing(bar), closing(events):
         for event in events:
             match event:
-                case Phase(name, steps):
+                case PhaseStart(name, steps):
                     bar.set_description(name)
                     bar.reset()
                     bar.total = steps or None
-                case Tick(_, step, _):
+                case StepEnd(_, step, _):
                     if not bar.n:  # a run that is taken up has done its first steps before
                         bar.n = bar.initial = bar.last_print_n = step - 1
                     bar.update(step - bar.n)
-                case Row(values) if values.get("accuracy") is not None:
+                case LogRow(values) if values.get("accuracy") is not None:
                     bar.set_postfix(_bar_facts(values))
-                case Finished():
+                case RunEnd():
                     return event
     raise RuntimeError("the run ended without a result")
 

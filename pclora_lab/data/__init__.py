@@ -1,1 +1,1 @@
-"""a name, file or folder -> three labelled splits -> batches"""
+"""a name, file or folder -> three labeled splits -> batches"""

@@ -8,14 +8,14 @@ from typing import Any
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.images import Preprocessing
 from pclora_lab.data.loading import load_data
-from pclora_lab.data.splits import LabelledData
+from pclora_lab.data.splits import LabeledData
 from pclora_lab.data.texts import TextPreprocessing
 
 __all__ = ["DataCache"]
 
 
 class DataCache:
-    """Data sets, decoded or tokenised, shared by runs that follow each other.
+    """Data sets, decoded or tokenized, shared by runs that follow each other.
 
     A file or folder that has changed is read again.
     """
@@ -34,7 +34,7 @@ class DataCache:
                 self._kept[key] = make()
             return self._kept[key]
 
-    def data(self, config: Any) -> LabelledData:
+    def data(self, config: Any) -> LabeledData:
         """The config's data set."""
         names = ("image_column", "text_column", "label_column")
         columns = {name: getattr(config, name) for name in names}
@@ -42,14 +42,14 @@ class DataCache:
         return self.once(key, lambda: load_data(config.data, **columns))
 
     def batches(
-        self, data: LabelledData, preprocessing: Preprocessing | TextPreprocessing, model: str
+        self, data: LabeledData, preprocessing: Preprocessing | TextPreprocessing, model: str
     ) -> dict[str, Batches]:
-        """The three splits as a model wants them; texts are tokenised once per model's name."""
+        """The three splits as a model wants them; texts are tokenized once per model's name."""
         is_text = isinstance(preprocessing, TextPreprocessing)
         how = (model, stamp(model), preprocessing.max_tokens) if is_text else preprocessing
         splits = {"train": data.train, "validation": data.validation, "test": data.test}
 
-        def make() -> tuple[LabelledData, dict[str, Batches]]:
+        def make() -> tuple[LabeledData, dict[str, Batches]]:
             # With the data, so that no other data can get their number.
             return data, {name: preprocessing.batches(split) for name, split in splits.items()}
 

@@ -7,7 +7,7 @@ from typing import Any
 import datasets
 import numpy as np
 
-__all__ = ["class_names_of", "find_columns", "is_labelled", "is_missing", "label_numbers"]
+__all__ = ["class_names_of", "find_columns", "is_labeled", "is_missing", "label_numbers"]
 
 IMAGE_NAMES = ("image", "img", "picture", "photo", "pixel_values")
 
@@ -159,7 +159,7 @@ def is_missing(value: object) -> bool:
     return value is None or value != value
 
 
-def is_labelled(table: Any, column: str) -> bool:
+def is_labeled(table: Any, column: str) -> bool:
     """Whether a split has labels; the test splits of many hub data sets have −1 instead."""
     if column not in table.column_names:
         return False

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.splits import Split
 
-__all__ = ["Pixels", "Preprocessing"]
+__all__ = ["ImageBatches", "Preprocessing"]
 
 _CACHE_BYTES = 2 * 1024**3
 
@@ -47,14 +47,14 @@ class Preprocessing:
             config["crop_mode"],
         )
 
-    def batches(self, split: Split) -> "Pixels":
+    def batches(self, split: Split) -> "ImageBatches":
         """A split as batches of such images."""
-        return Pixels(split, self)
+        return ImageBatches(split, self)
 
     def to_bytes(self) -> Callable[[Image.Image], Tensor]:
         """A function that resizes and crops as timm's evaluation does.
 
-        It returns uint8 ``(channels, height, width)``; normalising is left to the device.
+        It returns uint8 ``(channels, height, width)``; normalizing is left to the device.
         """
         wanted = "L" if self.input_size[0] == 1 else "RGB"
         transform = create_transform(
@@ -67,7 +67,7 @@ class Preprocessing:
         )
         return lambda image: transform(_as_bytes(image).convert(wanted)).reshape(self.input_size)
 
-    def normalise(self, pixels: Tensor) -> Tensor:
+    def normalize(self, pixels: Tensor) -> Tensor:
         """uint8 to float: ``(x/255 − mean) / std``, on whatever device the pixels are."""
         mean, std = (
             torch.tensor(values, device=pixels.device).view(-1, 1, 1) * 255
@@ -77,7 +77,7 @@ class Preprocessing:
 
 
 def _as_bytes(image: Image.Image) -> Image.Image:
-    """A 16-bit grey image as 8 bits; PIL's own conversion would cut off all that is above 255."""
+    """A 16-bit gray image as 8 bits; PIL's own conversion would cut off all that is above 255."""
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image).astype(np.float64)
@@ -85,7 +85,7 @@ def _as_bytes(image: Image.Image) -> Image.Image:
     return Image.fromarray((values * (255 / top)).round().clip(0, 255).astype(np.uint8))
 
 
-class Pixels(Batches):
+class ImageBatches(Batches):
     """A split of images as batches of ``(batch, channels, height, width)``.
 
     Args:
@@ -103,9 +103,9 @@ class Pixels(Batches):
         self._to_bytes = preprocessing.to_bytes()
 
     def inputs(self, rows: Tensor, device: torch.device | str | None = None) -> Tensor:
-        """Normalised images; bytes travel to the device, a quarter of the floats."""
+        """Normalized images; bytes travel to the device, a quarter of the floats."""
         pixels = self.raw(rows).to(device, non_blocking=True)
-        return self.preprocessing.normalise(pixels)
+        return self.preprocessing.normalize(pixels)
 
     def raw(self, rows: Tensor) -> Tensor:
         """uint8 images ``(batch, channels, height, width)`` in the model's size."""

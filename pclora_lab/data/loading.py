@@ -1,4 +1,4 @@
-"""Labelled data by name: embedded digits and glosses, hub data sets, files and folders.
+"""Labeled data by name: embedded digits and glosses, hub data sets, files and folders.
 
 A data set is read once as three raw splits. What a model expects of its input
 (:mod:`pclora_lab.data.images`, :mod:`pclora_lab.data.texts`) turns a split into batches.
@@ -15,12 +15,12 @@ from sklearn.datasets import load_digits
 from pclora_lab.data.columns import (
     class_names_of,
     find_columns,
-    is_labelled,
+    is_labeled,
     is_missing,
     label_numbers,
 )
 from pclora_lab.data.sources import read_tables
-from pclora_lab.data.splits import LabelledData, Split, _Decoded, _divide, _three_splits, short_name
+from pclora_lab.data.splits import LabeledData, Split, _Decoded, _divide, _three_splits, short_name
 
 __all__ = ["EMBEDDED_DATA", "load_data"]
 
@@ -33,7 +33,7 @@ def load_data(
     image_column: str | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
-) -> LabelledData:
+) -> LabeledData:
     """Read a data set.
 
     Args:
@@ -61,17 +61,15 @@ def load_data(
     first = tables.get("train") or next(iter(tables.values()))
     kind, column, label = find_columns(first, given, name)
     class_names = class_names_of(first, label, name)
-    remarks: list[str] = []
+    notes: list[str] = []
     splits = {}
     for key, table in tables.items():
-        if len(tables) > 1 and not is_labelled(table, label):
-            remarks.append(f"the split {key} has no labels and is left out")
+        if len(tables) > 1 and not is_labeled(table, label):
+            notes.append(f"the split {key} has no labels and is left out")
             continue
         make = _image_split if kind == "image" else _text_split
-        splits[key] = make(
-            table, column, label, class_names, f"{short_name(name)} ({key})", remarks
-        )
-    return _three_splits(name, kind, splits, class_names, remarks)
+        splits[key] = make(table, column, label, class_names, f"{short_name(name)} ({key})", notes)
+    return _three_splits(name, kind, splits, class_names, notes)
 
 
 def _glosses_folder() -> Path:
@@ -80,17 +78,17 @@ def _glosses_folder() -> Path:
     return data_dir("glosses")
 
 
-def _digits() -> LabelledData:
+def _digits() -> LabeledData:
     bunch = load_digits()
     pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     split = Split([Image.fromarray(image) for image in pixels], bunch.target)
     rest, test = _divide(split, 360)
     train, validation = _divide(rest, 360)
-    return LabelledData("digits", "image", train, validation, test, tuple(map(str, range(10))))
+    return LabeledData("digits", "image", train, validation, test, tuple(map(str, range(10))))
 
 
 def _text_split(
-    table: Any, column: str, label: str, names: tuple[str, ...], where: str, remarks: list[str]
+    table: Any, column: str, label: str, names: tuple[str, ...], where: str, notes: list[str]
 ) -> Split:
     """Rows without a text or without a label are left out, and said."""
     feature = table.features[column]
@@ -109,13 +107,13 @@ def _text_split(
             f"{label!r}; are these the right columns ({', '.join(table.column_names)})?"
         )
     if dropped:
-        remarks.append(f"{where}: {dropped} of {len(table)} rows without text or label left out")
+        notes.append(f"{where}: {dropped} of {len(table)} rows without text or label left out")
         table = table.select(kept)
     return Split([str(text) for text in table[column]], label_numbers(table, label, names, where))
 
 
 def _image_split(
-    table: Any, column: str, label: str, names: tuple[str, ...], where: str, remarks: list[str]
+    table: Any, column: str, label: str, names: tuple[str, ...], where: str, notes: list[str]
 ) -> Split:
     missing = [row for row, word in enumerate(table[label]) if is_missing(word)]
     if missing:

@@ -1,4 +1,4 @@
-"""Labelled examples as three raw splits; missing ones are cut off the first."""
+"""Labeled examples as three raw splits; missing ones are cut off the first."""
 
 import hashlib
 import math
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from sklearn.model_selection import train_test_split
 
-__all__ = ["LabelledData", "Split", "short_name"]
+__all__ = ["LabeledData", "Split", "short_name"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class LabelledData:
+class LabeledData:
     """Three splits and the names of the classes. Test is read once, at the end of a run.
 
     Attributes:
@@ -35,7 +35,7 @@ class LabelledData:
         validation: what choices are made on.
         test: what is reported.
         class_names: one per class number.
-        remarks: what was left out or made up while reading, for people to know.
+        notes: what was left out or made up while reading, for people to know.
     """
 
     name: str
@@ -44,7 +44,7 @@ class LabelledData:
     validation: Split
     test: Split
     class_names: tuple[str, ...]
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -148,8 +148,8 @@ def _three_splits(
     kind: str,
     splits: dict[str, Split],
     class_names: tuple[str, ...],
-    remarks: list[str],
-) -> LabelledData:
+    notes: list[str],
+) -> LabeledData:
     """Take the splits there are; make those that are missing out of the training split."""
     if len(splits) == 1:
         splits = {"train": next(iter(splits.values()))}
@@ -158,12 +158,12 @@ def _three_splits(
     if min(len(split) for split in (train, validation, test) if split is not None) < 10:
         raise ValueError(f"data {name!r} has fewer than 10 examples in a split: that is too few")
     if test is None and validation is not None:
-        remarks.append("no labelled test split: the validation split is reported on instead")
+        notes.append("no labeled test split: the validation split is reported on instead")
         test, validation = validation, None
     elif test is None:
-        remarks.append("no test split: a fifth of the training rows is held out as one")
+        notes.append("no test split: a fifth of the training rows is held out as one")
         train, test = _divide(train, 0.2)
     if validation is None:
-        remarks.append("no validation split: a tenth of the training rows is held out as one")
+        notes.append("no validation split: a tenth of the training rows is held out as one")
         train, validation = _divide(train, 0.1)
-    return LabelledData(name, kind, train, validation, test, class_names, tuple(remarks))
+    return LabeledData(name, kind, train, validation, test, class_names, tuple(notes))

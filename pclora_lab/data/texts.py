@@ -1,4 +1,4 @@
-"""Texts as a language model takes them: tokenised once, padded per batch to its longest text."""
+"""Texts as a language model takes them: tokenized once, padded per batch to its longest text."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.splits import Split
 
-__all__ = ["TextPreprocessing", "Texts", "by_length"]
+__all__ = ["TextPreprocessing", "TextBatches", "by_length"]
 
 _POOL = 50
 
@@ -52,9 +52,9 @@ class TextPreprocessing:
         # Copies of a model share it: it never changes, and copying a vocabulary takes long.
         return self
 
-    def batches(self, split: Split) -> "Texts":
+    def batches(self, split: Split) -> "TextBatches":
         """A split as batches of token numbers."""
-        return Texts(split, self)
+        return TextBatches(split, self)
 
     def encode(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """One padded batch: ``input_ids`` and ``attention_mask``, ``(batch, tokens)``."""
@@ -105,7 +105,7 @@ def by_length(lengths: Tensor, batch_size: int, generator: torch.Generator) -> I
         yield batches[number]
 
 
-class Texts(Batches):
+class TextBatches(Batches):
     """A split of texts as batches of ``input_ids`` and ``attention_mask``.
 
     Args:

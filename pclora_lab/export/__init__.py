@@ -7,17 +7,17 @@ difference of a logit, bytes on disk and latency beside the dense model.
 from pclora_lab.export.hub import push_to_hub
 from pclora_lab.export.model_card import model_card
 from pclora_lab.export.onnx import export_onnx
-from pclora_lab.export.plain import export_plain
+from pclora_lab.export.plain import export_standalone
 from pclora_lab.export.report import ExportReport
 from pclora_lab.export.run import FORMATS, export_run
-from pclora_lab.export.torch_export import export_program
+from pclora_lab.export.torch_export import export_torch_program
 
 __all__ = [
     "FORMATS",
     "ExportReport",
     "export_onnx",
-    "export_plain",
-    "export_program",
+    "export_standalone",
+    "export_torch_program",
     "export_run",
     "model_card",
     "push_to_hub",

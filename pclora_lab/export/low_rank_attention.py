@@ -15,12 +15,12 @@ from timm.layers import Attention
 from torch import Tensor, nn
 
 from pclora_lab.nn.low_rank import LowRankLinear
-from pclora_lab.nn.surgery import copy_sharing, replace_modules
+from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
 
-__all__ = ["AbsorbedAttention", "absorb_attention"]
+__all__ = ["LowRankAttention", "to_low_rank_attention"]
 
 
-class AbsorbedAttention(nn.Module):
+class LowRankAttention(nn.Module):
     """timm's ``Attention`` with low-rank layers, computed inside the rank; for inference.
 
     Args:
@@ -70,7 +70,7 @@ def _can_be_absorbed(module: nn.Module) -> bool:
     return plain and all(layer.rank < module.head_dim for layer in layers)
 
 
-def absorb_attention(model: nn.Module) -> nn.Module:
+def to_low_rank_attention(model: nn.Module) -> nn.Module:
     """A copy whose low-rank attention is computed inside the rank, where that is less work.
 
     Only timm's plain attention with a fused query-key-value layer has one A for all three.
@@ -81,7 +81,7 @@ def absorb_attention(model: nn.Module) -> nn.Module:
     names = [name for name, module in model.named_modules() if _can_be_absorbed(module)]
     if not names:
         return model
-    small = copy_sharing(model, ())
+    small = deepcopy_sharing(model, ())
     return replace_modules(
-        small, {name: AbsorbedAttention(small.get_submodule(name)) for name in names}
+        small, {name: LowRankAttention(small.get_submodule(name)) for name in names}
     ).eval()

@@ -50,8 +50,8 @@ def model_card(
     if exports:
         parts += ["## Exports", "\n".join(f"* {report}" for report in exports)]
     parts += [
-        "## Licence",
-        "The licence of the pre-trained weights and of the data applies; look it up before you "
+        "## License",
+        "The license of the pre-trained weights and of the data applies; look it up before you "
         "share the model.",
     ]
     return head + "\n" + "\n\n".join(parts) + "\n"
@@ -93,8 +93,8 @@ def _table(result: Mapping[str, Any], config: RunConfig) -> str:
 
 def _data(result: Mapping[str, Any], config: RunConfig) -> str:
     names = ", ".join(_one_line(name) for name in result.get("class_names") or ())
-    remarks = "".join(f"\n* {_one_line(remark)}" for remark in result.get("remarks") or ())
-    return f"`{_place(config.data)}`; classes: {names}.{remarks}"
+    notes = "".join(f"\n* {_one_line(note)}" for note in result.get("notes") or ())
+    return f"`{_place(config.data)}`; classes: {names}.{notes}"
 
 
 def _recipe(config: RunConfig) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.export.low_rank_attention import absorb_attention
+from pclora_lab.export.low_rank_attention import to_low_rank_attention
 from pclora_lab.export.report import ExportReport, bytes_of, deployed, free_axes, largest_gap
 from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
@@ -93,7 +93,7 @@ def _write(model: nn.Module, file: Path) -> None:
     inputs = try_inputs(model)
     with _quietly():
         torch.onnx.export(
-            deployed(absorb_attention(model), inputs),
+            deployed(to_low_rank_attention(model), inputs),
             (),
             str(file),
             kwargs=inputs,

@@ -16,13 +16,13 @@ from pclora_lab.export.report import ExportReport, bytes_of, largest_gap
 from pclora_lab.models.embedded import vit_digits_options
 from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.models.serialization import low_rank_layers
-from pclora_lab.nn.forward import as_inputs, call_model, evaluating, try_inputs
+from pclora_lab.nn.forward import as_inputs, call_model, eval_mode, try_inputs
 from pclora_lab.nn.latency import torch_ms
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.split_qkv import SplitLinear
-from pclora_lab.nn.surgery import copy_sharing, replace_modules
+from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
 
-__all__ = ["export_plain", "to_plain"]
+__all__ = ["export_standalone", "to_standalone"]
 
 _AUTO = {
     "text-classification": "AutoModelForSequenceClassification",
@@ -77,20 +77,20 @@ _PUT_SPLIT = """parent, _, part = name.rpartition(".")
         model.get_submodule(parent).add_module(part, pair)"""
 
 
-def to_plain(model: nn.Module) -> nn.Module:
+def to_standalone(model: nn.Module) -> nn.Module:
     """A copy in which every low-rank layer is ``nn.Sequential`` of two ordinary layers.
 
     Example:
         >>> import torch
         >>> small = nn.Sequential(LowRankLinear(6, 4, rank=2))
-        >>> plain = to_plain(small)
+        >>> plain = to_standalone(small)
         >>> [type(layer).__name__ for layer in plain[0]], list(plain.state_dict())
         (['Linear', 'Linear'], ['0.0.weight', '0.1.weight', '0.1.bias'])
         >>> x = torch.randn(3, 6)
         >>> torch.allclose(plain(x), small(x))
         True
     """
-    plain = copy_sharing(model, ())
+    plain = deepcopy_sharing(model, ())
     pairs = {name: _pair(layer) for name, layer in low_rank_layers(plain).items()}
     return replace_modules(plain, pairs).eval()
 
@@ -117,7 +117,7 @@ def _shape(layer: LowRankLinear | LowRankEmbedding) -> dict[str, Any]:
     return {**sizes, "rank": layer.rank, "table": False, "bias": layer.C is not None}
 
 
-def export_plain(
+def export_standalone(
     model: nn.Module, folder: Path | str, *, dense: nn.Module | None = None
 ) -> ExportReport:
     """Write a finished model so that timm or transformers load it without this package.
@@ -138,7 +138,7 @@ def export_plain(
     if folder.exists() and any(folder.iterdir()) and not (folder / "load.py").is_file():
         raise ValueError(f"{folder} is not empty, and its files would be mixed: choose another")
     folder.mkdir(parents=True, exist_ok=True)
-    plain = to_plain(model)
+    plain = to_standalone(model)
     layers = {name: _shape(layer) for name, layer in sorted(low_rank_layers(model).items())}
     config = _config(recipe, model) | {"low_rank": layers}
     config["class_names"] = list(getattr(model, "pclora_class_names", None) or ()) or None
@@ -153,7 +153,7 @@ def export_plain(
         preprocessing.tokenizer.save_pretrained(folder)
     loaded = _load_again(folder)
     inputs, one = (as_inputs(try_inputs(model, examples)) for examples in (3, 1))
-    with evaluating(model, loaded):
+    with eval_mode(model, loaded):
         gap = largest_gap(call_model(model, inputs), call_model(loaded, inputs))
     sizes = bytes_of(folder), bytes_of(dense)
     times = torch_ms(loaded, one), torch_ms(dense.eval(), one)

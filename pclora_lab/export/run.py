@@ -7,9 +7,9 @@ from torch import nn
 
 from pclora_lab.export.model_card import model_card
 from pclora_lab.export.onnx import export_onnx
-from pclora_lab.export.plain import export_plain
+from pclora_lab.export.plain import export_standalone
 from pclora_lab.export.report import ExportReport
-from pclora_lab.export.torch_export import export_program
+from pclora_lab.export.torch_export import export_torch_program
 from pclora_lab.models.serialization import from_pretrained
 from pclora_lab.runs.reader import load_run
 from pclora_lab.training.config import RunConfig
@@ -18,7 +18,7 @@ __all__ = ["FORMATS", "export_run"]
 
 
 def _plain(model: nn.Module, folder: Path) -> ExportReport:
-    return export_plain(model, folder / "plain")
+    return export_standalone(model, folder / "plain")
 
 
 def _onnx(model: nn.Module, folder: Path) -> ExportReport:
@@ -26,7 +26,7 @@ def _onnx(model: nn.Module, folder: Path) -> ExportReport:
 
 
 def _program(model: nn.Module, folder: Path) -> ExportReport:
-    return export_program(model, folder / "model.pt2")
+    return export_torch_program(model, folder / "model.pt2")
 
 
 FORMATS: dict[str, Callable[[nn.Module, Path], ExportReport]] = {

@@ -11,10 +11,10 @@ from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
 from pclora_lab.nn.latency import median_ms, torch_ms
 
-__all__ = ["export_program"]
+__all__ = ["export_torch_program"]
 
 
-def export_program(
+def export_torch_program(
     model: nn.Module, file: Path | str, *, dense: nn.Module | None = None
 ) -> ExportReport:
     """Write a finished model for ``torch.export.load(file).module()``, called with named tensors.

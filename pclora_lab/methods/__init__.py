@@ -9,7 +9,7 @@ from pclora_lab.methods.full import Full
 from pclora_lab.methods.lora import LoRA
 from pclora_lab.methods.pclora.method import PCLoRA
 from pclora_lab.methods.pela.method import PELA
-from pclora_lab.methods.small import Small
+from pclora_lab.methods.small import SmallFromScratch
 from pclora_lab.methods.snella.method import SNELLA
 from pclora_lab.methods.svd import SVD, SVDKD, ActivationSVD
 
@@ -17,7 +17,7 @@ __all__ = ["METHODS", "Method", "config_from_dict", "make_method", "method_class
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
-    for method in (PCLoRA, PELA, SNELLA, LoRA, SVDKD, SVD, ActivationSVD, Full, Small)
+    for method in (PCLoRA, PELA, SNELLA, LoRA, SVDKD, SVD, ActivationSVD, Full, SmallFromScratch)
 }
 
 

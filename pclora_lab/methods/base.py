@@ -25,7 +25,7 @@ Batch = Inputs
 
 
 class LossTerms(Protocol):
-    """Named loss terms of a batch; ``loss`` is the one that is minimised."""
+    """Named loss terms of a batch; ``loss`` is the one that is minimized."""
 
     def __call__(self, inputs: Batch, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """``progress`` is the share of the training that is done, in [0, 1)."""
@@ -59,7 +59,7 @@ class MethodConfig:
     """
 
     name: ClassVar[str] = ""
-    usual_lr: ClassVar[float] = 1e-3
+    default_lr: ClassVar[float] = 1e-3
 
     targets: str = option(
         "blocks",
@@ -101,11 +101,11 @@ class Method:
         trains: False for methods that are done once applied.
         fades: whether something is still taken away at the end, so that "accuracy if it were
             removed now" is a curve of its own.
-        replays: whether its students can be made again from what was trained, to look back.
-        doing: what the lab says while it trains.
-        reading: what to see in its plots.
-        reports: columns of its history rows, besides those that every method has.
-        lrs: learning rates that a comparison tries.
+        supports_replay: whether its students can be made again from what was trained, to look back.
+        status_text: what the lab says while it trains.
+        plot_caption: what to see in its plots.
+        metrics: columns of its history rows, besides those that every method has.
+        lr_grid: learning rates that a comparison tries.
     """
 
     name: ClassVar[str]
@@ -116,17 +116,17 @@ class Method:
     starts_from: str = "teacher"
     trains: ClassVar[bool] = True
     fades: ClassVar[bool] = False
-    replays: ClassVar[bool] = False
-    doing: ClassVar[str] = "training"
-    reading: ClassVar[str] = "The blue curve is the student's accuracy on validation examples."
-    reports: ClassVar[tuple[str, ...]] = ("task", "lr_share")
-    lrs: ClassVar[tuple[float, ...]] = (1e-3, 3e-3)
+    supports_replay: ClassVar[bool] = False
+    status_text: ClassVar[str] = "training"
+    plot_caption: ClassVar[str] = "The blue curve is the student's accuracy on validation examples."
+    metrics: ClassVar[tuple[str, ...]] = ("task", "lr_share")
+    lr_grid: ClassVar[tuple[float, ...]] = (1e-3, 3e-3)
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config
 
     @classmethod
-    def usual(cls) -> MethodConfig:
+    def default_config(cls) -> MethodConfig:
         """The options that a comparison takes unless told otherwise."""
         return cls.Config()
 
@@ -154,7 +154,7 @@ class Method:
         """Move the student to a point of the training; returns facts for its history row."""
         return {}
 
-    def hold(self, student: nn.Module, lam: float) -> dict[str, float]:
+    def override_lambda(self, student: nn.Module, lam: float) -> dict[str, float]:
         """Set λ by hand instead of by the training's progress; facts for the history row.
 
         Raises:
@@ -163,28 +163,28 @@ class Method:
         raise ValueError(f"{self.title} has no λ to hold: choose a method that fades, like PC-LoRA")
 
     def loss_terms(self, student: nn.Module, teacher: nn.Module) -> LossTerms:
-        """What is minimised."""
+        """What is minimized."""
         return TaskLoss(student)
 
     def after_backward(self, student: nn.Module) -> None:
-        """Look at the gradients of a step, before the optimiser uses them."""
+        """Look at the gradients of a step, before the optimizer uses them."""
 
     def measure(self, student: nn.Module, probe: Batch) -> dict[str, Any]:
         """Facts that need a forward pass, taken now and then; those named ``layer_…`` by layer."""
         return {}
 
-    def read_state(self, student: nn.Module) -> dict[str, Tensor]:
+    def state_dict(self, student: nn.Module) -> dict[str, Tensor]:
         """What the training changes beside trained parameters and buffers, for a checkpoint."""
         return {}
 
-    def write_state(self, student: nn.Module, state: Mapping[str, Tensor]) -> None:
-        """Put back what :meth:`read_state` read."""
+    def load_state_dict(self, student: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state_dict` read."""
 
-    def as_finished(self, student: nn.Module) -> AbstractContextManager[None] | None:
+    def without_base(self, student: nn.Module) -> AbstractContextManager[None] | None:
         """Inside, the student is what it would be if the training ended now; None: it is."""
         return None
 
-    def finish(self, student: nn.Module) -> nn.Module:
+    def finalize(self, student: nn.Module) -> nn.Module:
         """The deployable model, in eval mode; the student is not changed."""
         raise NotImplementedError
 

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.nn.forward import Inputs, call_model, evaluating, forward_hooks, real_tokens
+from pclora_lab.nn.forward import Inputs, call_model, eval_mode, forward_hooks, token_mask
 from pclora_lab.nn.surgery import find_targets
 
 __all__ = [
     "InputMoments",
     "activation_svd_factors",
     "cholesky_factor",
-    "factorise",
+    "factorize",
     "measure_inputs",
     "svd_factors",
     "weight_spectra",
@@ -93,9 +93,9 @@ def measure_inputs(
     # A view of GPT-2's Conv1D is never called itself.
     modules = dict(model.named_modules())
     called = {name: modules.get(name, layer) for name, layer in layers.items()}
-    with evaluating(model), forward_hooks(called, update):
+    with eval_mode(model), forward_hooks(called, update):
         for batch in batches:
-            real = real_tokens(batch)
+            real = token_mask(batch)
             call_model(model, batch)
     empty = [name for name, m in moments.items() if m.count == 0]
     if empty:
@@ -159,7 +159,7 @@ def activation_svd_factors(
 ) -> tuple[Tensor, Tensor]:
     """The rank-r ``B A`` that comes closest to W on the inputs the layer really sees.
 
-    With ``Σ = L Lᵀ`` and ``W L = U S Vᵀ``: ``B = U_r √S_r``, ``A = √S_r V_rᵀ L⁻¹``. This minimises
+    With ``Σ = L Lᵀ`` and ``W L = U S Vᵀ``: ``B = U_r √S_r``, ``A = √S_r V_rᵀ L⁻¹``. This minimizes
     ``E‖(W − BA)(x − μ)‖²``.
 
     Args:
@@ -235,7 +235,7 @@ def _singular_values(weight: Tensor) -> Tensor:
     return torch.linalg.eigvalsh(tall.T @ tall).clamp_min(0).sqrt().flip(0)
 
 
-def factorise(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def factorize(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """The best rank-r approximation ``W ≈ second · first``, √S in both factors.
 
     ``W = U S Vᵀ``, ``first = √S_r V_rᵀ``, ``second = U_r √S_r``.
@@ -255,7 +255,7 @@ def factorise(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         PELA, arXiv:2310.10700, low-rank step.
 
     Example:
-        >>> first, second = factorise(torch.diag(torch.tensor([9.0, 4.0, 0.0])), rank=2)
+        >>> first, second = factorize(torch.diag(torch.tensor([9.0, 4.0, 0.0])), rank=2)
         >>> (second @ first).diagonal().round(decimals=4).tolist(), first.abs().max().item()
         ([9.0, 4.0, 0.0], 3.0)
     """
@@ -277,9 +277,9 @@ def factorise(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 def _right_singular_vectors(tall: Tensor, rank: int) -> Tensor:
-    # V diagonalises the Gram matrix. In float64 that takes less than half the time of a thin SVD
+    # V diagonalizes the Gram matrix. In float64 that takes less than half the time of a thin SVD
     # in float32 and is more exact: squaring costs half the digits, but float64 has twice as many,
-    # while float32 mixes up neighbouring directions where a few values are far larger (1e-4).
+    # while float32 mixes up neighboring directions where a few values are far larger (1e-4).
     exact = double(tall)
     gram = exact.T @ exact
     # Any value that is not finite shows on the diagonal.

@@ -24,7 +24,7 @@ class FullConfig(MethodConfig):
     """
 
     name: ClassVar[str] = "full"
-    usual_lr: ClassVar[float] = 2e-4
+    default_lr: ClassVar[float] = 2e-4
 
 
 class Full(Method):
@@ -36,7 +36,7 @@ class Full(Method):
     Config = FullConfig
     compresses = False
     starts_from = "pretrained"
-    lrs = (2e-4, 5e-4)
+    lr_grid = (2e-4, 5e-4)
 
     def apply(
         self,
@@ -50,6 +50,6 @@ class Full(Method):
         """A copy in which everything trains."""
         return copy.deepcopy(model).requires_grad_(True)
 
-    def finish(self, student: nn.Module) -> nn.Module:
+    def finalize(self, student: nn.Module) -> nn.Module:
         """A copy in eval mode."""
         return copy.deepcopy(student).eval()

@@ -13,7 +13,7 @@ from pclora_lab.methods.base import Batch, Method, MethodConfig
 from pclora_lab.methods.rank_selection import budget_option, lora_rank
 from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.heads import is_head
-from pclora_lab.nn.surgery import copy_sharing, find_targets
+from pclora_lab.nn.surgery import deepcopy_sharing, find_targets
 
 __all__ = ["LoRA", "LoRAConfig"]
 
@@ -34,7 +34,7 @@ class LoRAConfig(MethodConfig):
     """
 
     name: ClassVar[str] = "lora"
-    usual_lr: ClassVar[float] = 3e-3
+    default_lr: ClassVar[float] = 3e-3
 
     rank: int = option(8, "whole", "rank r", "rank of the adapters", low=1, sizes=True)
     budget: float | None = budget_option()
@@ -81,9 +81,9 @@ class LoRA(Method):
         with torch.random.fork_rng(devices=()):
             # peft draws A from the global generator.
             torch.manual_seed(0 if generator is None else generator.initial_seed())
-            return peft.get_peft_model(copy_sharing(model, shared), config).to(device)
+            return peft.get_peft_model(deepcopy_sharing(model, shared), config).to(device)
 
-    def finish(self, student: nn.Module) -> nn.Module:
+    def finalize(self, student: nn.Module) -> nn.Module:
         """The adapters merged into copies of the weights."""
         # peft merges in place, into weights that the given model uses too.
         return copy.deepcopy(student).merge_and_unload().eval()

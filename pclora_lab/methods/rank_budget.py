@@ -12,9 +12,9 @@ from pclora_lab.nn.ranks import resolve_ranks
 __all__ = ["ranks_for_budget"]
 
 _CHOICES = {
-    "unit": ("params", "macs"),
+    "budget_unit": ("params", "macs"),
     "of": ("replaced", "whole"),
-    "spend": ("uniform", "energy"),
+    "rank_allocation": ("uniform", "energy"),
 }
 
 
@@ -22,9 +22,9 @@ def ranks_for_budget(
     counts: ModelCounts,
     budget: float,
     *,
-    unit: str = "params",
+    budget_unit: str = "params",
     of: str = "replaced",
-    spend: str = "uniform",
+    rank_allocation: str = "uniform",
     spectra: Mapping[str, Tensor] | None = None,
 ) -> dict[str, int]:
     """The ranks that a budget buys; what they cost is never above it.
@@ -37,9 +37,9 @@ def ranks_for_budget(
     Args:
         counts: the trace of a dense model.
         budget: the fraction that is kept, in (0, 1].
-        unit: ``params`` or ``macs``.
+        budget_unit: ``params`` or ``macs``.
         of: what it is a fraction of, the ``replaced`` layers or the ``whole`` model.
-        spend: ``uniform`` or ``energy``.
+        rank_allocation: ``uniform`` or ``energy``.
         spectra: singular values by layer, from :func:`weight_spectra`; ``energy`` needs them.
 
     Raises:
@@ -52,16 +52,20 @@ def ranks_for_budget(
         >>> ranks_for_budget(counts, 0.6)
         {'a': 4, 'b': 4}
         >>> spectra = {"a": torch.tensor([1.0] * 16), "b": torch.tensor([1.0, 0.1] + [0.0] * 14)}
-        >>> ranks_for_budget(counts, 0.6, spend="energy", spectra=spectra)
+        >>> ranks_for_budget(counts, 0.6, rank_allocation="energy", spectra=spectra)
         {'a': 7, 'b': 1}
     """
-    for name, value in (("unit", unit), ("of", of), ("spend", spend)):
+    for name, value in (
+        ("budget_unit", budget_unit),
+        ("of", of),
+        ("rank_allocation", rank_allocation),
+    ):
         if value not in _CHOICES[name]:
             raise ValueError(f"{name} is {value!r}: use one of {', '.join(_CHOICES[name])}")
     resolve_ranks(counts.layers, 1)  # refuses layers that no rank makes smaller
-    cost = LayerCount.low_rank_params if unit == "params" else LayerCount.low_rank_macs
-    room = _room(counts, budget, unit, of, cost)
-    if spend == "uniform":
+    cost = LayerCount.low_rank_params if budget_unit == "params" else LayerCount.low_rank_macs
+    room = _room(counts, budget, budget_unit, of, cost)
+    if rank_allocation == "uniform":
         return _uniform(counts.layers, room, cost)
     gains = _gains(counts.layers, spectra)
     return _greedy(counts.layers, room, cost, gains)
@@ -70,24 +74,24 @@ def ranks_for_budget(
 Cost = Callable[[LayerCount, int], int]
 
 
-def _room(counts: ModelCounts, budget: float, unit: str, of: str, cost: Cost) -> int:
+def _room(counts: ModelCounts, budget: float, budget_unit: str, of: str, cost: Cost) -> int:
     """How many parameters or MACs the low-rank layers may have together."""
-    replaced = sum(getattr(layer, unit) for layer in counts.layers)
-    total = replaced if of == "replaced" else getattr(counts, unit)
+    replaced = sum(getattr(layer, budget_unit) for layer in counts.layers)
+    total = replaced if of == "replaced" else getattr(counts, budget_unit)
     least = sum(cost(layer, 1) for layer in counts.layers)
     smallest = (total - replaced + least) / total
     # Rounded up, so that the number in the message is a budget that works.
     named = f"the smallest possible here is {math.ceil(smallest * 1e4) / 1e4:.4f}"
     if isinstance(budget, bool) or not (isinstance(budget, int | float) and 0 < budget <= 1):
         raise ValueError(
-            f"budget is {budget!r}: it is the fraction of the {unit} that is kept, a number up to "
-            f"1; {named}"
+            f"budget is {budget!r}: it is the fraction of the {budget_unit} that is kept, a "
+            f"number up to 1; {named}"
         )
     # The last bit of a fraction such as after/before must not cost a rank.
     room = math.floor(budget * total * (1 + 1e-12)) - (total - replaced)
     if room < least:
         raise ValueError(
-            f"budget {budget:g} of the {of} {unit} is below rank 1 in every layer: {named}"
+            f"budget {budget:g} of the {of} {budget_unit} is below rank 1 in every layer: {named}"
         )
     return room
 
@@ -110,7 +114,7 @@ def _gains(
     missing = [layer.name for layer in layers if layer.name not in (spectra or {})]
     if missing:
         raise ValueError(
-            f'spend="energy" needs the singular values of {", ".join(missing)}: pass '
+            f'rank_allocation="energy" needs the singular values of {", ".join(missing)}: pass '
             "spectra=weight_spectra(model)"
         )
     energies = {la.name: spectra[la.name].detach().cpu().double().square() for la in layers}

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -41,9 +41,9 @@ class LowRankConfig(MethodConfig):
             mapping of every layer's name to its rank (kept as sorted pairs, so that configs can
             be compared and hashed).
         budget: the share of the replaced layers that is kept, in (0, 1]; overrides ``rank``.
-        unit: what the budget counts, ``params`` or ``macs``.
-        spend: ``uniform`` for one rank everywhere; ``energy`` spends the same budget where the
-            singular values are largest.
+        budget_unit: what the budget counts, ``params`` or ``macs``.
+        rank_allocation: ``uniform`` for one rank everywhere; ``energy`` spends the same budget
+            where the singular values are largest.
         embeddings: ``dense`` keeps the word embedding of a text model as it is; ``low_rank``
             replaces it like a layer of the blocks, at the same rank.
 
@@ -58,6 +58,8 @@ class LowRankConfig(MethodConfig):
         ((('fc1', 4), ('fc2', 8)), {'fc1': 4, 'fc2': 8})
     """
 
+    FORMER_NAMES: ClassVar[dict[str, str]] = {"unit": "budget_unit", "spend": "rank_allocation"}
+
     rank: int | str | Mapping[str, int | str] = option(
         16,
         "rank",
@@ -67,11 +69,11 @@ class LowRankConfig(MethodConfig):
         check=check_ranks,
     )
     budget: float | None = budget_option()
-    unit: str = option(
+    budget_unit: str = option(
         "params", "choice", "budget of", "what a budget counts", choices=("params", "macs"),
         hidden=True,
     )  # fmt: skip
-    spend: str = option(
+    rank_allocation: str = option(
         "uniform", "choice", "spend it", "one rank for all, or by the energy of singular values",
         choices=("uniform", "energy"), sizes=True,
     )  # fmt: skip
@@ -83,16 +85,16 @@ class LowRankConfig(MethodConfig):
     def __post_init__(self) -> None:
         """Validate; singular values of a table and of a layer can't be set against each other."""
         super().__post_init__()
-        if self.embeddings == "low_rank" and self.spend == "energy":
+        if self.embeddings == "low_rank" and self.rank_allocation == "energy":
             raise ValueError(
-                'embeddings="low_rank" can\'t be combined with spend="energy": the singular '
-                "values of a table of words and of a layer have no common scale; use "
-                'spend="uniform"'
+                'embeddings="low_rank" can\'t be combined with rank_allocation="energy": the '
+                "singular values of a table of words and of a layer have no common scale; use "
+                'rank_allocation="uniform"'
             )
-        if self.by_layer and self.budget is None and self.spend == "energy":
+        if self.by_layer and self.budget is None and self.rank_allocation == "energy":
             raise ValueError(
-                'rank is given by layer and spend="energy" would choose other ranks: use '
-                'spend="uniform" to keep the given ones, or a budget instead of ranks'
+                'rank is given by layer and rank_allocation="energy" would choose other ranks: use '
+                'rank_allocation="uniform" to keep the given ones, or a budget instead of ranks'
             )
 
     @property
@@ -117,30 +119,36 @@ def chosen_ranks(
 ) -> dict[str, int]:
     """Ranks as the config says: given, or bought with a budget.
 
-    With ``spend="energy"`` and no budget, what the given rank would cost is the budget.
+    With ``rank_allocation="energy"`` and no budget, what the given rank would cost is the budget.
 
     Args:
         config: rank, budget, unit and how it is spent.
         counts: trace of the dense model.
         spectra: singular values by layer, only asked for if they are needed.
     """
-    if config.budget is None and config.spend == "uniform":
+    if config.budget is None and config.rank_allocation == "uniform":
         return resolve_ranks(counts.layers, config.rank)
     budget = config.budget if config.budget is not None else _share_kept(config, counts)
-    values = spectra() if config.spend == "energy" else None
-    return ranks_for_budget(counts, budget, unit=config.unit, spend=config.spend, spectra=values)
+    values = spectra() if config.rank_allocation == "energy" else None
+    return ranks_for_budget(
+        counts,
+        budget,
+        budget_unit=config.budget_unit,
+        rank_allocation=config.rank_allocation,
+        spectra=values,
+    )
 
 
 def _share_kept(config: LowRankConfig, counts: ModelCounts) -> float:
     kept = plan(counts, config.rank).replaced
-    if config.unit == "macs":
+    if config.budget_unit == "macs":
         return kept.macs_after / kept.macs_before
     return kept.params_after / kept.params_before
 
 
 def planned_ranks(config: LowRankConfig, counts: ModelCounts) -> dict[str, int]:
     """As :func:`chosen_ranks`, from the architecture alone: energy is planned as uniform."""
-    return chosen_ranks(replace(config, spend="uniform"), counts, dict)
+    return chosen_ranks(replace(config, rank_allocation="uniform"), counts, dict)
 
 
 def lora_rank(config: Any, layers: Iterable[LayerCount], smallest: int = 1) -> int:

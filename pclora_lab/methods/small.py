@@ -14,11 +14,11 @@ from pclora_lab.methods.rank_selection import budget_option
 from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.sizes import Plan, Size
 
-__all__ = ["Small", "SmallConfig", "narrower", "width_for_budget"]
+__all__ = ["SmallFromScratch", "SmallFromScratchConfig", "narrower", "width_for_budget"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmallConfig(MethodConfig):
+class SmallFromScratchConfig(MethodConfig):
     """How narrow.
 
     Attributes:
@@ -26,12 +26,12 @@ class SmallConfig(MethodConfig):
         width: the embedding's width; None takes the largest that fits the budget.
 
     Example:
-        >>> SmallConfig(budget=0.1).width is None
+        >>> SmallFromScratchConfig(budget=0.1).width is None
         True
     """
 
     name: ClassVar[str] = "small"
-    usual_lr: ClassVar[float] = 2e-3
+    default_lr: ClassVar[float] = 2e-3
 
     budget: float = budget_option(0.12)
     width: int | None = option(
@@ -104,13 +104,13 @@ def _block_params(counts: ModelCounts) -> int:
     return sum(layer.params for layer in counts.layers)
 
 
-class Small(Method):
+class SmallFromScratch(Method):
     """A narrow model of the same kind, trained on the labels from nothing."""
 
     name = "small"
     title = "small from scratch"
     summary = "Train a narrower model of the same kind from nothing."
-    Config = SmallConfig
+    Config = SmallFromScratchConfig
     starts_from = "nothing"
 
     def apply(
@@ -127,7 +127,7 @@ class Small(Method):
 
         device = next(model.parameters()).device
         with torch.random.fork_rng(devices=()):
-            # timm initialises from the global generator.
+            # timm initializes from the global generator.
             torch.manual_seed(0 if generator is None else generator.initial_seed())
             small = build_from_recipe({**_recipe(model), "width": self._width(model)})
         return small.to(device).requires_grad_(True)
@@ -137,7 +137,7 @@ class Small(Method):
             return self.config.width
         return width_for_budget(model, self.config.budget, self.config.targets)
 
-    def finish(self, student: nn.Module) -> nn.Module:
+    def finalize(self, student: nn.Module) -> nn.Module:
         """A copy in eval mode."""
         return copy.deepcopy(student).eval()
 

@@ -25,7 +25,7 @@ from pclora_lab.methods.pclora.model import (
 from pclora_lab.methods.rank_selection import LowRankConfig, planned_ranks
 from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.nn.sizes import Plan, plan
-from pclora_lab.nn.surgery import copy_sharing
+from pclora_lab.nn.surgery import deepcopy_sharing
 
 __all__ = ["ActivationSVD", "ActivationSVDConfig", "SVD", "SVDConfig", "SVDKD", "SVDKDConfig"]
 
@@ -35,7 +35,7 @@ class SVDConfig(LowRankConfig):
     """Plain truncation: ``W ≈ U_r S_r V_rᵀ``.
 
     Example:
-        >>> SVDConfig(budget=0.1).spend
+        >>> SVDConfig(budget=0.1).rank_allocation
         'uniform'
     """
 
@@ -65,7 +65,7 @@ class SVDKDConfig(LowRankConfig):
     """
 
     name: ClassVar[str] = "svd_kd"
-    usual_lr: ClassVar[float] = 5e-3
+    default_lr: ClassVar[float] = 5e-3
 
     init: str = option(
         "activation_svd", "choice", "start A, B, C", "which SVD",
@@ -127,9 +127,9 @@ class SVD(Method):
         """The truncated model."""
         return compress(_cut(model, self.config, self.init, calibration, example, counts))
 
-    def finish(self, student: nn.Module) -> nn.Module:
+    def finalize(self, student: nn.Module) -> nn.Module:
         """The student is the result."""
-        return copy_sharing(student, ()).eval()
+        return deepcopy_sharing(student, ()).eval()
 
     def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
         """The sizes at the config's ranks."""
@@ -151,14 +151,14 @@ class SVDKD(PCLoRA):
 
     name = "svd_kd"
     title = "SVD + KD"
-    summary = "Cut first, then distil: PC-LoRA's loss without its fade."
+    summary = "Cut first, then distill: PC-LoRA's loss without its fade."
     Config = SVDKDConfig
     fades = False
-    doing = "training"
-    reports = ("task", "feature", "logit", "lr_share")
+    status_text = "training"
+    metrics = ("task", "feature", "logit", "lr_share")
 
     @classmethod
-    def usual(cls) -> SVDKDConfig:
+    def default_config(cls) -> SVDKDConfig:
         """The defaults."""
         return SVDKDConfig()
 
@@ -182,6 +182,6 @@ class SVDKD(PCLoRA):
         """There is no base to measure."""
         return {}
 
-    def as_finished(self, student: nn.Module) -> None:
+    def without_base(self, student: nn.Module) -> None:
         """The student is what it will be."""
         return None

@@ -9,10 +9,10 @@ from pclora_lab.models.hf_models import reset_hf_head
 from pclora_lab.models.recipes import model_recipe
 from pclora_lab.nn.heads import draw_head
 
-__all__ = ["give_new_head", "head_is_new", "input_kind", "knows_classes", "preprocessing_of"]
+__all__ = ["reset_head", "head_is_new", "input_kind", "head_matches", "preprocessing_of"]
 
 
-def give_new_head(
+def reset_head(
     model: nn.Module, num_classes: int, generator: torch.Generator | None = None
 ) -> None:
     """A head of its own for other classes, in place.
@@ -32,7 +32,7 @@ def give_new_head(
     model.pclora_recipe = {**model.pclora_recipe, "num_classes": num_classes}
 
 
-def knows_classes(model: nn.Module, names: tuple[str, ...]) -> bool:
+def head_matches(model: nn.Module, names: tuple[str, ...]) -> bool:
     """Whether a head may be for these classes: as many, and no other names in another order.
 
     Data that only number their classes from 0 are taken at their word.

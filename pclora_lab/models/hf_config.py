@@ -105,8 +105,8 @@ def refuse_code(config: dict[str, Any], name: str) -> None:
             )
     if config.get("quantization_config"):
         raise ValueError(
-            f"{name!r} is quantised: its packed weights have no matrices to factorise; take the "
-            "unquantised model"
+            f"{name!r} is quantized: its packed weights have no matrices to factorize; take the "
+            "unquantized model"
         )
 
 

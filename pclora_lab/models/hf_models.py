@@ -79,9 +79,9 @@ def load_hf(
     task = task or _usual_task(config.model_type, name)
     if task not in HF_TASKS:
         raise ValueError(f"unknown task {task!r}: use one of {', '.join(HF_TASKS)}")
-    is_labelled = task.endswith("classification")
-    had = config.num_labels if is_labelled else None
-    if is_labelled and num_classes is not None and num_classes != had:
+    is_labeled = task.endswith("classification")
+    had = config.num_labels if is_labeled else None
+    if is_labeled and num_classes is not None and num_classes != had:
         config.num_labels = num_classes
     new: set[str] = set()
     if pretrained:
@@ -89,7 +89,7 @@ def load_hf(
     else:
         with plain_errors(name):
             model = build_hf(config, task)
-    if is_labelled:
+    if is_labeled:
         model.num_classes = config.num_labels
         model.pclora_head_is_new = not pretrained or bool(new)
         if pretrained and not new and (names := named_classes(config)):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pclora_lab.files import data_dir
-from pclora_lab.models.adapting import give_new_head, head_is_new, input_kind
+from pclora_lab.models.adapting import head_is_new, input_kind, reset_head
 from pclora_lab.models.embedded import EMBEDDED
 from pclora_lab.models.hf_config import is_hf_name, refuse_code, resolve_tokens
 from pclora_lab.models.hf_models import load_hf
@@ -62,7 +62,7 @@ def load_model(
             the model cannot take, code or pickled weights, a tokenizer of another model.
         ConnectionError: the weights are not in the local cache and the hub can't be reached.
     """
-    name = _normalise(str(name) if isinstance(name, Path) else name)
+    name = _normalize(str(name) if isinstance(name, Path) else name)
     if width is not None and pretrained:
         raise ValueError(f"{name!r} of width {width} has no weights: pass pretrained=False")
     folder = Path(name.removeprefix("local-dir:"))
@@ -137,7 +137,7 @@ def _with_head(
     if img_size not in (None, recipe["img_size"]) and img_size != _side(model):
         raise ValueError(f"{name!r} was saved for img_size={recipe['img_size']}, not {img_size}")
     if num_classes not in (None, model.num_classes):
-        give_new_head(model, num_classes, generator)
+        reset_head(model, num_classes, generator)
     return model.eval()
 
 
@@ -167,7 +167,7 @@ def describe_model(
         )
 
 
-def _normalise(name: str) -> str:
+def _normalize(name: str) -> str:
     if not isinstance(name, str) or not name.strip():
         raise ValueError(
             f"model {name!r} is no name: use {', '.join(EMBEDDED)}, a timm or transformers name, "

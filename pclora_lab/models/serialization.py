@@ -17,7 +17,7 @@ from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.models.recipes import build_from_recipe, model_recipe
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.ranks import check_rank
-from pclora_lab.nn.surgery import as_linear, copy_sharing, replace_modules
+from pclora_lab.nn.surgery import as_linear, deepcopy_sharing, replace_modules
 
 __all__ = [
     "from_pretrained",
@@ -41,7 +41,7 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
     """Write a finished model to a folder, its tokenizer and the names of its classes with it.
 
     Args:
-        model: from :func:`pclora_lab.compress`, any method's ``finish`` or ``load_model``.
+        model: from :func:`pclora_lab.compress`, any method's ``finalize`` or ``load_model``.
         folder: is made if it does not exist.
 
     Returns:
@@ -136,7 +136,7 @@ def from_pretrained(
             )
         dense = build_from_recipe(config["model"])
     else:
-        dense = copy_sharing(model, ())
+        dense = deepcopy_sharing(model, ())
     replace_modules(dense, _empty_layers(dense, config, folder))
     if weights:
         _fill(dense, folder)

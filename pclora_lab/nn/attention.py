@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.nn.forward import call_model, evaluating, forward_hooks
+from pclora_lab.nn.forward import call_model, eval_mode, forward_hooks
 
 __all__ = ["attention_maps"]
 
@@ -48,7 +48,7 @@ def _of_timm(model: nn.Module, images: Tensor) -> tuple[Tensor, tuple[int, int]]
     if not hasattr(attention, "qkv") or not hasattr(attention, "num_heads") or grid is None:
         raise _none(model)
     seen: list[Tensor] = []
-    with evaluating(model), forward_hooks({"": attention}, lambda _, x, __: seen.append(x)):
+    with eval_mode(model), forward_hooks({"": attention}, lambda _, x, __: seen.append(x)):
         call_model(model, images)
         return _weights(attention, seen[-1]), tuple(grid)
 
@@ -69,7 +69,7 @@ def _of_transformers(model: nn.Module, images: Tensor) -> tuple[Tensor, tuple[in
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")  # the fused kernels keep no weights to look at
     try:
-        with evaluating(model):
+        with eval_mode(model):
             found = model(pixel_values=images, output_attentions=True).attentions
     except TypeError as error:
         raise _none(model) from error

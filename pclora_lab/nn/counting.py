@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from pclora_lab.nn.forward import call_model, evaluating, example_input
-from pclora_lab.nn.surgery import find_embeddings, find_targets, meta_copy, tokens_seen
+from pclora_lab.nn.forward import call_model, eval_mode, example_input
+from pclora_lab.nn.surgery import count_inputs, find_embeddings, find_targets, meta_copy
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
@@ -111,7 +111,7 @@ def count_model(
     tables = find_embeddings(model) if embeddings == "low_rank" else {}
     layers = {name: twin.get_submodule(name) for name in (*linears, *tables)}
     with _flop_counter() as flops:
-        tokens = tokens_seen(twin, layers, example)
+        tokens = count_inputs(twin, layers, example)
     parameters = list(model.parameters())
     counted = [_layer_count(name, linears[name], tokens[name]) for name in linears]
     counted += [_table_count(name, table, tokens[name]) for name, table in tables.items()]
@@ -132,7 +132,7 @@ def count_macs(model: nn.Module, example: Tensor | Mapping[str, Tensor] | None =
     """
     example = example_input(model, "meta") if example is None else _to_meta(example)
     twin = meta_copy(model)
-    with evaluating(twin), _flop_counter() as flops:
+    with eval_mode(twin), _flop_counter() as flops:
         call_model(twin, example)
     return flops.get_total_flops() // 2
 

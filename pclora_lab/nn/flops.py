@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pclora_lab.nn.counting import count_macs
-from pclora_lab.nn.forward import call_model, evaluating, example_input
+from pclora_lab.nn.forward import call_model, eval_mode, example_input
 from pclora_lab.nn.surgery import meta_copy
 
 __all__ = ["Flops", "count_flops"]
@@ -100,6 +100,6 @@ def count_flops(model: nn.Module, example: Tensor | Mapping[str, Tensor] | None 
         else {key: value.to("meta") for key, value in example.items() if key != "attention_mask"}
     )
     twin = meta_copy(model)
-    with evaluating(twin), _Elementwise() as counter:
+    with eval_mode(twin), _Elementwise() as counter:
         call_model(twin, meta)
     return Flops(2 * count_macs(model, example), counter.total)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 __all__ = [
     "Inputs",
     "call_model",
-    "evaluating",
+    "eval_mode",
     "example_input",
     "first_rows",
-    "real_tokens",
+    "token_mask",
     "to_device",
     "try_inputs",
 ]
@@ -82,7 +82,7 @@ def _text_length(model: nn.Module) -> int | None:
 
 
 @contextmanager
-def evaluating(*models: nn.Module) -> Iterator[None]:
+def eval_mode(*models: nn.Module) -> Iterator[None]:
     """Eval mode and no gradients inside; every module's own mode is restored after."""
     modes = [(module, module.training) for model in models for module in model.modules()]
     for model in models:
@@ -139,13 +139,13 @@ def first_rows(inputs: Inputs, count: int) -> Inputs:
     return {name: value[:count] for name, value in inputs.items()}
 
 
-def real_tokens(inputs: Inputs) -> Tensor | None:
+def token_mask(inputs: Inputs) -> Tensor | None:
     """Where a batch of texts holds words and not padding, ``(batch, tokens)`` bool; else None.
 
     A model of images and texts has tokens of two kinds, so one mask can't speak for both.
 
     Example:
-        >>> real_tokens({"input_ids": torch.ones(1, 2), "attention_mask": torch.tensor([[1, 0]])})
+        >>> token_mask({"input_ids": torch.ones(1, 2), "attention_mask": torch.tensor([[1, 0]])})
         tensor([[ True, False]])
     """
     if isinstance(inputs, Tensor) or "pixel_values" in inputs:

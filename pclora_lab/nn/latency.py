@@ -41,15 +41,15 @@ def latency_ms(model: nn.Module, inputs: Inputs, repeats: int = 5) -> float:
     times, device = [], next(model.parameters()).device
     with torch.inference_mode():
         for _ in range(repeats + 1):
-            _synchronise(device)
+            _synchronize(device)
             began = time.perf_counter()
             call_model(model, inputs)
-            _synchronise(device)
+            _synchronize(device)
             times.append(1000 * (time.perf_counter() - began))
     return statistics.median(times[1:])
 
 
-def _synchronise(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.nn.forward import example_input
-from pclora_lab.nn.surgery import as_linear, meta_copy, replace_modules, tokens_seen
+from pclora_lab.nn.surgery import as_linear, count_inputs, meta_copy, replace_modules
 
 __all__ = ["SplitLinear", "split_qkv"]
 
@@ -72,7 +72,7 @@ def split_qkv(model: nn.Module) -> nn.Module:
             f"{type(model).__name__} has no fused query-key-value layer: leave split_qkv out"
         )
     twin = meta_copy(model)
-    tokens_seen(twin, {n: twin.get_submodule(n) for n in fused}, example_input(model, "meta"))
+    count_inputs(twin, {n: twin.get_submodule(n) for n in fused}, example_input(model, "meta"))
     replace_modules(model, {name: SplitLinear(m.weight, m.bias) for name, m in fused.items()})
     if hasattr(model, "pclora_recipe"):
         model.pclora_recipe = {**model.pclora_recipe, "split_qkv": True}

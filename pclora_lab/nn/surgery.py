@@ -8,18 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.nn.forward import call_model, evaluating, forward_hooks
+from pclora_lab.nn.forward import call_model, eval_mode, forward_hooks
 
 __all__ = [
     "as_linear",
     "block_names",
-    "copy_sharing",
+    "deepcopy_sharing",
     "find_embeddings",
     "find_targets",
     "frozen_view",
     "meta_copy",
     "replace_modules",
-    "tokens_seen",
+    "count_inputs",
 ]
 
 
@@ -149,7 +149,7 @@ def _refuse_shared(model: nn.Module, targets: Mapping[str, nn.Module]) -> None:
                 )
 
 
-def tokens_seen(
+def count_inputs(
     model: nn.Module,
     targets: Mapping[str, nn.Module],
     example: Tensor | Mapping[str, Tensor],
@@ -169,7 +169,7 @@ def tokens_seen(
         is_number = not x.is_floating_point()  # of a word in a table, not a vector of features
         tokens[name] += x.numel() if is_number else x.numel() // x.shape[-1]
 
-    with evaluating(model), forward_hooks(targets, count):
+    with eval_mode(model), forward_hooks(targets, count):
         call_model(model, example)
     silent = [name for name, seen in tokens.items() if seen == 0]
     if silent:
@@ -192,7 +192,7 @@ def _refuse_fast_path(model: nn.Module, targets: Iterable[str]) -> None:
         )
 
 
-def copy_sharing(model: nn.Module, shared: Iterable[nn.Parameter]) -> nn.Module:
+def deepcopy_sharing(model: nn.Module, shared: Iterable[nn.Parameter]) -> nn.Module:
     """A deep copy that uses the very same parameter objects for those in ``shared``."""
     memo: dict[int, Any] = {id(parameter): parameter for parameter in shared}
     return copy.deepcopy(model, memo)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pclora_lab.nn.forward import call_model, evaluating
+from pclora_lab.nn.forward import call_model, eval_mode
 
 __all__ = [
     "TaskLossFunction",
@@ -89,7 +89,7 @@ def perplexity(model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> flo
         ValueError: no token to guess.
     """
     total, count = 0.0, 0
-    with evaluating(model):
+    with eval_mode(model):
         for batch in batches:
             labels = batch["input_ids"]
             if "attention_mask" in batch:
@@ -114,6 +114,6 @@ def zero_shot_accuracy(
         labels: class numbers ``(batch,)``.
         prompts: ``input_ids`` and ``attention_mask`` of one text per class, in class order.
     """
-    with evaluating(model):
-        guesses = call_model(model, {**prompts, "pixel_values": images}).argmax(-1)
-    return float((guesses == labels).float().mean())
+    with eval_mode(model):
+        predictions = call_model(model, {**prompts, "pixel_values": images}).argmax(-1)
+    return float((predictions == labels).float().mean())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pclora_lab.plots.theme import COLOURS
+from pclora_lab.plots.theme import COLORS
 
 __all__ = ["Curve", "curves"]
 
@@ -25,7 +25,7 @@ class Curve:
 
     panel: int
     name: str
-    colour: str
+    color: str
     dash: str
     column: str
     phase: str = "fade"
@@ -33,23 +33,23 @@ class Curve:
 
 
 CURVES = (
-    Curve(0, "λ", COLOURS["base"], "solid", "lam"),
-    Curve(0, "measured share of the base", COLOURS["share"], "dash", "base_share"),
-    Curve(1, "teacher while fine-tuned", COLOURS["teacher"], "dot", "accuracy", "teacher"),
-    Curve(1, "teacher", COLOURS["teacher"], "dash", "teacher_accuracy"),
-    Curve(1, "student as it is", COLOURS["base"], "solid", "accuracy"),
-    Curve(1, "if the base were removed", COLOURS["adapter"], "solid", "accuracy_if_base_removed"),
-    Curve(2, "task", COLOURS["task"], "solid", "task"),
-    Curve(2, "task (teacher)", COLOURS["teacher"], "dot", "task", "teacher"),
-    Curve(2, "feature distillation", COLOURS["feature"], "dash", "feature"),
-    Curve(2, "logit distillation", COLOURS["logit"], "dot", "logit"),
-    Curve(3, "parameters held", COLOURS["base"], "solid", "held_percent"),
-    Curve(3, "time per step (median of 9)", COLOURS["time"], "dash", "step_ms", "fade", True),
-    Curve(0, "learning rate, share of its peak", COLOURS["base"], "solid", "lr_share"),
-    Curve(0, "weights that may change", COLOURS["adapter"], "solid", "density"),
-    Curve(0, "layers that may not change at all", COLOURS["share"], "dash", "starved"),
-    Curve(0, "repair with the teacher (1), alone (0)", COLOURS["share"], "dash", "repair"),
-    Curve(2, "weight perturbation", COLOURS["logit"], "dash", "perturbation"),
+    Curve(0, "λ", COLORS["base"], "solid", "lam"),
+    Curve(0, "measured share of the base", COLORS["share"], "dash", "base_share"),
+    Curve(1, "teacher while fine-tuned", COLORS["teacher"], "dot", "accuracy", "teacher"),
+    Curve(1, "teacher", COLORS["teacher"], "dash", "teacher_accuracy"),
+    Curve(1, "student as it is", COLORS["base"], "solid", "accuracy"),
+    Curve(1, "if the base were removed", COLORS["adapter"], "solid", "accuracy_if_base_removed"),
+    Curve(2, "task", COLORS["task"], "solid", "task"),
+    Curve(2, "task (teacher)", COLORS["teacher"], "dot", "task", "teacher"),
+    Curve(2, "feature distillation", COLORS["feature"], "dash", "feature"),
+    Curve(2, "logit distillation", COLORS["logit"], "dot", "logit"),
+    Curve(3, "parameters held", COLORS["base"], "solid", "held_percent"),
+    Curve(3, "time per step (median of 9)", COLORS["time"], "dash", "step_ms", "fade", True),
+    Curve(0, "learning rate, share of its peak", COLORS["base"], "solid", "lr_share"),
+    Curve(0, "weights that may change", COLORS["adapter"], "solid", "density"),
+    Curve(0, "layers that may not change at all", COLORS["share"], "dash", "starved"),
+    Curve(0, "repair with the teacher (1), alone (0)", COLORS["share"], "dash", "repair"),
+    Curve(2, "weight perturbation", COLORS["logit"], "dash", "perturbation"),
 )
 
 

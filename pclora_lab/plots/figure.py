@@ -38,6 +38,6 @@ class NotebookFigure(Figure):
         drawn, image = io.BytesIO(), io.BytesIO()
         with matplotlib_theme(self.dark):
             self.savefig(drawn, format="png", dpi=80)
-        # 256 colours are enough for curves, and a notebook becomes half as large.
+        # 256 colors are enough for curves, and a notebook becomes half as large.
         Image.open(drawn).convert("RGB").quantize(256).save(image, format="png", optimize=True)
         return image.getvalue()

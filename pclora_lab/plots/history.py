@@ -1,7 +1,7 @@
 """One run in four panels: fade, accuracy, loss, size; in plotly and in matplotlib.
 
-Both draw the same curves (:mod:`pclora_lab.plots.curves`) in the colours of
-:mod:`pclora_lab.plots.theme`; line styles differ too, for readers who see no colours.
+Both draw the same curves (:mod:`pclora_lab.plots.curves`) in the colors of
+:mod:`pclora_lab.plots.theme`; line styles differ too, for readers who see no colors.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,7 +33,7 @@ def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Figure
         if len(x):
             axis = twin if curve.secondary else axes[curve.panel]
             style = {"solid": "-", "dash": "--", "dot": ":"}[curve.dash]
-            axis.plot(x, y, style, color=in_theme(curve.colour), label=curve.name, linewidth=2)
+            axis.plot(x, y, style, color=in_theme(curve.color), label=curve.name, linewidth=2)
     panels = (first_panel({name for row in rows for name in row}), *PANELS[1:])
     for axis, panel, y_title in zip(axes, panels, Y_TITLES, strict=True):
         axis.set(title=panel, xlabel=step_title, ylabel=y_title)
@@ -68,7 +68,7 @@ def live_figure(rows: Iterable[Mapping[str, Any]] = ()) -> go.Figure:
                 name=curve.name,
                 mode="lines+markers" if curve.column in MEASURED_NOW_AND_THEN else "lines",
                 marker={"size": 4},
-                line={"color": curve.colour, "dash": curve.dash, "width": 2},
+                line={"color": curve.color, "dash": curve.dash, "width": 2},
                 legend=f"legend{curve.panel + 1}" if curve.panel else "legend",
             ),
             row=curve.panel // 2 + 1,

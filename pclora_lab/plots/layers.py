@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 
 from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.theme import themed
-from pclora_lab.runs.replay import Guesses
+from pclora_lab.runs.replay import Predictions
 
 __all__ = [
-    "FACTS",
-    "LayerFact",
+    "LAYER_METRICS",
+    "LayerMetric",
     "cell_edges",
     "examples_figure",
-    "layer_figure",
+    "layer_heatmap",
     "layer_grid",
     "says",
 ]
@@ -25,15 +25,15 @@ _SHORTEST = 0.16
 
 
 @dataclass(frozen=True)
-class LayerFact:
+class LayerMetric:
     """What a heatmap of the layers can show.
 
     Attributes:
         column: of the history.
         title: of the picture.
-        unit: of the colour bar.
+        unit: of the color bar.
         reading: what to see.
-        log: whether colours follow the logarithm.
+        log: whether colors follow the logarithm.
     """
 
     column: str
@@ -43,17 +43,17 @@ class LayerFact:
     log: bool = False
 
 
-FACTS = {
+LAYER_METRICS = {
     fact.column: fact
     for fact in (
-        LayerFact(
+        LayerMetric(
             "layer_base_share",
             "Who still leans on the base?",
             "share of the base",
             "A bright layer still takes a part of its output from the base (the scale ends at the "
             "largest share there was); a dark one lives on its adapter alone.",
         ),
-        LayerFact(
+        LayerMetric(
             "layer_mse",
             "How far from the teacher?",
             "log10 of the MSE",
@@ -61,7 +61,7 @@ FACTS = {
             "up towards the last block.",
             log=True,
         ),
-        LayerFact(
+        LayerMetric(
             "layer_cka",
             "How alike is what it says?",
             "linear CKA",
@@ -89,42 +89,42 @@ def layer_grid(
     layers = list(rows[0][column])
     values = [[row[column].get(name, np.nan) for name in layers] for row in rows]
     grid = np.asarray(values, dtype=float).T
-    if FACTS[column].log:
+    if LAYER_METRICS[column].log:
         # At the start the student is the teacher, up to rounding: nothing below that is seen.
         grid = np.log10(np.maximum(grid, 1e-7))
     return layers, [row["step"] for row in rows], grid
 
 
 @themed
-def layer_figure(rows: Iterable[Mapping[str, Any]], column: str = "layer_base_share") -> Figure:
+def layer_heatmap(rows: Iterable[Mapping[str, Any]], column: str = "layer_base_share") -> Figure:
     """Layer over step as a heatmap.
 
     Args:
         rows: a history.
-        column: a key of :data:`FACTS`.
+        column: a key of :data:`LAYER_METRICS`.
 
     Raises:
         ValueError: no row has the column.
     """
     layers, steps, values = layer_grid(rows, column)
     if not layers:
-        raise ValueError(f"no row has {column}: train with layer_facts=True")
+        raise ValueError(f"no row has {column}: train with layer_metrics=True")
     height = 1.2 + max(_SHORTEST * len(layers), 1.5)
     figure = NotebookFigure(figsize=(8, height), layout="constrained")
     axis = figure.subplots()
-    low, high = colour_range(FACTS[column], values)
+    low, high = color_range(LAYER_METRICS[column], values)
     rows_at = np.arange(len(layers) + 1)
     picture = axis.pcolormesh(
         cell_edges(steps), rows_at, values, cmap="cividis", vmin=low, vmax=high
     )
     axis.invert_yaxis()
     axis.set_yticks(np.arange(len(layers)) + 0.5, layers, fontsize=8)
-    axis.set(xlabel="step", title=FACTS[column].title)
-    figure.colorbar(picture, label=FACTS[column].unit)
+    axis.set(xlabel="step", title=LAYER_METRICS[column].title)
+    figure.colorbar(picture, label=LAYER_METRICS[column].unit)
     return figure
 
 
-def colour_range(fact: LayerFact, values: np.ndarray) -> tuple[float, float]:
+def color_range(fact: LayerMetric, values: np.ndarray) -> tuple[float, float]:
     """From none to the largest share there was; from the least alike to 1; or all there is."""
     if fact.column == "layer_base_share":
         return 0.0, max(float(np.nanmax(values)), 0.05)
@@ -134,7 +134,7 @@ def colour_range(fact: LayerFact, values: np.ndarray) -> tuple[float, float]:
 
 
 def cell_edges(steps: Sequence[int]) -> np.ndarray:
-    """Where the columns of a heatmap end: halfway to their neighbours; one more than steps.
+    """Where the columns of a heatmap end: halfway to their neighbors; one more than steps.
 
     Example:
         >>> cell_edges([0, 10, 30]).tolist()
@@ -165,7 +165,7 @@ def _short(name: str, most: int = 14) -> str:
 @themed
 def examples_figure(
     images: np.ndarray,
-    guesses: Guesses,
+    predictions: Predictions,
     names: Sequence[str],
     maps: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Figure:
@@ -173,7 +173,7 @@ def examples_figure(
 
     Args:
         images: uint8 ``(examples, channels, height, width)``.
-        guesses: of both models.
+        predictions: of both models.
         names: of the classes.
         maps: attention of teacher and student ``(examples, rows, columns)``, if they have one.
     """
@@ -181,10 +181,12 @@ def examples_figure(
     figure = NotebookFigure(figsize=(1.62 * count + 0.3, 1.75 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, count, squeeze=False)
     for i, image in enumerate(images):
-        grey = image.shape[0] == 1
-        shown = image[0] if grey else image.transpose(1, 2, 0)
-        label = int(guesses.labels[i])
-        who = [says(p[i].tolist(), names, label) for p in (guesses.teacher, guesses.student)]
+        gray = image.shape[0] == 1
+        shown = image[0] if gray else image.transpose(1, 2, 0)
+        label = int(predictions.labels[i])
+        who = [
+            says(p[i].tolist(), names, label) for p in (predictions.teacher, predictions.student)
+        ]
         if maps is None:
             _picture(axes[0, i], shown, f"{_short(names[label])}\nteacher: {who[0]}\n{who[1]}")
             continue

@@ -19,8 +19,8 @@ from pclora_lab.runs.reader import Run
 __all__ = ["MOST_RUNS", "fill_overlay", "finite", "overlay_figure", "plain_text"]
 
 MOST_RUNS = 8
-# Okabe and Ito's colours, and two more that stand apart from them.
-RUN_COLOURS = (
+# Okabe and Ito's colors, and two more that stand apart from them.
+RUN_COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#555555",
 )  # fmt: skip
 _DASHES = {
@@ -47,7 +47,7 @@ def plain_text(text: object) -> str:
 
 
 def overlay_figure(runs: Sequence[Run] = ()) -> go.Figure:
-    """The lab's four panels with several runs in each, one colour per run.
+    """The lab's four panels with several runs in each, one color per run.
 
     Args:
         runs: the first eight are drawn; the title says so if there are more.
@@ -65,28 +65,28 @@ def overlay_figure(runs: Sequence[Run] = ()) -> go.Figure:
         horizontal_spacing=0.1,
         vertical_spacing=0.17,
     )
-    for slot, colour in enumerate(RUN_COLOURS):
+    for slot, color in enumerate(RUN_COLORS):
         # A line of the legend needs a trace that is there even if the run has no points yet.
-        figure.add_trace(_trace(slot, colour, "solid", showlegend=True, y=[None]), row=1, col=1)
+        figure.add_trace(_trace(slot, color, "solid", showlegend=True, y=[None]), row=1, col=1)
         for index in _SHOWN:
-            _add_curve(figure, slot, colour, CURVES[index])
+            _add_curve(figure, slot, color, CURVES[index])
     _style(figure)
     return fill_overlay(figure, runs)
 
 
-def _trace(slot: int, colour: str, dash: str, **more: Any) -> go.Scatter:
+def _trace(slot: int, color: str, dash: str, **more: Any) -> go.Scatter:
     return go.Scatter(
         x=[None],
         mode="lines",
-        line={"color": colour, "dash": dash, "width": 2},
+        line={"color": color, "dash": dash, "width": 2},
         legendgroup=str(slot),
         **more,
     )
 
 
-def _add_curve(figure: go.Figure, slot: int, colour: str, curve: Curve) -> None:
+def _add_curve(figure: go.Figure, slot: int, color: str, curve: Curve) -> None:
     hover = f"step %{{x}}: %{{y:.4~g}} {curve.name}<extra>%{{fullData.name}}</extra>"
-    trace = _trace(slot, colour, _DASHES[curve.column], showlegend=False, hovertemplate=hover)
+    trace = _trace(slot, color, _DASHES[curve.column], showlegend=False, hovertemplate=hover)
     row, col = curve.panel // 2 + 1, curve.panel % 2 + 1
     secondary = curve.secondary if curve.panel == 3 else None
     figure.add_trace(trace, row=row, col=col, secondary_y=secondary)

@@ -1,4 +1,4 @@
-"""The figure of a comparison: accuracy over size, every method in its own colour and mark."""
+"""The figure of a comparison: accuracy over size, every method in its own color and mark."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,8 +8,8 @@ from matplotlib.ticker import LogLocator
 
 from pclora_lab.methods import METHODS, method_class
 from pclora_lab.plots.figure import NotebookFigure
-from pclora_lab.plots.theme import COLOURS, METHOD_STYLES, in_theme, themed
-from pclora_lab.runs.comparison import summarise
+from pclora_lab.plots.theme import COLORS, METHOD_STYLES, in_theme, themed
+from pclora_lab.runs.comparison import summarize
 
 __all__ = ["pareto_figure"]
 
@@ -18,13 +18,13 @@ __all__ = ["pareto_figure"]
 def pareto_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
     """Accuracy over what remains, and over what was trained; a point per method and budget.
 
-    Points are means over seeds with their standard deviation. The grey line joins the points that
+    Points are means over seeds with their standard deviation. The gray line joins the points that
     no other beats in both size and accuracy.
 
     Args:
         rows: as :meth:`pclora_lab.runs.comparison.Comparison.rows` gives them.
     """
-    summary = summarise(list(rows))
+    summary = summarize(list(rows))
     figure = NotebookFigure(figsize=(11.5, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, column in ((left, "params_after"), (right, "params_trained")):
@@ -35,7 +35,7 @@ def pareto_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter("")
         axis.grid(which="both")
-    guide = in_theme(COLOURS["guide"])
+    guide = in_theme(COLORS["guide"])
     left.plot(*zip(*_front(summary), strict=True), color=guide, linewidth=1, zorder=0)
     left.set(xlabel="parameters of the finished model (% of dense)", ylabel="top-1 accuracy (%)")
     right.set(xlabel="parameters trained (% of dense)")
@@ -45,7 +45,7 @@ def pareto_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
 
 
 def _draw_method(axis: Any, name: str, group: Any, column: str) -> None:
-    colour, marker = METHOD_STYLES.get(name, (COLOURS["ink"], "."))
+    color, marker = METHOD_STYLES.get(name, (COLORS["ink"], "."))
     group = group[group[column] > 0].sort_values(column)
     # A method whose size does not depend on the budget is one point, not a line.
     group = group.drop_duplicates([column, "accuracy_mean"])
@@ -54,7 +54,7 @@ def _draw_method(axis: Any, name: str, group: Any, column: str) -> None:
             100 * group[column] / group["params_before"],
             100 * group["accuracy_mean"],
             yerr=100 * group["accuracy_std"].fillna(0),
-            color=in_theme(colour),
+            color=in_theme(color),
             marker=marker,
             markersize=7,
             capsize=3,
@@ -78,7 +78,7 @@ def _mark_teacher(axes: Sequence[Any], summary: Any) -> None:
     if "teacher_accuracy" in summary and summary["teacher_accuracy"].notna().any():
         value = 100 * summary["teacher_accuracy"].max()
         for axis in axes:
-            axis.axhline(value, color=in_theme(COLOURS["teacher"]), linestyle="--", linewidth=1)
+            axis.axhline(value, color=in_theme(COLORS["teacher"]), linestyle="--", linewidth=1)
         place = {"xycoords": ("axes fraction", "data"), "va": "bottom"}
         axes[0].annotate("dense teacher", (0.01, value), **place)
         low, high = axes[0].get_ylim()

@@ -33,12 +33,12 @@ def pareto_runs_figure() -> go.Figure:
             hoverinfo="skip",
         )
     )
-    for name, (colour, marker) in {**METHOD_STYLES, "other": ("#000000", ".")}.items():
+    for name, (color, marker) in {**METHOD_STYLES, "other": ("#000000", ".")}.items():
         title = METHODS[name].title if name in METHODS else "another method"
         figure.add_scatter(
             name=title,
             mode="markers",
-            marker={"color": colour, "symbol": _MARKERS.get(marker, "circle"), "size": 10},
+            marker={"color": color, "symbol": _MARKERS.get(marker, "circle"), "size": 10},
             hovertemplate="%{text}<br>%{y:.2f} %, %{x:,.4~g}<extra></extra>",
         )
     figure.update_layout(

@@ -42,7 +42,7 @@ def write_report(folder: Path | str) -> Path:
     settings = {**{k: v for k, v in run.config.items() if k != "method"}, **method}
     page = _PAGE.format(
         title=html.escape(f"{known.title}: {run.folder.name}"),
-        reading=html.escape(known.reading),
+        reading=html.escape(known.plot_caption),
         rows=_table_rows(result_lines(run.result)),
         figure=_svg(run.rows),
         settings=_table_rows([(name, str(value)) for name, value in settings.items()]),

@@ -1,7 +1,7 @@
-"""One set of colours for every figure and picture, on a light page and on a dark one.
+"""One set of colors for every figure and picture, on a light page and on a dark one.
 
-Okabe and Ito's colours, which colour-blind readers can tell apart. Where one of them would be
-fainter than 3:1 on white or on JupyterLab's dark page, each page has its own variant. A colour is
+Okabe and Ito's colors, which color-blind readers can tell apart. Where one of them would be
+fainter than 3:1 on white or on JupyterLab's dark page, each page has its own variant. A color is
 stored as its light variant; :func:`in_theme` gives the one that the current page needs.
 """
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = [
-    "COLOURS",
+    "COLORS",
     "CYCLE",
     "HUES",
     "Hue",
     "METHOD_STYLES",
     "PAGES",
-    "START_COLOURS",
+    "INIT_COLORS",
     "apply_theme",
     "contrast",
     "current_theme",
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class Hue(NamedTuple):
-    """One colour as it is drawn on a light page and on a dark one."""
+    """One color as it is drawn on a light page and on a dark one."""
 
     light: str
     dark: str
@@ -54,14 +54,14 @@ HUES = {
     "purple": Hue("#C26C9C", "#CC79A7"),
     "violet": Hue("#4B2BC0", "#7A66FF"),
     "yellow": Hue("#3D3600", "#F0E442"),
-    "grey": Hue("#555555", "#BBBBBB"),
+    "gray": Hue("#555555", "#BBBBBB"),
     "ink": Hue("#000000", "#FFFFFF"),
     "guide": Hue("#767676", "#8A8A8A"),
 }
 
 
 _THINGS = {
-    "base": "blue", "adapter": "vermillion", "teacher": "grey", "student": "blue", "share": "sky",
+    "base": "blue", "adapter": "vermillion", "teacher": "gray", "student": "blue", "share": "sky",
     "task": "orange", "feature": "green", "logit": "purple", "time": "green", "ink": "ink",
     "guide": "guide",
 }  # fmt: skip
@@ -78,17 +78,17 @@ _STARTS = {"zeros": "blue", "svd": "orange", "activation_svd": "vermillion"}
 
 
 # By name, as they are on a light page.
-COLOURS = {thing: HUES[hue].light for thing, hue in _THINGS.items()}
+COLORS = {thing: HUES[hue].light for thing, hue in _THINGS.items()}
 
 
 METHOD_STYLES = {name: (HUES[hue].light, mark) for name, (hue, mark) in _METHODS.items()}
 
 
 # For lines that have no name, in turns.
-CYCLE = tuple(hue.light for name, hue in HUES.items() if name not in ("grey", "ink", "guide"))
+CYCLE = tuple(hue.light for name, hue in HUES.items() if name not in ("gray", "ink", "guide"))
 
 
-START_COLOURS = {name: HUES[hue].light for name, hue in _STARTS.items()}
+INIT_COLORS = {name: HUES[hue].light for name, hue in _STARTS.items()}
 
 
 _TEXT = Hue("#1F1F1F", "#E6E6E6")
@@ -129,7 +129,7 @@ def use_theme(name: str) -> None:
         ValueError: another name.
 
     Example:
-        >>> use_theme("dark"); current_theme(), in_theme(COLOURS["teacher"])
+        >>> use_theme("dark"); current_theme(), in_theme(COLORS["teacher"])
         ('dark', '#BBBBBB')
         >>> use_theme("light")
     """
@@ -148,23 +148,23 @@ def _is_dark(dark: bool | None) -> bool:
     return _chosen == "dark" if dark is None else dark
 
 
-def in_theme(colour: str, dark: bool | None = None) -> str:
-    """The variant of a colour for a page; a colour that is not one of ours stays as it is.
+def in_theme(color: str, dark: bool | None = None) -> str:
+    """The variant of a color for a page; a color that is not one of ours stays as it is.
 
     Args:
-        colour: ``#rrggbb``, either variant.
+        color: ``#rrggbb``, either variant.
         dark: which page; None takes the chosen theme's.
 
     Example:
         >>> in_theme("#555555", dark=True), in_theme("#BBBBBB", dark=False), in_theme("red")
         ('#BBBBBB', '#555555', 'red')
     """
-    hue = _VARIANTS.get(colour.lower())
-    return colour if hue is None else hue[_is_dark(dark)]
+    hue = _VARIANTS.get(color.lower())
+    return color if hue is None else hue[_is_dark(dark)]
 
 
 def contrast(first: str, second: str) -> float:
-    """WCAG 2's contrast ratio of two ``#rrggbb`` colours: 1 (the same) to 21.
+    """WCAG 2's contrast ratio of two ``#rrggbb`` colors: 1 (the same) to 21.
 
     Example:
         >>> contrast("#000000", "#FFFFFF")
@@ -174,14 +174,14 @@ def contrast(first: str, second: str) -> float:
     return round((high + 0.05) / (low + 0.05), 2)
 
 
-def _luminance(colour: str) -> float:
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+def _luminance(color: str) -> float:
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def _cycle(dark: bool) -> list[str]:
-    return [in_theme(colour, dark) for colour in CYCLE]
+    return [in_theme(color, dark) for color in CYCLE]
 
 
 def matplotlib_style(dark: bool | None = None) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def plotly_template(dark: bool | None = None) -> "go.layout.Template":
 
 
 def apply_theme(figure: "go.Figure", dark: bool | None = None) -> "go.Figure":
-    """Switch a plotly figure (or widget) to a page: background, text, grid and line colours.
+    """Switch a plotly figure (or widget) to a page: background, text, grid and line colors.
 
     Args:
         figure: is changed, in one update, and returned.
@@ -279,13 +279,13 @@ def apply_theme(figure: "go.Figure", dark: bool | None = None) -> "go.Figure":
         for name in [n for n in names if n == "legend" or n[6:].isdigit() and n[:6] == "legend"]:
             figure.layout[name].bgcolor = _BOX[dark]
         for trace in figure.data:
-            _recolour(trace, ("line", "marker", "marker.line", "error_x", "error_y"), dark)
+            _recolor(trace, ("line", "marker", "marker.line", "error_x", "error_y"), dark)
         for mark in (*figure.layout.shapes, *figure.layout.annotations):
-            _recolour(mark, ("line", "font"), dark)
+            _recolor(mark, ("line", "font"), dark)
     return figure
 
 
-def _recolour(drawn: Any, parts: tuple[str, ...], dark: bool) -> None:
+def _recolor(drawn: Any, parts: tuple[str, ...], dark: bool) -> None:
     for part in parts:
         if part in drawn:
             old = drawn[part].color if "color" in drawn[part] else None

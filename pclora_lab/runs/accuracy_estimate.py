@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.training.config import RunConfig
+from pclora_lab.training.config import RunConfig, upgrade_config
 
 __all__ = ["AccuracyEstimate", "RankPoint", "accuracy_estimate", "rank_points"]
 
@@ -95,7 +95,10 @@ def _read_run(path: Path, *ages: int) -> tuple[RunConfig, dict[str, Any]] | None
         result = json.loads(path.read_text(encoding="utf8"))
         numbers = {name: result[name] for name in ("params_after", "accuracy")}
         # λ may have been moved by hand, which the settings do not tell.
-        config["moves"] = result.get("moves", config.get("moves", ()))
+        config = upgrade_config(config)
+        config["overrides"] = result.get(
+            "overrides", result.get("moves", config.get("overrides", ()))
+        )
         if status["status"] != "finished" or None in numbers.values():
             return None
         return RunConfig.from_dict(config), numbers
@@ -106,16 +109,16 @@ def _read_run(path: Path, *ages: int) -> tuple[RunConfig, dict[str, Any]] | None
 
 def _but_size(config: RunConfig) -> RunConfig:
     fields = dataclasses.fields(config.method)
-    usual = {field.name: field.default for field in fields if field.name in _SIZES}
+    default_config = {field.name: field.default for field in fields if field.name in _SIZES}
     # What is only looked at changes no result.
-    looks = {"layer_facts": False, "snapshots": 0, "snapshot_mb": 0.0}
-    return replace(config, seed=0, **looks, method=replace(config.method, **usual))
+    looks = {"layer_metrics": False, "snapshots": 0, "snapshot_mb": 0.0}
+    return replace(config, seed=0, **looks, method=replace(config.method, **default_config))
 
 
 def _uniform_rank(config: RunConfig) -> int | None:
     rank = getattr(config.method, "rank", None)
     budget = getattr(config.method, "budget", None)
-    is_uniform = getattr(config.method, "spend", "uniform") == "uniform"
+    is_uniform = getattr(config.method, "rank_allocation", "uniform") == "uniform"
     return rank if isinstance(rank, int) and budget is None and is_uniform else None
 
 
@@ -169,7 +172,7 @@ def _between(
     place: Callable[[RankPoint], int],
     words: Callable[[int], str],
 ) -> AccuracyEstimate:
-    """The neighbours on either side, and what lies between them."""
+    """The neighbors on either side, and what lies between them."""
     low, high = place(known[0]), place(known[-1])
     if not low <= at <= high:
         there = words(low) if low == high else f"{low:,} to {words(high).removeprefix('rank ')}"

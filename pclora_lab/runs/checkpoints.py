@@ -1,6 +1,6 @@
 """Where a run is, so that one that was stopped or killed can be taken up again.
 
-``checkpoint.safetensors`` of the run folder holds what is trained, the moments of its optimiser,
+``checkpoint.safetensors`` of the run folder holds what is trained, the moments of its optimizer,
 and how far the training and the moves of λ were. The frozen weights are not in it: the config and
 its seed make them again.
 """
@@ -14,13 +14,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pclora_lab.files import replacing
-from pclora_lab.training.events import Event, Kept, Row, Tick
-from pclora_lab.training.lambda_override import check_moves
+from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, StepEnd
+from pclora_lab.training.lambda_override import check_overrides
 from pclora_lab.training.state import Checkpoint
 
-__all__ = ["Keeper", "has_checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["CheckpointWriter", "has_checkpoint", "load_checkpoint", "save_checkpoint"]
 
 _FILE = "checkpoint.safetensors"
+_FORMER_NAMES = {"origin": "fingerprint", "moves": "overrides"}
 
 
 _SECONDS_BETWEEN = 5.0
@@ -67,11 +68,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["pclora_lab"])
+            facts = {_FORMER_NAMES.get(name, name): value for name, value in facts.items()}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         return Checkpoint(
             step=int(facts["step"]),
-            origin=str(facts["origin"]),
-            moves=check_moves(facts["moves"]),
+            fingerprint=str(facts["fingerprint"]),
+            overrides=check_overrides(facts["overrides"]),
             base_dropped=bool(facts["base_dropped"]),
             evaluated=int(facts["evaluated"]),
             seconds=float(facts["seconds"]),
@@ -85,7 +87,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         ) from error
 
 
-class Keeper:
+class CheckpointWriter:
     """Writes a checkpoint now and then, at most 1 % of the time, and whenever it is told to.
 
     Args:
@@ -94,16 +96,16 @@ class Keeper:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._last: Tick | None = None
-        self._due = time.monotonic() + _SECONDS_BETWEEN
+        self._last: StepEnd | None = None
+        self._eval_index = time.monotonic() + _SECONDS_BETWEEN
 
     def note(self, event: Event) -> None:
         """After a step its checkpoint can be had, until there is more to tell."""
-        if isinstance(event, Tick):
+        if isinstance(event, StepEnd):
             self._last = event if event.checkpoint is not None else None
-            if time.monotonic() >= self._due:
+            if time.monotonic() >= self._eval_index:
                 self.save()
-        elif isinstance(event, Row | Kept):
+        elif isinstance(event, LogRow | AdapterSnapshot):
             self._last = None
 
     def save(self) -> None:
@@ -123,7 +125,7 @@ class Keeper:
                 f"on; in {_SECONDS_AFTER_FAILURE:g} s it is tried again",
                 stacklevel=2,
             )
-            self._due = time.monotonic() + _SECONDS_AFTER_FAILURE
+            self._eval_index = time.monotonic() + _SECONDS_AFTER_FAILURE
             return
         now = time.monotonic()
-        self._due = now + max(_SECONDS_BETWEEN, (now - began) / _SHARE_FOR_WRITING)
+        self._eval_index = now + max(_SECONDS_BETWEEN, (now - began) / _SHARE_FOR_WRITING)

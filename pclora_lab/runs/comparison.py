@@ -16,21 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pclora_lab.data.cache import DataCache
+from pclora_lab.fields import present_names
 from pclora_lab.files import write_json
 from pclora_lab.methods import make_method, method_class
 from pclora_lab.methods.base import Method, MethodConfig
 from pclora_lab.runs.folder import delete_run, new_run_folder
-from pclora_lab.runs.lr_search import RateSearch
+from pclora_lab.runs.lr_search import LRSearch
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.recorder import record
 from pclora_lab.training.config import COMPARED, RunConfig
-from pclora_lab.training.events import Tick
+from pclora_lab.training.events import StepEnd
 from pclora_lab.training.loop import train
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Cell", "Comparison", "Step", "compare", "summarise"]
+__all__ = ["Cell", "Comparison", "Step", "compare", "summarize"]
 
 _VARIES = ("method", "seed", "lr", "report_on")
 
@@ -60,13 +61,13 @@ class Cell:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps, at least 1."""
+        """Optimizer steps, at least 1."""
         return self.config.steps if method_class(self.method).trains else 1
 
 
 @dataclass(frozen=True)
 class Step:
-    """Progress of a whole comparison, in optimiser steps; ``ends_cell`` where a run is over."""
+    """Progress of a whole comparison, in optimizer steps; ``ends_cell`` where a run is over."""
 
     cell: Cell
     done: int
@@ -109,9 +110,9 @@ class Comparison:
                 raise ValueError(f"{name} is {list(values)}: name at least one, and each once")
         self.base = base if base is not None else RunConfig(evaluations=4)
         self.methods, self.budgets, self.seeds = tuple(methods), tuple(budgets), tuple(seeds)
-        self.out, self.search = Path(out), RateSearch(Path(out) / "tuning", lrs)
+        self.out, self.search = Path(out), LRSearch(Path(out) / "tuning", lrs)
         options = options or {}
-        self.configs = {m: options.get(m) or method_class(m).usual() for m in methods}
+        self.configs = {m: options.get(m) or method_class(m).default_config() for m in methods}
         _check_options(options, self.configs)
         for name in self.methods:
             self._cells_to_come(name)  # refuses bad budgets, seeds and learning rates
@@ -127,10 +128,16 @@ class Comparison:
         path = self.out / "comparison.json"
         known = json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
         if known is not None:
+            known["base"] = present_names(RunConfig, known["base"])
+            known["methods"] = {
+                m: present_names(method_class(m).Config, c) for m, c in known["methods"].items()
+            }
             methods = {**known["methods"], **{m: c.to_dict() for m, c in self.configs.items()}}
             # What an older version did not know was as it is by default now.
-            usual = _plain(RunConfig().to_dict())
-            different = [k for k in facts if known["base"].get(k, usual.get(k)) != facts[k]]
+            default_config = _plain(RunConfig().to_dict())
+            different = [
+                k for k in facts if known["base"].get(k, default_config.get(k)) != facts[k]
+            ]
             for m, c in known["methods"].items():
                 if _plain(methods[m]) != {**_plain(method_class(m).Config().to_dict()), **c}:
                     different.append(m)
@@ -161,7 +168,7 @@ class Comparison:
         # Nobody looks into the layers of so many runs, and their time is compared.
         config = dataclasses.replace(
             self.base, method=method.config, seed=seed, lr=lr, report_on=split,
-            layer_facts=False, snapshots=0,
+            layer_metrics=False, snapshots=0,
         )  # fmt: skip
         return Cell("-".join(parts), name, budget if sized else None, seed, config)
 
@@ -226,7 +233,7 @@ class Comparison:
         try:
             with closing(record(train(cell.config, self.out, cache=cache), folder)) as events:
                 for event in events:
-                    if isinstance(event, Tick) and event.phase == "fade":
+                    if isinstance(event, StepEnd) and event.phase == "fade":
                         yield event.step
         except Exception as error:  # noqa: BLE001 - becomes a row; the other cells go on
             self.errors[cell.name] = f"{type(error).__name__}: {error}"
@@ -329,13 +336,13 @@ def compare(base: RunConfig | None = None, *, bar: bool = False, **grid: Any) ->
     return pd.DataFrame(comparison.rows())
 
 
-def summarise(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
+def summarize(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
     """Mean and standard deviation over seeds, per method and budget; failed runs are left out.
 
     Example:
         >>> facts = {"method": "svd", "budget": 0.1, "params_before": 10, "params_after": 2}
         >>> rows = [{**facts, "seed": s, "accuracy": a} for s, a in ((0, 0.4), (1, 0.6))]
-        >>> float(summarise(rows).loc[0, "accuracy_mean"])
+        >>> float(summarize(rows).loc[0, "accuracy_mean"])
         0.5
     """
     import pandas as pd

@@ -18,7 +18,7 @@ from pclora_lab.models.recipes import model_recipe
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.latency import _pass_ms
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
-from pclora_lab.nn.surgery import as_linear, copy_sharing, replace_modules
+from pclora_lab.nn.surgery import as_linear, deepcopy_sharing, replace_modules
 
 __all__ = ["LatencyEstimate", "latency_estimate"]
 
@@ -171,7 +171,7 @@ def _compressed(dense: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
         else:
             layers[name] = LowRankLinear(layer.in_features, layer.out_features, rank)
         nn.init.normal_(layers[name].B, std=0.02)
-    return replace_modules(copy_sharing(dense, dense.parameters()), layers)
+    return replace_modules(deepcopy_sharing(dense, dense.parameters()), layers)
 
 
 def _take_turns(

@@ -1,7 +1,7 @@
 """The learning rate of each method in a comparison: chosen on validation data, then kept.
 
 The search starts from a method's own few values and goes on outwards while the best is at an edge,
-because a fixed pair favours the methods that it happens to suit.
+because a fixed pair favors the methods that it happens to suit.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 from pclora_lab.files import write_json
 from pclora_lab.methods import method_class
 
-__all__ = ["FACTOR", "REACH", "RateSearch"]
+__all__ = ["FACTOR", "REACH", "LRSearch"]
 
 FACTOR = 2.0
 
@@ -21,7 +21,7 @@ FACTOR = 2.0
 REACH = 3
 
 
-class RateSearch:
+class LRSearch:
     """What was tried and what was chosen, by method.
 
     Args:
@@ -45,7 +45,7 @@ class RateSearch:
         return rates if len(rates) > 1 and method_class(name).trains else ()
 
     def _own(self, name: str) -> tuple[float, ...]:
-        return tuple(self.given) if self.given else method_class(name).lrs
+        return tuple(self.given) if self.given else method_class(name).lr_grid
 
     def begin(self, name: str) -> None:
         """Forget the trials of a search that was not finished."""

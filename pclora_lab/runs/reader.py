@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from pclora_lab.files import _parse, read_json
+from pclora_lab.training.config import upgrade_config
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,7 @@ _SIGNS_OF_A_RUN = ("status.json", "versions.json", "history.jsonl")
 
 
 _CLOCK_SLACK_SECONDS = 60.0
+_FORMER_NAMES = {"remarks": "notes", "moves": "overrides"}
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,11 @@ def load_run(folder: Path | str) -> Run:
     status, error = _read_status(folder)
     return Run(
         folder=folder,
-        config=read_json(folder / "config.json") or {},
+        config=upgrade_config(read_json(folder / "config.json") or {}),
         status=status,
         error=error,
         rows=_read_rows(folder / "history.jsonl"),
-        result=read_json(folder / "result.json"),
+        result=_renamed(read_json(folder / "result.json")),
     )
 
 
@@ -116,6 +118,13 @@ def is_alive(status: dict[str, Any]) -> bool:
     return not isinstance(written, (int, float)) or began <= written + _CLOCK_SLACK_SECONDS
 
 
+def _renamed(values: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Keys of a row or a result that an older version wrote, as they are called now."""
+    if values is None:
+        return None
+    return {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
+
+
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     """All lines that hold a row; a process killed in mid-line leaves one that does not."""
     if not path.is_file():
@@ -124,7 +133,7 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text(encoding="utf8", errors="replace").splitlines():
         with contextlib.suppress(ValueError, RecursionError):
             rows.append(_parse(line))
-    return [row for row in rows if isinstance(row, dict)]
+    return [_renamed(row) for row in rows if isinstance(row, dict)]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 
 from pclora_lab.files import write_json
 from pclora_lab.models.serialization import save_pretrained
-from pclora_lab.runs.checkpoints import Keeper, remove_checkpoint
+from pclora_lab.runs.checkpoints import CheckpointWriter, remove_checkpoint
 from pclora_lab.runs.folder import _recorded, _set_status
 from pclora_lab.runs.snapshots import save_snapshot
-from pclora_lab.training.events import Event, Finished, Kept, Row
+from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, RunEnd
 from pclora_lab.training.optimizer import LossDiverged
 
 __all__ = ["record"]
@@ -31,18 +31,18 @@ def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
     finished, place = False, os.path.realpath(folder)
     name = _short(folder)
     folder = Path(place)  # somebody may change the working directory meanwhile
-    keeper = Keeper(folder)
+    keeper = CheckpointWriter(folder)
     _recorded[place] = threading.current_thread()
     try:
         with (folder / "history.jsonl").open("a", encoding="utf8") as history:
             for event in events:
-                if isinstance(event, Row):
+                if isinstance(event, LogRow):
                     history.write(json.dumps(event.values) + "\n")
                     history.flush()
-                if isinstance(event, Kept):
+                if isinstance(event, AdapterSnapshot):
                     tensors = {**event.tensors, "lam": torch.tensor(event.lam)}
                     save_snapshot(folder, event.step, tensors)
-                if isinstance(event, Finished):
+                if isinstance(event, RunEnd):
                     event.result["run_dir"] = name
                     _write_result(folder, event)
                     _set_status(folder, "finished")
@@ -78,7 +78,7 @@ def _short(folder: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _write_result(folder: Path, event: Finished) -> None:
+def _write_result(folder: Path, event: RunEnd) -> None:
     # What a process that was killed while writing it left there would be taken for foreign files.
     shutil.rmtree(folder / "compressed", ignore_errors=True)
     place = save_pretrained(event.model, folder / "compressed")

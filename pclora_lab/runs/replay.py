@@ -23,20 +23,20 @@ from pclora_lab.methods.pclora.model import (
 )
 from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.nn.attention import attention_maps
-from pclora_lab.nn.forward import Inputs, call_model, evaluating
+from pclora_lab.nn.forward import Inputs, call_model, eval_mode
 from pclora_lab.runs.reader import Run, load_run
 from pclora_lab.runs.snapshots import list_snapshots, load_snapshot
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.loop import load_dense
-from pclora_lab.training.optimizer import RANDOMNESS
-from pclora_lab.training.state import put_back
+from pclora_lab.training.optimizer import RNG_LOCK
+from pclora_lab.training.state import load_trained
 from pclora_lab.training.teacher import needs_finetuning, read_teacher
 
-__all__ = ["Guesses", "Replay", "Spectra"]
+__all__ = ["Predictions", "Replay", "SingularValues"]
 
 
 @dataclass(frozen=True)
-class Guesses:
+class Predictions:
     """What both models say about some examples.
 
     Attributes:
@@ -51,7 +51,7 @@ class Guesses:
 
 
 @dataclass(frozen=True)
-class Spectra:
+class SingularValues:
     """Singular values of one layer, largest first.
 
     Attributes:
@@ -88,7 +88,7 @@ class Replay:
         run = load_run(folder)
         self.folder, self.config = run.folder, RunConfig.from_dict(run.config)
         method = method_class(self.config.method.name)
-        if not method.replays:
+        if not method.supports_replay:
             raise ValueError(f"{method.title} keeps no adapters, so there is nothing to go back to")
         if not self.steps:
             raise ValueError(_no_snapshots(run))
@@ -98,7 +98,7 @@ class Replay:
                 "started: nothing can be shown truly without it"
             )
         data = cache.data(self.config)
-        with RANDOMNESS:
+        with RNG_LOCK:
             self.teacher = load_dense(self.config, data).eval()
         is_taught = needs_finetuning(self.teacher, self.config)
         self.has_teacher = is_taught or not head_is_new(self.teacher)
@@ -139,7 +139,7 @@ class Replay:
             tensors = load_snapshot(path)
             lam = float(tensors.pop("lam", torch.zeros(())))
             self._at = None  # half of another step, if the next line fails
-            put_back(self._student, tensors)
+            load_trained(self._student, tensors)
             set_base_weight_factor(self._student, lam)
             self._at = step
         return self._student
@@ -149,8 +149,8 @@ class Replay:
         first = load_snapshot(list_snapshots(self.folder)[self.steps[0]])
         ranks = {n.removesuffix(".B"): x.shape[1] for n, x in first.items() if n.endswith(".B")}
         config = student_config(self.config.method)
-        config_now = replace(config, init="zeros", rank=1, budget=None, spend="uniform")
-        with RANDOMNESS:
+        config_now = replace(config, init="zeros", rank=1, budget=None, rank_allocation="uniform")
+        with RNG_LOCK:
             student = get_pclora_model(self.teacher, config_now, rank=ranks)
         if config.init != "zeros":
             for name, layer in pclora_layers(student).items():
@@ -159,7 +159,7 @@ class Replay:
                         setattr(layer, f"start_{part}", first[f"{name}.{part}"])
         return student.eval()
 
-    def guesses(self, step: int, rows: Sequence[int]) -> Guesses:
+    def predictions(self, step: int, rows: Sequence[int]) -> Predictions:
         """What teacher and student say about validation examples.
 
         Args:
@@ -171,7 +171,7 @@ class Replay:
         """
         inputs, labels = self._inputs(rows)
         teacher, student = (self._probabilities(m, inputs) for m in self._both(step))
-        return Guesses(labels, teacher, student)
+        return Predictions(labels, teacher, student)
 
     def attention(self, step: int, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Attention maps of teacher and student; see :func:`attention_maps`."""
@@ -181,7 +181,7 @@ class Replay:
         teacher, student = (attention_maps(model, inputs) for model in self._both(step))
         return teacher, student
 
-    def spectra(self, step: int, layer: str) -> Spectra:
+    def spectra(self, step: int, layer: str) -> SingularValues:
         """Singular values of a layer's base, adapter and sum.
 
         Raises:
@@ -192,7 +192,7 @@ class Replay:
             raise ValueError(f"{layer!r} is no linear layer of this run's student")
         base, adapter = _matrices(found)
         rank = min(found.rank, *base.shape)
-        return Spectra(
+        return SingularValues(
             torch.linalg.svdvals(base),
             torch.linalg.svdvals(adapter)[:rank],
             torch.linalg.svdvals(base + adapter),
@@ -212,7 +212,7 @@ class Replay:
 
     @staticmethod
     def _probabilities(model: nn.Module, inputs: Inputs) -> Tensor:
-        with evaluating(model):
+        with eval_mode(model):
             return call_model(model, inputs).float().softmax(-1)
 
 

@@ -13,7 +13,7 @@ from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.recorder import record
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import Event
-from pclora_lab.training.lambda_override import Hold, moves_of, moves_to_repeat
+from pclora_lab.training.lambda_override import LambdaOverride, overrides_in, overrides_to_repeat
 from pclora_lab.training.loop import train
 from pclora_lab.training.state import Checkpoint
 
@@ -29,28 +29,28 @@ class Resumption:
         config: as it was asked for.
         checkpoint: where it is.
         rows: the history up to there; what was logged later is trained again.
-        hold: λ as it was held, with the moves that are still to be made.
+        lambda_override: λ as it was held, with the moves that are still to be made.
     """
 
     folder: Path
     config: RunConfig
     checkpoint: Checkpoint
     rows: tuple[dict[str, Any], ...]
-    hold: Hold
+    lambda_override: LambdaOverride
 
     def events(self, *, cache: DataCache | None = None) -> Iterator[Event]:
         """Reopen the folder and train the rest; everything is written down as before."""
         step = self.checkpoint.step
-        moves = self.hold.made_and_to_come(step)
-        if moves != self.checkpoint.moves:
+        overrides = self.lambda_override.made_and_planned(step)
+        if overrides != self.checkpoint.overrides:
             # The lines that tell of later moves are about to be cut off.
-            save_checkpoint(self.folder, dataclasses.replace(self.checkpoint, moves=moves))
+            save_checkpoint(self.folder, dataclasses.replace(self.checkpoint, overrides=overrides))
         reopen(self.folder, self.rows, step)
         rest = train(
             self.config,
             self.folder.parent,
             cache=cache,
-            hold=self.hold,
+            lambda_override=self.lambda_override,
             checkpoint=self.checkpoint,
         )
         return record(rest, self.folder)
@@ -106,9 +106,9 @@ def read_resumption(folder: Path | str) -> Resumption:
             f"{config.steps} steps: one of the two was edited; start it again"
         )
     rows = tuple(row for row in run.rows if _is_done(row, checkpoint.step))
-    hold = Hold(moves_to_repeat(run.rows, checkpoint.moves))
-    hold.make_until(checkpoint.step, already_told=len(moves_of(rows)))
-    return Resumption(folder, config, checkpoint, rows, hold)
+    lambda_override = LambdaOverride(overrides_to_repeat(run.rows, checkpoint.overrides))
+    lambda_override.make_until(checkpoint.step, already_told=len(overrides_in(rows)))
+    return Resumption(folder, config, checkpoint, rows, lambda_override)
 
 
 def _is_done(row: dict[str, Any], step: int) -> bool:

@@ -19,12 +19,12 @@ from pclora_lab.runs.recorder import record
 from pclora_lab.runs.resuming import Resumption, read_resumption
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import resolve_device
-from pclora_lab.training.events import Event, Finished, Kept, Phase, Row, Tick
-from pclora_lab.training.lambda_override import Hold
+from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd, StepEnd
+from pclora_lab.training.lambda_override import LambdaOverride
 from pclora_lab.training.loop import train
 from pclora_lab.training.openmp import release_after_cells, release_workers
 
-__all__ = ["OVER", "Session", "Snapshot", "live_session", "stop_all"]
+__all__ = ["OVER", "Session", "SessionState", "live_session", "stop_all"]
 
 OVER = ("finished", "stopped", "failed")
 
@@ -39,20 +39,20 @@ _busy_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class SessionState:
     """What a view needs to know, at one moment.
 
     Attributes:
         state: new, running, paused, stopped, finished or failed.
         phase: data, teacher, start, fade or test.
-        step: optimiser steps done in this phase.
-        steps: optimiser steps of this phase; 0 where there are none.
+        step: optimizer steps done in this phase.
+        steps: optimizer steps of this phase; 0 where there are none.
         eta_seconds: time left in this phase at the pace so far, or None.
         rows: the history so far.
         result: final numbers, once finished.
         error: what went wrong, if the run failed.
         stopping: a stop was asked for and the step under way is not over yet.
-        held: λ that a hand asks for, or None.
+        lambda_override: λ that a hand asks for, or None.
     """
 
     state: str
@@ -64,7 +64,7 @@ class Snapshot:
     result: dict[str, Any] | None
     error: BaseException | None
     stopping: bool = False
-    held: float | None = None
+    lambda_override: float | None = None
 
 
 class Session:
@@ -86,7 +86,7 @@ class Session:
     ) -> None:
         # Absolute, or a cell that changes the working directory would scatter the run.
         self.config, self.root, self.cache = config, Path(root).absolute(), cache
-        self._hold = Hold(config.moves)
+        self._lambda_override = LambdaOverride(config.overrides)
         self.folder: Path | None = None
         self.compressed: nn.Module | None = None
         self.teacher: nn.Module | None = None
@@ -116,7 +116,11 @@ class Session:
         """
         rest = read_resumption(folder)
         session = cls(rest.config, rest.folder.parent, cache=cache)
-        session._rest, session._hold, session.folder = rest, rest.hold, rest.folder
+        session._rest, session._lambda_override, session.folder = (
+            rest,
+            rest.lambda_override,
+            rest.folder,
+        )
         session._rows = list(rest.rows)
         return session
 
@@ -196,8 +200,8 @@ class Session:
             self._wanted = wanted
             self._changed.notify_all()
 
-    def hold(self, lam: float) -> None:
-        """Take λ into your own hand, from the next step on, until :meth:`let_go` or the end.
+    def override_lambda(self, lam: float) -> None:
+        """Take λ into your own hand, from the next step on, until :meth:`release_lambda`.
 
         Moves that the config plans for later are made no more.
 
@@ -217,16 +221,16 @@ class Session:
             raise RuntimeError(f"{method.title} has no λ to hold: only methods that fade have one")
         if not self.has_base:
             raise RuntimeError("the base was dropped when λ reached 0: there is nothing to hold")
-        self._hold.set(lam)
+        self._lambda_override.set(lam)
 
-    def let_go(self) -> None:
+    def release_lambda(self) -> None:
         """Give λ back to the schedule; nothing happens if it was not held."""
-        self._hold.set(None)
+        self._lambda_override.set(None)
 
     @property
-    def held(self) -> float | None:
+    def lambda_override(self) -> float | None:
         """λ as a hand holds it now; None while the schedule decides."""
-        return self._hold.lam
+        return self._lambda_override.lam
 
     @property
     def has_base(self) -> bool:
@@ -298,10 +302,10 @@ class Session:
             )
         return save_pretrained(self.compressed, folder)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> SessionState:
         """The present, for a view; later steps do not change it."""
         with self._changed:
-            return Snapshot(
+            return SessionState(
                 state=self._state,
                 phase=self._phase,
                 step=self._step,
@@ -311,7 +315,7 @@ class Session:
                 result=self._result,
                 error=self._error,
                 stopping=self._wanted == "stop" and self._state in _LIVE,
-                held=self._hold.lam,
+                lambda_override=self._lambda_override.lam,
             )
 
     def _eta(self) -> float | None:
@@ -336,7 +340,7 @@ class Session:
         for event in events:
             self._take(event)
             # Only between two steps, where a checkpoint can be taken.
-            if not isinstance(event, Row | Kept) and not self._may_go_on():
+            if not isinstance(event, LogRow | AdapterSnapshot) and not self._may_go_on():
                 events.close()
                 return "stopped"
         return "finished"
@@ -345,22 +349,24 @@ class Session:
         if self._rest is not None:
             rest, self._rest = self._rest, None  # its tensors should not outlive the run
             return rest.events(cache=self.cache)
-        events = train(self.config, self.root, cache=self.cache, hold=self._hold)
+        events = train(
+            self.config, self.root, cache=self.cache, lambda_override=self._lambda_override
+        )
         return record(events, self.folder)
 
     def _take(self, event: Event) -> None:
         with self._changed:
             match event:
-                case Phase(name, steps):
+                case PhaseStart(name, steps):
                     self._phase, self._step, self._steps = name, 0, steps
                     self._active_seconds, self._resumed_at = 0.0, time.monotonic()
-                case Tick(_, step, _):
+                case StepEnd(_, step, _):
                     if not self._step:
                         self._steps_before = step - 1  # more than 0 in a run that is taken up
                     self._step = step
-                case Row(values):
+                case LogRow(values):
                     self._rows.append(values)
-                case Finished(result, model, teacher):
+                case RunEnd(result, model, teacher):
                     self._result, self.compressed, self.teacher = result, model, teacher
 
     def _may_go_on(self) -> bool:

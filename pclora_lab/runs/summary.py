@@ -28,7 +28,7 @@ def result_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
         lines.insert(4, ("trained", trained))
     if names := result.get("class_names"):
         lines.insert(2, ("classes", _shortly(names)))
-    lines += [("note", remark) for remark in result.get("remarks", ())]
+    lines += [("note", note) for note in result.get("notes", ())]
     return lines + ([("report", result["report"])] if "report" in result else [])
 
 

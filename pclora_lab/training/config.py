@@ -1,14 +1,15 @@
 """What a run is made of: frozen, validated, to and from JSON."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from pclora_lab.fields import check_number, known_fields
-from pclora_lab.methods import config_from_dict
+from pclora_lab.fields import check_number, known_fields, present_names
+from pclora_lab.methods import METHODS, config_from_dict
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.training.lambda_override import check_moves
+from pclora_lab.training.lambda_override import check_overrides
 
 __all__ = ["COMPARED", "RunConfig", "TEACHERS"]
 
@@ -45,7 +46,7 @@ class RunConfig:
         text_column: name of the text column; None guesses.
         label_column: name of the label column; None guesses.
         method: how the model is compressed or tuned.
-        steps: optimiser steps of the method.
+        steps: optimizer steps of the method.
         batch_size: examples per step.
         lr: peak learning rate (warm-up, then cosine to zero); None takes the method's usual one.
         weight_decay: AdamW's.
@@ -56,18 +57,18 @@ class RunConfig:
         precision: ``auto`` (bfloat16 where the device computes it and the model is large enough
             to gain), ``float32`` or ``bfloat16``.
         teacher: ``auto`` fine-tunes one only where the model's head does not fit the data;
-            ``finetune`` always; ``pretrained`` takes the model as given and distils features only.
-        teacher_steps: optimiser steps of the teacher's fine-tuning.
+            ``finetune`` always; ``pretrained`` takes the model as given and distills features only.
+        teacher_steps: optimizer steps of the teacher's fine-tuning.
         teacher_lr: its peak learning rate.
         teacher_seed: its seed; apart from ``seed`` so that runs share a teacher.
         evaluations: how often both accuracies are measured while training (at most once per
             logged row, of which there are about 120).
         eval_images: validation examples for each of these measurements.
-        layer_facts: measure every layer on a probe batch; at most 5 % of the training time, but
+        layer_metrics: measure every layer on a probe batch; at most 5 % of the training time, but
             for the first step and the last, which are always measured.
         snapshots: how many times the adapters are kept on the way, to look at later; 0 for never.
         snapshot_mb: most megabytes that all of them may take; fewer are kept if need be.
-        moves: λ set by hand, ``(step, λ)`` or ``(step, None)`` to let go; a run's history has
+        overrides: λ set by hand, ``(step, λ)`` or ``(step, None)`` to let go; a run's history has
             them, so that it can be run again.
         report_on: the split that the final accuracy is read on; ``validation`` while choosing
             hyper-parameters, so that the test split is read once.
@@ -79,6 +80,11 @@ class RunConfig:
         >>> RunConfig.from_dict(RunConfig(steps=10).to_dict()).steps
         10
     """
+
+    FORMER_NAMES: ClassVar[dict[str, str]] = {
+        "moves": "overrides",
+        "layer_facts": "layer_metrics",
+    }
 
     model: str = "vit_digits"
     data: str = "digits"
@@ -107,17 +113,17 @@ class RunConfig:
     evaluations: int = 30
     eval_images: int = 512
     report_on: str = "test"
-    layer_facts: bool = True
+    layer_metrics: bool = True
     snapshots: int = 24
     snapshot_mb: float = 64.0
-    moves: tuple[tuple[int, float | None], ...] = ()
+    overrides: tuple[tuple[int, float | None], ...] = ()
 
     def __post_init__(self) -> None:
         """Validate every number and name; paths become text."""
         for name in ("model", "data"):
             object.__setattr__(self, name, str(getattr(self, name)))
         if self.lr is None:
-            object.__setattr__(self, "lr", self.method.usual_lr)
+            object.__setattr__(self, "lr", self.method.default_lr)
         for name in ("steps", "batch_size", "teacher_steps", "evaluations", "eval_images"):
             self._whole(name, 1)
         for name in ("seed", "teacher_seed", "snapshots"):
@@ -128,7 +134,7 @@ class RunConfig:
         for name in ("lr", "teacher_lr", "grad_clip"):
             check_number(name, getattr(self, name), 1e-9)
         check_number("snapshot_mb", self.snapshot_mb, 0)
-        object.__setattr__(self, "moves", check_moves(self.moves))
+        object.__setattr__(self, "overrides", check_overrides(self.overrides))
         check_number("weight_decay", self.weight_decay, 0)
         check_number("warmup", self.warmup, 0, 1)
         _one_of("teacher", self.teacher, TEACHERS)
@@ -154,3 +160,19 @@ class RunConfig:
         values = dict(values)
         method = config_from_dict(values.pop("method", {}))
         return cls(method=method, **known_fields(cls, values))
+
+
+def upgrade_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as an older version wrote it, under the names that its keys have now.
+
+    Nothing is checked: what a person or a newer version wrote stays as it is.
+
+    Example:
+        >>> upgrade_config({"moves": [], "method": {"name": "svd", "spend": "energy"}})
+        {'overrides': [], 'method': {'name': 'svd', 'rank_allocation': 'energy'}}
+    """
+    values = present_names(RunConfig, values)
+    method = values.get("method")
+    if isinstance(method, Mapping) and method.get("name", "pclora") in METHODS:
+        values["method"] = present_names(METHODS[method.get("name", "pclora")].Config, method)
+    return values

@@ -8,7 +8,7 @@ from torch import nn
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.loading import load_data
 from pclora_lab.models.adapting import preprocessing_of
-from pclora_lab.nn.forward import call_model, evaluating
+from pclora_lab.nn.forward import call_model, eval_mode
 
 __all__ = ["accuracy", "test_accuracy"]
 
@@ -33,7 +33,7 @@ def accuracy(
     device = next(model.parameters()).device
     precision = accelerator.autocast if accelerator is not None else nullcontext
     right = seen = 0
-    with evaluating(model), precision():
+    with eval_mode(model), precision():
         for rows in batches.for_scoring(batch_size, limit):
             inputs, labels = batches.batch(rows, device)
             right += int((call_model(model, inputs).argmax(-1) == labels).sum())

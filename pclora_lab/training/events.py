@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from pclora_lab.training.state import Checkpoint
 
-__all__ = ["Event", "Finished", "Kept", "Phase", "Row", "Tick"]
+__all__ = ["Event", "RunEnd", "AdapterSnapshot", "PhaseStart", "LogRow", "StepEnd"]
 
 
 @dataclass(frozen=True)
-class Phase:
+class PhaseStart:
     """A part of the run begins: ``data``, ``teacher``, ``start``, ``fade`` or ``test``."""
 
     name: str
@@ -20,8 +20,8 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Tick:
-    """One optimiser step is done.
+class StepEnd:
+    """One optimizer step is done.
 
     Attributes:
         phase: ``teacher`` or ``fade``.
@@ -38,14 +38,14 @@ class Tick:
 
 
 @dataclass(frozen=True)
-class Row:
+class LogRow:
     """One line of the history; a value that was not measured is None."""
 
     values: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Kept:
+class AdapterSnapshot:
     """All that is trained, as it is at a step, and λ (0 where the method has none)."""
 
     step: int
@@ -54,7 +54,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Finished:
+class RunEnd:
     """The run is complete.
 
     Attributes:
@@ -68,4 +68,4 @@ class Finished:
     teacher: nn.Module = field(repr=False)
 
 
-Event = Phase | Tick | Row | Kept | Finished
+Event = PhaseStart | StepEnd | LogRow | AdapterSnapshot | RunEnd

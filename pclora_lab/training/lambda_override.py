@@ -6,23 +6,23 @@ from typing import Any
 
 from pclora_lab.fields import check_number
 
-__all__ = ["Hold", "Move", "check_moves", "moves_of", "moves_to_repeat"]
+__all__ = ["LambdaOverride", "Override", "check_overrides", "overrides_in", "overrides_to_repeat"]
 
-Move = tuple[int, float | None]
+Override = tuple[int, float | None]
 
 
-def check_moves(moves: Iterable[Iterable[Any]]) -> tuple[Move, ...]:
+def check_overrides(overrides: Iterable[Iterable[Any]]) -> tuple[Override, ...]:
     """Moves in order of their steps: ``(step, λ)``, or ``(step, None)`` to let go.
 
     Raises:
         ValueError: a step that is no whole number, λ outside [0, 1], or steps out of order.
 
     Example:
-        >>> check_moves([[10, 0.5], [20, None]])
+        >>> check_overrides([[10, 0.5], [20, None]])
         ((10, 0.5), (20, None))
     """
-    checked: list[Move] = []
-    for move in moves:
+    checked: list[Override] = []
+    for move in overrides:
         try:
             step, lam = move
         except (TypeError, ValueError) as error:
@@ -39,26 +39,26 @@ def check_moves(moves: Iterable[Iterable[Any]]) -> tuple[Move, ...]:
     return tuple(checked)
 
 
-class Hold:
+class LambdaOverride:
     """Whether a hand or the schedule decides about λ; any thread may move it.
 
     Args:
-        moves: to be made at their steps, as an earlier run recorded them.
+        overrides: to be made at their steps, as an earlier run recorded them.
 
     Example:
-        >>> hold = Hold([(2, 0.5)])
-        >>> [hold.at(step) for step in range(4)]
+        >>> lambda_override = LambdaOverride([(2, 0.5)])
+        >>> [lambda_override.at(step) for step in range(4)]
         [None, None, 0.5, 0.5]
-        >>> hold.set(None)
-        >>> hold.at(4), hold.take()
+        >>> lambda_override.set(None)
+        >>> lambda_override.at(4), lambda_override.take()
         (None, [[2, 0.5], [4, None]])
     """
 
-    def __init__(self, moves: Iterable[Move] = ()) -> None:
-        self._planned = list(check_moves(moves))
+    def __init__(self, overrides: Iterable[Override] = ()) -> None:
+        self._planned = list(check_overrides(overrides))
         self._lam: float | None = None
         self._in_force: float | None = None
-        self._made: list[Move] = []
+        self._made: list[Override] = []
         self._told = 0
         self._lock = threading.Lock()
 
@@ -98,9 +98,9 @@ class Hold:
             already_told: how many of the moves stand in the history; :meth:`take` gives the rest.
 
         Example:
-            >>> hold = Hold([(2, 0.5), (7, None)])
-            >>> hold.make_until(5)
-            >>> hold.lam, hold.made, hold.at(7)
+            >>> lambda_override = LambdaOverride([(2, 0.5), (7, None)])
+            >>> lambda_override.make_until(5)
+            >>> lambda_override.lam, lambda_override.made, lambda_override.at(7)
             (0.5, ((2, 0.5),), None)
         """
         for earlier in sorted({move[0] for move in self._planned if move[0] < step}):
@@ -108,21 +108,21 @@ class Hold:
         self._told = already_told
 
     @property
-    def made(self) -> tuple[Move, ...]:
+    def made(self) -> tuple[Override, ...]:
         """All moves that came into force so far."""
         with self._lock:
             return tuple(self._made)
 
-    def made_and_to_come(self, step: int) -> tuple[Move, ...]:
+    def made_and_planned(self, step: int) -> tuple[Override, ...]:
         """All moves as they stand before a step: made, asked for, planned.
 
         Example:
-            >>> hold = Hold([(2, 0.5), (7, None)])
-            >>> hold.make_until(5)
-            >>> hold.made_and_to_come(5)
+            >>> lambda_override = LambdaOverride([(2, 0.5), (7, None)])
+            >>> lambda_override.make_until(5)
+            >>> lambda_override.made_and_planned(5)
             ((2, 0.5), (7, None))
-            >>> hold.set(0.25)
-            >>> hold.made_and_to_come(5)
+            >>> lambda_override.set(0.25)
+            >>> lambda_override.made_and_planned(5)
             ((2, 0.5), (5, 0.25))
         """
         with self._lock:
@@ -136,18 +136,20 @@ class Hold:
         return [list(move) for move in new]
 
 
-def moves_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Move, ...]:
-    """All moves in a history, ready for :class:`pclora_lab.RunConfig`'s ``moves``."""
-    return check_moves(move for row in rows for move in row.get("moves") or ())
+def overrides_in(rows: Iterable[Mapping[str, Any]]) -> tuple[Override, ...]:
+    """All moves in a history, ready for :class:`pclora_lab.RunConfig`'s ``overrides``."""
+    return check_overrides(move for row in rows for move in row.get("overrides") or ())
 
 
-def moves_to_repeat(rows: Sequence[Mapping[str, Any]], moves: Iterable[Move]) -> tuple[Move, ...]:
+def overrides_to_repeat(
+    rows: Sequence[Mapping[str, Any]], overrides: Iterable[Override]
+) -> tuple[Override, ...]:
     """What a history tells, and of other moves those that were still to come when it ended.
 
     Example:
-        >>> rows = [{"phase": "fade", "step": 10, "moves": [[4, 0.5]]}]
-        >>> moves_to_repeat(rows, [(4, 0.7), (20, None)])
+        >>> rows = [{"phase": "fade", "step": 10, "overrides": [[4, 0.5]]}]
+        >>> overrides_to_repeat(rows, [(4, 0.7), (20, None)])
         ((4, 0.5), (20, None))
     """
     reached = max((row.get("step") or 0 for row in rows if row.get("phase") == "fade"), default=0)
-    return (*moves_of(rows), *(move for move in moves if move[0] >= reached))
+    return (*overrides_in(rows), *(move for move in overrides if move[0] >= reached))

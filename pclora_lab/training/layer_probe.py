@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.methods.base import Method
-from pclora_lab.nn.forward import Inputs, call_model, evaluating, forward_hooks, real_tokens
+from pclora_lab.nn.forward import Inputs, call_model, eval_mode, forward_hooks, token_mask
 
-__all__ = ["LAYER_FACTS", "LayerProbe", "linear_cka"]
+__all__ = ["LAYER_METRICS", "LayerProbe", "linear_cka"]
 
-LAYER_FACTS = ("layer_base_share", "layer_mse", "layer_cka")
+LAYER_METRICS = ("layer_base_share", "layer_mse", "layer_cka")
 
 
 _TOKENS = 256
@@ -27,19 +27,19 @@ _TOKENS = 256
 _DIGITS = 6
 
 
-def centred_gram(features: Tensor) -> Tensor:
-    """``K = X Xᵀ`` of the centred rows, scaled to norm 1; ``(rows, rows)``."""
+def centered_gram(features: Tensor) -> Tensor:
+    """``K = X Xᵀ`` of the centered rows, scaled to norm 1; ``(rows, rows)``."""
     # In half precision, equal representations would look different.
     with torch.autocast(features.device.type, enabled=False):
-        centred = features - features.mean(0)
-        gram = centred @ centred.T
+        centered = features - features.mean(0)
+        gram = centered @ centered.T
         return gram / gram.norm().clamp_min(1e-12)
 
 
 def linear_cka(x: Tensor, y: Tensor) -> float:
     """Similarity of two representations of the same rows, 1 if they are equal up to rotation.
 
-    ``CKA = ‖Yᵀ X‖²_F / (‖Xᵀ X‖_F · ‖Yᵀ Y‖_F)`` with centred columns. Source: Kornblith et al.,
+    ``CKA = ‖Yᵀ X‖²_F / (‖Xᵀ X‖_F · ‖Yᵀ Y‖_F)`` with centered columns. Source: Kornblith et al.,
     arXiv:1905.00414, linear kernel.
 
     Args:
@@ -51,7 +51,7 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
         >>> round(linear_cka(x, 2 * x.flip(1)), 4)
         1.0
     """
-    return (centred_gram(x) * centred_gram(y)).sum().item()
+    return (centered_gram(x) * centered_gram(y)).sum().item()
 
 
 class LayerProbe:
@@ -63,7 +63,7 @@ class LayerProbe:
         teacher: the dense model; its features are read here, once.
         names: layers to look at; those that the student has under the same name count.
         inputs: the fixed batch, on the models' device.
-        most: largest share of the training time that measuring may take.
+        max_share: largest share of the training time that measuring may take.
 
     Attributes:
         seconds: what measuring has cost so far.
@@ -76,16 +76,16 @@ class LayerProbe:
         teacher: nn.Module,
         names: Iterable[str],
         inputs: Inputs,
-        most: float = 0.05,
+        max_share: float = 0.05,
     ) -> None:
-        self.method, self.student, self.inputs, self.most = method, student, inputs, most
+        self.method, self.student, self.inputs, self.max_share = method, student, inputs, max_share
         there = dict(student.named_modules())
         self.names = [name for name in names if name in there]
         began, self._took = time.perf_counter(), {True: 0.0, False: 0.0}
         self._rows: Tensor | None = None
-        with self._picked(teacher) as self._teacher, evaluating(teacher):
+        with self._picked(teacher) as self._teacher, eval_mode(teacher):
             call_model(teacher, inputs)
-        self._grams = {n: centred_gram(x) for n, x in self._teacher.items()}
+        self._grams = {n: centered_gram(x) for n, x in self._teacher.items()}
         self.seconds = time.perf_counter() - began
 
     @contextmanager
@@ -104,7 +104,7 @@ class LayerProbe:
         """The same few tokens every time, padding left out: ``(rows, features)``."""
         features = output.detach().float().reshape(-1, output.shape[-1])
         if self._rows is None:
-            real = real_tokens(self.inputs)
+            real = token_mask(self.inputs)
             places = torch.arange(len(features), device=features.device)
             if real is not None and real.numel() == len(features):
                 places = places[real.flatten()]
@@ -113,7 +113,7 @@ class LayerProbe:
         same = self._rows[-1] < len(features)
         return features[self._rows] if same else features[:_TOKENS]
 
-    def affords(self, seconds: float, progress: float) -> bool:
+    def within_budget(self, seconds: float, progress: float) -> bool:
         """Whether one more measurement without distances, as dear as the last, is cheap enough.
 
         Early on, a tenth of what the rest of the training will allow may be spent in advance.
@@ -123,15 +123,15 @@ class LayerProbe:
             progress: share of it that is done.
         """
         rest = seconds / progress - seconds if progress else 0.0
-        return self.seconds + self._took[False] <= self.most * (seconds + 0.1 * rest)
+        return self.seconds + self._took[False] <= self.max_share * (seconds + 0.1 * rest)
 
-    def affords_distances(self, seconds: float) -> bool:
+    def within_budget_with_distances(self, seconds: float) -> bool:
         """Whether one with distances is, and the next one without them will be.
 
         Args:
             seconds: that the training has taken.
         """
-        return self.seconds + self._took[True] + self._took[False] <= self.most * seconds
+        return self.seconds + self._took[True] + self._took[False] <= self.max_share * seconds
 
     def measure(self, *, distances: bool = True) -> dict[str, Any]:
         """Facts for a history row: the method's own and, if asked, distances by layer."""
@@ -139,7 +139,7 @@ class LayerProbe:
         with self._picked(self.student, distances) as picked:
             facts = self.method.measure(self.student, self.inputs)
             if distances and self.names and not picked:
-                with evaluating(self.student):
+                with eval_mode(self.student):
                     call_model(self.student, self.inputs)
         facts |= self._distances(picked)
         took = time.perf_counter() - began
@@ -154,7 +154,7 @@ class LayerProbe:
         if not names:
             return {}
         gaps = [(student[n] - self._teacher[n]).square().mean() for n in names]
-        likeness = [(centred_gram(student[n]) * self._grams[n]).sum() for n in names]
+        likeness = [(centered_gram(student[n]) * self._grams[n]).sum() for n in names]
         # One transfer from the device for both.
         mse, cka = torch.stack([torch.stack(gaps), torch.stack(likeness)]).tolist()
         return {

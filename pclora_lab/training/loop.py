@@ -14,34 +14,34 @@ from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache
-from pclora_lab.data.splits import LabelledData
+from pclora_lab.data.splits import LabeledData
 from pclora_lab.methods import make_method
 from pclora_lab.methods.base import Method
-from pclora_lab.methods.pclora.schedules import schedule_remarks
+from pclora_lab.methods.pclora.schedules import schedule_notes
 from pclora_lab.models.adapting import (
-    give_new_head,
     head_is_new,
+    head_matches,
     input_kind,
-    knows_classes,
     preprocessing_of,
+    reset_head,
 )
 from pclora_lab.models.hf_models import name_classes
 from pclora_lab.models.loading import load_model
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import make_accelerator, reset_peak_memory, resolve_device
-from pclora_lab.training.events import Event, Finished, Kept, Phase, Row, Tick
-from pclora_lab.training.lambda_override import Hold
-from pclora_lab.training.metrics import Watch, final_result
-from pclora_lab.training.optimizer import make_optimizer, optimise
+from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd, StepEnd
+from pclora_lab.training.lambda_override import LambdaOverride
+from pclora_lab.training.metrics import MetricTracker, final_result
+from pclora_lab.training.optimizer import make_optimizer, optimization_steps
 from pclora_lab.training.state import (
     Checkpoint,
-    read_state,
-    snapshot_remark,
+    load_training_state,
+    snapshot_note,
     snapshot_steps,
     trained_bytes,
     trained_tensors,
-    write_state,
+    training_state,
 )
 from pclora_lab.training.teacher import (
     needs_finetuning,
@@ -63,7 +63,7 @@ def train(
     root: Path | str = "runs",
     *,
     cache: DataCache | None = None,
-    hold: Hold | None = None,
+    lambda_override: LambdaOverride | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[Event]:
     """Run a configuration.
@@ -72,12 +72,12 @@ def train(
         config: what to do.
         root: folder of runs; fine-tuned teachers are kept in ``root/teachers``.
         cache: data of earlier runs in this process.
-        hold: lets another thread take λ into its hand; the config's moves without one.
+        lambda_override: lets another thread take λ into its hand; the config's moves without one.
         checkpoint: go on from there; see :func:`pclora_lab.resume`.
 
     Yields:
         Phases, a tick per step, history rows, adapters now and then, and at the end one
-        :class:`Finished`.
+        :class:`RunEnd`.
 
     Raises:
         ValueError: anything in the config that does not fit model, data or machine.
@@ -85,13 +85,13 @@ def train(
     """
     cache = cache if cache is not None else DataCache()
     method = make_method(config.method)
-    if config.moves and not method.fades:
-        raise ValueError(f"{method.title} has no λ to move by hand: leave moves empty")
+    if config.overrides and not method.fades:
+        raise ValueError(f"{method.title} has no λ to move by hand: leave overrides empty")
     resolve_device(config.device)
-    yield Phase("data", 0)
+    yield PhaseStart("data", 0)
     data = cache.data(config)
     model = load_dense(config, data)
-    origin = _origin(method, model, data, config, checkpoint)
+    fingerprint = _fingerprint(method, model, data, config, checkpoint)
     counts = method.count(model)
     planned = method.plan(counts, model)
     accelerator = make_accelerator(config, model)
@@ -103,11 +103,11 @@ def train(
         teachers = Path(root) / "teachers"
         events = train_teacher(model, data, batches, config, accelerator, teachers)
         # The rows of a teacher that has to be made again are in the history already.
-        yield from (e for e in events if checkpoint is None or not isinstance(e, Row))
+        yield from (e for e in events if checkpoint is None or not isinstance(e, LogRow))
     # Time and memory are the method's own: data and teacher are shared by many runs.
     began = time.perf_counter() - (0.0 if checkpoint is None else checkpoint.seconds)
     reset_peak_memory(accelerator.device)
-    yield Phase("start", 0)
+    yield PhaseStart("start", 0)
     generator = torch.Generator().manual_seed(config.seed)
     calibration = _calibration(batches["train"], accelerator.device)
     student = method.apply(model, calibration=calibration, generator=generator, counts=counts)
@@ -116,11 +116,13 @@ def train(
     reached = None
     if has_teacher:
         reached = teacher_accuracy(cache, model, batches, config, accelerator=accelerator)
-    watch = Watch(method, student, model, batches, config, accelerator, reached, names, hold)
-    yield Phase("fade", config.steps if method.trains else 0)
-    watch.origin = origin
+    watch = MetricTracker(
+        method, student, model, batches, config, accelerator, reached, names, lambda_override
+    )
+    yield PhaseStart("fade", config.steps if method.trains else 0)
+    watch.fingerprint = fingerprint
     yield from _fit(method, student, model, batches["train"], watch, generator, checkpoint)
-    yield Phase("test", 0)
+    yield PhaseStart("test", 0)
     last = batches[config.report_on]
     right = teacher_accuracy(cache, model, batches, config, final=True) if has_teacher else None
     result, small = final_result(method, student, model, last, counts, planned, accelerator, right)
@@ -131,18 +133,18 @@ def train(
     result |= {
         "input": data.kind,
         "class_names": list(data.class_names),
-        "remarks": [*_remarks(data, batches), *_remarks_on_run(student, watch)],
+        "notes": [*_data_notes(data, batches), *_run_notes(student, watch)],
         "probe_percent": watch.probe_percent,
-        "moves": [list(move) for move in watch.hold.made],
+        "overrides": [list(move) for move in watch.lambda_override.made],
     }
     small.pclora_class_names = data.class_names
-    yield Finished(result, small.cpu(), model.cpu())
+    yield RunEnd(result, small.cpu(), model.cpu())
 
 
-def _origin(
+def _fingerprint(
     method: Method,
     model: nn.Module,
-    data: LabelledData,
+    data: LabeledData,
     config: RunConfig,
     checkpoint: Checkpoint | None,
 ) -> str:
@@ -153,16 +155,16 @@ def _origin(
     """
     if not method.trains:
         return ""
-    origin = teacher_key(model, data, config)
-    if checkpoint is not None and checkpoint.origin != origin:
+    fingerprint = teacher_key(model, data, config)
+    if checkpoint is not None and checkpoint.fingerprint != fingerprint:
         raise ValueError(
             f"the run can't be taken up: {config.model!r} or {config.data!r} is not what it was "
             "when the run began. Put the old files back, or start it again with the same settings"
         )
-    return origin
+    return fingerprint
 
 
-def load_dense(config: RunConfig, data: LabelledData) -> nn.Module:
+def load_dense(config: RunConfig, data: LabeledData) -> nn.Module:
     """The config's model with a head for the data's classes, before any fine-tuning.
 
     Raises:
@@ -177,14 +179,14 @@ def load_dense(config: RunConfig, data: LabelledData) -> nn.Module:
         generator=torch.Generator().manual_seed(config.teacher_seed),
     )
     if input_kind(model) != data.kind:
-        usual = {"image": "vit_digits", "text": "bert_glosses"}[data.kind]
+        default_config = {"image": "vit_digits", "text": "bert_glosses"}[data.kind]
         raise ValueError(
             f"{config.model!r} reads {input_kind(model)}s, but {config.data!r} holds {data.kind}s: "
-            f"choose other data, or a model of {data.kind}s such as {usual}"
+            f"choose other data, or a model of {data.kind}s such as {default_config}"
         )
-    if not knows_classes(model, data.class_names):
+    if not head_matches(model, data.class_names):
         generator = torch.Generator().manual_seed(config.teacher_seed)
-        give_new_head(model, data.num_classes, generator)
+        reset_head(model, data.num_classes, generator)
     if model.pclora_recipe.get("library") == "transformers":
         name_classes(model, data.class_names)
     model.pclora_class_names = data.class_names
@@ -204,34 +206,34 @@ def _calibration(batches: Batches, device: torch.device) -> Iterator[Inputs]:
         yield batches.inputs(rows, device)
 
 
-def _remarks(data: LabelledData, batches: dict[str, Batches]) -> list[str]:
+def _data_notes(data: LabeledData, batches: dict[str, Batches]) -> list[str]:
     """What a person should know about the data that were used."""
-    remarks = list(data.remarks)
+    notes = list(data.notes)
     for name, part in batches.items():
         if getattr(part, "cut", 0):
             longest = part.preprocessing.max_tokens
-            remarks.append(
+            notes.append(
                 f"{part.cut:,} of {len(part):,} texts of {name} are longer than {longest} tokens "
                 "and were cut"
             )
-    return remarks
+    return notes
 
 
-def _remarks_on_run(student: nn.Module, watch: Watch) -> list[str]:
+def _run_notes(student: nn.Module, watch: MetricTracker) -> list[str]:
     """What a person should know about how λ moved and what was kept."""
-    config, remarks = watch.config, []
+    config, notes = watch.config, []
     if hasattr(config.method, "schedule"):
-        remarks += schedule_remarks(config.method.schedule)
-    if watch.held:
-        remarks.append(
-            f"λ was held at {watch.held:.2f} until the training ended; the base was removed all "
-            "the same, from one step to the next"
+        notes += schedule_notes(config.method.schedule)
+    if watch.override_in_force:
+        notes.append(
+            f"λ was held at {watch.override_in_force:.2f} until the training ended; the base was "
+            "removed all the same, from one step to the next"
         )
-    if watch.method.replays and config.snapshots:
+    if watch.method.supports_replay and config.snapshots:
         kept, wanted = len(_kept_steps(student, config)), min(config.snapshots, config.steps + 1)
         each = trained_bytes(student)
-        remarks.append(snapshot_remark(kept, wanted, each, config.snapshot_mb))
-    return [remark for remark in remarks if remark]
+        notes.append(snapshot_note(kept, wanted, each, config.snapshot_mb))
+    return [note for note in notes if note]
 
 
 def _kept_steps(student: nn.Module, config: RunConfig) -> tuple[int, ...]:
@@ -244,32 +246,32 @@ def _fit(
     student: nn.Module,
     teacher: nn.Module,
     train_batches: Batches,
-    watch: Watch,
+    watch: MetricTracker,
     generator: torch.Generator,
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[Event]:
     """The method's own training, with a history row now and then."""
     config = watch.config
     if not method.trains:
-        yield Row(watch.row(config.steps, {}))
+        yield LogRow(watch.row(config.steps, {}))
         return
-    kept = set(_kept_steps(student, config)) if method.replays else set()
+    kept = set(_kept_steps(student, config)) if method.supports_replay else set()
     optimizer = make_optimizer(student, config.weight_decay)
     first = 0 if checkpoint is None else checkpoint.step
     if checkpoint is None:
         watch.set_step(0)
         if 0 in kept:
             yield _keep(0, watch)
-        yield Row(watch.row(0, {}))
+        yield LogRow(watch.row(0, {}))
     # Before a checkpoint is read: some losses remember where the student began.
     losses = method.loss_terms(student, teacher)
     if checkpoint is not None:
-        _take_up(checkpoint, watch, optimizer)
+        _restore(checkpoint, watch, optimizer)
 
     def loss(inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         return losses(inputs, labels, watch.progress)
 
-    steps = optimise(
+    steps = optimization_steps(
         student,
         loss,
         train_batches,
@@ -288,37 +290,39 @@ def _fit(
         for step, means in enumerate(steps, start=first + 1):
             saves = partial(_checkpoint, step, watch, optimizer)
             if means is not None:
-                yield Row(watch.row(step, means))
+                yield LogRow(watch.row(step, means))
             if step in kept:
                 yield _keep(step, watch)
             # Last, so that all there is to tell about a step is told when it is checkpointed.
             with watch.waiting():
-                yield Tick("fade", step, config.steps, saves)
+                yield StepEnd("fade", step, config.steps, saves)
     finally:
         losses.close()
 
 
-def _checkpoint(step: int, watch: Watch, optimizer: torch.optim.Optimizer) -> Checkpoint:
+def _checkpoint(step: int, watch: MetricTracker, optimizer: torch.optim.Optimizer) -> Checkpoint:
     return Checkpoint(
         step=step,
-        origin=watch.origin,
-        moves=watch.hold.made_and_to_come(step),
+        fingerprint=watch.fingerprint,
+        overrides=watch.lambda_override.made_and_planned(step),
         base_dropped=watch.base_dropped,
         evaluated=watch.evaluated,
         seconds=watch.seconds,
         probe_seconds=0.0 if watch.layers is None else watch.layers.seconds,
-        tensors=read_state(watch.student, optimizer, watch.method.read_state(watch.student)),
+        tensors=training_state(watch.student, optimizer, watch.method.state_dict(watch.student)),
     )
 
 
-def _take_up(checkpoint: Checkpoint, watch: Watch, optimizer: torch.optim.Optimizer) -> None:
-    """Student, optimiser and watch as they were after that step."""
+def _restore(
+    checkpoint: Checkpoint, watch: MetricTracker, optimizer: torch.optim.Optimizer
+) -> None:
+    """Student, optimizer and watch as they were after that step."""
     student, method = watch.student, watch.method
-    if checkpoint.base_dropped and method.as_finished(student) is not None:
+    if checkpoint.base_dropped and method.without_base(student) is not None:
         method.set_progress(student, 1.0)
-    method.write_state(student, write_state(student, optimizer, checkpoint.tensors))
-    watch.go_on_from(checkpoint)
+    method.load_state_dict(student, load_training_state(student, optimizer, checkpoint.tensors))
+    watch.restore(checkpoint)
 
 
-def _keep(step: int, watch: Watch) -> Kept:
-    return Kept(step, watch.facts.get("lam", 0.0), trained_tensors(watch.student))
+def _keep(step: int, watch: MetricTracker) -> AdapterSnapshot:
+    return AdapterSnapshot(step, watch.facts.get("lam", 0.0), trained_tensors(watch.student))

@@ -108,7 +108,7 @@ def pretrain_masked(
         model: trained in place.
         tokenizer: its own; texts are cut at its ``model_max_length``.
         texts: what it reads.
-        steps: optimiser steps.
+        steps: optimizer steps.
         batch_size: texts per step.
         lr: peak learning rate.
         seed: draws batches and hidden words.
@@ -131,8 +131,8 @@ def pretrain_masked(
             batch["input_ids"], special, tokenizer.mask_token_id, len(tokenizer), generator
         )
         states = model.base_model(ids, attention_mask=batch["attention_mask"]).last_hidden_state
-        guesses = model.cls(states[chosen])
-        loss = F.cross_entropy(guesses, batch["input_ids"][chosen])
+        predictions = model.cls(states[chosen])
+        loss = F.cross_entropy(predictions, batch["input_ids"][chosen])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -18,11 +18,11 @@ from pclora_lab.nn.sizes import Plan
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import memory_mb, peak_memory_mb
 from pclora_lab.training.evaluation import accuracy
-from pclora_lab.training.lambda_override import Hold
+from pclora_lab.training.lambda_override import LambdaOverride
 from pclora_lab.training.layer_probe import LayerProbe
 from pclora_lab.training.state import Checkpoint
 
-__all__ = ["Watch", "final_result"]
+__all__ = ["MetricTracker", "final_result"]
 
 _PROBE_EXAMPLES = 32
 
@@ -30,7 +30,7 @@ _PROBE_EXAMPLES = 32
 _LATENCY_EXAMPLES = 64
 
 
-class Watch:
+class MetricTracker:
     """Moves the method along with the step number and measures the student for the history.
 
     Args:
@@ -42,7 +42,7 @@ class Watch:
         accelerator: device and precision.
         teacher_accuracy: on validation examples; None where the dense model's head is new.
         layers: names of the layers to look at one by one.
-        hold: λ in a person's hand.
+        lambda_override: λ in a person's hand.
     """
 
     def __init__(
@@ -55,12 +55,14 @@ class Watch:
         accelerator: Accelerator,
         teacher_accuracy: float | None,
         layers: Iterable[str] = (),
-        hold: Hold | None = None,
+        lambda_override: LambdaOverride | None = None,
     ) -> None:
         self.method, self.student, self.batches = method, student, batches["validation"]
-        self.hold = hold if hold is not None else Hold(config.moves)
-        self.held: float | None = None
-        self.origin = ""
+        self.lambda_override = (
+            lambda_override if lambda_override is not None else LambdaOverride(config.overrides)
+        )
+        self.override_in_force: float | None = None
+        self.fingerprint = ""
         self.config, self.accelerator = config, accelerator
         self.dense_params = sum(p.numel() for p in teacher.parameters())
         self.began, self.paused = time.perf_counter(), 0.0
@@ -72,7 +74,7 @@ class Watch:
         self.probe = batches["train"].inputs(rows, accelerator.device)
         self.teacher_accuracy = teacher_accuracy
         self.layers: LayerProbe | None = None
-        if config.layer_facts:
+        if config.layer_metrics:
             # As the student is measured, or its precision would count as a distance.
             with accelerator.autocast():
                 self.layers = LayerProbe(method, student, teacher, layers, self.probe)
@@ -80,7 +82,7 @@ class Watch:
     @property
     def base_dropped(self) -> bool:
         """Whether there was a base to fade, and it is gone."""
-        return self.method.fades and self.method.as_finished(self.student) is None
+        return self.method.fades and self.method.without_base(self.student) is None
 
     @property
     def seconds(self) -> float:
@@ -98,14 +100,14 @@ class Watch:
             self.paused += time.perf_counter() - self._waits_since
             self._waits_since = None
 
-    def go_on_from(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: Checkpoint) -> None:
         """Measure next when a run that had never stopped would, and count its time on."""
         self.evaluated = checkpoint.evaluated
         self.began -= checkpoint.seconds
         if self.layers is not None:
             self.layers.seconds += checkpoint.probe_seconds
 
-    def _due(self, step: int) -> int:
+    def _eval_index(self, step: int) -> int:
         return step * self.config.evaluations // self.config.steps
 
     def _accuracy(self, model: nn.Module) -> float:
@@ -114,14 +116,18 @@ class Watch:
     def set_step(self, step: int) -> None:
         """Tell the method how far the training is; a hand on λ has the last word until the end."""
         self.progress = step / self.config.steps
-        lam = self.hold.at(step) if self.method.fades and step < self.config.steps else None
+        lam = (
+            self.lambda_override.at(step)
+            if self.method.fades and step < self.config.steps
+            else None
+        )
         if lam is None:
             self.facts = self.method.set_progress(self.student, self.progress)
         else:
-            self.facts = self.method.hold(self.student, lam)
+            self.facts = self.method.override_lambda(self.student, lam)
         if step < self.config.steps:
             in_force = lam is not None and self.facts.get("lam") == lam
-            self.held = lam if in_force else None
+            self.override_in_force = lam if in_force else None
 
     def row(self, step: int, means: dict[str, float | None]) -> dict[str, Any]:
         """One line of the history; what takes a forward pass only when it is due."""
@@ -150,16 +156,19 @@ class Watch:
         """What a hand did since the last row, and whether there is still a base to hold."""
         if not self.method.fades:
             return {}
-        moves = self.hold.take()
-        return {"base_held": not self.base_dropped, **({"moves": moves} if moves else {})}
+        overrides = self.lambda_override.take()
+        return {
+            "base_held": not self.base_dropped,
+            **({"overrides": overrides} if overrides else {}),
+        }
 
     def _lr_share(self, means: dict[str, float | None]) -> dict[str, float]:
-        if "lr_share" not in self.method.reports or means.get("lr") is None:
+        if "lr_share" not in self.method.metrics or means.get("lr") is None:
             return {}
         return {"lr_share": means["lr"] / self.config.lr}
 
     def _measured(self, step: int) -> dict[str, float | None]:
-        due = self._due(step)
+        due = self._eval_index(step)
         if due == self.evaluated:
             return {"accuracy": None, "accuracy_if_base_removed": None}
         self.evaluated = due
@@ -167,7 +176,7 @@ class Watch:
         as_it_is = self._accuracy(self.student)
         if not self.method.fades:
             return {**facts, "accuracy": as_it_is, "accuracy_if_base_removed": None}
-        finishing = self.method.as_finished(self.student)
+        finishing = self.method.without_base(self.student)
         finished = as_it_is
         if finishing is not None:
             with finishing:
@@ -181,15 +190,15 @@ class Watch:
             if self.layers is None:
                 facts = self.method.measure(self.student, self.probe)
                 return {name: v for name, v in facts.items() if not name.startswith("layer_")}
-            if not at_an_end and not self.layers.affords(seconds, step / self.config.steps):
+            if not at_an_end and not self.layers.within_budget(seconds, step / self.config.steps):
                 return {}
-            distances = at_an_end or self.layers.affords_distances(seconds)
+            distances = at_an_end or self.layers.within_budget_with_distances(seconds)
             facts = self.layers.measure(distances=distances)
         return {**facts, "probe_percent": self.probe_percent}
 
     @property
     def probe_percent(self) -> float:
-        """What looking at the layers has cost, in per cent of the time so far."""
+        """What looking at the layers has cost, in percent of the time so far."""
         if self.layers is None:
             return 0.0
         elapsed = max(self.seconds, 1e-9)
@@ -225,7 +234,7 @@ def final_result(
     Returns:
         The numbers, and the deployable model.
     """
-    small = method.finish(student)
+    small = method.finalize(student)
     inputs = batches.inputs(next(batches.in_order(_LATENCY_EXAMPLES)), accelerator.device)
     with torch.no_grad():
         gap = call_model(student.eval(), inputs) - call_model(small, inputs)

@@ -1,4 +1,4 @@
-"""One optimiser loop for teacher and student: AdamW, warm-up + cosine, clipping, NaN guard."""
+"""One optimizer loop for teacher and student: AdamW, warm-up + cosine, clipping, NaN guard."""
 
 import math
 import threading
@@ -16,10 +16,10 @@ from pclora_lab.data.batches import Batches
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.training.config import RunConfig
 
-__all__ = ["LossDiverged", "RANDOMNESS", "learning_rate", "make_optimizer", "optimise"]
+__all__ = ["LossDiverged", "RNG_LOCK", "learning_rate", "make_optimizer", "optimization_steps"]
 
 # torch's global generator belongs to the process: whoever draws from it beside a run holds this.
-RANDOMNESS = threading.RLock()
+RNG_LOCK = threading.RLock()
 
 
 class LossDiverged(RuntimeError):
@@ -53,7 +53,7 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
-def optimise(
+def optimization_steps(
     model: nn.Module,
     loss_terms: Callable[[Inputs, Tensor], dict[str, Tensor]],
     batches: Batches,
@@ -70,11 +70,11 @@ def optimise(
     optimizer: torch.optim.Optimizer | None = None,
     first: int = 0,
 ) -> Iterator[dict[str, float | None] | None]:
-    """Take optimiser steps; yields after each one.
+    """Take optimizer steps; yields after each one.
 
     Args:
-        model: its trainable parameters are optimised.
-        loss_terms: inputs and labels to named terms; ``loss`` is the one that is minimised.
+        model: its trainable parameters are optimized.
+        loss_terms: inputs and labels to named terms; ``loss`` is the one that is minimized.
         batches: training data.
         config: batch size, decay, clipping.
         accelerator: device and precision.
@@ -121,7 +121,7 @@ def optimise(
         meter.add(step, terms)
         is_logged = (step + 1) % log_every == 0 or step + 1 == steps
         means = meter.means() if is_logged else None
-        if step > first:  # the first one also sets up kernels and the optimiser's state
+        if step > first:  # the first one also sets up kernels and the optimizer's state
             meter.time(time.perf_counter() - began)
         if means is not None:
             means |= {"lr": lr, "step_ms": meter.reset_time()}
@@ -141,7 +141,7 @@ def _own_randomness(draws: bool, seed: int, device: torch.device) -> Iterator[No
         yield
         return
     devices = [device] if device.type == "cuda" else []
-    with RANDOMNESS, torch.random.fork_rng(devices):
+    with RNG_LOCK, torch.random.fork_rng(devices):
         torch.manual_seed(seed % 2**63)
         yield
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.training.lambda_override import Move
+from pclora_lab.training.lambda_override import Override
 
 __all__ = [
     "Checkpoint",
-    "read_state",
-    "snapshot_remark",
+    "training_state",
+    "snapshot_note",
     "snapshot_steps",
     "trained_tensors",
-    "write_state",
+    "load_training_state",
 ]
 
 # Bytes that a file spends on the name, shape and place of a tensor, at most.
@@ -60,7 +60,7 @@ def snapshot_steps(steps: int, count: int, each: int, most_bytes: float) -> tupl
     return tuple(dict.fromkeys(round(i * steps / (fits - 1)) for i in range(fits)))
 
 
-def snapshot_remark(taken: int, wanted: int, each: int, most_mb: float) -> str | None:
+def snapshot_note(taken: int, wanted: int, each: int, most_mb: float) -> str | None:
     """Says that fewer snapshots are kept than wanted, and why; None if all are."""
     if taken >= wanted:
         return None
@@ -71,7 +71,7 @@ def snapshot_remark(taken: int, wanted: int, each: int, most_mb: float) -> str |
 
 
 @torch.no_grad()
-def put_back(student: nn.Module, tensors: dict[str, Tensor], what: str = "snapshot") -> None:
+def load_trained(student: nn.Module, tensors: dict[str, Tensor], what: str = "snapshot") -> None:
     """Copy what was trained into a student of the same shape.
 
     Args:
@@ -100,18 +100,18 @@ class Checkpoint:
 
     Attributes:
         step: how many steps are done.
-        origin: hash of the dense model, the data and the settings of a teacher that is fine-tuned.
-        moves: of λ by hand, made and still to come.
+        fingerprint: hash of the dense model, the data and the settings of a fine-tuned teacher.
+        overrides: of λ by hand, made and still to come.
         base_dropped: whether the base is gone for good.
         evaluated: number of the last evaluation.
         seconds: that the run has taken.
         probe_seconds: of these, for looking at the layers.
-        tensors: parameters, buffers and moments; see :func:`read_state`.
+        tensors: parameters, buffers and moments; see :func:`training_state`.
     """
 
     step: int
-    origin: str
-    moves: tuple[Move, ...]
+    fingerprint: str
+    overrides: tuple[Override, ...]
     base_dropped: bool
     evaluated: int
     seconds: float
@@ -119,10 +119,10 @@ class Checkpoint:
     tensors: dict[str, Tensor] = field(repr=False)
 
 
-def read_state(
+def training_state(
     student: nn.Module, optimizer: torch.optim.Optimizer, own: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
-    """A copy on the CPU: ``trained/<name>``, ``buffer/<name>`` and the optimiser's, by name.
+    """A copy on the CPU: ``trained/<name>``, ``buffer/<name>`` and the optimizer's, by name.
 
     Args:
         student: that is trained.
@@ -131,7 +131,7 @@ def read_state(
 
     Example:
         >>> layer = nn.Linear(2, 1)
-        >>> sorted(read_state(layer, torch.optim.AdamW(layer.parameters())))
+        >>> sorted(training_state(layer, torch.optim.AdamW(layer.parameters())))
         ['trained/bias', 'trained/weight']
     """
     state = {f"trained/{name}": value for name, value in trained_tensors(student).items()}
@@ -147,10 +147,10 @@ def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True).contiguous()
 
 
-def write_state(
+def load_training_state(
     student: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Put back what :func:`read_state` read; returns what is the method's own.
+    """Put back what :func:`training_state` read; returns what is the method's own.
 
     Raises:
         ValueError: it is of another student; says which tensor does not fit.
@@ -159,7 +159,7 @@ def write_state(
     for name, tensor in state.items():
         kind, _, rest = name.partition("/")
         kinds.setdefault(kind, {})[rest] = tensor
-    put_back(student, kinds.pop("trained"), "checkpoint")
+    load_trained(student, kinds.pop("trained"), "checkpoint")
     for name, buffer in student.named_buffers():
         # A buffer of a layer that was dropped meanwhile is not in the checkpoint.
         if name in kinds["buffer"] and kinds["buffer"][name].shape == buffer.shape:

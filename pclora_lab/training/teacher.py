@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache, stamp
-from pclora_lab.data.splits import LabelledData
+from pclora_lab.data.splits import LabeledData
 from pclora_lab.files import write_json
 from pclora_lab.methods import make_method
 from pclora_lab.models.adapting import head_is_new
@@ -22,8 +22,8 @@ from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.task_losses import classification_loss
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.evaluation import accuracy
-from pclora_lab.training.events import Event, Phase, Row, Tick
-from pclora_lab.training.optimizer import optimise
+from pclora_lab.training.events import Event, LogRow, PhaseStart, StepEnd
+from pclora_lab.training.optimizer import optimization_steps
 
 __all__ = ["needs_finetuning", "read_teacher", "teacher_accuracy", "teacher_key", "train_teacher"]
 
@@ -35,7 +35,7 @@ def needs_finetuning(model: nn.Module, config: RunConfig) -> bool:
     return config.teacher == "finetune"
 
 
-def teacher_key(model: nn.Module, data: LabelledData, config: RunConfig) -> str:
+def teacher_key(model: nn.Module, data: LabeledData, config: RunConfig) -> str:
     """A hash of all that determines a fine-tuned teacher.
 
     Rank, schedule, start and the run's own seed are not part of it, so such runs share one.
@@ -62,7 +62,7 @@ def teacher_key(model: nn.Module, data: LabelledData, config: RunConfig) -> str:
 
 def train_teacher(
     model: nn.Module,
-    data: LabelledData,
+    data: LabeledData,
     batches: dict[str, Batches],
     config: RunConfig,
     accelerator: Accelerator,
@@ -82,22 +82,20 @@ def train_teacher(
     if (place / "model.safetensors").is_file():
         model.load_state_dict(load_file(place / "model.safetensors"))
         rows = json.loads((place / "history.json").read_text())
-        yield Phase("teacher", 0)
+        yield PhaseStart("teacher", 0)
     else:
         rows = []
-        yield Phase("teacher", config.teacher_steps)
+        yield PhaseStart("teacher", config.teacher_steps)
         for event in _finetune(model, batches, config, accelerator):
-            if isinstance(event, Row):
+            if isinstance(event, LogRow):
                 rows.append(event.values)
             yield event
         _keep(model, place, rows, config)
         return
-    yield from (Row(values) for values in rows)
+    yield from (LogRow(values) for values in rows)
 
 
-def read_teacher(
-    model: nn.Module, data: LabelledData, config: RunConfig, folder: Path
-) -> nn.Module:
+def read_teacher(model: nn.Module, data: LabeledData, config: RunConfig, folder: Path) -> nn.Module:
     """Put the weights of a fine-tuned teacher that was kept into the model.
 
     Raises:
@@ -118,7 +116,7 @@ def _finetune(
         return {"loss": task, "task": task}
 
     every = max(1, config.teacher_steps // min(10, config.evaluations))
-    steps = optimise(
+    steps = optimization_steps(
         model,
         cross_entropy,
         batches["train"],
@@ -131,12 +129,12 @@ def _finetune(
         lr_name="teacher_lr",
     )
     for step, means in enumerate(steps, start=1):
-        yield Tick("teacher", step, config.teacher_steps)
+        yield StepEnd("teacher", step, config.teacher_steps)
         if means is not None:
             limit = config.eval_images
             right = accuracy(model, batches["validation"], accelerator, limit=limit)
             place = {"phase": "teacher", "step": step, "steps": config.teacher_steps}
-            yield Row({**place, "accuracy": right, **means})
+            yield LogRow({**place, "accuracy": right, **means})
 
 
 def _keep(model: nn.Module, place: Path, rows: list[dict[str, Any]], config: RunConfig) -> None:

@@ -6,11 +6,11 @@ import time
 import weakref
 from collections.abc import Callable
 
-from pclora_lab.runs.session import OVER, Session, Snapshot
+from pclora_lab.runs.session import OVER, Session, SessionState
 from pclora_lab.training.openmp import release_workers
 from pclora_lab.ui.html import error_text, live_text
 
-__all__ = ["Painter", "Worker"]
+__all__ = ["Refresher", "BackgroundTask"]
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 
@@ -29,25 +29,25 @@ _SHARE_FOR_DRAWING = 0.015
 _URGENT_ROWS = 3
 
 
-_painters: "weakref.WeakSet[Painter]" = weakref.WeakSet()
+_painters: "weakref.WeakSet[Refresher]" = weakref.WeakSet()
 
 
-class Painter:
+class Refresher:
     """Looks at a session twenty times a second and draws it when enough time has passed.
 
     Args:
         session: to follow until it is over.
         draw: draws one frame.
-        complain: shows what went wrong while drawing.
+        on_error: shows what went wrong while drawing.
     """
 
     def __init__(
         self,
         session: Session,
-        draw: Callable[[Session, Snapshot], None],
-        complain: Callable[[Exception], None],
+        draw: Callable[[Session, SessionState], None],
+        on_error: Callable[[Exception], None],
     ) -> None:
-        self.session, self._draw, self._complain = session, draw, complain
+        self.session, self._draw, self._on_error = session, draw, on_error
         self._stopped = threading.Event()
         self._drawing = threading.Lock()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -79,17 +79,17 @@ class Painter:
                 return
             self._stopped.wait(_SECONDS_BETWEEN_LOOKS)
 
-    def _frame(self, snapshot: Snapshot) -> None:
+    def _frame(self, snapshot: SessionState) -> None:
         try:
             with self._drawing:
                 if not self._stopped.is_set():
                     self._draw(self.session, snapshot)
             release_workers()  # a look at layers computes, and this thread lives as long as the run
         except Exception as error:  # noqa: BLE001 - a thread's exception would vanish
-            self._complain(error)
+            self._on_error(error)
 
 
-def _fade_rows(snapshot: Snapshot) -> int:
+def _fade_rows(snapshot: SessionState) -> int:
     return sum(row.get("phase") == "fade" for row in snapshot.rows[-_URGENT_ROWS:])
 
 
@@ -102,7 +102,7 @@ def _stop_all() -> None:
 atexit.register(_stop_all)
 
 
-class Worker:
+class BackgroundTask:
     """One piece of work at a time, in a thread of its own, and none while a run is going.
 
     Args:
@@ -113,7 +113,7 @@ class Worker:
         message: where errors are shown.
 
     Example:
-        >>> worker, done = Worker(lambda: False, lambda: None), []
+        >>> worker, done = BackgroundTask(lambda: False, lambda: None), []
         >>> worker.start(lambda: done.append("measured"))
         >>> worker.wait()
         >>> done
@@ -149,7 +149,7 @@ class Worker:
 
         def run() -> None:
             try:
-                self.guarded(work)
+                self.show_errors(work)
             finally:
                 self._thread = None
                 self.on_change()
@@ -164,7 +164,7 @@ class Worker:
         if thread is not None:
             thread.join(seconds)
 
-    def guarded(self, action: Callable[[], None]) -> None:
+    def show_errors(self, action: Callable[[], None]) -> None:
         """An exception in a callback or a thread would vanish: show it instead."""
         self.message.value = ""
         try:

@@ -18,15 +18,15 @@ from pclora_lab.models.serialization import from_pretrained, save_pretrained
 from pclora_lab.plots.theme import apply_theme
 from pclora_lab.runs.reader import Run, load_run, scan_runs
 from pclora_lab.runs.resuming import can_resume
-from pclora_lab.runs.session import OVER, Session, Snapshot, live_session
+from pclora_lab.runs.session import OVER, Session, SessionState, live_session
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.loop import load_dense
-from pclora_lab.ui.background import Painter
+from pclora_lab.ui.background import Refresher
 from pclora_lab.ui.browser.run_browser import RunBrowser
 from pclora_lab.ui.html import error_html
-from pclora_lab.ui.monitor.buttons import RunRow
-from pclora_lab.ui.monitor.export_button import ExportRow
-from pclora_lab.ui.monitor.lambda_slider import HoldRow
+from pclora_lab.ui.monitor.buttons import RunButtons
+from pclora_lab.ui.monitor.export_button import ExportButton
+from pclora_lab.ui.monitor.lambda_slider import LambdaSlider
 from pclora_lab.ui.monitor.live_plot import LiveView
 from pclora_lab.ui.monitor.status import result_html
 from pclora_lab.ui.monitor.views import RunViews
@@ -63,7 +63,7 @@ class Lab:
     """
 
     def __init__(self, config: RunConfig | None = None, root: Path | str = "runs") -> None:
-        self._painter: Painter | None = None
+        self._painter: Refresher | None = None
         self._showing = threading.RLock()
         _allow_widgets_in_colab()
         self.root = Path(root).absolute()
@@ -74,34 +74,34 @@ class Lab:
         self.controls = Controls(found, self._refresh_ranks)
         self.page = Page()
         self.views = RunViews(self.page, self.cache)
-        self.hold = HoldRow(lambda: self.session, self._try)
+        self.lambda_slider = LambdaSlider(lambda: self.session, self._show_errors)
         self.browser = RunBrowser(
             self.root,
             on_open=self.open,
-            on_overlay=lambda runs: self._dress(),
+            on_overlay=lambda runs: self._apply_theme(),
             on_again=self.take_over,
             on_renamed=self._follow_name,
             busy=self._is_training,
         )
-        self.browser.pareto.button.observe(lambda _: self._dress(), "value")
+        self.browser.pareto.button.observe(lambda _: self._apply_theme(), "value")
         self.ranks = RankPanel(
             self.root,
             on_ranks=self._use_ranks,
             busy=lambda: self.session is not None and self.session.state not in OVER,
         )
         self.message = widgets.HTML()
-        self.buttons = RunRow(self.train, self.pause_or_resume, self.stop, self._try)
-        self.exports = ExportRow(self._write_model, self._say, self._try)
+        self.buttons = RunButtons(self.train, self.pause_or_resume, self.stop, self._show_errors)
+        self.exports = ExportButton(self._write_model, self._say, self._show_errors)
         self._arrange()
-        self.page.observe(lambda _: self._dress(), ["dark", "width"])
+        self.page.observe(lambda _: self._apply_theme(), ["dark", "width"])
         self.page.observe(lambda change: self._begin_anew(change["old"]), "load")
         self._show_state("new")
         # Not a daemon: a process that ends while torch computes in one is aborted.
         threading.Thread(target=self._warm_up, args=(self.controls.base,)).start()
-        self._try(self._find_a_run)
-        self._take_the_place()
+        self._show_errors(self._find_a_run)
+        self._replace_older_lab()
 
-    def _take_the_place(self) -> None:
+    def _replace_older_lab(self) -> None:
         """An earlier lab on the same folder, whose cell was run again, is drawn no more."""
         place = self.root.resolve()
         before = _newest.get(place)
@@ -120,13 +120,13 @@ class Lab:
             titles=("Settings", "What would it give?", "Runs"),
         )
         self.choices.add_class("pclora-choices")
-        self.choices.observe(lambda _: self._try(self._refresh_choices), "selected_index")
+        self.choices.observe(lambda _: self._show_errors(self._refresh_choices), "selected_index")
         self.widget = widgets.VBox(
             [
                 self.page,
                 self.choices,
                 self.buttons.widget,
-                self.hold.widget,
+                self.lambda_slider.widget,
                 self.message,
                 self.views.widget,
                 self.exports.widget,
@@ -140,7 +140,7 @@ class Lab:
         self.views.shown_at = time.monotonic()
         display(self.widget)
 
-    def _try(self, action: Callable[[], object]) -> None:
+    def _show_errors(self, action: Callable[[], object]) -> None:
         """An exception in a callback would vanish: show it in the lab instead."""
         try:
             action()
@@ -187,7 +187,7 @@ class Lab:
         self._stop_painting()
         self.session, self.opened = session, None
         self.views.begin(session.folder, session.config, session.folder.name)
-        self._painter = Painter(session, self._draw, self._complain)
+        self._painter = Refresher(session, self._draw, self._on_error)
         self._painter.start()
 
     def _stop_painting(self) -> None:
@@ -290,27 +290,27 @@ class Lab:
             raise RuntimeError(f"nothing to {verb}: press Train first")
         return self.session
 
-    def _draw(self, session: Session, snapshot: Snapshot) -> None:
+    def _draw(self, session: Session, snapshot: SessionState) -> None:
         """One frame, from the painter's thread."""
         with self._showing:
             if self.opened is None:
                 self._say_how_it_ended(snapshot)
         self.buttons.update(session, snapshot)
         self._show_state(snapshot.state)
-        self.hold.update(session, snapshot)
+        self.lambda_slider.update(session, snapshot)
         with self._showing:
             if self.opened is None:  # the run that trains is also the one that is shown
                 self.views.update(snapshot.rows)
         if snapshot.state in OVER:
             self._refresh_runs()
 
-    def _say_how_it_ended(self, snapshot: Snapshot) -> None:
+    def _say_how_it_ended(self, snapshot: SessionState) -> None:
         if snapshot.error is not None:
             self.message.value = error_html(snapshot.error)
         if snapshot.state == "finished":
             self.message.value = result_html(snapshot.result)
 
-    def _complain(self, error: Exception) -> None:
+    def _on_error(self, error: Exception) -> None:
         self.message.value = error_html(error)
 
     def _refresh_choices(self) -> None:
@@ -340,9 +340,9 @@ class Lab:
     def _begin_anew(self, loaded_before: str) -> None:
         if loaded_before:
             self.browser.forget_figures()
-            self._dress()
+            self._apply_theme()
 
-    def _dress(self) -> None:
+    def _apply_theme(self) -> None:
         """Fit the browser's figures to the page."""
         figures = (self.browser.overlay, self.browser.pareto.figure)
         for figure in (figure for figure in figures if figure is not None):

@@ -4,7 +4,7 @@
 
 ``plain`` is a session without a lab and without facts by layer, ``curves`` the lab as it opens with
 facts by layer left out, ``layers`` the lab with its heatmap open. Seconds of the fade are
-compared, so that serialising and sending the figures count too. The processor time of the thread
+compared, so that serializing and sending the figures count too. The processor time of the thread
 that draws stands beside them: it does not depend on what else the machine does. No browser is
 attached; drawing happens in the browser's own process.
 """

@@ -1,9 +1,9 @@
-"""How long PELA takes to factorise DeiT-B: 48 layers, two threads, untrained weights.
+"""How long PELA takes to factorize DeiT-B: 48 layers, two threads, untrained weights.
 
 CPU-seconds are those of the process, all threads together. The fastest of three is reported, since
 other work on the machine only ever adds to it.
 
-    python tests/benchmarks/pela_factorise.py --result data/results/pela_factorise.json
+    python tests/benchmarks/pela_factorize.py --result data/results/pela_factorize.json
 """
 
 import argparse
@@ -18,12 +18,12 @@ import torch
 from torch import nn
 
 from pclora_lab.files import write_json
-from pclora_lab.methods.pela.model import factorise_model
+from pclora_lab.methods.pela.model import factorize_model
 
 
 def seconds(model: nn.Module) -> dict[str, float]:
     cpu, wall = time.process_time(), time.perf_counter()
-    factorise_model(model, ratio=2.0)
+    factorize_model(model, ratio=2.0)
     return {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     model = timm.create_model("deit_base_patch16_224", pretrained=False)
     runs = [seconds(model) for _ in range(3)]
     report = {
-        "command": " ".join(["python", "tests/benchmarks/pela_factorise.py", *sys.argv[1:]]),
+        "command": " ".join(["python", "tests/benchmarks/pela_factorize.py", *sys.argv[1:]]),
         "hardware": f"{os.cpu_count()} CPU cores, {args.threads} threads",
         "runs": runs,
         "fastest": min(runs, key=lambda run: run["cpu_s"]),

@@ -20,7 +20,7 @@ import torch
 from pclora_lab.data.cache import DataCache
 from pclora_lab.files import write_json
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import Row
+from pclora_lab.training.events import LogRow
 from pclora_lab.training.loop import train
 from pclora_lab.training.openmp import release_workers
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--result", type=Path, required=True)
     args = parser.parse_args()
-    config = RunConfig(steps=args.steps, evaluations=1, layer_facts=False, snapshots=0)
+    config = RunConfig(steps=args.steps, evaluations=1, layer_metrics=False, snapshots=0)
     cache = DataCache()
     in_background(config, cache)
     turns = []
@@ -62,7 +62,7 @@ def in_background(config: RunConfig, cache: DataCache) -> float:
     def work() -> None:
         with tempfile.TemporaryDirectory() as root:
             events = train(config, root, cache=cache)
-            rows = [event.values["seconds"] for event in events if isinstance(event, Row)]
+            rows = [event.values["seconds"] for event in events if isinstance(event, LogRow)]
         seconds.append(rows[-1] - rows[0])
 
     thread = threading.Thread(target=work)

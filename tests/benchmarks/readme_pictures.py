@@ -97,7 +97,7 @@ def _go_back(lab: Locator, pages: int) -> None:
 
 def _save(page: Page, part: Locator, path: Path) -> None:
     part.screenshot(path=path)
-    # All colours: with a palette the heatmap takes the room of the lines beside it.
+    # All colors: with a palette the heatmap takes the room of the lines beside it.
     Image.open(path).convert("RGB").save(path, optimize=True)
 
 

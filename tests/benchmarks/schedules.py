@@ -20,7 +20,7 @@ import torch
 from pclora_lab.data.cache import DataCache
 from pclora_lab.files import write_json
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import Finished, Row
+from pclora_lab.training.events import LogRow, RunEnd
 from pclora_lab.training.loop import train
 
 LRS, SEEDS = (1e-2, 2e-2), (0, 1, 2)
@@ -53,9 +53,9 @@ def run(out: Path, label: str, method: dict[str, Any], lr: float, seed: int) -> 
     history, result = [], {}
     for event in train(RunConfig.from_dict({**BASE, **changed}), out / "runs", cache=CACHE):
         match event:
-            case Row(values) if values["accuracy"] is not None:
+            case LogRow(values) if values["accuracy"] is not None:
                 history.append({k: _short(values[k]) for k in KEPT if k in values})
-            case Finished(numbers):
+            case RunEnd(numbers):
                 result = numbers
     kept = ("accuracy", "teacher_accuracy", "params_before", "params_after")
     row = {"label": label, "config": changed, **{key: result[key] for key in kept}}
@@ -70,7 +70,7 @@ def _short(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def tuned(
+def num_tunable(
     out: Path, settings: dict[str, dict[str, Any]], tried: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Rows of every setting and seed, at the rate that was best on validation data.
@@ -92,7 +92,7 @@ def tuned(
     return rows
 
 
-def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Test accuracy over seeds, by label."""
     table = {}
     for label in dict.fromkeys(row["label"] for row in rows):
@@ -115,17 +115,17 @@ def save(result: Path, rows: list[dict[str, Any]], tried: list[dict[str, Any]]) 
         "hardware": f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} thread(s)",
         "torch": torch.__version__,
         "base": BASE,
-        "summary": summarise(rows),
+        "summary": summarize(rows),
         "learning_rates_tried": tried,
         "rows": rows,
     }
     write_json(result, record)
 
 
-def arguments(usual: str) -> argparse.Namespace:
+def arguments(default_config: str) -> argparse.Namespace:
     """Where to keep finished rows and where to write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(usual))
+    parser.add_argument("--out", type=Path, default=Path(default_config))
     parser.add_argument("--result", type=Path, required=True)
     return parser.parse_args()
 
@@ -133,7 +133,7 @@ def arguments(usual: str) -> argparse.Namespace:
 def main() -> None:
     """Run the grid, write the record."""
     args, tried = arguments("runs/schedules"), []
-    rows = tuned(args.out, {**SHAPES, **CONTROLS}, tried)
+    rows = num_tunable(args.out, {**SHAPES, **CONTROLS}, tried)
     lr = next(row["config"]["lr"] for row in rows if row["label"] == "sine")
     rows += [run(args.out, q, ENDS[q], lr, seed) for q in ENDS for seed in SEEDS]
     save(args.result, rows, tried)

@@ -82,7 +82,7 @@ def read(folder: Path, start: str, lr: str, seed: str) -> dict[str, Any]:
     }
 
 
-def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over seeds, per start."""
     table = {}
     for start in dict.fromkeys(row["start"] for row in rows):
@@ -101,17 +101,17 @@ def main() -> None:
     first, *others = args.seeds.split(",")
     chosen, tried = [], []
     for start in args.starts.split(","):
-        trials = [run(args, start, lr, first) for lr in args.lrs.split(",")]
+        trials = [run(args, start, lr, first) for lr in args.lr_grid.split(",")]
         best = max(trials, key=lambda row: row["validation_accuracy"])
         tried += [{k: t[k] for k in ("start", "lr", "seed", "validation_accuracy")} for t in trials]
         chosen.append(best)
         chosen += [run(args, start, f"{best['lr']:g}", seed) for seed in others]
-        print(start, summarise(chosen)[start], file=sys.stderr, flush=True)
+        print(start, summarize(chosen)[start], file=sys.stderr, flush=True)
     report = {
         "command": " ".join(["python", "tests/benchmarks/starts.py", *sys.argv[1:]]),
         "hardware": f"{os.cpu_count()} CPU cores" if chosen[0]["device"] == "cpu" else "GPU",
         "torch": torch.__version__,
-        "summary": summarise(chosen),
+        "summary": summarize(chosen),
         "learning_rates_tried": tried,
         "runs": chosen,
     }

@@ -32,7 +32,7 @@ DATA = {
     "sst2": {"max_tokens": 48, "steps": 400, "teacher_steps": 1500},
     "imdb": {"max_tokens": 128, "steps": 250, "teacher_steps": 1000},
 }
-CACHE = DataCache()  # texts are tokenised once, and a teacher is tested once
+CACHE = DataCache()  # texts are tokenized once, and a teacher is tested once
 PIECE = 90  # words of a review in one text of the pre-training
 
 

@@ -42,7 +42,7 @@ class PCLoRAConfig(LowRankConfig):
     """
 
     name: ClassVar[str] = "pclora"
-    usual_lr: ClassVar[float] = 5e-3
+    default_lr: ClassVar[float] = 5e-3
 
     schedule: str | tuple[tuple[float, float], ...] = option(
         "sine",

@@ -14,7 +14,7 @@ __all__ = ["DistillationLoss", "PCLoRACallback"]
 
 
 class PCLoRACallback(TrainerCallback):
-    """Sets λ before every optimiser step, and to its last value when the training is over.
+    """Sets λ before every optimizer step, and to its last value when the training is over.
 
     Args:
         student: from :func:`pclora_lab.get_pclora_model`, the trainer's model.

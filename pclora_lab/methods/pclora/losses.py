@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pclora_lab.methods.distillation import FeatureTaps, feature_loss, logit_loss
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.nn.forward import call_model, evaluating, real_tokens
+from pclora_lab.nn.forward import call_model, eval_mode, token_mask
 from pclora_lab.nn.surgery import block_names
 from pclora_lab.nn.task_losses import TaskLossFunction, classification_loss
 
@@ -86,7 +86,7 @@ class Distiller:
         terms = {
             "task": self.task_loss(logits, labels),
             "feature": feature_loss(
-                self.student_taps.outputs, self.teacher_taps.outputs, real_tokens(inputs)
+                self.student_taps.outputs, self.teacher_taps.outputs, token_mask(inputs)
             ),
         }
         if self.config.logit_weight > 0:
@@ -95,7 +95,7 @@ class Distiller:
 
     def teacher_logits(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
         """The teacher's answer, in eval mode and without gradients; its taps fill."""
-        with evaluating(self.teacher):
+        with eval_mode(self.teacher):
             return call_model(self.teacher, inputs)
 
     def _logit_term(self, student: Tensor, teacher: Tensor) -> Tensor:

@@ -50,18 +50,18 @@ class PCLoRA(Method):
     summary = "Fade the frozen weights out while low-rank adapters learn to do without them."
     Config = PCLoRAConfig
     fades = True
-    replays = True
-    doing = "fading the base"
-    reading = (
+    supports_replay = True
+    status_text = "fading the base"
+    plot_caption = (
         "Solid blue is the student as it is; orange is the same student if its base were removed "
         "at that moment. The base is dropped when λ reaches 0: from there the two are one, and a "
         "step takes less time."
     )
-    reports = ("lam", "base_share", "accuracy_if_base_removed", "task", "feature", "logit")
-    lrs = (2e-3, 5e-3)
+    metrics = ("lam", "base_share", "accuracy_if_base_removed", "task", "feature", "logit")
+    lr_grid = (2e-3, 5e-3)
 
     @classmethod
-    def usual(cls) -> PCLoRAConfig:
+    def default_config(cls) -> PCLoRAConfig:
         """With the start that was best in ``tests/benchmarks/starts.py``."""
         return PCLoRAConfig(rank=8, init="activation_svd")
 
@@ -91,9 +91,9 @@ class PCLoRA(Method):
             drop_base(student)
         return {"lam": lam}
 
-    def hold(self, student: nn.Module, lam: float) -> dict[str, float]:
+    def override_lambda(self, student: nn.Module, lam: float) -> dict[str, float]:
         """Set λ by hand. The base stays, even at 0: a hand may take λ up again."""
-        if self.as_finished(student) is None:
+        if self.without_base(student) is None:
             return {"lam": 0.0}
         set_base_weight_factor(student, lam)
         return {"lam": lam}
@@ -107,12 +107,12 @@ class PCLoRA(Method):
         shares = base_shares(student, probe)
         return {"base_share": sum(shares.values()) / len(shares), "layer_base_share": shares}
 
-    def as_finished(self, student: nn.Module) -> AbstractContextManager[None] | None:
+    def without_base(self, student: nn.Module) -> AbstractContextManager[None] | None:
         """See :func:`base_removed`; None once the base was dropped."""
         held = any(layer.base is not None for layer in pclora_layers(student).values())
         return base_removed(student) if held else None
 
-    def finish(self, student: nn.Module) -> nn.Module:
+    def finalize(self, student: nn.Module) -> nn.Module:
         """See :func:`compress`."""
         return compress(student)
 

@@ -26,10 +26,10 @@ from pclora_lab.methods.pclora.layers import PCLoRAEmbedding, PCLoRALinear
 from pclora_lab.methods.pclora.schedules import base_weight_factor
 from pclora_lab.methods.rank_selection import LowRankConfig, chosen_ranks
 from pclora_lab.nn.counting import ModelCounts, count_model
-from pclora_lab.nn.forward import call_model, evaluating, forward_hooks
+from pclora_lab.nn.forward import call_model, eval_mode, forward_hooks
 from pclora_lab.nn.heads import is_head
 from pclora_lab.nn.ranks import Rank, resolve_ranks
-from pclora_lab.nn.surgery import copy_sharing, find_embeddings, find_targets, replace_modules
+from pclora_lab.nn.surgery import deepcopy_sharing, find_embeddings, find_targets, replace_modules
 
 __all__ = [
     "base_removed",
@@ -114,9 +114,9 @@ def get_pclora_model(
         layers[name] = PCLoRAEmbedding(base, ranks[name], generator=generator)
     if config.init != "zeros":
         for name, layer in layers.items():
-            start_residual(layer, moments.get(name))
+            init_residual(layer, moments.get(name))
     shared = [p for name in layers for p in model.get_submodule(name).parameters(recurse=False)]
-    student = replace_modules(copy_sharing(model, shared), layers)
+    student = replace_modules(deepcopy_sharing(model, shared), layers)
     student.pclora_config, student.pclora_targets = config, tuple(layers)
     return _freeze_rest(student)
 
@@ -233,7 +233,7 @@ def compress(student: nn.Module) -> nn.Module:
     layers = pclora_layers(student)
     _require_faded(layers)
     bases = {id(p): p for m in layers.values() if m.base is not None for p in m.base.parameters()}
-    small = copy_sharing(student, bases.values())
+    small = deepcopy_sharing(student, bases.values())
     replace_modules(small, {name: layer.to_low_rank() for name, layer in layers.items()})
     del small.pclora_config, small.pclora_targets
     return small.eval()
@@ -270,7 +270,7 @@ def base_shares(student: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> di
 
     if not held:
         return dict.fromkeys(layers, 0.0)
-    with evaluating(student), forward_hooks(held, measure):
+    with eval_mode(student), forward_hooks(held, measure):
         call_model(student, inputs)
     # One transfer from the device for all layers.
     values = torch.stack(list(shares.values())).tolist()
@@ -283,7 +283,7 @@ def base_share(student: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> flo
     return sum(shares.values()) / len(shares)
 
 
-def start_residual(layer: PCLoRALinear | PCLoRAEmbedding, moments: InputMoments | None) -> None:
+def init_residual(layer: PCLoRALinear | PCLoRAEmbedding, moments: InputMoments | None) -> None:
     """Give a layer its residual start: ``svd`` without input moments, ``activation_svd`` with.
 
     C starts at b; with measured inputs at ``b + (W − BA) μ``, which also keeps the mean of what

@@ -15,7 +15,7 @@ __all__ = [
     "fade_is_over",
     "parse_points",
     "schedule_points",
-    "schedule_remarks",
+    "schedule_notes",
 ]
 
 Points = Sequence[tuple[float, float]]
@@ -148,25 +148,25 @@ def schedule_points(
     return [*inner, (fade_end, 0.0)]
 
 
-def schedule_remarks(schedule: str | Points) -> list[str]:
+def schedule_notes(schedule: str | Points) -> list[str]:
     """What a person should know about a drawn curve that is allowed, but not usual.
 
     Example:
-        >>> schedule_remarks([(0, 0.5), (0.6, 0)])[0][:28]
+        >>> schedule_notes([(0, 0.5), (0.6, 0)])[0][:28]
         'λ starts at 0.5 and not at 1'
     """
     schedule = check_schedule(schedule, may_rise=True)
     if isinstance(schedule, str):
         return []
-    remarks = []
+    notes = []
     if schedule[0][1] < 1:
-        remarks.append(
+        notes.append(
             f"λ starts at {schedule[0][1]:g} and not at 1: the student differs from its teacher "
             "before the first step, since a part of the base is taken away at once"
         )
     if any(v1 > v0 for (_, v0), (_, v1) in zip(schedule, schedule[1:], strict=False)):
-        remarks.append("λ rises on the way: the base comes back for a while, then leaves for good")
-    return remarks
+        notes.append("λ rises on the way: the base comes back for a while, then leaves for good")
+    return notes
 
 
 def fade_is_over(progress: float, schedule: str | Points, fade_end: float = 0.6) -> bool:

@@ -12,14 +12,15 @@ __all__ = ["PELAConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class PELAConfig(MethodConfig):
-    """How PELA (arXiv:2310.10700) factorises and repairs.
+    """How PELA (arXiv:2310.10700) factorizes and repairs.
 
     Attributes:
         ratio: dense weights per factor weight, above 1; sets every rank.
         rank: one rank for all layers instead.
-        budget: the share of the factorised layers to keep, instead.
-        unit: what the budget counts, ``params`` or ``macs``.
-        spend: ``uniform``, or ``energy`` to spend the budget where singular values are largest.
+        budget: the share of the factorized layers to keep, instead.
+        budget_unit: what the budget counts, ``params`` or ``macs``.
+        rank_allocation: ``uniform``, or ``energy`` to spend the budget where singular values
+            are largest.
         exclude: parts of layer names that stay dense, separated by commas; ``auto`` is
             :func:`exclusions`.
         repair: share of the steps in stage 1, which imitates the dense model; the rest is stage 2,
@@ -39,21 +40,23 @@ class PELAConfig(MethodConfig):
     """
 
     name: ClassVar[str] = "pela"
-    usual_lr: ClassVar[float] = 1e-3
+    default_lr: ClassVar[float] = 1e-3
+
+    FORMER_NAMES: ClassVar[dict[str, str]] = {"unit": "budget_unit", "spend": "rank_allocation"}
 
     ratio: float = option(
-        2.0, "number", "ratio", "dense ÷ factorised weights, above 1", low=1, step=0.5, sizes=True
+        2.0, "number", "ratio", "dense ÷ factorized weights, above 1", low=1, step=0.5, sizes=True
     )
     rank: int | None = option(
         None, "whole", "rank r", "one rank for all, instead of a ratio", low=1, optional=True,
         sizes=True,
     )  # fmt: skip
     budget: float | None = budget_option()
-    unit: str = option(
+    budget_unit: str = option(
         "params", "choice", "budget of", "what a budget counts", choices=("params", "macs"),
         hidden=True,
     )  # fmt: skip
-    spend: str = option(
+    rank_allocation: str = option(
         "uniform", "choice", "spend it", "one rank for all, or by the energy of singular values",
         choices=("uniform", "energy"), sizes=True,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pclora_lab.methods.base import Batch, TaskLoss
 from pclora_lab.methods.distillation import FeatureTaps, feature_loss
 from pclora_lab.methods.pela.config import PELAConfig
-from pclora_lab.nn.forward import call_model, evaluating
+from pclora_lab.nn.forward import call_model, eval_mode
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.nn.surgery import block_names
 
@@ -26,7 +26,7 @@ def weight_perturbation(model: nn.Module, reference: nn.Module, epsilon: float) 
     pushes up.
 
     Args:
-        model: a factorised model.
+        model: a factorized model.
         reference: the dense model that it was made from; it gets no gradient.
         epsilon: ε; the paper takes 1e-3, for Swin 0.
 
@@ -34,10 +34,10 @@ def weight_perturbation(model: nn.Module, reference: nn.Module, epsilon: float) 
         A scalar, float32 or better, with gradient in one row and one column of each layer.
 
     Raises:
-        ValueError: no factorised layer has a dense one of its name in the reference.
+        ValueError: no factorized layer has a dense one of its name in the reference.
 
     Source:
-        PELA, arXiv:2310.10700, weight perturbation regularisation.
+        PELA, arXiv:2310.10700, weight perturbation regularization.
 
     Example:
         >>> dense, small = nn.Linear(2, 2, bias=False), LowRankLinear(2, 2, 1)  # B starts at 0
@@ -51,7 +51,7 @@ def weight_perturbation(model: nn.Module, reference: nn.Module, epsilon: float) 
     if not gaps:
         raise ValueError(
             f"no LowRankLinear of {type(model).__name__} has an nn.Linear of its name in "
-            f"{type(reference).__name__}: pass what factorise_model returned and the dense model"
+            f"{type(reference).__name__}: pass what factorize_model returned and the dense model"
         )
     return (torch.stack(gaps) - epsilon).square().mean()
 
@@ -61,11 +61,11 @@ def _largest_gap(layer: LowRankLinear, weight: Tensor) -> Tensor:
     # from its row and column: nothing of W's size is kept for the backward pass.
     dtype = torch.promote_types(layer.A.dtype, torch.float32)
     with torch.autocast(weight.device.type, enabled=False):
-        first, second, weight = layer.A.to(dtype), layer.B.to(dtype), weight.detach()
+        A, B, weight = layer.A.to(dtype), layer.B.to(dtype), weight.detach()
         with torch.no_grad():
-            place = second.mm(first).sub_(weight).abs_().argmax().reshape(1)
-        row = second.index_select(0, place // weight.shape[1])
-        column = first.index_select(1, place % weight.shape[1])
+            place = B.mm(A).sub_(weight).abs_().argmax().reshape(1)
+        row = B.index_select(0, place // weight.shape[1])
+        column = A.index_select(1, place % weight.shape[1])
         return (row.mm(column) - weight.reshape(-1).index_select(0, place)).abs().sum()
 
 
@@ -120,7 +120,7 @@ class _Repair:
         if progress >= self.config.repair:
             self.close()
             return TaskLoss(self.student)(inputs, labels, progress)
-        with evaluating(self.teacher):
+        with eval_mode(self.teacher):
             call_model(self.teacher, inputs)
         task = F.cross_entropy(call_model(self.student, inputs).float(), labels)
         feature = feature_distillation(*(tap.outputs for tap in self.taps))

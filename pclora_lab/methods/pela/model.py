@@ -1,4 +1,4 @@
-"""Factorise a dense model once, by thin SVD: PELA's low-rank step (arXiv:2310.10700)."""
+"""Factorize a dense model once, by thin SVD: PELA's low-rank step (arXiv:2310.10700)."""
 
 import math
 import re
@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.methods.factorization import factorise
+from pclora_lab.methods.factorization import factorize
 from pclora_lab.methods.pclora.layers import PCLoRALinear
 from pclora_lab.nn.counting import LayerCount, count_model
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.nn.ranks import Rank, resolve_ranks
-from pclora_lab.nn.surgery import copy_sharing, find_targets, meta_copy, replace_modules
+from pclora_lab.nn.surgery import deepcopy_sharing, find_targets, meta_copy, replace_modules
 
-__all__ = ["as_dense", "exclusions", "factorise_model", "pela_layers", "pela_rank", "pela_ranks"]
+__all__ = ["as_dense", "exclusions", "factorize_model", "pela_layers", "pela_rank", "pela_ranks"]
 
 _ALWAYS_DENSE = ("norm", "head", "patch_embed", "downsample")
 
@@ -75,7 +75,7 @@ def pela_ranks(
     targets: str = "blocks",
     min_out: int = 10,
 ) -> dict[str, int]:
-    """The rank of every layer that :func:`factorise_model` would replace; see there.
+    """The rank of every layer that :func:`factorize_model` would replace; see there.
 
     Example:
         >>> pela_ranks(nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 4)), targets="")
@@ -96,7 +96,7 @@ def pela_layers(
     targets: str = "blocks",
     min_out: int = 10,
 ) -> dict[str, nn.Linear]:
-    """The layers that :func:`factorise_model` would replace; see there.
+    """The layers that :func:`factorize_model` would replace; see there.
 
     Raises:
         ValueError: there is none, or one can't be replaced.
@@ -110,7 +110,7 @@ def pela_layers(
     if targets == "blocks":
         _refuse_attention(model, dense)
     if not layers:
-        raise ValueError(f"exclude={dense} and min_out={min_out} leave no layer to factorise")
+        raise ValueError(f"exclude={dense} and min_out={min_out} leave no layer to factorize")
     return layers
 
 
@@ -131,7 +131,7 @@ def _refuse_attention(model: nn.Module, exclude: Iterable[str]) -> None:
     if kept:
         raise ValueError(
             f"{', '.join(kept)}: nn.MultiheadAttention reads its weights directly and can't be "
-            "factorised. To leave it dense, say so: "
+            "factorized. To leave it dense, say so: "
             f"exclude=(*exclusions(model), {kept[0].rpartition('.')[2]!r})"
         )
 
@@ -148,7 +148,7 @@ def _ranks_as_given(layers: Mapping[str, nn.Linear], rank: Rank) -> dict[str, in
     return resolve_ranks(tuple(LayerCount(*shape, True, 1, 1) for shape in shapes), rank)
 
 
-def factorise_model(
+def factorize_model(
     model: nn.Module,
     *,
     ratio: float = 2.0,
@@ -173,8 +173,8 @@ def factorise_model(
             know theirs.
 
     Returns:
-        The factorised model; ``.pela`` holds ratio (None if ranks were given), ranks and
-        exclusions. Factorised again with the same options, a copy.
+        The factorized model; ``.pela`` holds ratio (None if ranks were given), ranks and
+        exclusions. Factorized again with the same options, a copy.
 
     Raises:
         ValueError: no usable target, one that is tied, never called or too thin, a rank that would
@@ -185,7 +185,7 @@ def factorise_model(
 
     Example:
         >>> net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
-        >>> small = factorise_model(net, targets="", example=torch.zeros(1, 64))
+        >>> small = factorize_model(net, targets="", example=torch.zeros(1, 64))
         >>> small.pela["ranks"], sum(p.numel() for p in small[0].parameters())
         ({'0': 16}, 2112)
     """
@@ -202,7 +202,7 @@ def factorise_model(
         return _same_again(model, record)
     bases = {name: model.get_submodule(name) for name in wanted}
     layers = _low_rank_layers(bases, wanted)
-    small = replace_modules(copy_sharing(model, [b.weight for b in bases.values()]), layers)
+    small = replace_modules(deepcopy_sharing(model, [b.weight for b in bases.values()]), layers)
     small.pela = record
     return small
 
@@ -216,7 +216,7 @@ def _refuse_bypassed(
 
 
 def as_dense(model: nn.Module) -> nn.Module:
-    """The model on the meta device, as it was before it was factorised.
+    """The model on the meta device, as it was before it was factorized.
 
     Raises:
         ValueError: it has low-rank layers of another method.
@@ -240,10 +240,10 @@ def _same_again(model: nn.Module, record: Mapping[str, Any]) -> nn.Module:
         ratio = model.pela["ratio"]
         how = "with given ranks" if ratio is None else f"at ratio {ratio:g}"
         raise ValueError(
-            f"{type(model).__name__} is already factorised {how}, leaving dense "
+            f"{type(model).__name__} is already factorized {how}, leaving dense "
             f"{', '.join(model.pela['exclude']) or 'nothing'}: for other options pass the dense one"
         )
-    return copy_sharing(model, ())
+    return deepcopy_sharing(model, ())
 
 
 def _low_rank_layers(
@@ -265,14 +265,14 @@ def _low_rank_layers(
 
 def _low_rank(name: str, base: nn.Linear, rank: int) -> LowRankLinear:
     try:
-        first, second = factorise(base.weight, rank)
+        A, B = factorize(base.weight, rank)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     widths, bias = (base.in_features, base.out_features), base.bias
     # Made without storage: the usual start would draw from the caller's random numbers.
     layer = LowRankLinear(*widths, rank, bias=bias is not None, device="meta")
-    layer.A = nn.Parameter(first, base.weight.requires_grad)
-    layer.B = nn.Parameter(second, base.weight.requires_grad)
+    layer.A = nn.Parameter(A, base.weight.requires_grad)
+    layer.B = nn.Parameter(B, base.weight.requires_grad)
     if bias is not None:
         layer.C = nn.Parameter(bias.detach().clone(), bias.requires_grad)
     return layer.train(base.training)

@@ -211,14 +211,14 @@ class BudgetAllocator:
             self._unc = [unc.to(device) for unc in self._unc]
             self._skipped = self._skipped.to(device)
 
-    def read_state(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """Both running means by number of the factor, and how many updates were left out."""
         state = {f"sens.{i}": sens.clone() for i, sens in enumerate(self._sens)}
         state |= {f"unc.{i}": unc.clone() for i, unc in enumerate(self._unc)}
         return {**state, "skipped": self._skipped.clone()}
 
-    def write_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what :meth:`read_state` read."""
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state_dict` read."""
         device = self._skipped.device
         self._sens = [state[f"sens.{i}"].to(device) for i in range(len(self._sens))]
         self._unc = [state[f"unc.{i}"].to(device) for i in range(len(self._unc))]
@@ -249,7 +249,7 @@ class BudgetAllocator:
         budget = budget_at(progress, *self._plan)
         counts = allocate(list(self.scores().values()), self._sizes, budget, self._floor)
         for layer, count in zip(self.layers.values(), counts, strict=True):
-            layer.set_tuned(count)
+            layer.set_num_tunable(count)
         return dict(zip(self.layers, counts, strict=True))
 
 

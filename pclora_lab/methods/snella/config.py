@@ -6,7 +6,7 @@ from typing import ClassVar
 from pclora_lab.fields import option
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.rank_selection import budget_option
-from pclora_lab.methods.snella.kernels import KERNELS, RULES
+from pclora_lab.methods.snella.kernels import KERNELS, SPARSIFIERS
 
 __all__ = ["SNELLAConfig"]
 
@@ -21,7 +21,7 @@ class SNELLAConfig(MethodConfig):
         budget: share of the layers' parameters for the factors, and of the weights that may
             change; overrides ``rank`` and ``sparsity``.
         kernel: how the factors become a matrix; see :func:`merge_factors`.
-        rule: what becomes of the entries above the threshold; see :func:`sparsify`.
+        sparsifier: what becomes of the entries above the threshold; see :func:`sparsify`.
         start_sparsity: sparsity in the beginning; the budget falls from there along a cubic.
         allocations: how often the layers compete during the training; the paper does it every
             epoch. 1 gives every layer the same number of weights, from the start.
@@ -40,7 +40,9 @@ class SNELLAConfig(MethodConfig):
     """
 
     name: ClassVar[str] = "snella"
-    usual_lr: ClassVar[float] = 1e-2
+    default_lr: ClassVar[float] = 1e-2
+
+    FORMER_NAMES: ClassVar[dict[str, str]] = {"rule": "sparsifier"}
 
     rank: int = option(8, "whole", "rank r", "rank of the factors, even", low=2, sizes=True)
     budget: float | None = budget_option()
@@ -51,12 +53,12 @@ class SNELLAConfig(MethodConfig):
     kernel: str = option(
         "piecewise_linear", "choice", "kernel", "how factors become a matrix", choices=KERNELS
     )
-    rule: str = option(
+    sparsifier: str = option(
         "squared",
         "choice",
         "sparsifier",
         "what becomes of the entries above the threshold",
-        choices=RULES,
+        choices=SPARSIFIERS,
     )
     start_sparsity: float = option(
         0.0, "number", "start sparsity", "sparsity in the beginning", low=0, high=1

@@ -1,4 +1,4 @@
-r"""Kernelised merging of two thin factors into a full matrix, and what keeps it sparse.
+r"""Kernelized merging of two thin factors into a full matrix, and what keeps it sparse.
 
 SNELL (arXiv:2411.01800) and SNELLA (arXiv:2510.24037) replace LoRA's product by a kernel between
 the rows of two factors, so that the merged matrix can have full rank, and then let its entries
@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["KERNELS", "RULES", "kept_entries", "merge_factors", "sparsify"]
+__all__ = ["KERNELS", "SPARSIFIERS", "kept_entries", "merge_factors", "sparsify"]
 
 KERNELS = ("piecewise_linear", "mixed", "linear", "rbf", "sigmoid")
 
 
-RULES = ("squared", "soft", "mask")
+SPARSIFIERS = ("squared", "soft", "mask")
 
 
 Scalar = float | Tensor
@@ -149,7 +149,7 @@ def _pull(W: Tensor, P: Tensor, Q: Tensor) -> Tensor:
     return P * summed[:, -1:] - summed[:, :-1]
 
 
-def sparsify(M: Tensor, sparsity: float, rule: str = "squared") -> Tensor:
+def sparsify(M: Tensor, sparsity: float, sparsifier: str = "squared") -> Tensor:
     r"""Keep the entries of a matrix whose magnitude is above the ``sparsity`` quantile t of all.
 
     ===========  ======================  ====================================================
@@ -164,7 +164,7 @@ def sparsify(M: Tensor, sparsity: float, rule: str = "squared") -> Tensor:
         M: any shape, n entries.
         sparsity: s in [0, 1]. 0 keeps everything, 1 nothing; in between :func:`kept_entries`
             stay, fewer only where magnitudes tie.
-        rule: one of :data:`RULES`.
+        sparsifier: one of :data:`SPARSIFIERS`.
 
     Returns:
         S, the shape of M.
@@ -176,21 +176,21 @@ def sparsify(M: Tensor, sparsity: float, rule: str = "squared") -> Tensor:
         >>> sparsify(torch.tensor([1.0, -2.0, 3.0, -4.0]), 0.5).tolist()
         [0.0, -0.0, 9.0, -16.0]
     """
-    check_choice("rule", rule, RULES)
-    threshold = find_threshold(M, check_sparsity(sparsity), rule)
-    if rule == "soft":
+    check_choice("sparsifier", sparsifier, SPARSIFIERS)
+    threshold = find_threshold(M, check_sparsity(sparsity), sparsifier)
+    if sparsifier == "soft":
         return M * F.relu(M.abs() - threshold)
-    return M * rule_factors(M, threshold, rule)[0]
+    return M * rule_factors(M, threshold, sparsifier)[0]
 
 
-def find_threshold(M: Tensor, sparsity: float, rule: str) -> Tensor:
-    """What |M| has to exceed, 0-dim: the quantile of ``soft``, else its lower neighbour in |M|.
+def find_threshold(M: Tensor, sparsity: float, sparsifier: str) -> Tensor:
+    """What |M| has to exceed, 0-dim: the quantile of ``soft``, else its lower neighbor in |M|.
 
     Both select the same entries, but rounding can lift an interpolated value onto the entry
     above it.
     """
     if sparsity == 0:
-        return M.new_full((), 0.0 if rule == "soft" else -1.0)
+        return M.new_full((), 0.0 if sparsifier == "soft" else -1.0)
     low, share = _position(sparsity, M.numel())
     flat = M.detach().abs().flatten()
     if M.is_cpu and not torch.compiler.is_compiling():
@@ -198,22 +198,22 @@ def find_threshold(M: Tensor, sparsity: float, rule: str) -> Tensor:
         flat = flat.to(torch.promote_types(M.dtype, torch.float32))
         flat.numpy().partition(low)
         below, above = flat[low], flat[low + 1 :]
-        above = above.min() if rule == "soft" and share > 0 else below
+        above = above.min() if sparsifier == "soft" and share > 0 else below
     else:
         below = flat.kthvalue(low + 1).values
-        above = flat.kthvalue(low + 2).values if rule == "soft" and share > 0 else below
+        above = flat.kthvalue(low + 2).values if sparsifier == "soft" and share > 0 else below
     return torch.lerp(below, above, share).to(M.dtype)
 
 
-def rule_factors(M: Tensor, threshold: Tensor, rule: str) -> tuple[Tensor, Tensor]:
+def rule_factors(M: Tensor, threshold: Tensor, sparsifier: str) -> tuple[Tensor, Tensor]:
     """f and f′, shaped like M, with ``S = M·f`` and ``∂S/∂M = f′``; one tensor where equal."""
     # In place, and the mask in M's own dtype: bool and fresh matrices are slow on the CPU.
     magnitude = M.detach().abs()
-    if rule == "soft":
+    if sparsifier == "soft":
         f = F.relu(magnitude - threshold)
         return f, magnitude.mul_(f.sign()).add_(f)
     keep = magnitude.gt_(threshold)
-    f = keep if rule == "mask" else keep.mul_(M.detach()).abs_()
+    f = keep if sparsifier == "mask" else keep.mul_(M.detach()).abs_()
     return f, f
 
 

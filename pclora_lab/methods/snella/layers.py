@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from pclora_lab.methods.snella.kernels import (
     KERNELS,
-    RULES,
+    SPARSIFIERS,
     check_choice,
     check_sparsity,
     find_threshold,
@@ -37,10 +37,10 @@ class KernelSparseLinear(nn.Module):
             frozen.
         rank: r, even; half of it goes into each half of the factors.
         kernel: see :func:`~pclora_lab.methods.snella.kernels.merge_factors`. ``mixed`` also learns
-            α, γ and β,
-            from 1, 1 and 0.
-        sparsity: share of S that is 0; change it with :meth:`set_sparsity` or :meth:`set_tuned`.
-        rule: see :func:`~pclora_lab.methods.snella.kernels.sparsify`.
+            α, γ and β, from 1, 1 and 0.
+        sparsity: share of S that is 0; change it with :meth:`set_sparsity` or
+            :meth:`set_num_tunable`.
+        sparsifier: see :func:`~pclora_lab.methods.snella.kernels.sparsify`.
         dropout: on the input of the branch, while training.
         generator: draws A uniform ±1/√(in·r/2) and B ±1/√(out·r/2). Neither is zero, so a new
             layer is only close to its base.
@@ -57,7 +57,7 @@ class KernelSparseLinear(nn.Module):
 
     Example:
         >>> layer = KernelSparseLinear(nn.Linear(768, 3072), rank=32, sparsity=0.9)
-        >>> layer(torch.zeros(2, 5, 768)).shape, layer.tuned
+        >>> layer(torch.zeros(2, 5, 768)).shape, layer.num_tunable
         (torch.Size([2, 5, 3072]), 235930)
     """
 
@@ -68,19 +68,19 @@ class KernelSparseLinear(nn.Module):
         *,
         kernel: str = "piecewise_linear",
         sparsity: float = 0.9,
-        rule: str = "squared",
+        sparsifier: str = "squared",
         dropout: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         check_choice("kernel", kernel, KERNELS)
-        check_choice("rule", rule, RULES)
+        check_choice("sparsifier", sparsifier, SPARSIFIERS)
         if not isinstance(rank, int) or rank <= 0 or rank % 2:
             raise ValueError(
                 f"rank {rank} cannot be split into two equal halves, one for each distance: use "
                 "an even integer such as 32"
             )
-        self.rank, self.kernel, self.rule = rank, kernel, rule
+        self.rank, self.kernel, self.sparsifier = rank, kernel, sparsifier
         self.in_features, self.out_features = base.in_features, base.out_features
         self.base = frozen_view(base)
         self.dropout = nn.Dropout(dropout)
@@ -112,11 +112,11 @@ class KernelSparseLinear(nn.Module):
         self.sparsity = torch.tensor(self._sparsity, dtype=torch.float64, device="cpu")
 
     @property
-    def tuned(self) -> int:
+    def num_tunable(self) -> int:
         """How many entries of S are kept."""
         return kept_entries(self._sparsity, self.in_features * self.out_features)
 
-    def set_tuned(self, count: int) -> None:
+    def set_num_tunable(self, count: int) -> None:
         """Set the sparsity at which exactly ``count`` entries are kept, ``s = 1 − count/n``.
 
         Raises:
@@ -157,7 +157,7 @@ class KernelSparseLinear(nn.Module):
 
     @property
     def _how(self) -> tuple[str, str, float]:
-        return self.kernel, self.rule, self._sparsity
+        return self.kernel, self.sparsifier, self._sparsity
 
     @property
     def _trained(self) -> tuple[Tensor, ...]:
@@ -181,7 +181,9 @@ class KernelSparseLinear(nn.Module):
     def extra_repr(self) -> str:
         """Widths, rank, kernel, rule and sparsity."""
         widths = f"{self.in_features}, {self.out_features}, rank={self.rank}"
-        return f"{widths}, kernel={self.kernel}, rule={self.rule}, sparsity={self._sparsity:g}"
+        return (
+            f"{widths}, kernel={self.kernel}, rule={self.sparsifier}, sparsity={self._sparsity:g}"
+        )
 
 
 def _merged(kernel: str, A: Tensor, B: Tensor, *scalars: Tensor) -> Tensor:
@@ -192,10 +194,10 @@ def _merged(kernel: str, A: Tensor, B: Tensor, *scalars: Tensor) -> Tensor:
 
 def _sparse(how: tuple[str, str, float], trained: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """Sᵀ ``(out, in)`` and its threshold."""
-    kernel, rule, sparsity = how
+    kernel, sparsifier, sparsity = how
     M = _merged(kernel, *trained)
-    threshold = find_threshold(M, sparsity, rule)
-    return M.mul_(rule_factors(M, threshold, rule)[0]), threshold
+    threshold = find_threshold(M, sparsity, sparsifier)
+    return M.mul_(rule_factors(M, threshold, sparsifier)[0]), threshold
 
 
 class _Multiply(torch.autograd.Function):
@@ -205,7 +207,7 @@ class _Multiply(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, how: tuple, *tensors: Tensor | None) -> Tensor:
         weight, bias, *trained = tensors
         S, threshold = _sparse(how, trained)
-        ctx.kernel, ctx.rule, _ = how
+        ctx.kernel, ctx.sparsifier, _ = how
         # With the threshold, the backward pass needs no search of its own.
         ctx.save_for_backward(x, weight, threshold, *trained)
         matrix = S if weight is None else S.add_(weight)
@@ -222,7 +224,7 @@ class _Multiply(torch.autograd.Function):
         with full_precision(x.device):
             with torch.enable_grad():
                 M = _merged(ctx.kernel, *leaves)
-            factor, slope = rule_factors(M, threshold, ctx.rule)
+            factor, slope = rule_factors(M, threshold, ctx.sparsifier)
             grads = _through(M, slope, grad, x, leaves)
             if not ctx.needs_input_grad[0]:
                 return None, None, None, None, *grads

@@ -22,12 +22,12 @@ class SNELLA(Method):
     Config = SNELLAConfig
     compresses = False
     starts_from = "pretrained"
-    reading = (
+    plot_caption = (
         "The budget of weights that may change falls to its final value; layers that no longer "
         "get any are counted below it."
     )
-    reports = ("density", "starved", "task")
-    lrs = (1.2e-2, 2.4e-2)
+    metrics = ("density", "starved", "task")
+    lr_grid = (1.2e-2, 2.4e-2)
 
     def apply(
         self,
@@ -54,31 +54,34 @@ class SNELLA(Method):
             student.snella_allocator.reallocate(1.0 if index == last else progress)
         layers = kernel_sparse_layers(student)
         sizes = {name: layer.in_features * layer.out_features for name, layer in layers.items()}
-        tuned = {name: layer.tuned for name, layer in layers.items()}
+        num_tunable = {name: layer.num_tunable for name, layer in layers.items()}
         return {
-            "density": sum(tuned.values()) / sum(sizes.values()),
-            "starved": sum(count == 0 for count in tuned.values()) / len(tuned),
-            "layer_density": {name: tuned[name] / sizes[name] for name in tuned},
+            "density": sum(num_tunable.values()) / sum(sizes.values()),
+            "starved": sum(count == 0 for count in num_tunable.values()) / len(num_tunable),
+            "layer_density": {name: num_tunable[name] / sizes[name] for name in num_tunable},
         }
 
     def after_backward(self, student: nn.Module) -> None:
         """Let the allocator see the gradients."""
         student.snella_allocator.update()
 
-    def read_state(self, student: nn.Module) -> dict[str, Tensor]:
+    def state_dict(self, student: nn.Module) -> dict[str, Tensor]:
         """The allocator's averages, the last competition, and how much each layer won."""
-        tuned = [layer.tuned for layer in kernel_sparse_layers(student).values()]
-        last = {"allocated": torch.tensor(student.snella_allocated), "tuned": torch.tensor(tuned)}
-        return student.snella_allocator.read_state() | last
+        num_tunable = [layer.num_tunable for layer in kernel_sparse_layers(student).values()]
+        last = {
+            "allocated": torch.tensor(student.snella_allocated),
+            "tuned": torch.tensor(num_tunable),
+        }
+        return student.snella_allocator.state_dict() | last
 
-    def write_state(self, student: nn.Module, state: Mapping[str, Tensor]) -> None:
-        """Put back what :meth:`read_state` read."""
+    def load_state_dict(self, student: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state_dict` read."""
         student.snella_allocated = int(state["allocated"])
         layers = kernel_sparse_layers(student).values()
-        for layer, tuned in zip(layers, state["tuned"].tolist(), strict=True):
-            layer.set_tuned(tuned)
-        student.snella_allocator.write_state(state)
+        for layer, num_tunable in zip(layers, state["tuned"].tolist(), strict=True):
+            layer.set_num_tunable(num_tunable)
+        student.snella_allocator.load_state_dict(state)
 
-    def finish(self, student: nn.Module) -> nn.Module:
+    def finalize(self, student: nn.Module) -> nn.Module:
         """See :func:`merge`."""
         return merge(student)

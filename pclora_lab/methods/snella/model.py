@@ -12,7 +12,7 @@ from pclora_lab.methods.snella.config import SNELLAConfig
 from pclora_lab.methods.snella.layers import KernelSparseLinear
 from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.heads import is_head
-from pclora_lab.nn.surgery import copy_sharing, find_targets, replace_modules
+from pclora_lab.nn.surgery import deepcopy_sharing, find_targets, replace_modules
 
 __all__ = ["get_snella_model", "kernel_sparse_layers", "merge"]
 
@@ -50,14 +50,14 @@ def get_snella_model(
             rank,
             kernel=config.kernel,
             sparsity=config.start_sparsity,
-            rule=config.rule,
+            sparsifier=config.sparsifier,
             dropout=config.dropout,
             generator=generator,
         )
         for name, base in targets.items()
     }
     shared = [p for base in targets.values() for p in base.parameters(recurse=False)]
-    student = replace_modules(copy_sharing(model, shared), layers)
+    student = replace_modules(deepcopy_sharing(model, shared), layers)
     student.snella_allocator = _allocator(layers, config)
     student.snella_allocated = -1
     return _freeze_rest(student)
@@ -110,7 +110,7 @@ def merge(student: nn.Module) -> nn.Module:
     bases = [p for layer in layers.values() for p in layer.base.parameters()]
     allocator = student.__dict__.pop("snella_allocator", None)
     try:
-        merged = copy_sharing(student, bases)
+        merged = deepcopy_sharing(student, bases)
     finally:
         if allocator is not None:
             student.snella_allocator = allocator

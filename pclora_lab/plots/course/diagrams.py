@@ -16,9 +16,9 @@ from PIL import Image
 
 from pclora_lab.plots.course.records import measured
 from pclora_lab.plots.figure import NotebookFigure
-from pclora_lab.plots.theme import COLOURS
+from pclora_lab.plots.theme import COLORS
 
-__all__ = ["FadeAnimation", "fade_animation", "layer_figure"]
+__all__ = ["FadeAnimation", "fade_animation", "layer_diagram"]
 
 _INK = "#333333"
 
@@ -29,7 +29,7 @@ _MOST_FRAMES = 24
 _AS_IT_IS, _REMOVED = "accuracy", "accuracy_if_base_removed"
 
 
-def layer_figure(lam: float = 1.0) -> Figure:
+def layer_diagram(lam: float = 1.0) -> Figure:
     """The layer ``y = λ(W x + b) + B(A x) + C`` as a picture; W is as opaque as λ is large.
 
     Args:
@@ -39,7 +39,7 @@ def layer_figure(lam: float = 1.0) -> Figure:
         ValueError: λ outside [0, 1].
 
     Example:
-        >>> layer_figure(0.25).axes[0].patches[0].get_alpha()
+        >>> layer_diagram(0.25).axes[0].patches[0].get_alpha()
         0.25
     """
     figure = NotebookFigure(figsize=(7, 3.2), layout="constrained")
@@ -53,16 +53,16 @@ def _draw_layer(axis: Axes, lam: float) -> None:
     axis.set(xlim=(0, 10), ylim=(-0.2, 4.6), aspect="equal")
     axis.axis("off")
     # Boxes of the base first: they are the ones that fade.
-    _box(axis, "W", 2.2, 2.3, 2, 2, COLOURS["base"], lam)
-    _box(axis, "b", 4.9, 2.3, 0.3, 2, COLOURS["base"], lam)
-    _box(axis, "A", 2.2, 0.75, 2, 0.4, COLOURS["adapter"], 1)
-    _box(axis, "B", 4.9, 0, 0.4, 1.9, COLOURS["adapter"], 1)
-    _box(axis, "C", 6.1, 0, 0.3, 1.9, COLOURS["adapter"], 1)
-    _box(axis, "x", 0.3, 1.15, 0.3, 2, COLOURS["teacher"], 0.6)
-    _box(axis, "y", 9.3, 1.15, 0.3, 2, COLOURS["teacher"], 0.6)
+    _box(axis, "W", 2.2, 2.3, 2, 2, COLORS["base"], lam)
+    _box(axis, "b", 4.9, 2.3, 0.3, 2, COLORS["base"], lam)
+    _box(axis, "A", 2.2, 0.75, 2, 0.4, COLORS["adapter"], 1)
+    _box(axis, "B", 4.9, 0, 0.4, 1.9, COLORS["adapter"], 1)
+    _box(axis, "C", 6.1, 0, 0.3, 1.9, COLORS["adapter"], 1)
+    _box(axis, "x", 0.3, 1.15, 0.3, 2, COLORS["teacher"], 0.6)
+    _box(axis, "y", 9.3, 1.15, 0.3, 2, COLORS["teacher"], 0.6)
     axis.text(4.55, 3.3, "+", ha="center", va="center", fontsize=15, color=_INK)
     axis.text(5.7, 0.95, "+", ha="center", va="center", fontsize=15, color=_INK)
-    axis.text(5.75, 3.55, f"× λ = {lam:.2f}", fontsize=13, color=COLOURS["base"])
+    axis.text(5.75, 3.55, f"× λ = {lam:.2f}", fontsize=13, color=COLORS["base"])
     for path in (
         [(0.75, 2.15), (1.4, 2.15), (1.4, 3.3), (2.1, 3.3)],
         [(1.4, 2.15), (1.4, 0.95), (2.1, 0.95)],
@@ -75,8 +75,8 @@ def _draw_layer(axis: Axes, lam: float) -> None:
     axis.add_patch(Circle((8.4, 2.15), 0.27, facecolor="white", edgecolor=_INK))
     axis.text(8.4, 2.13, "+", ha="center", va="center", fontsize=14, color=_INK)
     state = "the base is gone" if lam == 0 else "frozen, fading"
-    axis.text(2.2, 4.42, state, fontsize=9, color=COLOURS["base"])
-    axis.text(2.2, 0.38, "trained, stays", fontsize=9, color=COLOURS["adapter"])
+    axis.text(2.2, 4.42, state, fontsize=9, color=COLORS["base"])
+    axis.text(2.2, 0.38, "trained, stays", fontsize=9, color=COLORS["adapter"])
 
 
 def _box(
@@ -86,13 +86,13 @@ def _box(
     y: float,
     width: float,
     height: float,
-    colour: str,
+    color: str,
     alpha: float,
 ) -> None:
-    axis.add_patch(Rectangle((x, y), width, height, facecolor=colour, alpha=alpha, linewidth=0))
-    frame = {"facecolor": "none", "edgecolor": colour, "linestyle": "-" if alpha else ":"}
+    axis.add_patch(Rectangle((x, y), width, height, facecolor=color, alpha=alpha, linewidth=0))
+    frame = {"facecolor": "none", "edgecolor": color, "linestyle": "-" if alpha else ":"}
     axis.add_patch(Rectangle((x, y), width, height, **frame))
-    ink = "white" if alpha > 0.5 else colour
+    ink = "white" if alpha > 0.5 else color
     axis.text(x + width / 2, y + height / 2, name, ha="center", va="center", fontsize=13, color=ink)
 
 
@@ -166,15 +166,15 @@ def fade_animation(rows: Iterable[Mapping[str, Any]], seconds: float = 6.0) -> F
     return FadeAnimation(film.getvalue(), still.getvalue(), text)
 
 
-def _with_one_palette(drawn: Sequence[Image.Image], colours: int = 48) -> list[Image.Image]:
-    """All frames in the same colours, so that nothing flickers, on a pure white."""
+def _with_one_palette(drawn: Sequence[Image.Image], colors: int = 48) -> list[Image.Image]:
+    """All frames in the same colors, so that nothing flickers, on a pure white."""
     some = drawn[:: max(1, len(drawn) // 3)]
     sheet = Image.new("RGB", (drawn[0].width, len(some) * drawn[0].height))
     for i, frame in enumerate(some):
         sheet.paste(frame, (0, i * frame.height))
-    palette = sheet.quantize(colours, dither=Image.Dither.NONE)
+    palette = sheet.quantize(colors, dither=Image.Dither.NONE)
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in drawn]
-    # Pillow rounds the white of the paper to a light grey.
+    # Pillow rounds the white of the paper to a light gray.
     values = frames[0].getpalette()
     paper = 3 * frames[0].getpixel((0, 0))
     values[paper : paper + 3] = [255] * 3
@@ -189,14 +189,14 @@ def _frame(rows: Sequence[Mapping[str, Any]], last: int) -> Image.Image:
     axis = figure.add_axes((0.66, 0.17, 0.31, 0.54))
     _draw_layer(layer, rows[last]["lam"])
     steps = [row["step"] for row in rows[: last + 1]]
-    for key, colour, style, name in (
-        ("lam", COLOURS["guide"], ":", "λ"),
-        (_AS_IT_IS, COLOURS["base"], "-", "accuracy as it is"),
-        (_REMOVED, COLOURS["adapter"], "--", "if the base were removed"),
+    for key, color, style, name in (
+        ("lam", COLORS["guide"], ":", "λ"),
+        (_AS_IT_IS, COLORS["base"], "-", "accuracy as it is"),
+        (_REMOVED, COLORS["adapter"], "--", "if the base were removed"),
     ):
         values = [row[key] for row in rows[: last + 1]]
-        axis.plot(steps, values, style, color=colour, label=name, linewidth=2)
-        axis.plot(steps[-1], values[-1], "o", color=colour, markersize=5)
+        axis.plot(steps, values, style, color=color, label=name, linewidth=2)
+        axis.plot(steps[-1], values[-1], "o", color=color, markersize=5)
     axis.set(xlim=(rows[0]["step"], rows[-1]["step"]), ylim=(-0.03, 1.05), xlabel="step")
     figure.legend(fontsize=9, loc="upper left", bbox_to_anchor=(0.645, 0.99), frameon=False)
     axis.grid(alpha=0.3)

@@ -11,16 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from pclora_lab.methods.snella.kernels import RULES, sparsify
+from pclora_lab.methods.snella.kernels import SPARSIFIERS, sparsify
 from pclora_lab.plots.figure import NotebookFigure
-from pclora_lab.plots.theme import COLOURS, METHOD_STYLES, current_theme, in_theme, themed
+from pclora_lab.plots.theme import COLORS, METHOD_STYLES, current_theme, in_theme, themed
 
 __all__ = [
-    "competition_figure",
-    "competition_grid",
+    "allocation_figure",
+    "allocation_grid",
     "cut_cost_figure",
     "kernel_figure",
-    "rules_figure",
+    "sparsifier_figure",
     "spectra_figure",
     "takeaway_figure",
 ]
@@ -36,7 +36,7 @@ _ROUNDING = 1e-6
 _CORNER = 32
 
 
-_MARKS = ((COLOURS["adapter"], "o"), (COLOURS["base"], "s"), (COLOURS["feature"], "^"))
+_MARKS = ((COLORS["adapter"], "o"), (COLORS["base"], "s"), (COLORS["feature"], "^"))
 
 
 def _kind(name: str) -> str:
@@ -95,13 +95,13 @@ def _draw_spectra(
     for i, (name, values) in enumerate(spectra.items()):
         shares = _shares_of_largest(values)
         places = np.arange(1, len(shares) + 1)
-        colour, block = colormaps["viridis"](depths[i]), name.removesuffix(_kind(name))
-        style = {"color": colour, "linestyle": styles[i % len(styles)], "linewidth": 1.6}
+        color, block = colormaps["viridis"](depths[i]), name.removesuffix(_kind(name))
+        style = {"color": color, "linestyle": styles[i % len(styles)], "linewidth": 1.6}
         axis.plot(places, shares, label=block.strip(".") or name, **style)
         if name in ranks:
             rank = ranks[name]
-            axis.axvline(rank, color=in_theme(COLOURS["guide"]), linewidth=0.8, zorder=0)
-            axis.plot(rank, shares[rank - 1], "o", color=in_theme(COLOURS["adapter"]), markersize=5)
+            axis.axvline(rank, color=in_theme(COLORS["guide"]), linewidth=0.8, zorder=0)
+            axis.plot(rank, shares[rank - 1], "o", color=in_theme(COLORS["adapter"]), markersize=5)
 
 
 def _shares_of_largest(values: Sequence[float]) -> np.ndarray:
@@ -125,9 +125,9 @@ def cut_cost_figure(costs: Mapping[str, Mapping[str, float]]) -> Figure:
     figure, axis = _one_axis(7, height, xlabel="error of the layer's output (% of its size)")
     percent = 100 * np.array([[errors[name] for name in layers] for errors in costs.values()])
     places = np.arange(len(layers))
-    axis.hlines(places, percent.min(0), percent.max(0), color=in_theme(COLOURS["guide"]), zorder=0)
-    for way, values, (colour, marker) in zip(costs, percent, _MARKS, strict=False):
-        axis.plot(values, places, marker, color=in_theme(colour), label=way, linestyle="none")
+    axis.hlines(places, percent.min(0), percent.max(0), color=in_theme(COLORS["guide"]), zorder=0)
+    for way, values, (color, marker) in zip(costs, percent, _MARKS, strict=False):
+        axis.plot(values, places, marker, color=in_theme(color), label=way, linestyle="none")
     axis.set_xlim(0, None)
     axis.set_yticks(places, layers, fontsize=9)
     axis.invert_yaxis()
@@ -149,7 +149,7 @@ def kernel_figure(matrices: Mapping[str, Any]) -> Figure:
     """
     figure = NotebookFigure(figsize=(2.8 * len(matrices) + 3.4, 2.9), layout="constrained")
     *heats, spectrum = figure.subplots(1, len(matrices) + 1)
-    styles = (("-", COLOURS["base"]), ("--", COLOURS["adapter"]), (":", COLOURS["feature"]))
+    styles = (("-", COLORS["base"]), ("--", COLORS["adapter"]), (":", COLORS["feature"]))
     for axis, style, (title, matrix) in zip(heats, styles, matrices.items(), strict=False):
         values = np.asarray(matrix, dtype=float)
         _draw_matrix(figure, axis, title, values)
@@ -175,18 +175,18 @@ def _draw_matrix(figure: Figure, axis: Axes, title: str, values: np.ndarray) -> 
 
 
 @themed
-def rules_figure(sparsity: float = 0.6) -> Figure:
+def sparsifier_figure(sparsity: float = 0.6) -> Figure:
     """What each sparsifier makes of values between −1 and 1; see ``sparsify``."""
     figure, axis = _one_axis(5.5, 3.6, xlabel="entry of M", ylabel="entry of S")
     M = torch.linspace(-1, 1, 401, dtype=torch.float64)
-    for rule, (colour, _), style in zip(RULES, _MARKS, ("-", "--", ":"), strict=True):
-        line = {"color": in_theme(colour), "label": rule, "linewidth": 2}
-        axis.plot(M, sparsify(M, sparsity, rule), style, **line)
+    for sparsifier, (color, _), style in zip(SPARSIFIERS, _MARKS, ("-", "--", ":"), strict=True):
+        line = {"color": in_theme(color), "label": sparsifier, "linewidth": 2}
+        axis.plot(M, sparsify(M, sparsity, sparsifier), style, **line)
     axis.legend(title=f"at sparsity {sparsity:g}")
     return figure
 
 
-def competition_grid(
+def allocation_grid(
     rows: Iterable[Mapping[str, Any]],
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Who may change how much, when: one column for each time that the shares change.
@@ -201,7 +201,7 @@ def competition_grid(
     Example:
         >>> shares = ({"a": 1.0}, {"a": 0.5}, {"a": 0.5})
         >>> rows = [{"progress": i / 2, "layer_density": s} for i, s in enumerate(shares)]
-        >>> [part.tolist() for part in competition_grid(rows)[1:]]
+        >>> [part.tolist() for part in allocation_grid(rows)[1:]]
         [[0.0, 50.0, 100.0], [[100.0, 50.0]]]
     """
     rows = [row for row in rows if row.get("layer_density")]
@@ -220,7 +220,7 @@ def competition_grid(
 
 
 @themed
-def competition_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
+def allocation_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
     """Layer by layer, the share of weights that may change while SNELLA's layers compete.
 
     Args:
@@ -229,7 +229,7 @@ def competition_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
     Raises:
         ValueError: no row has ``layer_density``.
     """
-    layers, edges, shares = competition_grid(rows)
+    layers, edges, shares = allocation_grid(rows)
     if not layers:
         raise ValueError("no row has layer_density: pass the history of a SNELLA run")
     figure = NotebookFigure(figsize=(9, 1.3 + 0.22 * len(layers)), layout="constrained")
@@ -261,8 +261,8 @@ def takeaway_figure(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> Fig
     figure, axis = _one_axis(7.5, 4, xlabel="step", ylabel="top-1 of the model to take along (%)")
     for name, rows in histories.items():
         measured = [row for row in rows if row.get("accuracy") is not None]
-        colour, marker = METHOD_STYLES.get(name, (COLOURS["ink"], "."))
-        style = {"color": in_theme(colour), "marker": marker, "markersize": 5, "label": name}
+        color, marker = METHOD_STYLES.get(name, (COLORS["ink"], "."))
+        style = {"color": in_theme(color), "marker": marker, "markersize": 5, "label": name}
         shares = np.array([row[_which(row)] for row in measured])
         axis.plot([row["step"] for row in measured], 100 * shares, **style)
     axis.legend(loc="lower right")

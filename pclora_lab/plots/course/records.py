@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pclora_lab.methods.pclora.schedules import SCHEDULES, Points, base_weight_factor
 from pclora_lab.plots.figure import NotebookFigure
-from pclora_lab.plots.theme import COLOURS, CYCLE, START_COLOURS, in_theme, themed
+from pclora_lab.plots.theme import COLORS, CYCLE, INIT_COLORS, in_theme, themed
 
 __all__ = [
     "fades_figure",
@@ -20,7 +20,7 @@ __all__ = [
     "parts_figure",
     "reach_figure",
     "schedule_figure",
-    "starts_figure",
+    "initialization_figure",
     "staying_figure",
 ]
 
@@ -72,10 +72,10 @@ def fades_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
     axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     for axis, (label, group) in zip(axes, groups.items(), strict=True):
         steps, lam = _mean_curve(group, "lam")
-        axis.fill_between(steps, 100 * lam, color=COLOURS["share"], alpha=0.35, label="λ (%)")
+        axis.fill_between(steps, 100 * lam, color=COLORS["share"], alpha=0.35, label="λ (%)")
         as_it_is, removed = (100 * _mean_curve(group, key)[1] for key in (_AS_IT_IS, _REMOVED))
-        axis.plot(steps, as_it_is, color=COLOURS["base"], label="student as it is")
-        axis.plot(steps, removed, "--", color=COLOURS["adapter"], label="if the base were removed")
+        axis.plot(steps, as_it_is, color=COLORS["base"], label="student as it is")
+        axis.plot(steps, removed, "--", color=COLORS["adapter"], label="if the base were removed")
         axis.set(title=label, xlabel="step", ylim=(0, 102))
         axis.title.set_fontsize(10)
         axis.grid(alpha=0.3)
@@ -128,10 +128,10 @@ def outcome_figure(runs: Iterable[Mapping[str, Any]], teacher: float | None = No
     axis = figure.subplots()
     for place, group in enumerate(groups.values()):
         values = [100 * run["accuracy"] for run in group]
-        axis.plot(values, [place] * len(values), "o", color=COLOURS["guide"], markersize=4)
-        axis.plot(statistics.mean(values), place, "D", color=COLOURS["adapter"], markersize=7)
+        axis.plot(values, [place] * len(values), "o", color=COLORS["guide"], markersize=4)
+        axis.plot(statistics.mean(values), place, "D", color=COLORS["adapter"], markersize=7)
     if teacher is not None:
-        axis.axvline(100 * teacher, color=COLOURS["teacher"], linestyle="--", label="teacher")
+        axis.axvline(100 * teacher, color=COLORS["teacher"], linestyle="--", label="teacher")
         figure.legend(fontsize=9, loc="outside upper right", frameon=False)
     axis.set_yticks(range(len(groups)), list(groups))
     axis.set(xlabel="top-1 on the test split (%)", ylim=(len(groups) - 0.5, -0.5))
@@ -160,14 +160,14 @@ def staying_figure(
     axes = figure.subplots(1, len(lams), sharey=True, squeeze=False)[0]
     fading, adapter = fading.detach().double(), adapter.detach().double()
     for axis, lam in zip(axes, lams, strict=True):
-        for matrix, style, colour, name in (
-            (lam * fading, "-", COLOURS["base"], "base, what is left of it"),
-            (adapter, "--", COLOURS["adapter"], "adapter B A"),
-            (lam * fading + adapter, ":", COLOURS["ink"], "their sum, what the layer does"),
+        for matrix, style, color, name in (
+            (lam * fading, "-", COLORS["base"], "base, what is left of it"),
+            (adapter, "--", COLORS["adapter"], "adapter B A"),
+            (lam * fading + adapter, ":", COLORS["ink"], "their sum, what the layer does"),
         ):
             values = torch.linalg.svdvals(matrix).numpy()
             places = np.arange(1, len(values) + 1)
-            axis.plot(places, values, style, color=colour, linewidth=2, label=name)
+            axis.plot(places, values, style, color=color, linewidth=2, label=name)
         axis.set(title=f"λ = {lam:g}", xlabel="singular value, by size")
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
@@ -256,15 +256,15 @@ def schedule_figure(
         lam = [base_weight_factor(p, schedule, fade_end) for p in progress]
         axis.plot(100 * progress, lam, style, label=str(schedule), linewidth=2)
     axis.set(xlabel="training done (%)", ylabel="λ, weight of the base", ylim=(-0.02, 1.05))
-    axis.axvline(100 * fade_end, color=in_theme(COLOURS["guide"]), linewidth=1)
+    axis.axvline(100 * fade_end, color=in_theme(COLORS["guide"]), linewidth=1)
     axis.grid()
     axis.legend()
     return figure
 
 
 @themed
-def starts_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
-    """Accuracy if the base were removed, over the training; one colour per start, a line per run.
+def initialization_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
+    """Accuracy if the base were removed, over the training; one color per start, a line per run.
 
     Args:
         runs: with ``start`` and ``history`` (rows), as the records in ``data/results`` have them.
@@ -280,7 +280,7 @@ def starts_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
             [row["step"] for row in rows],
             [100 * row["accuracy_if_base_removed"] for row in rows],
             styles[start],
-            color=in_theme(START_COLOURS[start]),
+            color=in_theme(INIT_COLORS[start]),
             label=None if start in named else start,
         )
         named.add(start)

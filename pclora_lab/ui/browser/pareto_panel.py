@@ -21,7 +21,7 @@ class ParetoPanel:
 
     Args:
         on_click: called with the name of the run folder whose point was clicked.
-        guarded: runs an action and shows its error.
+        show_errors: runs an action and shows its error.
 
     Attributes:
         button: shows or hides the plot.
@@ -31,7 +31,7 @@ class ParetoPanel:
     """
 
     def __init__(
-        self, on_click: Callable[[str], None], guarded: Callable[[Callable[[], Any]], None]
+        self, on_click: Callable[[str], None], show_errors: Callable[[Callable[[], Any]], None]
     ) -> None:
         self._on_click, self._runs = on_click, []
         self.figure: go.FigureWidget | None = None
@@ -47,7 +47,7 @@ class ParetoPanel:
         tip = "what the accuracy is set against"
         self.axis = widgets.Dropdown(options=list(AXES), description="over", tooltip=tip, **wide)
         for control in (self.button, self.group, self.axis):
-            control.observe(lambda _: guarded(self._draw), "value")
+            control.observe(lambda _: show_errors(self._draw), "value")
         self.widget = widgets.VBox([widgets.HBox([self.group, self.axis])])
         self.widget.layout.display = "none"
         self.widget.add_class("pclora-runs-pareto")

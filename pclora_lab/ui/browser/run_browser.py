@@ -13,9 +13,9 @@ from pclora_lab.plots.overlay import fill_overlay, overlay_figure
 from pclora_lab.runs.folder import delete_run, is_being_written, rename_run
 from pclora_lab.runs.reader import Run, UnreadableRun, scan_runs
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.lambda_override import check_moves, moves_to_repeat
+from pclora_lab.training.lambda_override import check_overrides, overrides_to_repeat
 from pclora_lab.ui.browser.pareto_panel import ParetoPanel
-from pclora_lab.ui.browser.table_rows import COLUMNS, row_of
+from pclora_lab.ui.browser.table_rows import COLUMNS, table_row
 from pclora_lab.ui.widgets.page import responsive
 from pclora_lab.ui.widgets.table import Table
 
@@ -65,16 +65,18 @@ class RunBrowser:
         self._doomed: tuple[str, ...] = ()
         self.overlay: go.FigureWidget | None = None
         self.table = Table(COLUMNS, label="runs")
-        self.table.on_open(lambda name: self._try(lambda: self.open(name)))
+        self.table.on_open(lambda name: self._show_errors(lambda: self.open(name)))
         self.table.observe(lambda _: self._follow_choice(), ["current", "selected"])
         self._make_buttons()
         self._make_question()
         self.message = widgets.HTML()
         self.message.add_class("pclora-runs-message")
         self._overlay_place = widgets.VBox()
-        self.pareto = ParetoPanel(lambda name: self._try(lambda: self.open(name)), self._try)
+        self.pareto = ParetoPanel(
+            lambda name: self._show_errors(lambda: self.open(name)), self._show_errors
+        )
         self.widget = self._arrange()
-        self._try(self.refresh)
+        self._show_errors(self.refresh)
 
     def _make_buttons(self) -> None:
         make = self._button
@@ -104,7 +106,7 @@ class RunBrowser:
     ) -> widgets.Button:
         layout = widgets.Layout(width="auto")
         button = widgets.Button(description=name, icon=icon, tooltip=tooltip, layout=layout, **more)
-        button.on_click(lambda _: self._try(action))
+        button.on_click(lambda _: self._show_errors(action))
         return button
 
     def _make_question(self) -> None:
@@ -141,7 +143,7 @@ class RunBrowser:
 
         display(self.widget)
 
-    def _try(self, action: Callable[[], Any]) -> None:
+    def _show_errors(self, action: Callable[[], Any]) -> None:
         """An exception in a callback would vanish: show it below the buttons instead."""
         self.message.value = ""
         try:
@@ -163,7 +165,7 @@ class RunBrowser:
         with self._refreshing:
             entries = scan_runs(self.root, self._known)
             self._entries = {entry.folder.name: entry for entry in entries}
-            self.table.rows = [row_of(entry) for entry in entries]
+            self.table.rows = [table_row(entry) for entry in entries]
             self.pareto.show([entry for entry in entries if isinstance(entry, Run)])
             if self.overlay is not None:
                 self._fill_overlay(self._runs(self._overlaid))
@@ -244,9 +246,9 @@ class RunBrowser:
         """
         run = self._readable(self._chosen())
         try:
-            planned = check_moves(run.config.get("moves") or ())
-            moves = moves_to_repeat(run.rows, planned)
-            config = RunConfig.from_dict({**run.config, "moves": moves})
+            planned = check_overrides(run.config.get("overrides") or ())
+            overrides = overrides_to_repeat(run.rows, planned)
+            config = RunConfig.from_dict({**run.config, "overrides": overrides})
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"the settings of {run.folder.name} are not of this version: {error}"

@@ -7,7 +7,7 @@ from typing import Any
 from pclora_lab.plots.overlay import finite
 from pclora_lab.runs.reader import Run, UnreadableRun
 
-__all__ = ["COLUMNS", "group_of", "row_of"]
+__all__ = ["COLUMNS", "group_of", "table_row"]
 
 
 def _column(name: str, label: str, kind: str = "number", **more: Any) -> dict[str, Any]:
@@ -32,7 +32,7 @@ COLUMNS = [
 ]
 
 
-def row_of(entry: Run | UnreadableRun) -> dict[str, Any]:
+def table_row(entry: Run | UnreadableRun) -> dict[str, Any]:
     """One row; what another version or a person wrote in another form stays empty."""
     row: dict[str, Any] = {column["name"]: None for column in COLUMNS}
     row |= {"id": entry.folder.name, "name": entry.folder.name, "when": _when(entry)}

@@ -9,12 +9,12 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import get_colorscale
 
-from pclora_lab.plots.course.methods import competition_grid
+from pclora_lab.plots.course.methods import allocation_grid
 from pclora_lab.plots.theme import plotly_template
 from pclora_lab.runs.session import OVER, Session
 from pclora_lab.ui.widgets.page import FIGURE_OPTIONS
 
-__all__ = ["CompetitionWidget", "competition_widget"]
+__all__ = ["AllocationWidget", "allocation_widget"]
 
 _SECONDS_BETWEEN_FRAMES = 1 / 3
 
@@ -22,7 +22,7 @@ _SECONDS_BETWEEN_FRAMES = 1 / 3
 _SHARE_FOR_DRAWING = 0.05
 
 
-class CompetitionWidget(go.FigureWidget):
+class AllocationWidget(go.FigureWidget):
     """A figure widget that is made once and then only fed."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -32,7 +32,7 @@ class CompetitionWidget(go.FigureWidget):
 
     def update_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Draw the history so far; does nothing if it brings nothing new."""
-        layers, edges, shares = competition_grid(rows)
+        layers, edges, shares = allocation_grid(rows)
         if not layers or (len(layers), edges[-1]) == self._drawn:
             return
         self._drawn = len(layers), edges[-1]
@@ -40,7 +40,7 @@ class CompetitionWidget(go.FigureWidget):
             self.data[0].update(x=edges, y=layers, z=shares.astype(np.float32))
             self.layout.height = 130 + 22 * len(layers)
 
-    def follow(self, session: Session) -> "CompetitionWidget":
+    def follow(self, session: Session) -> "AllocationWidget":
         """Redraw at most three times a second, in the background, until the session is over.
 
         Args:
@@ -71,11 +71,11 @@ class CompetitionWidget(go.FigureWidget):
             self.layout.title.text = f"not drawn: {error}"
 
 
-def competition_widget() -> CompetitionWidget:
+def allocation_widget() -> AllocationWidget:
     """An empty heatmap, layer over training; ``.follow(session)`` fills it.
 
     Example:
-        >>> heatmap = competition_widget()
+        >>> heatmap = allocation_widget()
         >>> heatmap.update_rows([{"progress": 0.0, "layer_density": {"blocks.0.fc": 0.25}}])
         >>> heatmap.data[0].z.tolist()
         [[25.0]]
@@ -84,11 +84,11 @@ def competition_widget() -> CompetitionWidget:
         zmin=0,
         zmax=100,
         # By the root, as in competition_figure.
-        colorscale=[[place**2, colour] for place, colour in get_colorscale("Cividis")],
+        colorscale=[[place**2, color] for place, color in get_colorscale("Cividis")],
         colorbar={"title": {"text": "may change (%)"}, "tickvals": [0, 5, 20, 50, 100]},
         hovertemplate="%{y}<br>at %{x:.0f} % of the training<br>%{z:.1f} %<extra></extra>",
     )
-    widget = CompetitionWidget(go.Figure(cells))
+    widget = AllocationWidget(go.Figure(cells))
     widget.update_layout(
         template=plotly_template(),
         height=480,

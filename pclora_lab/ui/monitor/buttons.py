@@ -6,22 +6,22 @@ from collections.abc import Callable
 import ipywidgets as widgets
 
 from pclora_lab.methods import METHODS
-from pclora_lab.runs.session import Session, Snapshot
+from pclora_lab.runs.session import Session, SessionState
 from pclora_lab.ui.monitor.status import status_line
 
-__all__ = ["RunRow"]
+__all__ = ["RunButtons"]
 
 _PAUSE_HELP = "hold the run, or let it go on; also one that was stopped or whose kernel ended"
 
 
-class RunRow:
+class RunButtons:
     """Three buttons, a bar and a line of text.
 
     Args:
         train: starts a run.
         pause_or_resume: holds it or lets it go on.
         stop: ends it.
-        guarded: runs an action and shows what goes wrong.
+        show_errors: runs an action and shows what goes wrong.
 
     Attributes:
         train: button.
@@ -36,9 +36,9 @@ class RunRow:
         train: Callable[[], object],
         pause_or_resume: Callable[[], object],
         stop: Callable[[], object],
-        guarded: Callable[[Callable[[], object]], None],
+        show_errors: Callable[[Callable[[], object]], None],
     ) -> None:
-        self._guarded = guarded
+        self._show_errors = show_errors
         self.train = self._button("Train", "play", "primary", train, "start a run")
         self.pause = self._button("Pause", "pause", "", pause_or_resume, _PAUSE_HELP)
         self.stop = self._button("Stop", "stop", "warning", stop, "end the run here")
@@ -62,10 +62,10 @@ class RunRow:
             tooltip=tooltip,
             layout=widgets.Layout(width="100px"),
         )
-        button.on_click(lambda _: self._guarded(action))
+        button.on_click(lambda _: self._show_errors(action))
         return button
 
-    def update(self, session: Session, snapshot: Snapshot) -> None:
+    def update(self, session: Session, snapshot: SessionState) -> None:
         """Follow a session's progress."""
         done = snapshot.step / snapshot.steps if snapshot.steps else 0
         self.progress.value = 1 if snapshot.state == "finished" else done

@@ -9,7 +9,7 @@ import torch
 
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.plots.layers import examples_figure, says
-from pclora_lab.runs.replay import Guesses, Replay
+from pclora_lab.runs.replay import Predictions, Replay
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.ui.html import picture_html
 
@@ -83,28 +83,28 @@ class ExamplesView:
         state = (id(replay), step, tuple(rows), len(kept))
         if state == self._drawn and not again:
             return
-        guesses = replay.guesses(step, rows)
+        predictions = replay.predictions(step, rows)
         note = html.escape(_kept(step, kept, replay))
         if not hasattr(replay.examples, "raw"):
-            self.shown.value, self.note.value = _texts(replay, rows, guesses), note
+            self.shown.value, self.note.value = _texts(replay, rows, predictions), note
             self._drawn = state
             return
         maps, why = _maps(replay, step, rows)
         how = why or "Attention: last block, mean of all heads."
         self.note.value = f"{note} {html.escape(how)}"
         images = replay.examples.raw(torch.as_tensor(rows)).numpy()
-        figure = examples_figure(images, guesses, replay.class_names, maps)
-        self.shown.value = picture_html(figure._repr_png_(), _in_words(replay, rows, guesses))
+        figure = examples_figure(images, predictions, replay.class_names, maps)
+        self.shown.value = picture_html(figure._repr_png_(), _in_words(replay, rows, predictions))
         self._drawn = state
 
 
-def _in_words(replay: Replay, rows: list[int], guesses: Guesses) -> str:
+def _in_words(replay: Replay, rows: list[int], predictions: Predictions) -> str:
     """The same as the picture says."""
     parts = []
     for i, row in enumerate(rows):
-        label, names = int(guesses.labels[i]), replay.class_names
+        label, names = int(predictions.labels[i]), replay.class_names
         teacher, student = (
-            says(p[i].tolist(), names, label) for p in (guesses.teacher, guesses.student)
+            says(p[i].tolist(), names, label) for p in (predictions.teacher, predictions.student)
         )
         parts.append(f"example {row}, {names[label]}: teacher {teacher}, student {student}")
     return "; ".join(parts)
@@ -128,17 +128,17 @@ def _kept(step: int, kept: dict[int, Any], replay: Replay) -> str:
     )
 
 
-def _texts(replay: Replay, rows: list[int], guesses: Guesses) -> str:
+def _texts(replay: Replay, rows: list[int], predictions: Predictions) -> str:
     lines = []
     for i, row in enumerate(rows):
         text = str(replay.raw[row])
         text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-        label = int(guesses.labels[i])
+        label = int(predictions.labels[i])
         cells = (
             text,
             replay.class_names[label],
-            says(guesses.teacher[i].tolist(), replay.class_names, label),
-            says(guesses.student[i].tolist(), replay.class_names, label),
+            says(predictions.teacher[i].tolist(), replay.class_names, label),
+            says(predictions.student[i].tolist(), replay.class_names, label),
         )
         lines.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
     head = "".join(f"<th style='text-align:left'>{c}</th>" for c in ("text", "class", "teacher"))

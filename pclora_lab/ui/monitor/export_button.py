@@ -6,16 +6,16 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-__all__ = ["ExportRow"]
+__all__ = ["ExportButton"]
 
 
-class ExportRow:
+class ExportButton:
     """Button and text field.
 
     Args:
         write: writes the model of the run that is shown to a folder.
         say: shows HTML.
-        guarded: runs an action and shows what goes wrong.
+        show_errors: runs an action and shows what goes wrong.
 
     Attributes:
         button: writes.
@@ -27,7 +27,7 @@ class ExportRow:
         self,
         write: Callable[[Path], Path],
         say: Callable[[str], None],
-        guarded: Callable[[Callable[[], object]], None],
+        show_errors: Callable[[Callable[[], object]], None],
     ) -> None:
         self._write, self._say = write, say
         self.button = widgets.Button(
@@ -37,7 +37,7 @@ class ExportRow:
             tooltip="write the compressed model to a folder",
             layout=widgets.Layout(width="100px"),
         )
-        self.button.on_click(lambda _: guarded(self.export))
+        self.button.on_click(lambda _: show_errors(self.export))
         self.folder = widgets.Text(
             value="exported",
             description="to folder",

@@ -6,19 +6,19 @@ from collections.abc import Callable
 import ipywidgets as widgets
 
 from pclora_lab.methods import METHODS
-from pclora_lab.runs.session import Session, Snapshot
+from pclora_lab.runs.session import Session, SessionState
 
-__all__ = ["HoldRow"]
+__all__ = ["LambdaSlider"]
 
 _SCHEDULE, _HAND = "the schedule moves λ", "λ is in your hand"
 
 
-class HoldRow:
+class LambdaSlider:
     """Slider and button for the session that is shown.
 
     Args:
         session: gives the session, or None.
-        guarded: runs an action and shows what goes wrong.
+        show_errors: runs an action and shows what goes wrong.
 
     Attributes:
         slider: λ; moving it takes λ over.
@@ -29,9 +29,9 @@ class HoldRow:
     def __init__(
         self,
         session: Callable[[], Session | None],
-        guarded: Callable[[Callable[[], None]], None],
+        show_errors: Callable[[Callable[[], None]], None],
     ) -> None:
-        self._session, self._guarded = session, guarded
+        self._session, self._show_errors = session, show_errors
         self._own: int | None = None
         self.slider = widgets.FloatSlider(
             value=1.0, min=0.0, max=1.0, step=0.01, readout_format=".2f",
@@ -47,13 +47,13 @@ class HoldRow:
         self.says.add_class("pclora-hold")
         self.slider.add_class("pclora-lambda")
         self.slider.observe(self._moved, "value")
-        self.button.on_click(lambda _: self._guarded(self.let_go))
+        self.button.on_click(lambda _: self._show_errors(self.release_lambda))
         self.widget = widgets.HBox(
             [self.slider, self.button, self.says],
             layout=widgets.Layout(align_items="center", flex_flow="row wrap"),
         )
 
-    def hold(self, lam: float) -> None:
+    def override_lambda(self, lam: float) -> None:
         """Take λ over.
 
         Raises:
@@ -62,29 +62,29 @@ class HoldRow:
         session = self._session()
         if session is None:
             raise RuntimeError("nothing to hold: press Train first")
-        session.hold(round(lam, 4))
+        session.override_lambda(round(lam, 4))
         self.button.disabled = False
         self.says.value = _HAND
 
-    def let_go(self) -> None:
+    def release_lambda(self) -> None:
         """Give λ back to the schedule."""
         session = self._session()
         if session is not None:
-            session.let_go()
+            session.release_lambda()
         self.button.disabled = True
         self.says.value = _SCHEDULE
 
     def _moved(self, change: dict) -> None:
         if self._own != threading.get_ident() and not self.slider.disabled:
-            self._guarded(lambda: self.hold(change["new"]))
+            self._show_errors(lambda: self.override_lambda(change["new"]))
 
-    def update(self, session: Session, snapshot: Snapshot) -> None:
+    def update(self, session: Session, snapshot: SessionState) -> None:
         """Follow a session: where λ is, and whether it can be held."""
         live = snapshot.state in ("running", "paused")
         fades = METHODS[session.config.method.name].fades
         can_hold = live and fades and session.has_base
         # Read now, because the snapshot is older than what the person may just have done.
-        held = session.held if live else None
+        held = session.lambda_override if live else None
         self.slider.disabled = not can_hold
         self.button.disabled = not can_hold or held is None
         if not fades:

@@ -8,8 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from pclora_lab.plots.layers import FACTS, cell_edges, colour_range, layer_grid
-from pclora_lab.plots.theme import COLOURS, apply_theme, plotly_template
+from pclora_lab.plots.layers import LAYER_METRICS, cell_edges, color_range, layer_grid
+from pclora_lab.plots.theme import COLORS, apply_theme, plotly_template
 from pclora_lab.runs.replay import Replay
 from pclora_lab.ui.widgets.page import responsive
 
@@ -43,7 +43,7 @@ def layers_figure() -> go.Figure:
         col=1,
     )
     for name, thing, dash in _SPECTRA:
-        line = {"color": COLOURS[thing], "dash": dash, "width": 2}
+        line = {"color": COLORS[thing], "dash": dash, "width": 2}
         figure.add_trace(go.Scatter(name=name, mode="lines", line=line), row=1, col=2)
     figure.update_layout(
         template=plotly_template(),
@@ -77,9 +77,9 @@ class LayersView:
         self.figure: go.FigureWidget | None = None
         style, wide = {"description_width": "60px"}, widgets.Layout(width="330px")
         self.fact = widgets.Dropdown(
-            options=[(fact.title, name) for name, fact in FACTS.items()],
+            options=[(fact.title, name) for name, fact in LAYER_METRICS.items()],
             description="show",
-            tooltip="what the colours of the heatmap mean",
+            tooltip="what the colors of the heatmap mean",
             style=style,
             layout=wide,
         )
@@ -114,7 +114,7 @@ class LayersView:
         self.figure, self._place.children = None, ()
 
     def _explain(self, on_change: Callable[[], None]) -> None:
-        self.reading.value = f"<i>What to see.</i> {FACTS[self.fact.value].reading}"
+        self.reading.value = f"<i>What to see.</i> {LAYER_METRICS[self.fact.value].reading}"
         on_change()
 
     def _clicked(self, trace: Any, points: Any, state: Any) -> None:
@@ -136,7 +136,7 @@ class LayersView:
     def update(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Draw the heatmap of the rows; does nothing if they bring nothing new."""
         rows = list(rows)
-        fact = FACTS[self.fact.value]
+        fact = LAYER_METRICS[self.fact.value]
         layers, steps, values = layer_grid(rows, fact.column)
         if not layers:
             return self._without(rows)
@@ -148,7 +148,7 @@ class LayersView:
             before = self.layer.value
             self.layer.options = layers
             self.layer.value = before if before in layers else layers[0]
-        low, high = colour_range(fact, values)
+        low, high = color_range(fact, values)
         figure = self._make_figure()
         with figure.batch_update():
             edges = cell_edges(steps)
@@ -165,7 +165,7 @@ class LayersView:
 
     def _without(self, rows: list[Mapping[str, Any]]) -> None:
         """The chosen fact is not there: show one that is, or say that there is none."""
-        there = next((n for n in FACTS if any(row.get(n) for row in rows)), None)
+        there = next((n for n in LAYER_METRICS if any(row.get(n) for row in rows)), None)
         if there is not None:
             self.fact.value = there  # whoever listens draws
         else:

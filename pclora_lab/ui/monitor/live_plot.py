@@ -22,16 +22,16 @@ class LiveView:
         self.figure = apply_theme(responsive(live_figure()))
         self._drawn = 0
 
-    def clear(self, steps: int, reports: Iterable[str] = ("lam",)) -> None:
+    def clear(self, steps: int, metrics: Iterable[str] = ("lam",)) -> None:
         """Empty all panels for a new run, fit the axes to its steps, keep the curves it has.
 
         Args:
-            steps: optimiser steps of the method.
-            reports: columns that the method reports.
+            steps: optimizer steps of the method.
+            metrics: columns that the method reports.
         """
-        shown = {*reports, *COMMON}
+        shown = {*metrics, *COMMON}
         with self.figure.batch_update():
-            self.figure.layout.annotations[0].text = first_panel(reports)
+            self.figure.layout.annotations[0].text = first_panel(metrics)
             for trace, curve in zip(self.figure.data, CURVES, strict=True):
                 trace.visible = curve.column in shown
         self._draw((), steps)

@@ -4,7 +4,7 @@ import html
 from typing import Any
 
 from pclora_lab.methods.base import Method
-from pclora_lab.runs.session import OVER, Snapshot
+from pclora_lab.runs.session import OVER, SessionState
 from pclora_lab.runs.summary import result_lines
 
 __all__ = ["result_html", "status_line"]
@@ -18,11 +18,13 @@ _PHASES = {
 }
 
 
-def status_line(snapshot: Snapshot, method: type[Method]) -> str:
+def status_line(snapshot: SessionState, method: type[Method]) -> str:
     """State, phase, step and time left."""
     if snapshot.state in OVER:
         return snapshot.state
-    line = ("stopping, " if snapshot.stopping else "") + _PHASES.get(snapshot.phase, method.doing)
+    line = ("stopping, " if snapshot.stopping else "") + _PHASES.get(
+        snapshot.phase, method.status_text
+    )
     if snapshot.steps:
         line += f": step {snapshot.step} of {snapshot.steps}"
     if snapshot.eta_seconds is not None:

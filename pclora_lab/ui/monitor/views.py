@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from pclora_lab.data.cache import DataCache
 from pclora_lab.methods import METHODS
 from pclora_lab.plots.history import history_figure
-from pclora_lab.plots.layers import FACTS, layer_figure
+from pclora_lab.plots.layers import LAYER_METRICS, layer_heatmap
 from pclora_lab.plots.theme import apply_theme, use_theme
 from pclora_lab.runs.replay import Replay
 from pclora_lab.runs.snapshots import list_snapshots
@@ -111,7 +111,7 @@ class RunViews:
             self.layers.forget_figure()
             self.examples.clear()
             if self._config is not None:
-                self.live.clear(self._config.steps, METHODS[self._config.method.name].reports)
+                self.live.clear(self._config.steps, METHODS[self._config.method.name].metrics)
                 self.layers.clear(self._config.steps)
             self._change_theme()
             self._fit()
@@ -131,7 +131,7 @@ class RunViews:
             self.title.value = f"<b>{html.escape(title)}</b>"
             self.problem.value = ""
             self.timeline.begin(config.steps)
-            self.live.clear(config.steps, method.reports)
+            self.live.clear(config.steps, method.metrics)
             self.layers.clear(config.steps)
             self.examples.clear()
 
@@ -218,8 +218,8 @@ class RunViews:
         has_layers = any(row.get(self.layers.fact.value) for row in rows)
         figure = history_figure(rows)
         if tab == LAYERS and has_layers:
-            figure = layer_figure(rows, self.layers.fact.value)
-        what = FACTS[self.layers.fact.value].title if tab == LAYERS else "curves"
+            figure = layer_heatmap(rows, self.layers.fact.value)
+        what = LAYER_METRICS[self.layers.fact.value].title if tab == LAYERS else "curves"
         words = f"{what}, {self._folder.name if self._folder else 'the run'} so far"
         self._picture.value = picture_html(figure._repr_png_(), words)
 

@@ -15,17 +15,17 @@ from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.nn.ranks import resolve_ranks
 from pclora_lab.nn.sizes import Plan, plan
 from pclora_lab.training.config import RunConfig
-from pclora_lab.ui.background import Worker
+from pclora_lab.ui.background import BackgroundTask
 from pclora_lab.ui.html import button, live_text
 from pclora_lab.ui.widgets.rank_table import RankTable
 
-__all__ = ["Chosen", "RankEditor"]
+__all__ = ["RankChoice", "RankEditor"]
 
 _STYLE = {"description_width": "56px"}
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class RankChoice:
     """A config, the model it is for, and the sizes that it gives."""
 
     counts: ModelCounts
@@ -33,7 +33,7 @@ class Chosen:
     config: RunConfig
     plan: Plan
 
-    def gives_the_same(self, other: "Chosen | None") -> bool:
+    def gives_the_same(self, other: "RankChoice | None") -> bool:
         """Whether another choice is of the same model and the same sizes."""
         return other is not None and other.model is self.model and other.plan == self.plan
 
@@ -52,18 +52,18 @@ class RankEditor:
     """
 
     def __init__(
-        self, worker: Worker, on_ranks: Callable[[dict[str, int] | None], None] | None
+        self, worker: BackgroundTask, on_ranks: Callable[[dict[str, int] | None], None] | None
     ) -> None:
         self.worker, self.on_ranks = worker, on_ranks
         self.table, self.note = RankTable(), live_text()
         self.edited = False
         self._filling = False
-        self._chosen: Chosen | None = None
+        self._chosen: RankChoice | None = None
         self._spectra: tuple[Any, Mapping[str, Tensor]] | None = None
         self._make_controls()
         self.table.observe(self._note_edit, "ranks")
         flow = widgets.Layout(flex_flow="row wrap", grid_gap="2px 6px", align_items="center")
-        fill = [self.from_rank, self.budget, self.spend, self.from_budget]
+        fill = [self.from_rank, self.budget, self.rank_allocation, self.from_budget]
         self.widget = widgets.VBox(
             [
                 widgets.HBox(fill, layout=flow),
@@ -76,34 +76,34 @@ class RankEditor:
         self.note.add_class("pclora-rank-note")
 
     def _make_controls(self) -> None:
-        guarded = self.worker.guarded
+        show_errors = self.worker.show_errors
         self.from_rank = button(
             "From rank", "refresh", "fill in the ranks that the form gives",
-            lambda: guarded(self.fill_from_rank), width="132px",
+            lambda: show_errors(self.fill_from_rank), width="132px",
         )  # fmt: skip
         self.budget = widgets.BoundedFloatText(
             value=0.1, min=0.001, max=1, step=0.01, description="budget", style=_STYLE,
             tooltip="share of the replaced layers' parameters to keep",
             layout=widgets.Layout(width="130px"),
         )  # fmt: skip
-        self.spend = widgets.Dropdown(
+        self.rank_allocation = widgets.Dropdown(
             options=("uniform", "energy"), description="spend it", style=_STYLE,
             layout=widgets.Layout(width="150px"),
             tooltip="how the budget is spent: one rank for all, or by singular values",
         )  # fmt: skip
         self.from_budget = button(
             "From a budget", "calculator", "fill in the ranks that the budget buys",
-            lambda: guarded(self.fill_from_budget), width="132px",
+            lambda: show_errors(self.fill_from_budget), width="132px",
         )  # fmt: skip
         self.use_button = button(
             "Use these ranks", "check", "train with the ranks in the list",
-            lambda: guarded(self.use),
+            lambda: show_errors(self.use),
         )  # fmt: skip
         self.one_rank = button(
-            "One rank for all", "undo", "forget ranks by layer", lambda: guarded(self.use_one)
+            "One rank for all", "undo", "forget ranks by layer", lambda: show_errors(self.use_one)
         )
 
-    def show(self, chosen: Chosen | None) -> None:
+    def show(self, chosen: RankChoice | None) -> None:
         """Follow the form, until a person edits the list."""
         before, self._chosen = self._chosen, chosen
         takes_ranks = chosen is not None and isinstance(chosen.config.method, LowRankConfig)
@@ -114,7 +114,7 @@ class RankEditor:
         if not (self.edited and same_layers):
             self._fill(chosen.plan.ranks)
 
-    def _require_chosen(self) -> Chosen:
+    def _require_chosen(self) -> RankChoice:
         if self._chosen is None:
             raise ValueError("choose a model and a rank that fits first")
         return self._chosen
@@ -132,7 +132,7 @@ class RankEditor:
     def _note_edit(self, _: object) -> None:
         if not self._filling:
             self.edited = True
-            self.worker.guarded(self._note_sizes)
+            self.worker.show_errors(self._note_sizes)
 
     def _note_sizes(self) -> None:
         sizes = plan(self._require_chosen().counts, self.table.ranks)
@@ -160,7 +160,7 @@ class RankEditor:
                 have to share it by energy.
         """
         chosen, budget = self._require_chosen(), self.budget.value
-        if self.spend.value == "uniform":
+        if self.rank_allocation.value == "uniform":
             self._fill(ranks_for_budget(chosen.counts, budget))
             return
         tables = [layer.name for layer in chosen.counts.layers if layer.embedding]
@@ -173,10 +173,12 @@ class RankEditor:
         self.note.value = "reading the weights…"
         self.worker.start(lambda: self._fill_by_energy(chosen, budget))
 
-    def _fill_by_energy(self, chosen: Chosen, budget: float) -> None:
+    def _fill_by_energy(self, chosen: RankChoice, budget: float) -> None:
         try:
             spectra = self._spectra_of(chosen.config)
-            ranks = ranks_for_budget(chosen.counts, budget, spend="energy", spectra=spectra)
+            ranks = ranks_for_budget(
+                chosen.counts, budget, rank_allocation="energy", spectra=spectra
+            )
         except Exception:
             self._note_sizes()
             raise

@@ -13,9 +13,9 @@ from pclora_lab.nn.sizes import Plan
 from pclora_lab.runs.accuracy_estimate import AccuracyEstimate, accuracy_estimate, rank_points
 from pclora_lab.runs.latency_estimate import latency_estimate
 from pclora_lab.training.config import RunConfig
-from pclora_lab.ui.background import Worker
+from pclora_lab.ui.background import BackgroundTask
 from pclora_lab.ui.html import button, error_text, live_text
-from pclora_lab.ui.ranks.editor import Chosen, RankEditor
+from pclora_lab.ui.ranks.editor import RankChoice, RankEditor
 from pclora_lab.ui.ranks.plot import rank_svg
 
 __all__ = ["RankPanel"]
@@ -54,14 +54,14 @@ class RankPanel:
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.root = Path(root)
-        self._chosen: Chosen | None = None
-        self.worker = Worker(busy, self._lock_buttons)
+        self._chosen: RankChoice | None = None
+        self.worker = BackgroundTask(busy, self._lock_buttons)
         self.editor = RankEditor(self.worker, on_ranks)
         self.sizes, self.latency, self.accuracy = live_text(), live_text(), live_text()
         self.picture = widgets.HTML()
         self.measure_button = button(
             "Measure latency", "clock-o", "time the dense and the compressed model on this machine",
-            lambda: self.worker.guarded(self.measure),
+            lambda: self.worker.show_errors(self.measure),
         )  # fmt: skip
         self.batch_size = widgets.BoundedIntText(
             value=1, min=1, max=1024, description="batch", tooltip="examples in one pass",
@@ -100,7 +100,7 @@ class RankPanel:
         except ValueError as error:
             self.clear(error)
             return
-        before, self._chosen = self._chosen, Chosen(counts, model, config, planned)
+        before, self._chosen = self._chosen, RankChoice(counts, model, config, planned)
         self.sizes.value = _sizes_html(planned)
         if not self._chosen.gives_the_same(before):
             self.latency.value = ""
@@ -122,10 +122,10 @@ class RankPanel:
         self.measure_button.disabled = nothing or self.worker.working
         self.editor.from_budget.disabled = self.worker.working
 
-    def _show_accuracy(self, chosen: Chosen) -> None:
+    def _show_accuracy(self, chosen: RankChoice) -> None:
         method, params = chosen.config.method, chosen.plan.whole_model.params_after
         is_bought = getattr(method, "budget", None) is not None
-        is_bought |= getattr(method, "spend", "uniform") == "energy"
+        is_bought |= getattr(method, "rank_allocation", "uniform") == "energy"
         rank = None if is_bought else getattr(method, "rank", None)
         found = accuracy_estimate(self.root, chosen.config, rank, params=params)
         self.accuracy.value = _accuracy_html(found)
@@ -148,7 +148,7 @@ class RankPanel:
         self.latency.value = "measuring…"
         self.worker.start(lambda: self._measure(chosen, batch_size))
 
-    def _measure(self, chosen: Chosen, batch_size: int) -> None:
+    def _measure(self, chosen: RankChoice, batch_size: int) -> None:
         words = ""
         try:
             found = latency_estimate(chosen.model, chosen.plan.ranks, batch_size=batch_size)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from pclora_lab.nn.counting import ModelCounts
-from pclora_lab.plots.theme import COLOURS
+from pclora_lab.plots.theme import COLORS
 from pclora_lab.runs.accuracy_estimate import AccuracyEstimate, RankPoint
 
 __all__ = ["rank_svg"]
@@ -16,7 +16,7 @@ _TEXT = 'font-size="11" fill="currentColor"'
 
 
 # Both are seen on a light page and on a dark one; the line is dashed, the runs are dots.
-_SIZE, _RUN, _GUIDE = COLOURS["base"], COLOURS["adapter"], COLOURS["guide"]
+_SIZE, _RUN, _GUIDE = COLORS["base"], COLORS["adapter"], COLORS["guide"]
 
 
 def rank_svg(
@@ -134,11 +134,11 @@ def _legend(has_runs: bool, has_estimate: bool) -> str:
     return body
 
 
-def _line(points: Sequence[tuple[float, float]], colour: str, width: float, dash: str = "") -> str:
+def _line(points: Sequence[tuple[float, float]], color: str, width: float, dash: str = "") -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     return (
-        f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dashes}/>'
+        f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="{width}"{dashes}/>'
     )
 
 

@@ -48,7 +48,7 @@ class Controls:
 
     Args:
         config: what the form shows at first. What it has no control for stays as given; a rank
-            in per cent becomes the whole rank of the thinnest layer.
+            in percent becomes the whole rank of the thinnest layer.
         on_change: called when what the form asks for may have changed.
 
     Attributes:
@@ -73,7 +73,7 @@ class Controls:
         self.sizes = widgets.HTML()
         self.size_curve = widgets.HTML()
         self.schedule: ScheduleEditor | None = None
-        self.moves = widgets.HBox()
+        self.overrides = widgets.HBox()
         self.summary = widgets.HTML()
         self.sizes.add_class("pclora-sizes")
         self._columns = [widgets.VBox(), widgets.VBox(), widgets.VBox()]
@@ -121,7 +121,7 @@ class Controls:
 
     def _change_method(self) -> None:
         self._ranks = None
-        self.lr.value = METHODS[self.method.value].Config.usual_lr
+        self.lr.value = METHODS[self.method.value].Config.default_lr
         self._choose_method()
         self.refresh_model()
 
@@ -185,7 +185,7 @@ class Controls:
         ]
         self._show_moves()
         training = widgets.HTML(value="<b>Training</b>")
-        return widgets.VBox([rows[0], training, rows[1], self.moves])
+        return widgets.VBox([rows[0], training, rows[1], self.overrides])
 
     @property
     def base(self) -> RunConfig:
@@ -214,9 +214,9 @@ class Controls:
 
     def _show_moves(self) -> None:
         """Moves of λ by hand that the settings bring along are said, and can be left out."""
-        count = len(self._base.moves)
+        count = len(self._base.overrides)
         if not count:
-            self.moves.children = ()
+            self.overrides.children = ()
             return
         times = "once" if count == 1 else f"{count} times"
         button = widgets.Button(
@@ -224,10 +224,10 @@ class Controls:
         )
         button.on_click(lambda _: self._forget_moves())
         text = f"λ is moved by hand {times}, as in the run that these settings are from"
-        self.moves.children = (widgets.HTML(value=text), button)
+        self.overrides.children = (widgets.HTML(value=text), button)
 
     def _forget_moves(self) -> None:
-        self._base = dataclasses.replace(self._base, moves=())
+        self._base = dataclasses.replace(self._base, overrides=())
         self._show_moves()
 
     def method_config(self) -> MethodConfig:
@@ -289,7 +289,7 @@ class Controls:
             device=self.device.value,
             teacher=self.teacher.value,
             teacher_steps=self.teacher_steps.value,
-            moves=self._base.moves if METHODS[self.method.value].fades else (),
+            overrides=self._base.overrides if METHODS[self.method.value].fades else (),
         )
 
     def _columns_of_data(self) -> dict[str, str | None]:

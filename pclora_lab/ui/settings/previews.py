@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 from pclora_lab.methods.pclora.schedules import Points, base_weight_factor
 from pclora_lab.nn.counting import ModelCounts
-from pclora_lab.plots.theme import COLOURS
+from pclora_lab.plots.theme import COLORS
 
 __all__ = ["schedule_svg", "size_svg"]
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 254, 92, 34, 8, 20
 
 
-# Every colour here is seen on a light page and on a dark one.
-_GUIDE = COLOURS["guide"]
+# Every color here is seen on a light page and on a dark one.
+_GUIDE = COLORS["guide"]
 
 
 _TEXT = 'font-size="11" fill="currentColor"'
@@ -34,9 +34,9 @@ def _picture(label: str, body: str) -> str:
     )
 
 
-def _line(points: Sequence[tuple[float, float]], colour: str) -> str:
+def _line(points: Sequence[tuple[float, float]], color: str) -> str:
     path = " ".join(f"{_x(x):.1f},{_y(y):.1f}" for x, y in points)
-    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+    return f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>'
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start") -> str:
@@ -51,7 +51,7 @@ def schedule_svg(schedule: str | Points, fade_end: float) -> str:
         True
     """
     points = [(i / 100, base_weight_factor(i / 100, schedule, fade_end)) for i in range(101)]
-    body = _line(points, COLOURS["base"])
+    body = _line(points, COLORS["base"])
     body += _text(2, _y(1) + 4, "λ 1") + _text(10, _y(0) + 4, "0")
     body += _text(_x(0), _HEIGHT - 5, "start") + _text(_x(1), _HEIGHT - 5, "last step", "end")
     body += _text(_x(fade_end), _HEIGHT - 5, f"q {fade_end:.2f}", "middle")
@@ -73,14 +73,14 @@ def size_svg(counts: ModelCounts, rank: int, largest: int) -> str:
 
     top = max(share(largest), 1)
     even = counts.break_even_rank
-    body = _line([(0, 0), (1, share(largest) / top)], COLOURS["adapter"])
+    body = _line([(0, 0), (1, share(largest) / top)], COLORS["adapter"])
     body += (
         f'<line x1="{_x(even / largest):.1f}" x2="{_x(even / largest):.1f}" y1="{_y(1)}" '
         f'y2="{_y(0)}" stroke="{_GUIDE}" stroke-dasharray="4 3"/>'
     )
     body += (
         f'<circle cx="{_x(rank / largest):.1f}" cy="{_y(share(rank) / top):.1f}" r="5" '
-        f'fill="{COLOURS["adapter"]}"/>'
+        f'fill="{COLORS["adapter"]}"/>'
     )
     body += _text(_x(even / largest) - 4, _y(0) - 6, f"break-even {even}", "end")
     body += _text(_x(0), _HEIGHT - 5, "rank 1") + _text(_x(1), _HEIGHT - 5, str(largest), "end")

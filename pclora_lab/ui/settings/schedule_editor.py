@@ -9,8 +9,8 @@ from pclora_lab.methods.pclora.schedules import (
     Points,
     check_schedule,
     parse_points,
+    schedule_notes,
     schedule_points,
-    schedule_remarks,
 )
 from pclora_lab.ui.widgets.curve_editor import CurveEditor
 
@@ -74,10 +74,10 @@ class ScheduleEditor:
 
     def _write(self, points: Points) -> None:
         self.typed.value = ", ".join(f"{progress:g}:{lam:g}" for progress, lam in points)
-        remarks = [] if isinstance(self._choice.value, str) else schedule_remarks(points)
+        notes = [] if isinstance(self._choice.value, str) else schedule_notes(points)
         if not isinstance(self._choice.value, str):
-            remarks.append("q is not used: the points carry their own end")
-        self._say("; ".join(remarks))
+            notes.append("q is not used: the points carry their own end")
+        self._say("; ".join(notes))
 
     def _dragged(self, _: object) -> None:
         if not self._busy:
@@ -110,5 +110,5 @@ class ScheduleEditor:
     def _say(self, text: str, *, alert: bool = False) -> None:
         style = "line-height:1.35;width:254px;white-space:normal"
         kind = 'role="alert"' if alert else 'role="status"'
-        colour = ";color:var(--jp-error-color1,#b00020)" if alert else ""
-        self.note.value = f'<div {kind} style="{style}{colour}">{html.escape(text)}</div>'
+        color = ";color:var(--jp-error-color1,#b00020)" if alert else ""
+        self.note.value = f'<div {kind} style="{style}{color}">{html.escape(text)}</div>'

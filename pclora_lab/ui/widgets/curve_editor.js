@@ -124,12 +124,12 @@ function render({ model, el }) {
     const level = [...now, [1, now[now.length - 1][1]]];
     const start = [[0, now[0][1]]];
     curve.setAttribute("points", [...start, ...level].map(([px, py]) => `${x(px)},${y(py)}`).join(" "));
-    curve.setAttribute("stroke", model.get("colour"));
+    curve.setAttribute("stroke", model.get("color"));
     now.forEach(([px, py], i) => {
       const circle = handles.children[i];
       circle.setAttribute("cx", x(px));
       circle.setAttribute("cy", y(py));
-      circle.setAttribute("fill", model.get("colour"));
+      circle.setAttribute("fill", model.get("color"));
       circle.setAttribute("aria-label", `point ${i + 1} of ${now.length}`);
       circle.setAttribute("aria-valuemin", 0);
       circle.setAttribute("aria-valuemax", 1);
@@ -145,7 +145,7 @@ function render({ model, el }) {
     svg.addEventListener(name, () => { dragged = null; });
   }
   svg.addEventListener("dblclick", event => add(...place(event)));
-  for (const trait of ["points", "colour"]) model.on(`change:${trait}`, draw);
+  for (const trait of ["points", "color"]) model.on(`change:${trait}`, draw);
   draw();
   return () => model.off("change:points", draw);
 }

@@ -7,7 +7,7 @@ import anywidget
 import traitlets
 
 from pclora_lab.methods.pclora.schedules import check_schedule
-from pclora_lab.plots.theme import COLOURS
+from pclora_lab.plots.theme import COLORS
 
 __all__ = ["CurveEditor"]
 
@@ -49,7 +49,7 @@ class CurveEditor(anywidget.AnyWidget):
     points = traitlets.List().tag(sync=True)
     monotone = traitlets.Bool(True).tag(sync=True)
     most = traitlets.Int(12).tag(sync=True)
-    colour = traitlets.Unicode(COLOURS["base"]).tag(sync=True)
+    color = traitlets.Unicode(COLORS["base"]).tag(sync=True)
 
     def __init__(self, points: Sequence[tuple[float, float]], *, monotone: bool = True) -> None:
         checked = check_schedule(points, may_rise=not monotone)

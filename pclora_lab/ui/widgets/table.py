@@ -16,7 +16,7 @@ KINDS = ("text", "number")
 _OPTIONS = ("name", "label", "kind", "digits", "unit", "editable")
 
 
-# From here on a browser, which computes with doubles, can't tell neighbours apart.
+# From here on a browser, which computes with doubles, can't tell neighbors apart.
 _LARGEST_WHOLE = 2**53
 
 
