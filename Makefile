@@ -29,6 +29,7 @@ test: lint fast notebooks browser
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 fast: $(VENV)/ready
 	$(SIDE_BY_SIDE) -m "not browser"

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from pclora_lab.cli.main import main
-from pclora_lab.methods import METHODS
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots.pareto import pareto_figure
 from pclora_lab.runs.comparison import Comparison, compare, summarize
 from pclora_lab.runs.lr_search import LRSearch

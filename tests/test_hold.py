@@ -4,8 +4,8 @@ import pytest
 from waiting import until
 
 from pclora_lab import Session
-from pclora_lab.methods import method_class
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.registry import method_class
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, RunEnd
 from pclora_lab.training.lambda_override import LambdaOverride, check_overrides, overrides_in

@@ -5,8 +5,8 @@ import time
 import pytest
 from waiting import until
 
-from pclora_lab.methods import METHODS
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots.history import live_figure
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.session import stop_all

@@ -11,9 +11,9 @@ from timm.models import VisionTransformer
 from pclora_lab import load_compressed, load_model, save_compressed
 from pclora_lab.data.cache import DataCache
 from pclora_lab.fields import options_of
-from pclora_lab.methods import METHODS, config_from_dict, make_method, method_class
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.pela.model import factorize_model
+from pclora_lab.methods.registry import METHODS, config_from_dict, make_method, method_class
 from pclora_lab.models.loading import describe_model
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.low_rank import LowRankLinear

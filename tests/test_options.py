@@ -8,7 +8,7 @@ import pytest
 
 from pclora_lab.cli.flags import add_method_flags, method_from_flags
 from pclora_lab.fields import Option, check_options, option, options_of, parse_option
-from pclora_lab.methods import METHODS
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.ui.settings.option_fields import OptionForm
 
 

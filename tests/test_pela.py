@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from pclora_lab.methods import make_method, method_class
 from pclora_lab.methods.pela.losses import feature_distillation, weight_perturbation
 from pclora_lab.methods.pela.model import factorize_model
+from pclora_lab.methods.registry import make_method, method_class
 from pclora_lab.nn.low_rank import LowRankLinear
 
 

@@ -9,7 +9,7 @@ import torch
 from waiting import until
 
 from pclora_lab import Session
-from pclora_lab.methods import method_class
+from pclora_lab.methods.registry import method_class
 from pclora_lab.methods.snella.kernels import merge_factors
 from pclora_lab.plots.course.methods import (
     allocation_figure,

@@ -6,10 +6,10 @@ import threading
 import pytest
 
 from pclora_lab.files import write_json
-from pclora_lab.methods import config_from_dict
 from pclora_lab.methods.factorization import weight_spectra
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.rank_budget import ranks_for_budget
+from pclora_lab.methods.registry import config_from_dict
 from pclora_lab.models.loading import describe_model, load_model
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.sizes import plan

@@ -5,9 +5,9 @@ import time
 import pytest
 import torch
 
-from pclora_lab.methods import make_method, method_class
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.method import PCLoRA
+from pclora_lab.methods.registry import make_method, method_class
 from pclora_lab.nn.attention import attention_maps
 from pclora_lab.nn.forward import call_model
 from pclora_lab.runs.folder import new_run_folder

@@ -14,8 +14,8 @@ from waiting import until
 
 from pclora_lab import Session, load_run
 from pclora_lab.cli.main import main
-from pclora_lab.methods import METHODS
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.runs import checkpoints
 from pclora_lab.runs.checkpoints import (
     CheckpointWriter,

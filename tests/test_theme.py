@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
-from pclora_lab.methods import METHODS
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots import history, theme
 from pclora_lab.plots.course import methods as plots_methods
 from pclora_lab.plots.course import records

@@ -10,9 +10,9 @@ import torch
 from pclora_lab.cli.main import main
 from pclora_lab.fields import Option, parse_option
 from pclora_lab.files import write_json
-from pclora_lab.methods import METHODS, config_from_dict, make_method
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.methods.registry import METHODS, config_from_dict, make_method
 from pclora_lab.methods.svd import SVDConfig
 from pclora_lab.models.loading import describe_model, load_model
 from pclora_lab.models.serialization import from_pretrained, save_pretrained

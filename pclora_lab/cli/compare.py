@@ -49,7 +49,7 @@ def _options(given: list[str]) -> dict[str, Any]:
     import dataclasses
 
     from pclora_lab.fields import options_of, parse_option
-    from pclora_lab.methods import method_class
+    from pclora_lab.methods.registry import method_class
 
     configs: dict[str, Any] = {}
     for text in given:

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from pclora_lab.fields import Option, options_of, parse_option
-from pclora_lab.methods import METHODS, method_class
 from pclora_lab.methods.base import MethodConfig
+from pclora_lab.methods.registry import METHODS, method_class
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["add_method_flags", "method_from_flags"]

@@ -13,8 +13,8 @@ from typing import Any
 
 from pclora_lab.cli.compare import add_compare_flags, run_compare
 from pclora_lab.cli.flags import add_method_flags, method_from_flags
-from pclora_lab.methods import make_method
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.registry import make_method
 from pclora_lab.training.config import COMPARED, TEACHERS, RunConfig
 
 __all__ = ["main"]

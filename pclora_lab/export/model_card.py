@@ -5,7 +5,7 @@ from typing import Any
 
 from pclora_lab.data.splits import short_name
 from pclora_lab.export.report import ExportReport
-from pclora_lab.methods import method_class
+from pclora_lab.methods.registry import method_class
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["model_card"]

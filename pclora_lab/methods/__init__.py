@@ -1,58 +1,10 @@
-"""Every method by name. A new one is a file of its own and a line in :data:`METHODS`."""
+"""One folder (or one file) per method: its config, layers, losses and verbs, and nowhere else.
 
-from collections.abc import Mapping
-from typing import Any
+``base`` says what every method answers to, ``registry`` which methods there are. What several of
+them share stands beside: ranks, factorization, distillation. How a run goes is in
+:mod:`pclora_lab.training`.
+"""
 
-from pclora_lab.fields import known_fields
-from pclora_lab.methods.base import Method, MethodConfig
-from pclora_lab.methods.full import Full
-from pclora_lab.methods.lora import LoRA
-from pclora_lab.methods.pclora.method import PCLoRA
-from pclora_lab.methods.pela.method import PELA
-from pclora_lab.methods.small import SmallFromScratch
-from pclora_lab.methods.snella.method import SNELLA
-from pclora_lab.methods.svd import SVD, SVDKD, ActivationSVD
+import lazy_loader
 
-__all__ = ["METHODS", "Method", "config_from_dict", "make_method", "method_class"]
-
-METHODS: dict[str, type[Method]] = {
-    method.name: method
-    for method in (PCLoRA, PELA, SNELLA, LoRA, SVDKD, SVD, ActivationSVD, Full, SmallFromScratch)
-}
-
-
-def method_class(name: object) -> type[Method]:
-    """The class of a method.
-
-    Raises:
-        ValueError: unknown name; lists those there are.
-
-    Example:
-        >>> method_class("full").title
-        'full fine-tuning'
-    """
-    if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}: use one of {', '.join(METHODS)}")
-    return METHODS[name]
-
-
-def make_method(config: MethodConfig) -> Method:
-    """The method that a config belongs to, bound to it.
-
-    Example:
-        >>> from pclora_lab.methods.pclora.config import PCLoRAConfig
-        >>> make_method(PCLoRAConfig(rank=4)).config.rank
-        4
-    """
-    return method_class(config.name)(config)
-
-
-def config_from_dict(values: Mapping[str, Any]) -> MethodConfig:
-    """The inverse of :meth:`MethodConfig.to_dict`; without a name it is PC-LoRA's.
-
-    Raises:
-        ValueError: unknown method or field.
-    """
-    values = dict(values)
-    config = method_class(values.pop("name", PCLoRA.name)).Config
-    return config(**known_fields(config, values))
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

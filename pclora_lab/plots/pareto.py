@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from pclora_lab.methods import METHODS, method_class
+from pclora_lab.methods.registry import METHODS, method_class
 from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.theme import COLORS, METHOD_STYLES, in_theme, themed
 from pclora_lab.runs.comparison import summarize

@@ -6,7 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from pclora_lab.methods import METHODS
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots.overlay import finite, plain_text
 from pclora_lab.plots.theme import METHOD_STYLES
 from pclora_lab.runs.reader import Run

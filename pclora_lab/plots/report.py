@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.methods import METHODS
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots.history import history_figure
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.summary import result_lines

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pclora_lab.data.cache import DataCache
 from pclora_lab.fields import present_names
 from pclora_lab.files import write_json
-from pclora_lab.methods import make_method, method_class
 from pclora_lab.methods.base import Method, MethodConfig
+from pclora_lab.methods.registry import make_method, method_class
 from pclora_lab.runs.folder import delete_run, new_run_folder
 from pclora_lab.runs.lr_search import LRSearch
 from pclora_lab.runs.reader import load_run

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pclora_lab.files import write_json
-from pclora_lab.methods import method_class
+from pclora_lab.methods.registry import method_class
 
 __all__ = ["FACTOR", "REACH", "LRSearch"]
 

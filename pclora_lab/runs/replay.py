@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache
-from pclora_lab.methods import method_class
 from pclora_lab.methods.pclora.layers import PCLoRALinear
 from pclora_lab.methods.pclora.model import (
     get_pclora_model,
@@ -21,6 +20,7 @@ from pclora_lab.methods.pclora.model import (
     set_base_weight_factor,
     student_config,
 )
+from pclora_lab.methods.registry import method_class
 from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.nn.attention import attention_maps
 from pclora_lab.nn.forward import Inputs, call_model, eval_mode

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from pclora_lab.data.cache import DataCache
-from pclora_lab.methods import METHODS
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.models.serialization import save_pretrained
 from pclora_lab.runs.folder import new_run_folder
 from pclora_lab.runs.recorder import record

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from pclora_lab.fields import check_number, known_fields, present_names
-from pclora_lab.methods import METHODS, config_from_dict
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.registry import METHODS, config_from_dict
 from pclora_lab.training.lambda_override import check_overrides
 
 __all__ = ["COMPARED", "RunConfig", "TEACHERS"]

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.splits import LabeledData
-from pclora_lab.methods import make_method
 from pclora_lab.methods.base import Method
 from pclora_lab.methods.pclora.schedules import schedule_notes
+from pclora_lab.methods.registry import make_method
 from pclora_lab.models.adapting import (
     head_is_new,
     head_matches,

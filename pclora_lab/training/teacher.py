@@ -16,7 +16,7 @@ from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache, stamp
 from pclora_lab.data.splits import LabeledData
 from pclora_lab.files import write_json
-from pclora_lab.methods import make_method
+from pclora_lab.methods.registry import make_method
 from pclora_lab.models.adapting import head_is_new
 from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.task_losses import classification_loss

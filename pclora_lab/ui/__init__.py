@@ -1,7 +1,9 @@
-"""Widgets for JupyterLab. They hold no logic that a script could not also use."""
+"""The lab: widgets for JupyterLab. They hold no logic that a script could not also use.
 
-from pclora_lab.ui.lab import Lab
-from pclora_lab.ui.monitor.live_plot import LiveView
-from pclora_lab.ui.settings.form import Controls
+``settings`` is the form, ``monitor`` one run, ``browser`` all runs, ``ranks`` what a rank would
+give, ``widgets`` what has a browser side of its own.
+"""
 
-__all__ = ["Controls", "Lab", "LiveView"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

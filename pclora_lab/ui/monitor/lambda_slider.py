@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from pclora_lab.methods import METHODS
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.runs.session import Session, SessionState
 
 __all__ = ["LambdaSlider"]

@@ -11,7 +11,7 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 
 from pclora_lab.data.cache import DataCache
-from pclora_lab.methods import METHODS
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots.history import history_figure
 from pclora_lab.plots.layers import LAYER_METRICS, layer_heatmap
 from pclora_lab.plots.theme import apply_theme, use_theme

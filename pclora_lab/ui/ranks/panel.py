@@ -7,7 +7,7 @@ from pathlib import Path
 import ipywidgets as widgets
 from torch import nn
 
-from pclora_lab.methods import make_method
+from pclora_lab.methods.registry import make_method
 from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.nn.sizes import Plan
 from pclora_lab.runs.accuracy_estimate import AccuracyEstimate, accuracy_estimate, rank_points

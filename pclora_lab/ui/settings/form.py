@@ -8,8 +8,8 @@ from typing import Any
 import ipywidgets as widgets
 from torch import nn
 
-from pclora_lab.methods import METHODS, make_method
 from pclora_lab.methods.base import MethodConfig
+from pclora_lab.methods.registry import METHODS, make_method
 from pclora_lab.models.adapting import input_kind
 from pclora_lab.models.loading import describe_model
 from pclora_lab.nn.counting import ModelCounts

@@ -1,0 +1,125 @@
+from .base import LossTerms, Method, MethodConfig
+from .distillation import FeatureTaps, feature_loss, logit_loss
+from .factorization import (
+    InputMoments,
+    activation_svd_factors,
+    cholesky_factor,
+    factorize,
+    measure_inputs,
+    svd_factors,
+    weight_spectra,
+)
+from .full import Full, FullConfig
+from .lora import LoRA, LoRAConfig
+from .pclora.config import PCLoRAConfig
+from .pclora.hf_trainer import DistillationLoss, PCLoRACallback
+from .pclora.layers import PCLoRAEmbedding, PCLoRALinear
+from .pclora.losses import Distiller, total_loss
+from .pclora.method import PCLoRA
+from .pclora.model import (
+    base_removed,
+    base_share,
+    base_shares,
+    compress,
+    drop_base,
+    get_pclora_model,
+    pclora_layers,
+    set_base_weight_factor,
+    set_progress,
+)
+from .pclora.schedules import SCHEDULES, base_weight_factor, check_schedule, schedule_points
+from .pela.config import PELAConfig
+from .pela.losses import feature_distillation, weight_perturbation
+from .pela.method import PELA
+from .pela.model import exclusions, factorize_model, pela_rank, pela_ranks
+from .rank_budget import ranks_for_budget
+from .rank_selection import LowRankConfig, budget_option, chosen_ranks, lora_rank, planned_ranks
+from .registry import METHODS, config_from_dict, make_method, method_class
+from .small import SmallFromScratch, SmallFromScratchConfig
+from .snella.allocation import BudgetAllocator, allocate, budget_at
+from .snella.config import SNELLAConfig
+from .snella.kernels import KERNELS, SPARSIFIERS, kept_entries, merge_factors, sparsify
+from .snella.layers import KernelSparseLinear
+from .snella.method import SNELLA
+from .snella.model import get_snella_model, merge
+from .svd import SVD, SVDKD, ActivationSVD, ActivationSVDConfig, SVDConfig, SVDKDConfig
+
+__all__ = [
+    "KERNELS",
+    "METHODS",
+    "PELA",
+    "SCHEDULES",
+    "SNELLA",
+    "SPARSIFIERS",
+    "SVD",
+    "SVDKD",
+    "ActivationSVD",
+    "ActivationSVDConfig",
+    "BudgetAllocator",
+    "DistillationLoss",
+    "Distiller",
+    "FeatureTaps",
+    "Full",
+    "FullConfig",
+    "InputMoments",
+    "KernelSparseLinear",
+    "LoRA",
+    "LoRAConfig",
+    "LossTerms",
+    "LowRankConfig",
+    "Method",
+    "MethodConfig",
+    "PCLoRA",
+    "PCLoRACallback",
+    "PCLoRAConfig",
+    "PCLoRAEmbedding",
+    "PCLoRALinear",
+    "PELAConfig",
+    "SNELLAConfig",
+    "SVDConfig",
+    "SVDKDConfig",
+    "SmallFromScratch",
+    "SmallFromScratchConfig",
+    "activation_svd_factors",
+    "allocate",
+    "base_removed",
+    "base_share",
+    "base_shares",
+    "base_weight_factor",
+    "budget_at",
+    "budget_option",
+    "check_schedule",
+    "cholesky_factor",
+    "chosen_ranks",
+    "compress",
+    "config_from_dict",
+    "drop_base",
+    "exclusions",
+    "factorize",
+    "factorize_model",
+    "feature_distillation",
+    "feature_loss",
+    "get_pclora_model",
+    "get_snella_model",
+    "kept_entries",
+    "logit_loss",
+    "lora_rank",
+    "make_method",
+    "measure_inputs",
+    "merge",
+    "merge_factors",
+    "method_class",
+    "pclora_layers",
+    "pela_rank",
+    "pela_ranks",
+    "planned_ranks",
+    "ranks_for_budget",
+    "schedule_points",
+    "set_base_weight_factor",
+    "set_progress",
+    "sparsify",
+    "svd_factors",
+    "total_loss",
+    "weight_perturbation",
+    "weight_spectra",
+]

@@ -1,0 +1,65 @@
+from .course.diagrams import fade_animation, layer_diagram
+from .course.methods import (
+    allocation_figure,
+    cut_cost_figure,
+    kernel_figure,
+    sparsifier_figure,
+    spectra_figure,
+    takeaway_figure,
+)
+from .course.records import (
+    fades_figure,
+    initialization_figure,
+    jump_figure,
+    outcome_figure,
+    parts_figure,
+    reach_figure,
+    schedule_figure,
+    staying_figure,
+)
+from .curves import Curve, curves
+from .figure import NotebookFigure
+from .history import history_figure, live_figure
+from .layers import examples_figure, layer_heatmap
+from .overlay import fill_overlay, overlay_figure
+from .pareto import pareto_figure
+from .pareto_runs import fill_pareto, pareto_runs_figure
+from .report import write_report
+from .theme import COLORS, INIT_COLORS, apply_theme, current_theme, use_theme
+
+__all__ = [
+    "COLORS",
+    "INIT_COLORS",
+    "Curve",
+    "NotebookFigure",
+    "allocation_figure",
+    "apply_theme",
+    "current_theme",
+    "curves",
+    "cut_cost_figure",
+    "examples_figure",
+    "fade_animation",
+    "fades_figure",
+    "fill_overlay",
+    "fill_pareto",
+    "history_figure",
+    "initialization_figure",
+    "jump_figure",
+    "kernel_figure",
+    "layer_diagram",
+    "layer_heatmap",
+    "live_figure",
+    "outcome_figure",
+    "overlay_figure",
+    "pareto_figure",
+    "pareto_runs_figure",
+    "parts_figure",
+    "reach_figure",
+    "schedule_figure",
+    "sparsifier_figure",
+    "spectra_figure",
+    "staying_figure",
+    "takeaway_figure",
+    "use_theme",
+    "write_report",
+]

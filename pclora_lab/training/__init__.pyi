@@ -1,0 +1,23 @@
+from .config import RunConfig
+from .device import available_devices, resolve_device
+from .evaluation import accuracy, test_accuracy
+from .events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd, StepEnd
+from .lambda_override import LambdaOverride
+from .loop import load_dense, train
+
+__all__ = [
+    "AdapterSnapshot",
+    "Event",
+    "LambdaOverride",
+    "LogRow",
+    "PhaseStart",
+    "RunConfig",
+    "RunEnd",
+    "StepEnd",
+    "accuracy",
+    "available_devices",
+    "load_dense",
+    "resolve_device",
+    "test_accuracy",
+    "train",
+]
