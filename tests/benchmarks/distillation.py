@@ -5,7 +5,7 @@ embedded model with every loss. For each one the learning rate is chosen on the 
 with the first seed; the test split is what gets reported. What is finished is not run again.
 """
 
-from schedules import FADE, arguments, num_tunable, save
+from schedules import FADE, arguments, best_rates, save
 
 LOSSES = {
     "labels alone (α = 1)": {"alpha": 1.0},
@@ -28,7 +28,7 @@ def main() -> None:
     settings = {f"zeros: {label}": {**FADE, **loss} for label, loss in LOSSES.items()}
     for label in WITH_A_HEAD_START:
         settings[f"svd: {label}"] = {**FADE, "init": "svd", **LOSSES[label]}
-    save(args.result, num_tunable(args.out, settings, tried), tried)
+    save(args.result, best_rates(args.out, settings, tried), tried)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import nbformat
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
 
 from pclora_lab.plots.course.diagrams import fade_animation

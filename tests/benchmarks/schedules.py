@@ -70,7 +70,7 @@ def _short(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def num_tunable(
+def best_rates(
     out: Path, settings: dict[str, dict[str, Any]], tried: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Rows of every setting and seed, at the rate that was best on validation data.
@@ -133,7 +133,7 @@ def arguments(default_config: str) -> argparse.Namespace:
 def main() -> None:
     """Run the grid, write the record."""
     args, tried = arguments("runs/schedules"), []
-    rows = num_tunable(args.out, {**SHAPES, **CONTROLS}, tried)
+    rows = best_rates(args.out, {**SHAPES, **CONTROLS}, tried)
     lr = next(row["config"]["lr"] for row in rows if row["label"] == "sine")
     rows += [run(args.out, q, ENDS[q], lr, seed) for q in ENDS for seed in SEEDS]
     save(args.result, rows, tried)

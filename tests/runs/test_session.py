@@ -18,7 +18,7 @@ from pclora_lab.runs.checkpoints import load_checkpoint
 from pclora_lab.runs.session import stop_all
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import StepEnd
-from pclora_lab.training.state import read_state
+from pclora_lab.training.state import training_state
 
 SHORT = RunConfig(
     method=PCLoRAConfig(rank=8, init="svd"), steps=8, evaluations=2, eval_images=40, device="cpu"
@@ -147,7 +147,7 @@ def test_a_failed_run_lets_go_of_its_models_at_once(tmp_path, monkeypatch, steps
         model = nn.Linear(4, 4)
         alive.append(weakref.ref(model))
         for step in range(steps):
-            yield StepEnd("fade", step + 1, 9, partial(read_state, model, None))
+            yield StepEnd("fade", step + 1, 9, partial(training_state, model, None))
         raise RuntimeError("out of memory")
         yield model
 

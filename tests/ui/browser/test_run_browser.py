@@ -1,4 +1,4 @@
-"""The browser of runs without a web browser; the real one is in test_browser_runs.py."""
+"""The browser of runs without a web browser; the real one is in tests/browser/test_runs.py."""
 
 import json
 import shutil

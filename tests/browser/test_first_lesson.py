@@ -15,7 +15,7 @@ from pclora_lab import load_compressed
 from pclora_lab.training.evaluation import test_accuracy as accuracy_on_test
 
 pytestmark = pytest.mark.browser
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "00_start_here.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "00_start_here.ipynb"
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 PANEL_TRACES = {"fade": (0, 1), "accuracy": (4, 5), "loss": (6, 8), "size": (10, 11)}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pclora_lab.plots.course.diagrams import fade_animation, layer_figure
+from pclora_lab.plots.course.diagrams import fade_animation, layer_diagram
 from pclora_lab.plots.course.records import (
     fades_figure,
     jump_figure,
@@ -40,7 +40,7 @@ def words(axis):
 
 def test_the_weight_is_as_opaque_as_lambda_and_the_adapter_always_opaque():
     for lam in (1.0, 0.3, 0.0):
-        axis = layer_figure(lam).axes[0]
+        axis = layer_diagram(lam).axes[0]
         filled = [p for p in axis.patches if p.get_facecolor()[3] > 0 or p.get_alpha() == 0]
         assert [p.get_alpha() for p in filled[:5]] == [lam, lam, 1, 1, 1]
         assert f"× λ = {lam:.2f}" in words(axis)
@@ -49,7 +49,7 @@ def test_the_weight_is_as_opaque_as_lambda_and_the_adapter_always_opaque():
 
 def test_lambda_outside_its_range_is_refused():
     with pytest.raises(ValueError, match=r"λ is 1\.5: it must be in \[0, 1\]"):
-        layer_figure(1.5)
+        layer_diagram(1.5)
 
 
 def test_the_animation_has_a_frame_for_each_measured_row_loops_and_is_small():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_surgery import Beit
+from timm.models.beit import Beit
 from tiny import batch, tiny
 
 from pclora_lab import load_model
