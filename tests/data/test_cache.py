@@ -28,13 +28,13 @@ def test_a_folder_changes_with_any_file_in_it(tmp_path):
     (tmp_path / "deep").mkdir()
     file = tmp_path / "deep" / "a.txt"
     file.write_text("a")
-    before = data_cache._stamp(str(tmp_path))
-    assert before and before == data_cache._stamp(str(tmp_path))
+    before = data_cache.stamp(str(tmp_path))
+    assert before and before == data_cache.stamp(str(tmp_path))
     os.utime(file, (1, 1))
-    touched = data_cache._stamp(str(tmp_path))
+    touched = data_cache.stamp(str(tmp_path))
     (tmp_path / "b.txt").write_text("b")
-    assert len({before, touched, data_cache._stamp(str(tmp_path))}) == 3
-    assert data_cache._stamp("google-bert/bert-base-uncased") == ()
+    assert len({before, touched, data_cache.stamp(str(tmp_path))}) == 3
+    assert data_cache.stamp("google-bert/bert-base-uncased") == ()
 
 
 def test_slow_data_keep_nobody_waiting_who_wants_others(monkeypatch):
