@@ -99,7 +99,7 @@ def test_the_cost_is_within_the_budget_and_one_step_more_would_not_be(
     counts, spectra = model
     budget = between(counts, share, unit, of)
     ranks = ranks_for_budget(
-        counts, budget, unit=unit, of=of, rank_allocation=rank_allocation, spectra=spectra
+        counts, budget, budget_unit=unit, of=of, rank_allocation=rank_allocation, spectra=spectra
     )
     room = budget * total(counts, unit, of) * (1 + 1e-12)
     assert cost(counts, ranks, unit, of) <= room
@@ -119,7 +119,7 @@ def test_the_cost_is_within_the_budget_and_one_step_more_would_not_be(
 def test_a_larger_budget_buys_no_less(model, pair, unit, of):
     counts, spectra = model
     small, large = (between(counts, share, unit, of) for share in sorted(pair))
-    options = {"unit": unit, "of": of, "spectra": spectra}
+    options = {"budget_unit": unit, "of": of, "spectra": spectra}
     lean, rich = (ranks_for_budget(counts, b, **options) for b in (small, large))
     assert all(lean[name] <= rich[name] for name in lean)
     lean, rich = (
@@ -136,8 +136,10 @@ def test_energy_keeps_at_least_what_uniform_keeps_where_all_layers_cost_the_same
 ):
     counts, spectra = model
     budget = between(counts, share, unit, "replaced")
-    uniform = ranks_for_budget(counts, budget, unit=unit)
-    chosen = ranks_for_budget(counts, budget, unit=unit, rank_allocation="energy", spectra=spectra)
+    uniform = ranks_for_budget(counts, budget, budget_unit=unit)
+    chosen = ranks_for_budget(
+        counts, budget, budget_unit=unit, rank_allocation="energy", spectra=spectra
+    )
     assert energy(counts, spectra, chosen) >= energy(counts, spectra, uniform) - 1e-9
 
 
@@ -146,8 +148,10 @@ def test_energy_keeps_at_least_what_uniform_keeps_where_all_layers_cost_the_same
 def test_where_layers_cost_differently_energy_misses_at_most_one_singular_value(model, share, unit):
     counts, spectra = model
     budget = between(counts, share, unit, "replaced")
-    uniform = ranks_for_budget(counts, budget, unit=unit)
-    chosen = ranks_for_budget(counts, budget, unit=unit, rank_allocation="energy", spectra=spectra)
+    uniform = ranks_for_budget(counts, budget, budget_unit=unit)
+    chosen = ranks_for_budget(
+        counts, budget, budget_unit=unit, rank_allocation="energy", spectra=spectra
+    )
     steps = ({**chosen, name: rank + 1} for name, rank in chosen.items())
     one_more = max(energy(counts, spectra, step) for step in steps)
     # Greedy wastes at most the room in which its next value did not fit.
@@ -174,7 +178,7 @@ def test_the_share_that_a_rank_keeps_buys_that_rank_back(vit_b, unit, of, rank):
     sizes = plan(vit_b, rank)
     size = sizes.replaced if of == "replaced" else sizes.whole_model
     kept = getattr(size, f"{unit}_after") / getattr(size, f"{unit}_before")
-    assert set(ranks_for_budget(vit_b, kept, unit=unit, of=of).values()) == {rank}
+    assert set(ranks_for_budget(vit_b, kept, budget_unit=unit, of=of).values()) == {rank}
 
 
 def test_everything_is_bought_by_the_whole_budget_up_to_each_layers_largest_rank(vit_b):
@@ -188,7 +192,7 @@ def test_energy_goes_where_it_is_cheap():
     layers = (LayerCount("often", 16, 16, False, 10, 4), LayerCount("once", 16, 16, False, 1, 4))
     spectra = {"often": torch.ones(16), "once": torch.ones(16)}
     by_macs = ranks_for_budget(
-        counts_of(layers), 0.4, unit="macs", rank_allocation="energy", spectra=spectra
+        counts_of(layers), 0.4, budget_unit="macs", rank_allocation="energy", spectra=spectra
     )
     assert by_macs == {"often": 2, "once": 7}
     by_params = ranks_for_budget(counts_of(layers), 0.5, rank_allocation="energy", spectra=spectra)
@@ -212,11 +216,11 @@ def test_a_budget_that_is_no_fraction_is_refused(vit_b, budget):
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_smallest_possible_budget_is_named_and_works(vit_b, unit, of):
     with pytest.raises(ValueError, match="is below rank 1 in every layer") as error:
-        ranks_for_budget(vit_b, 0.001, unit=unit, of=of)
+        ranks_for_budget(vit_b, 0.001, budget_unit=unit, of=of)
     named = float(str(error.value).rpartition(" ")[2])
-    assert set(ranks_for_budget(vit_b, named, unit=unit, of=of).values()) == {1}
+    assert set(ranks_for_budget(vit_b, named, budget_unit=unit, of=of).values()) == {1}
     with pytest.raises(ValueError, match="below rank 1"):
-        ranks_for_budget(vit_b, named - 2e-4, unit=unit, of=of)
+        ranks_for_budget(vit_b, named - 2e-4, budget_unit=unit, of=of)
 
 
 @pytest.mark.parametrize(
@@ -227,8 +231,8 @@ def test_the_smallest_possible_budget_is_named_and_works(vit_b, unit, of):
             {"rank_allocation": "energy", "spectra": {"blocks.0.attn.qkv": torch.ones(3)}},
             "of blocks.0.attn.proj",
         ),
-        ({"rank_allocation": "all"}, "spend is 'all': use one of uniform, energy"),
-        ({"unit": "bytes"}, "unit is 'bytes': use one of params, macs"),
+        ({"rank_allocation": "all"}, "rank_allocation is 'all': use one of uniform, energy"),
+        ({"budget_unit": "bytes"}, "budget_unit is 'bytes': use one of params, macs"),
         ({"of": "half"}, "of is 'half': use one of replaced, whole"),
     ],
 )

@@ -221,7 +221,7 @@ def test_a_trial_that_fails_is_not_tried_for_ever(tmp_path, monkeypatch):
         return apply(self, model, **options)
 
     monkeypatch.setattr(METHODS["full"], "apply", limited)
-    monkeypatch.setattr(METHODS["full"], "lrs", (1e-4, 2e-4))
+    monkeypatch.setattr(METHODS["full"], "lr_grid", (1e-4, 2e-4))
     comparison = Comparison(BASE, methods=("full",), budgets=(0.1,), seeds=(0,), out=tmp_path)
     tried = iter((0.1, 0.2))
     result = comparison._result

@@ -56,7 +56,9 @@ def test_a_new_folder_says_what_was_asked_for_and_with_what(folder):
 
 def test_a_run_that_ends_is_finished_with_rows_result_and_model(folder, small):
     events = list(record(run_events(small), folder))
-    assert [type(event).__name__ for event in events] == "Phase Tick Row Tick Row Finished".split()
+    assert [type(event).__name__ for event in events] == (
+        "PhaseStart StepEnd LogRow StepEnd LogRow RunEnd".split()
+    )
     run = load_run(folder)
     assert run.status == "finished" and run.error is None
     assert [row["lam"] for row in run.rows] == [0.5, 0.0]

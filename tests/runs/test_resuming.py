@@ -95,7 +95,7 @@ def test_moves_of_lam_are_kept_and_made_again(tmp_path):
     untouched, _ = whole(config, tmp_path)
     folder = stopped(config, tmp_path, 4)
     rest = read_resumption(folder)
-    assert rest.lambda_slider.lam == 0.9 and rest.lambda_slider.made == ((2, 0.9),)
+    assert rest.lambda_override.lam == 0.9 and rest.lambda_override.made == ((2, 0.9),)
     *_, finished = resume(folder)
     assert finished.result["overrides"] == [[2, 0.9], [6, 0.7], [9, None]]
     assert overrides_in(load_run(folder).rows) == config.overrides
@@ -295,18 +295,18 @@ def test_moves_survive_a_second_interruption(tmp_path):
     events = resume(folder)
     next(events)  # killed before the first step: neither a row nor a checkpoint is written
     del events
-    assert read_resumption(folder).lambda_slider.made_and_planned(4) == ((8, 0.5),)
+    assert read_resumption(folder).lambda_override.made_and_planned(4) == ((8, 0.5),)
 
 
 def test_what_a_hand_asked_for_just_before_the_stop_is_kept(tmp_path):
     hold = LambdaOverride([(2, 0.9), (9, 0.1)])
     folder = new_run_folder(tmp_path, QUICK)
-    with closing(record(train(QUICK, tmp_path, hold=hold), folder)) as events:
+    with closing(record(train(QUICK, tmp_path, lambda_override=hold), folder)) as events:
         next(e for e in events if isinstance(e, StepEnd) and e.phase == "fade" and e.step == 5)
         assert hold.lam == 0.9
         hold.set(None)
     assert load_checkpoint(folder).overrides == ((2, 0.9), (5, None))
-    assert read_resumption(folder).lambda_slider.at(5) is None
+    assert read_resumption(folder).lambda_override.at(5) is None
 
 
 def test_planned_moves_are_kept_with_the_checkpoint(tmp_path):

@@ -1,4 +1,4 @@
-"""Every kernel and every rule against numpy in float64, and their gradients by differences."""
+"""Every kernel and sparsifier against numpy in float64, and their gradients by differences."""
 
 import numpy as np
 import pytest
@@ -47,9 +47,9 @@ def numpy_merge(A, B, kernel, alpha, gamma, beta) -> np.ndarray:
     return M
 
 
-def numpy_rule(M: np.ndarray, t: float, rule: str) -> np.ndarray:
+def numpy_rule(M: np.ndarray, t: float, sparsifier: str) -> np.ndarray:
     kept = np.abs(M) > t
-    return {"squared": M * np.abs(M), "soft": M * (np.abs(M) - t), "mask": M}[rule] * kept
+    return {"squared": M * np.abs(M), "soft": M * (np.abs(M) - t), "mask": M}[sparsifier] * kept
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -77,13 +77,13 @@ def test_half_precision_is_rounded_only_at_the_end(kernel, dtype):
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.01, 0.31, 0.5, 0.9, 1.0])
-@pytest.mark.parametrize("rule", SPARSIFIERS)
-def test_sparsify_equals_the_formula(rule, sparsity):
+@pytest.mark.parametrize("sparsifier", SPARSIFIERS)
+def test_sparsify_equals_the_formula(sparsifier, sparsity):
     M = torch.randn(7, 11, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     t = np.quantile(np.abs(M.numpy()), sparsity) if sparsity else 0.0
-    S = sparsify(M.T, sparsity, rule).T
-    torch.testing.assert_close(S, torch.as_tensor(numpy_rule(M.numpy(), t, rule)))
-    if rule != "soft":
+    S = sparsify(M.T, sparsity, sparsifier).T
+    torch.testing.assert_close(S, torch.as_tensor(numpy_rule(M.numpy(), t, sparsifier)))
+    if sparsifier != "soft":
         assert S.count_nonzero() == kept_entries(sparsity, M.numel())
 
 
@@ -102,13 +102,13 @@ def test_the_interpolated_threshold_is_numpys_quantile(dtype):
     assert got.item() == pytest.approx(want, rel=torch.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("rule", SPARSIFIERS)
+@pytest.mark.parametrize("sparsifier", SPARSIFIERS)
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.999, 1.0])
-def test_a_device_without_numpy_finds_the_same_threshold(monkeypatch, sparsity, rule):
+def test_a_device_without_numpy_finds_the_same_threshold(monkeypatch, sparsity, sparsifier):
     M = torch.randn(9, 21, generator=torch.Generator().manual_seed(5))
-    here = find_threshold(M, sparsity, rule)
+    here = find_threshold(M, sparsity, sparsifier)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert torch.equal(find_threshold(M, sparsity, rule), here)
+    assert torch.equal(find_threshold(M, sparsity, sparsifier), here)
 
 
 def test_large_matrices_keep_the_exact_number():
@@ -119,9 +119,9 @@ def test_large_matrices_keep_the_exact_number():
         assert kept == kept_entries(sparsity, entries)
 
 
-@pytest.mark.parametrize("rule", SPARSIFIERS)
+@pytest.mark.parametrize("sparsifier", SPARSIFIERS)
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_gradients_equal_central_differences_at_a_fixed_threshold(kernel, rule):
+def test_gradients_equal_central_differences_at_a_fixed_threshold(kernel, sparsifier):
     A, B = factors()
     inputs = [A, B, *(torch.tensor(value, dtype=torch.float64) for value in SCALARS.values())]
     inputs = [value.requires_grad_() for value in inputs]
@@ -133,17 +133,17 @@ def test_gradients_equal_central_differences_at_a_fixed_threshold(kernel, rule):
 
     M = merge(*inputs)
     t = np.quantile(M.detach().abs().numpy(), 0.6)
-    (sparsify(M, 0.6, rule) * pull).sum().backward()
+    (sparsify(M, 0.6, sparsifier) * pull).sum().backward()
 
     def loss(values: list[np.ndarray]) -> float:
         return (
-            numpy_rule(numpy_merge(values[0], values[1], kernel, *values[2:]), t, rule)
+            numpy_rule(numpy_merge(values[0], values[1], kernel, *values[2:]), t, sparsifier)
             * pull.numpy()
         ).sum()
 
     values = [value.detach().numpy().copy() for value in inputs]
-    # The code's own rule: |M| takes no gradient, which leaves half of that of M·|M|.
-    share = 0.5 if rule == "squared" else 1.0
+    # The code's own sparsifier: |M| takes no gradient, which leaves half of that of M·|M|.
+    share = 0.5 if sparsifier == "squared" else 1.0
     for value, tensor in zip(values, inputs, strict=True):
         want = share * differences(loss, values, value)
         got = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
@@ -199,7 +199,10 @@ def test_merging_keeps_only_the_factors_for_the_backward_pass():
         (lambda A, B: merge_factors(A, B[..., :1]), r"\(2, 6, 2\) and \(2, 9, 1\) do not fit"),
         (lambda A, B: merge_factors(A[:1], B[:1]), r"pass A \(2, in_features, rank/2\)"),
         (lambda A, B: merge_factors(A[0], B[0]), "do not fit"),
-        (lambda A, B: sparsify(A, 0.5, "hard"), "unknown rule 'hard': use one of squared, soft"),
+        (
+            lambda A, B: sparsify(A, 0.5, "hard"),
+            "unknown sparsifier 'hard': use one of squared, soft",
+        ),
         (lambda A, B: sparsify(A, 1.5), r"sparsity 1.5 is not in \[0, 1\]"),
         (lambda A, B: sparsify(A, -0.1), r"sparsity -0.1 is not in \[0, 1\]"),
         (lambda A, B: sparsify(A, float("nan")), r"sparsity nan is not in \[0, 1\]"),

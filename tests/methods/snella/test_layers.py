@@ -40,7 +40,7 @@ def plain(layer: KernelSparseLinear, x: torch.Tensor, branch_x=None) -> torch.Te
     """Dense layer plus ``x S``, composed of the two public functions."""
     scalars = dict(zip(("alpha", "gamma", "beta"), layer._trained[2:], strict=False))
     M = merge_factors(layer.A, layer.B, layer.kernel, **scalars)
-    S = sparsify(M, layer.sparsity.item(), layer.rule)
+    S = sparsify(M, layer.sparsity.item(), layer.sparsifier)
     base = F.linear(x, layer.base.weight, layer.base.bias)
     return base + (x if branch_x is None else branch_x) @ S.to(x.dtype)
 
@@ -59,11 +59,14 @@ def assert_same(got, want, tolerance):
     torch.testing.assert_close(got, want, atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize("rule", SPARSIFIERS)
+@pytest.mark.parametrize("sparsifier", SPARSIFIERS)
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_layer_equals_its_plain_composition(kernel, rule):
+def test_layer_equals_its_plain_composition(kernel, sparsifier):
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
-        layer, x = make_layer(dtype, kernel=kernel, rule=rule, sparsity=0.6), inputs(dtype)
+        layer, x = (
+            make_layer(dtype, kernel=kernel, sparsifier=sparsifier, sparsity=0.6),
+            inputs(dtype),
+        )
         want = gradients(layer, x, lambda x, layer=layer: plain(layer, x))
         assert_same(gradients(layer, x, layer), want, tolerance)
         assert layer.base.weight.grad is None and layer.base.bias.grad is None
@@ -118,11 +121,11 @@ def test_the_backward_pass_keeps_x_the_factors_and_a_scalar():
     assert [tensor.numel() for tensor in kept if tensor.data_ptr() not in own] == [1]
 
 
-@pytest.mark.parametrize("rule", SPARSIFIERS)
+@pytest.mark.parametrize("sparsifier", SPARSIFIERS)
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_no_value_is_read_back_from_the_device(kernel, rule):
+def test_no_value_is_read_back_from_the_device(kernel, sparsifier):
     # A tensor on meta has no values: reading one raises.
-    layer = make_layer(torch.float32, kernel=kernel, rule=rule, dropout=0.1).to("meta")
+    layer = make_layer(torch.float32, kernel=kernel, sparsifier=sparsifier, dropout=0.1).to("meta")
     x = torch.empty(2, 5, IN, device="meta", requires_grad=True)
     layer(x).sum().backward()
     assert x.grad.is_meta and layer.A.grad.is_meta
@@ -204,7 +207,7 @@ def test_loading_moves_the_number_that_the_forward_pass_uses():
 
 
 def test_every_count_of_a_small_layer_can_be_set():
-    layer = make_layer(rule="mask")
+    layer = make_layer(sparsifier="mask")
     for count in range(IN * OUT + 1):
         layer.set_num_tunable(count)
         assert layer.num_tunable == count == layer.delta().count_nonzero()
@@ -248,7 +251,7 @@ def test_a_compiled_layer_gives_the_same():
         ({"rank": 4.0}, "rank 4.0 cannot be split .* use an even integer such as 32"),
         ({"sparsity": 2}, r"sparsity 2 is not in \[0, 1\]"),
         ({"kernel": "cubic"}, "unknown kernel 'cubic'"),
-        ({"rule": "hard"}, "unknown rule 'hard'"),
+        ({"sparsifier": "hard"}, "unknown sparsifier 'hard'"),
     ],
 )
 def test_errors_name_the_value_and_the_cure(options, message):
