@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import plotly.graph_objects as go
-from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
 from pclora_lab.plots.curves import CURVES, PANELS, Y_TITLES, curves, first_panel
@@ -21,7 +20,7 @@ MEASURED_NOW_AND_THEN = ("accuracy", "accuracy_if_base_removed", "base_share")
 
 
 @themed
-def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Figure:
+def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> NotebookFigure:
     """The four panels of the lab as a matplotlib figure."""
     rows = list(rows)
     was_taught = any(row["phase"] == "teacher" for row in rows)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.theme import themed
@@ -18,7 +17,7 @@ __all__ = [
     "examples_figure",
     "layer_heatmap",
     "layer_grid",
-    "says",
+    "prediction_text",
 ]
 
 _SHORTEST = 0.16
@@ -96,7 +95,9 @@ def layer_grid(
 
 
 @themed
-def layer_heatmap(rows: Iterable[Mapping[str, Any]], column: str = "layer_base_share") -> Figure:
+def layer_heatmap(
+    rows: Iterable[Mapping[str, Any]], column: str = "layer_base_share"
+) -> NotebookFigure:
     """Layer over step as a heatmap.
 
     Args:
@@ -146,11 +147,11 @@ def cell_edges(steps: Sequence[int]) -> np.ndarray:
     return np.concatenate([[steps[0]], middles, [steps[-1]]])
 
 
-def says(probabilities: Sequence[float], names: Sequence[str], label: int) -> str:
+def prediction_text(probabilities: Sequence[float], names: Sequence[str], label: int) -> str:
     """The most likely class, how sure, and whether it is right.
 
     Example:
-        >>> says([0.1, 0.9], ["cat", "dog"], 0)
+        >>> prediction_text([0.1, 0.9], ["cat", "dog"], 0)
         'dog 90 % ✗'
     """
     best = int(np.argmax(probabilities))
@@ -168,7 +169,7 @@ def examples_figure(
     predictions: Predictions,
     names: Sequence[str],
     maps: tuple[np.ndarray, np.ndarray] | None = None,
-) -> Figure:
+) -> NotebookFigure:
     """Examples in columns: the image, where teacher and student look, and what they say.
 
     Args:
@@ -185,14 +186,15 @@ def examples_figure(
         shown = image[0] if gray else image.transpose(1, 2, 0)
         label = int(predictions.labels[i])
         who = [
-            says(p[i].tolist(), names, label) for p in (predictions.teacher, predictions.student)
+            prediction_text(p[i].tolist(), names, label)
+            for p in (predictions.teacher, predictions.student)
         ]
         if maps is None:
             _picture(axes[0, i], shown, f"{_short(names[label])}\nteacher: {who[0]}\n{who[1]}")
             continue
         _picture(axes[0, i], shown, _short(names[label]))
-        for axis, attention, said in zip(axes[1:, i], maps, who, strict=True):
-            _picture(axis, shown, said)
+        for axis, attention, text in zip(axes[1:, i], maps, who, strict=True):
+            _picture(axis, shown, text)
             high, wide = shown.shape[:2]
             axis.imshow(attention[i], cmap="inferno", alpha=0.65, extent=(0, wide, high, 0))
     sides = ("image", "teacher", "student")[:rows]

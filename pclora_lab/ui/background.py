@@ -1,16 +1,18 @@
-"""Threads beside the notebook's own: one draws a session now and then, one does a piece of work."""
+"""Threads beside the notebook's own: one loop, what draws a session with it, and what works."""
 
 import atexit
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from pclora_lab.runs.session import OVER, Session, SessionState
 from pclora_lab.training.openmp import release_workers
-from pclora_lab.ui.html import error_text, live_text
+from pclora_lab.ui.html import live_text
 
-__all__ = ["Refresher", "BackgroundTask"]
+__all__ = ["BackgroundLoop", "BackgroundTask", "Refresher", "run_once"]
+
+Steps = Generator[float, None, None]
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 
@@ -29,44 +31,121 @@ _SHARE_FOR_DRAWING = 0.015
 _URGENT_ROWS = 3
 
 
-_painters: "weakref.WeakSet[Refresher]" = weakref.WeakSet()
+# A process that ends waits so long for a step that is under way.
+_LONGEST_STEP = 30.0
 
 
-class Refresher:
+_loops: "weakref.WeakSet[BackgroundLoop]" = weakref.WeakSet()
+
+
+class BackgroundLoop:
+    """Goes through steps in a thread of its own until they are over or it is stopped.
+
+    Args:
+        steps: every ``next`` does one step and gives the seconds to wait after it. It is closed in
+            the thread at the end, so that its ``finally`` runs there.
+        on_error: shows what a step raised; nothing comes after it.
+
+    Example:
+        >>> def count():
+        ...     for i in range(3):
+        ...         seen.append(i)
+        ...         yield 0.001
+        >>> seen, loop = [], BackgroundLoop(count(), print)
+        >>> loop.start()
+        >>> loop.wait(10)
+        >>> seen
+        [0, 1, 2]
+    """
+
+    def __init__(self, steps: Steps, on_error: Callable[[Exception], object]) -> None:
+        self._steps, self._on_error = steps, on_error
+        self._stopped = threading.Event()
+        self._stepping = threading.Lock()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Begin, and return at once."""
+        _loops.add(self)
+        self._thread.start()
+
+    def stop(self, seconds: float = -1) -> None:
+        """Begin no step after the one under way, and wait for that one.
+
+        Args:
+            seconds: to wait at most; without a limit by default.
+        """
+        self._stopped.set()
+        if self._thread is not threading.current_thread():
+            if self._stepping.acquire(timeout=seconds):
+                self._stepping.release()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until it is over."""
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        pause: float | None = 0.0
+        while pause is not None and not self._stopped.wait(pause):
+            pause = self._step()
+            release_workers()  # a step may compute, and this thread lives longer than it
+        self._steps.close()
+
+    def _step(self) -> float | None:
+        """Seconds to wait before the next step; None if there is none."""
+        with self._stepping:
+            if self._stopped.is_set():
+                return None
+            try:
+                return next(self._steps, None)
+            except Exception as error:  # noqa: BLE001 - a thread's exception would vanish
+                self._on_error(error)
+                return None
+
+
+def _stop_all() -> None:
+    for loop in list(_loops):
+        loop.stop(_LONGEST_STEP)
+
+
+# A process that ends while such a thread is inside a library's code is aborted.
+atexit.register(_stop_all)
+
+
+def run_once(work: Callable[[], object], on_error: Callable[[Exception], object]) -> BackgroundLoop:
+    """Do one thing in the background; returns the loop that does it, to wait for."""
+
+    def steps() -> Steps:
+        work()
+        yield 0.0
+
+    loop = BackgroundLoop(steps(), on_error)
+    loop.start()
+    return loop
+
+
+class Refresher(BackgroundLoop):
     """Looks at a session twenty times a second and draws it when enough time has passed.
 
     Args:
         session: to follow until it is over.
         draw: draws one frame.
-        on_error: shows what went wrong while drawing.
+        on_error: shows what went wrong while drawing; the next frame is tried all the same.
     """
 
     def __init__(
         self,
         session: Session,
-        draw: Callable[[Session, SessionState], None],
-        on_error: Callable[[Exception], None],
+        draw: Callable[[Session, SessionState], object],
+        on_error: Callable[[Exception], object],
     ) -> None:
-        self.session, self._draw, self._on_error = session, draw, on_error
-        self._stopped = threading.Event()
-        self._drawing = threading.Lock()
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        super().__init__(self._frames(), on_error)
+        self.session, self._draw = session, draw
 
-    def start(self) -> None:
-        """Begin to draw in the background."""
-        _painters.add(self)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """No frame is drawn after this returns."""
-        self._stopped.set()
-        if self._thread is not threading.current_thread():
-            with self._drawing:
-                return
-
-    def _work(self) -> None:
-        pause, last, seen = 0.0, 0.0, None
-        while not self._stopped.is_set():
+    def _frames(self) -> Steps:
+        pause, last = 0.0, 0.0
+        seen: object = None
+        while True:
             snapshot = self.session.snapshot()
             facts = (snapshot.state, snapshot.phase, min(_fade_rows(snapshot), _URGENT_ROWS))
             if facts != seen or time.monotonic() - last >= pause:
@@ -77,14 +156,11 @@ class Refresher:
                 last, seen = time.monotonic(), facts
             if snapshot.state in OVER:
                 return
-            self._stopped.wait(_SECONDS_BETWEEN_LOOKS)
+            yield _SECONDS_BETWEEN_LOOKS
 
     def _frame(self, snapshot: SessionState) -> None:
         try:
-            with self._drawing:
-                if not self._stopped.is_set():
-                    self._draw(self.session, snapshot)
-            release_workers()  # a look at layers computes, and this thread lives as long as the run
+            self._draw(self.session, snapshot)
         except Exception as error:  # noqa: BLE001 - a thread's exception would vanish
             self._on_error(error)
 
@@ -93,17 +169,8 @@ def _fade_rows(snapshot: SessionState) -> int:
     return sum(row.get("phase") == "fade" for row in snapshot.rows[-_URGENT_ROWS:])
 
 
-def _stop_all() -> None:
-    for painter in list(_painters):
-        painter.stop()
-
-
-# A process that ends while such a thread is inside a library's drawing is aborted.
-atexit.register(_stop_all)
-
-
 class BackgroundTask:
-    """One piece of work at a time, in a thread of its own, and none while a run is going.
+    """One piece of work at a time, in the background, and none while a run is going.
 
     Args:
         busy: whether a run is going.
@@ -111,24 +178,21 @@ class BackgroundTask:
 
     Attributes:
         message: where errors are shown.
+        working: whether something is being done.
 
     Example:
-        >>> worker, done = BackgroundTask(lambda: False, lambda: None), []
-        >>> worker.start(lambda: done.append("measured"))
-        >>> worker.wait()
+        >>> task, done = BackgroundTask(lambda: False, lambda: None), []
+        >>> task.start(lambda: done.append("measured"))
+        >>> task.wait()
         >>> done
         ['measured']
     """
 
     def __init__(self, busy: Callable[[], bool], on_change: Callable[[], None]) -> None:
         self.busy, self.on_change = busy, on_change
-        self.message = live_text()
-        self._thread: threading.Thread | None = None
-
-    @property
-    def working(self) -> bool:
-        """Whether something is being done."""
-        return self._thread is not None
+        self.message, self.working = live_text(), False
+        self.show_errors = self.message.show_errors
+        self._loop: BackgroundLoop | None = None
 
     def require_rest(self, what: str) -> None:
         """Refuse to begin where something else is going on.
@@ -144,30 +208,19 @@ class BackgroundTask:
                 "it, or press Stop"
             )
 
-    def start(self, work: Callable[[], None]) -> None:
+    def start(self, work: Callable[[], object]) -> None:
         """Do it in the background; an error is shown in :attr:`message`."""
 
         def run() -> None:
-            try:
-                self.show_errors(work)
-            finally:
-                self._thread = None
-                self.on_change()
+            self.show_errors(work)
+            self.working = False
+            self.on_change()
 
-        self._thread = threading.Thread(target=run, daemon=True)
+        self.working = True
         self.on_change()
-        self._thread.start()
+        self._loop = run_once(run, self.message.show_error)
 
     def wait(self, seconds: float = 60) -> None:
         """Until the work has ended, for scripts and tests."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(seconds)
-
-    def show_errors(self, action: Callable[[], None]) -> None:
-        """An exception in a callback or a thread would vanish: show it instead."""
-        self.message.value = ""
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001 - shown to the person who clicked
-            self.message.value = error_text(error)
+        if self._loop is not None:
+            self._loop.wait(seconds)

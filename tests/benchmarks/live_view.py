@@ -34,14 +34,14 @@ bare = replace(facts, layer_facts=False)
 lab = Lab(facts, root=tempfile.mkdtemp())
 lab.page.alive = True  # or pictures would be drawn for a browser that does not answer
 spent = []
-draw = lab._draw
+draw = lab.shown.draw
 
 def drawn(session, snapshot):
     began = time.thread_time()
     draw(session, snapshot)
     spent.append(time.thread_time() - began)
 
-lab._draw = drawn
+lab.shown.draw = drawn
 time.sleep(5)
 
 def seconds(session):
@@ -62,7 +62,7 @@ def watched(config, tab):
         time.sleep(0.005)
     first = time.perf_counter() - clicked
     took = seconds(lab.session)
-    lab._painter._thread.join()
+    lab.active.refresher.wait()
     percent = 100 * sum(spent) / took
     spent.clear()
     return took, first, percent

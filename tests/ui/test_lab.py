@@ -197,7 +197,7 @@ def test_the_layers_tab_of_a_method_without_facts_says_so(lab):
     lab.buttons.train.click()
     until(lambda: lab.buttons.status.value == "finished")
     assert lab.views.layers.fact.value == "layer_mse"  # there is no base to lean on
-    assert lab.views.timeline.says.value == "step 8 of 8"
+    assert lab.views.timeline.text.value == "step 8 of 8"
     lab.views.layers.update([{"phase": "fade", "step": 8}])
     assert "no facts by layer" in lab.views.layers.note.value
     lab.controls.method.value = "svd_kd"
@@ -221,7 +221,7 @@ def test_another_run_is_shown_while_one_trains(lab):
     assert lab.opened is not None and first.name in lab.views.title.value
     line = lab.buttons.status.value
     until(lambda: lab.buttons.status.value != line)
-    assert lab.views.timeline.says.value == "step 8 of 8" and not lab.exports.button.disabled
+    assert lab.views.timeline.text.value == "step 8 of 8" and not lab.exports.button.disabled
     lab.open(load_run(lab.session.folder))
     assert lab.opened is None
     lab.buttons.stop.click()
@@ -312,7 +312,7 @@ def test_a_hand_on_lambda_is_followed_and_shown(lab):
 def test_a_run_that_was_edited_by_hand_is_shown_as_far_as_it_goes(lab, name, text, said):
     lab.buttons.train.click()
     until(lambda: lab.buttons.status.value == "finished")
-    lab.session = None
+    lab.active.session = None
     run_folder = next(lab.root.glob("vit_digits*"))
     (run_folder / name).write_text(text)
     lab.views.tabs.selected_index = 2

@@ -1,7 +1,5 @@
 """A live heatmap of SNELLA's layers that compete for weights."""
 
-import threading
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,15 +9,11 @@ from plotly.colors import get_colorscale
 
 from pclora_lab.plots.course.methods import allocation_grid
 from pclora_lab.plots.theme import plotly_template
-from pclora_lab.runs.session import OVER, Session
-from pclora_lab.ui.widgets.page import FIGURE_OPTIONS
+from pclora_lab.runs.session import Session, SessionState
+from pclora_lab.ui.background import Refresher
+from pclora_lab.ui.widgets.page import set_options
 
 __all__ = ["AllocationWidget", "allocation_widget"]
-
-_SECONDS_BETWEEN_FRAMES = 1 / 3
-
-
-_SHARE_FOR_DRAWING = 0.05
 
 
 class AllocationWidget(go.FigureWidget):
@@ -27,8 +21,9 @@ class AllocationWidget(go.FigureWidget):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._config = {**self._config, **FIGURE_OPTIONS}
-        self._drawn, self._drawing, self._followed = 0, threading.Lock(), None
+        set_options(self)
+        self._drawn: tuple[int, float] | None = None
+        self._refresher: Refresher | None = None
 
     def update_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Draw the history so far; does nothing if it brings nothing new."""
@@ -41,34 +36,23 @@ class AllocationWidget(go.FigureWidget):
             self.layout.height = 130 + 22 * len(layers)
 
     def follow(self, session: Session) -> "AllocationWidget":
-        """Redraw at most three times a second, in the background, until the session is over.
+        """Redraw now and then, in the background, until the session is over.
 
         Args:
             session: a run of SNELLA that was started; another one that was followed is let go.
         """
-        with self._drawing:
-            self._followed, self._drawn = session, 0
-        threading.Thread(target=self._paint, args=(session,), daemon=True).start()
+        if self._refresher is not None:
+            self._refresher.stop()
+        self._drawn = None
+        self._refresher = Refresher(session, self._draw, self._show_error)
+        self._refresher.start()
         return self
 
-    def _paint(self, session: Session) -> None:
-        while True:
-            began = time.perf_counter()
-            snapshot = session.snapshot()
-            with self._drawing:
-                if session is not self._followed:
-                    return
-                self._show(snapshot.rows)
-            if snapshot.state in OVER:
-                return
-            took = time.perf_counter() - began
-            time.sleep(max(_SECONDS_BETWEEN_FRAMES, min(took / _SHARE_FOR_DRAWING, 3)))
+    def _draw(self, session: Session, snapshot: SessionState) -> None:
+        self.update_rows(snapshot.rows)
 
-    def _show(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        try:
-            self.update_rows(rows)
-        except Exception as error:  # noqa: BLE001 - a thread's exception would vanish
-            self.layout.title.text = f"not drawn: {error}"
+    def _show_error(self, error: Exception) -> None:
+        self.layout.title.text = f"not drawn: {error}"
 
 
 def allocation_widget() -> AllocationWidget:
@@ -84,7 +68,7 @@ def allocation_widget() -> AllocationWidget:
         zmin=0,
         zmax=100,
         # By the root, as in competition_figure.
-        colorscale=[[place**2, color] for place, color in get_colorscale("Cividis")],
+        colorscale=[[share**2, color] for share, color in get_colorscale("Cividis")],
         colorbar={"title": {"text": "may change (%)"}, "tickvals": [0, 5, 20, 50, 100]},
         hovertemplate="%{y}<br>at %{x:.0f} % of the training<br>%{z:.1f} %<extra></extra>",
     )

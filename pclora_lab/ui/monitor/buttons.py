@@ -2,16 +2,19 @@
 
 import html
 from collections.abc import Callable
+from functools import partial
 
 import ipywidgets as widgets
 
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.runs.session import Session, SessionState
+from pclora_lab.ui.html import button
 from pclora_lab.ui.monitor.status import status_line
 
 __all__ = ["RunButtons"]
 
 _PAUSE_HELP = "hold the run, or let it go on; also one that was stopped or whose kernel ended"
+_WIDTH = "100px"
 
 
 class RunButtons:
@@ -38,10 +41,17 @@ class RunButtons:
         stop: Callable[[], object],
         show_errors: Callable[[Callable[[], object]], None],
     ) -> None:
-        self._show_errors = show_errors
-        self.train = self._button("Train", "play", "primary", train, "start a run")
-        self.pause = self._button("Pause", "pause", "", pause_or_resume, _PAUSE_HELP)
-        self.stop = self._button("Stop", "stop", "warning", stop, "end the run here")
+        self.train = button(
+            "Train", "play", "start a run", partial(show_errors, train),
+            width=_WIDTH, style="primary",
+        )  # fmt: skip
+        self.pause = button(
+            "Pause", "pause", _PAUSE_HELP, partial(show_errors, pause_or_resume), width=_WIDTH
+        )
+        self.stop = button(
+            "Stop", "stop", "end the run here", partial(show_errors, stop),
+            width=_WIDTH, style="warning",
+        )  # fmt: skip
         self.progress = widgets.FloatProgress(
             value=0, min=0, max=1, layout=widgets.Layout(width="200px")
         )
@@ -51,19 +61,6 @@ class RunButtons:
             [self.train, self.pause, self.stop, self.progress, self.status],
             layout=widgets.Layout(align_items="center", grid_gap="0 6px", flex_flow="row wrap"),
         )
-
-    def _button(
-        self, name: str, icon: str, style: str, action: Callable[[], object], tooltip: str
-    ) -> widgets.Button:
-        button = widgets.Button(
-            description=name,
-            icon=icon,
-            button_style=style,
-            tooltip=tooltip,
-            layout=widgets.Layout(width="100px"),
-        )
-        button.on_click(lambda _: self._show_errors(action))
-        return button
 
     def update(self, session: Session, snapshot: SessionState) -> None:
         """Follow a session's progress."""
@@ -79,8 +76,8 @@ class RunButtons:
             can_resume: whether the run that is shown was stopped and can be taken up.
         """
         live = state in ("running", "paused")
-        held = state == "paused" or can_resume
-        self.pause.description = "Resume" if held else "Pause"
-        self.pause.icon = "play" if held else "pause"
-        self.pause.disabled = not live and not held
+        resumes = state == "paused" or can_resume
+        self.pause.description = "Resume" if resumes else "Pause"
+        self.pause.icon = "play" if resumes else "pause"
+        self.pause.disabled = not live and not resumes
         self.stop.disabled = not live

@@ -1,14 +1,14 @@
-"""Examples at a moment of a run: what the student says and where it looks, beside its teacher."""
+"""Examples at a moment of a run: the student's predictions and attention, beside its teacher's."""
 
 import html
 from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
 import torch
 
-from pclora_lab.nn.forward import Inputs
-from pclora_lab.plots.layers import examples_figure, says
+from pclora_lab.plots.layers import examples_figure, prediction_text
 from pclora_lab.runs.replay import Predictions, Replay
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.ui.html import picture_html
@@ -19,6 +19,9 @@ _MOST = 8
 
 
 _LONGEST = 160
+
+
+Maps = tuple[np.ndarray, np.ndarray]
 
 
 class ExamplesView:
@@ -46,7 +49,7 @@ class ExamplesView:
         self.shown.add_class("pclora-examples")
         self.note = widgets.HTML()
         self.note.add_class("pclora-examples-note")
-        self._drawn: Any = None
+        self._drawn: object = None
         self.widget = widgets.VBox([self.numbers, self.note, self.shown])
         self.clear()
 
@@ -55,7 +58,7 @@ class ExamplesView:
         self._drawn = None
         self.note.value = self.shown.value = ""
 
-    def rows(self) -> list[int]:
+    def indices(self) -> list[int]:
         """The chosen examples.
 
         Raises:
@@ -78,41 +81,44 @@ class ExamplesView:
             step: one of its steps.
             again: draw even if nothing has changed (another theme).
         """
-        rows = self.rows()
+        indices = self.indices()
         kept = list_snapshots(replay.folder)
-        state = (id(replay), step, tuple(rows), len(kept))
+        state = (id(replay), step, tuple(indices), len(kept))
         if state == self._drawn and not again:
             return
-        predictions = replay.predictions(step, rows)
+        predictions = replay.predictions(step, indices)
         note = html.escape(_kept(step, kept, replay))
         if not hasattr(replay.examples, "raw"):
-            self.shown.value, self.note.value = _texts(replay, rows, predictions), note
+            self.shown.value, self.note.value = _texts(replay, indices, predictions), note
             self._drawn = state
             return
-        maps, why = _maps(replay, step, rows)
+        maps, why = _maps(replay, step, indices)
         how = why or "Attention: last block, mean of all heads."
         self.note.value = f"{note} {html.escape(how)}"
-        images = replay.examples.raw(torch.as_tensor(rows)).numpy()
+        images = replay.examples.raw(torch.as_tensor(indices)).numpy()
         figure = examples_figure(images, predictions, replay.class_names, maps)
-        self.shown.value = picture_html(figure._repr_png_(), _in_words(replay, rows, predictions))
+        self.shown.value = picture_html(
+            figure._repr_png_(), _description(replay, indices, predictions)
+        )
         self._drawn = state
 
 
-def _in_words(replay: Replay, rows: list[int], predictions: Predictions) -> str:
-    """The same as the picture says."""
+def _description(replay: Replay, indices: list[int], predictions: Predictions) -> str:
+    """The same as in the picture."""
     parts = []
-    for i, row in enumerate(rows):
+    for i, index in enumerate(indices):
         label, names = int(predictions.labels[i]), replay.class_names
         teacher, student = (
-            says(p[i].tolist(), names, label) for p in (predictions.teacher, predictions.student)
+            prediction_text(p[i].tolist(), names, label)
+            for p in (predictions.teacher, predictions.student)
         )
-        parts.append(f"example {row}, {names[label]}: teacher {teacher}, student {student}")
+        parts.append(f"example {index}, {names[label]}: teacher {teacher}, student {student}")
     return "; ".join(parts)
 
 
-def _maps(replay: Replay, step: int, rows: list[int]) -> tuple[Inputs | None, str]:
+def _maps(replay: Replay, step: int, indices: list[int]) -> tuple[Maps | None, str]:
     try:
-        teacher, student = replay.attention(step, rows)
+        teacher, student = replay.attention(step, indices)
     except ValueError as error:
         return None, f"No attention maps: {error}"
     return (teacher.numpy(), student.numpy()), ""
@@ -128,17 +134,17 @@ def _kept(step: int, kept: dict[int, Any], replay: Replay) -> str:
     )
 
 
-def _texts(replay: Replay, rows: list[int], predictions: Predictions) -> str:
+def _texts(replay: Replay, indices: list[int], predictions: Predictions) -> str:
     lines = []
-    for i, row in enumerate(rows):
-        text = str(replay.raw[row])
+    for i, index in enumerate(indices):
+        text = str(replay.raw[index])
         text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
         label = int(predictions.labels[i])
         cells = (
             text,
             replay.class_names[label],
-            says(predictions.teacher[i].tolist(), replay.class_names, label),
-            says(predictions.student[i].tolist(), replay.class_names, label),
+            prediction_text(predictions.teacher[i].tolist(), replay.class_names, label),
+            prediction_text(predictions.student[i].tolist(), replay.class_names, label),
         )
         lines.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
     head = "".join(f"<th style='text-align:left'>{c}</th>" for c in ("text", "class", "teacher"))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
+from pclora_lab.ui.html import button
+
 __all__ = ["ExportButton"]
 
 
@@ -14,7 +16,7 @@ class ExportButton:
 
     Args:
         write: writes the model of the run that is shown to a folder.
-        say: shows HTML.
+        show_html: shows what was written, as HTML.
         show_errors: runs an action and shows what goes wrong.
 
     Attributes:
@@ -26,18 +28,14 @@ class ExportButton:
     def __init__(
         self,
         write: Callable[[Path], Path],
-        say: Callable[[str], None],
+        show_html: Callable[[str], None],
         show_errors: Callable[[Callable[[], object]], None],
     ) -> None:
-        self._write, self._say = write, say
-        self.button = widgets.Button(
-            description="Export",
-            icon="download",
-            button_style="success",
-            tooltip="write the compressed model to a folder",
-            layout=widgets.Layout(width="100px"),
-        )
-        self.button.on_click(lambda _: show_errors(self.export))
+        self._write, self._show_html = write, show_html
+        self.button = button(
+            "Export", "download", "write the compressed model to a folder",
+            lambda: show_errors(self.export), width="100px", style="success",
+        )  # fmt: skip
         self.folder = widgets.Text(
             value="exported",
             description="to folder",
@@ -57,9 +55,9 @@ class ExportButton:
         name = self.folder.value.strip()
         if not name:
             raise ValueError("no folder to export to: write its name beside the button")
-        place = self._write(Path(name).expanduser())
-        self._say(
-            f"exported to <code>{html.escape(str(place.resolve()))}</code>; read it with "
-            f"<code>from_pretrained({html.escape(repr(str(place)))})</code>"
+        path = self._write(Path(name).expanduser())
+        self._show_html(
+            f"exported to <code>{html.escape(str(path.resolve()))}</code>; read it with "
+            f"<code>from_pretrained({html.escape(repr(str(path)))})</code>"
         )
-        return place
+        return path

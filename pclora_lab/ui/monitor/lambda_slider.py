@@ -7,6 +7,7 @@ import ipywidgets as widgets
 
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.runs.session import Session, SessionState
+from pclora_lab.ui.html import button
 
 __all__ = ["LambdaSlider"]
 
@@ -29,7 +30,7 @@ class LambdaSlider:
     def __init__(
         self,
         session: Callable[[], Session | None],
-        show_errors: Callable[[Callable[[], None]], None],
+        show_errors: Callable[[Callable[[], object]], None],
     ) -> None:
         self._session, self._show_errors = session, show_errors
         self._own: int | None = None
@@ -39,17 +40,16 @@ class LambdaSlider:
             style={"description_width": "70px"}, layout=widgets.Layout(width="420px"),
             disabled=True,
         )  # fmt: skip
-        self.button = widgets.Button(
-            description="Give back", icon="hand-paper-o", disabled=True,
-            tooltip="let the schedule move λ again", layout=widgets.Layout(width="110px"),
+        self.button = button(
+            "Give back", "hand-paper-o", "let the schedule move λ again",
+            lambda: self._show_errors(self.release_lambda), width="110px", disabled=True,
         )  # fmt: skip
-        self.says = widgets.HTML()
-        self.says.add_class("pclora-hold")
+        self.text = widgets.HTML()
+        self.text.add_class("pclora-hold")
         self.slider.add_class("pclora-lambda")
         self.slider.observe(self._moved, "value")
-        self.button.on_click(lambda _: self._show_errors(self.release_lambda))
         self.widget = widgets.HBox(
-            [self.slider, self.button, self.says],
+            [self.slider, self.button, self.text],
             layout=widgets.Layout(align_items="center", flex_flow="row wrap"),
         )
 
@@ -57,14 +57,14 @@ class LambdaSlider:
         """Take λ over.
 
         Raises:
-            RuntimeError: nothing is going, or there is no base to hold.
+            RuntimeError: nothing is going, or there is no base whose λ could be set.
         """
         session = self._session()
         if session is None:
             raise RuntimeError("nothing to hold: press Train first")
         session.override_lambda(round(lam, 4))
         self.button.disabled = False
-        self.says.value = _HAND
+        self.text.value = _HAND
 
     def release_lambda(self) -> None:
         """Give λ back to the schedule."""
@@ -72,32 +72,32 @@ class LambdaSlider:
         if session is not None:
             session.release_lambda()
         self.button.disabled = True
-        self.says.value = _SCHEDULE
+        self.text.value = _SCHEDULE
 
     def _moved(self, change: dict) -> None:
         if self._own != threading.get_ident() and not self.slider.disabled:
             self._show_errors(lambda: self.override_lambda(change["new"]))
 
     def update(self, session: Session, snapshot: SessionState) -> None:
-        """Follow a session: where λ is, and whether it can be held."""
+        """Follow a session: where λ is, and whether it can be set."""
         live = snapshot.state in ("running", "paused")
         fades = METHODS[session.config.method.name].fades
-        can_hold = live and fades and session.has_base
+        can_override = live and fades and session.has_base
         # Read now, because the snapshot is older than what the person may just have done.
-        held = session.lambda_override if live else None
-        self.slider.disabled = not can_hold
-        self.button.disabled = not can_hold or held is None
+        override = session.lambda_override if live else None
+        self.slider.disabled = not can_override
+        self.button.disabled = not can_override or override is None
         if not fades:
-            self.says.value = "this method has no λ"
+            self.text.value = "this method has no λ"
         elif live:
-            self.says.value = (
+            self.text.value = (
                 "the base is gone: nothing to hold" if not session.has_base
-                else _SCHEDULE if held is None else _HAND
+                else _SCHEDULE if override is None else _HAND
             )  # fmt: skip
         else:
-            self.says.value = ""
+            self.text.value = ""
         lam = snapshot.rows[-1].get("lam") if snapshot.rows else None
-        lam = lam if held is None else held
+        lam = lam if override is None else override
         if lam is not None and abs(lam - self.slider.value) > 0.006:
             self._own = threading.get_ident()
             self.slider.value = round(lam, 2)

@@ -96,9 +96,9 @@ class LayersView:
         self.fact.observe(lambda _: self._explain(on_change), "value")
         self.layer.observe(lambda _: on_change(), "value")
         self._explain(lambda: None)
-        self._place = widgets.VBox()
+        self._figure_box = widgets.VBox()
         self.widget = widgets.VBox(
-            [widgets.HBox([self.fact, self.layer]), self.reading, self._place, self.note]
+            [widgets.HBox([self.fact, self.layer]), self.reading, self._figure_box, self.note]
         )
 
     def _make_figure(self) -> go.FigureWidget:
@@ -106,12 +106,12 @@ class LayersView:
         if self.figure is None:
             self.figure = apply_theme(responsive(layers_figure()))
             self.figure.data[0].on_click(self._clicked)
-            self._place.children = (self.figure,)
+            self._figure_box.children = (self.figure,)
         return self.figure
 
     def forget_figure(self) -> None:
         """Make another one when it is wanted."""
-        self.figure, self._place.children = None, ()
+        self.figure, self._figure_box.children = None, ()
 
     def _explain(self, on_change: Callable[[], None]) -> None:
         self.reading.value = f"<i>What to see.</i> {LAYER_METRICS[self.fact.value].reading}"

@@ -1,12 +1,12 @@
 """A slider over the steps of a run: it follows the newest step until somebody moves it."""
 
 import threading
-import time
 from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from pclora_lab.training.openmp import release_workers
+from pclora_lab.ui.background import BackgroundLoop, Steps
+from pclora_lab.ui.html import MessageBox
 
 __all__ = ["Timeline"]
 
@@ -29,7 +29,7 @@ class Timeline:
 
     Attributes:
         slider: how far back, in two-hundredths of the run.
-        says: the step that this is.
+        text: the step that this is.
         follow: pressed while the newest step is shown.
         play: while pressed, the slider goes through the run by itself.
         widget: to display.
@@ -37,7 +37,7 @@ class Timeline:
 
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
         self._on_change = on_change
-        # By thread: the painter's, the player's and the program's moves are no wish of a person.
+        # By thread: what the refresher, the player and the program move is no wish of a person.
         self._own = threading.local()
         self._lock = threading.RLock()
         self._playing: object = None
@@ -51,8 +51,8 @@ class Timeline:
             layout=widgets.Layout(width="360px"),
         )
         self._steps, self._step = 1, 0
-        self.says = widgets.HTML("step 0")
-        self.says.add_class("pclora-step")
+        self.text = MessageBox(value="step 0")
+        self.text.add_class("pclora-step")
         self.follow = widgets.ToggleButton(
             value=True,
             description="Newest",
@@ -70,7 +70,7 @@ class Timeline:
         self.follow.observe(self._followed, "value")
         self.play.observe(self._played, "value")
         self.widget = widgets.HBox(
-            [self.play, self.slider, self.follow, self.says],
+            [self.play, self.slider, self.follow, self.text],
             layout=widgets.Layout(align_items="center", flex_flow="row wrap"),
         )
         self.widget.add_class("pclora-timeline")
@@ -92,7 +92,7 @@ class Timeline:
         """Tell the newest step; the slider stands there while it follows."""
         with self._lock:
             if self.follow.value:
-                self._say(step)
+                self._show_step(step)
                 self._set(notch=min(round(step / self._steps * _NOTCHES), _NOTCHES))
 
     def _set(
@@ -112,9 +112,9 @@ class Timeline:
     def _is_own(self) -> bool:
         return getattr(self._own, "yes", False)
 
-    def _say(self, step: int) -> None:
+    def _show_step(self, step: int) -> None:
         self._step = step
-        self.says.value = f"step {step} of {self._steps}"
+        self.text.value = f"step {step} of {self._steps}"
 
     def _moved(self, _: object) -> None:
         if self._is_own():
@@ -122,7 +122,7 @@ class Timeline:
         with self._lock:
             self._playing = None
             self._set(follow=False, play=False)
-            self._say(round(self.slider.value / _NOTCHES * self._steps))
+            self._show_step(round(self.slider.value / _NOTCHES * self._steps))
         self._on_change()
 
     def _followed(self, _: object) -> None:
@@ -131,7 +131,7 @@ class Timeline:
         with self._lock:
             self._playing = None
             self._set(play=False)
-            self._say(round(self.slider.value / _NOTCHES * self._steps))
+            self._show_step(round(self.slider.value / _NOTCHES * self._steps))
         self._on_change()
 
     def _played(self, change: dict) -> None:
@@ -142,9 +142,9 @@ class Timeline:
             begins = self.follow.value or self.slider.value == _NOTCHES
             first = 0 if begins else self.slider.value
         if turn is not None:
-            threading.Thread(target=self._go_through, args=(turn, first), daemon=True).start()
+            BackgroundLoop(self._go_through(turn, first), self.text.show_error).start()
 
-    def _go_through(self, turn: object, first: int) -> None:
+    def _go_through(self, turn: object, first: int) -> Steps:
         """From a notch to the end, as long as nobody interferes."""
         try:
             for notch in (*range(first, _NOTCHES, _NOTCHES_PER_FRAME), _NOTCHES):
@@ -152,10 +152,9 @@ class Timeline:
                     if turn is not self._playing:
                         return
                     self._set(follow=False, notch=notch)
-                    self._say(round(notch / _NOTCHES * self._steps))
+                    self._show_step(round(notch / _NOTCHES * self._steps))
                 self._on_change()
-                release_workers()
-                time.sleep(_SECONDS_PER_FRAME)
+                yield _SECONDS_PER_FRAME
         finally:
             with self._lock:
                 if turn is self._playing:

@@ -18,7 +18,7 @@ from pclora_lab.plots.theme import apply_theme, use_theme
 from pclora_lab.runs.replay import Replay
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training.config import RunConfig
-from pclora_lab.ui.html import picture_html
+from pclora_lab.ui.html import MessageBox, picture_html
 from pclora_lab.ui.monitor.examples_view import ExamplesView
 from pclora_lab.ui.monitor.layers_view import LayersView
 from pclora_lab.ui.monitor.live_plot import LiveView
@@ -30,7 +30,7 @@ __all__ = ["RunViews"]
 CURVES, LAYERS, EXAMPLES = range(3)
 
 
-# A browser that draws our widgets says so at once; one that has said nothing by then does not.
+# A browser that draws our widgets answers at once; one that has not answered by then does not.
 _SECONDS_TO_ANSWER = 8.0
 
 
@@ -67,7 +67,7 @@ class RunViews:
         self._replay: Replay | None = None
         self._failed: tuple[int, str] | None = None
         self.shown_at: float | None = None
-        self.title, self.problem = widgets.HTML(), widgets.HTML()
+        self.title, self.problem = widgets.HTML(), MessageBox()
         self.title.add_class("pclora-shown")
         self.problem.add_class("pclora-problem")
         self._make_picture()
@@ -144,29 +144,31 @@ class RunViews:
     def _redraw(self, *, again: bool = False) -> None:
         """Draw what is open; what goes wrong is shown, whichever thread it happens in."""
         with self._lock:
-            if self._config is None:
+            config = self._config
+            if config is None:
                 return
             if self._rows and self._rows[-1]["phase"] == "fade":
                 self.timeline.newest(self._rows[-1]["step"])
             try:
-                self._draw(again)
+                self._draw(config.steps, again)
                 self.problem.value = ""
             except Exception as error:  # noqa: BLE001 - a callback's exception would vanish
-                self.problem.value = f'<div role="status">{html.escape(str(error))}</div>'
+                self.problem.show_text(str(error))
 
     def forget(self) -> None:
         """Let go of models and history; the views stay as they are."""
         with self._lock:
             self.timeline.play.value = False
             self._replay, self._rows, self._config = None, (), None
+            self._cache = DataCache()
 
-    def _draw(self, again: bool) -> None:
+    def _draw(self, steps: int, again: bool) -> None:
         rows = self._rows_until()
         tab = self.tabs.selected_index
         if self._needs_picture():
             return self._draw_picture(rows, tab)
         if tab == CURVES:
-            self.live.update(rows, self._config.steps)
+            self.live.update(rows, steps)
         elif tab == LAYERS:
             self.layers.update(rows)
             self._fit()

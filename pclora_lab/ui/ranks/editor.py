@@ -22,6 +22,7 @@ from pclora_lab.ui.widgets.rank_table import RankTable
 __all__ = ["RankChoice", "RankEditor"]
 
 _STYLE = {"description_width": "56px"}
+_NARROW, _WIDE = "132px", "154px"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class RankEditor:
     Attributes:
         widget: to display.
         table: the ranks, layer by layer.
-        edited: whether the list differs from what the form says.
+        edited: whether the list differs from what the form gives.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class RankEditor:
         show_errors = self.worker.show_errors
         self.from_rank = button(
             "From rank", "refresh", "fill in the ranks that the form gives",
-            lambda: show_errors(self.fill_from_rank), width="132px",
+            lambda: show_errors(self.fill_from_rank), width=_NARROW,
         )  # fmt: skip
         self.budget = widgets.BoundedFloatText(
             value=0.1, min=0.001, max=1, step=0.01, description="budget", style=_STYLE,
@@ -93,23 +94,24 @@ class RankEditor:
         )  # fmt: skip
         self.from_budget = button(
             "From a budget", "calculator", "fill in the ranks that the budget buys",
-            lambda: show_errors(self.fill_from_budget), width="132px",
+            lambda: show_errors(self.fill_from_budget), width=_NARROW,
         )  # fmt: skip
         self.use_button = button(
             "Use these ranks", "check", "train with the ranks in the list",
-            lambda: show_errors(self.use),
+            lambda: show_errors(self.use), width=_WIDE,
         )  # fmt: skip
         self.one_rank = button(
-            "One rank for all", "undo", "forget ranks by layer", lambda: show_errors(self.use_one)
-        )
+            "One rank for all", "undo", "forget ranks by layer",
+            lambda: show_errors(self.use_one), width=_WIDE,
+        )  # fmt: skip
 
     def show(self, chosen: RankChoice | None) -> None:
         """Follow the form, until a person edits the list."""
         before, self._chosen = self._chosen, chosen
-        takes_ranks = chosen is not None and isinstance(chosen.config.method, LowRankConfig)
-        self.widget.layout.display = "" if takes_ranks else "none"
-        if not takes_ranks:
+        if chosen is None or not isinstance(chosen.config.method, LowRankConfig):
+            self.widget.layout.display = "none"
             return
+        self.widget.layout.display = ""
         same_layers = before is not None and before.counts.layers == chosen.counts.layers
         if not (self.edited and same_layers):
             self._fill(chosen.plan.ranks)
@@ -137,10 +139,9 @@ class RankEditor:
     def _note_sizes(self) -> None:
         sizes = plan(self._require_chosen().counts, self.table.ranks)
         kept, whole = 1 - sizes.replaced.params_removed, sizes.whole_model.params_after
-        self.note.value = (
-            f'<div aria-live="polite" style="font-size:12px">these ranks keep {kept:.1%} of the '
-            f"replaced layers; {whole:,} parameters in all"
-            f"{'' if self.edited else ' (as in the form)'}</div>"
+        self.note.show_text(
+            f"these ranks keep {kept:.1%} of the replaced layers; {whole:,} parameters in all"
+            f"{'' if self.edited else ' (as in the form)'}"
         )
 
     def fill_from_rank(self) -> None:
@@ -170,7 +171,7 @@ class RankEditor:
                 "layer's: spend the budget uniformly"
             )
         self.worker.require_rest("loaded")
-        self.note.value = "reading the weights…"
+        self.note.show_text("reading the weights…")
         self.worker.start(lambda: self._fill_by_energy(chosen, budget))
 
     def _fill_by_energy(self, chosen: RankChoice, budget: float) -> None:

@@ -1,6 +1,5 @@
 """What would this rank give? Sizes, latency and expected accuracy, and ranks layer by layer."""
 
-import html
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from pclora_lab.runs.accuracy_estimate import AccuracyEstimate, accuracy_estimat
 from pclora_lab.runs.latency_estimate import latency_estimate
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.background import BackgroundTask
-from pclora_lab.ui.html import button, error_text, live_text
+from pclora_lab.ui.html import button, live_text
 from pclora_lab.ui.ranks.editor import RankChoice, RankEditor
 from pclora_lab.ui.ranks.plot import rank_svg
 
@@ -22,7 +21,7 @@ __all__ = ["RankPanel"]
 
 
 class RankPanel:
-    """Tell it what is chosen (:meth:`show`); it says what that would give.
+    """Tell it what is chosen (:meth:`show`); it shows what that would give.
 
     Args:
         root: folder of runs, which the expected accuracy is read from.
@@ -61,7 +60,7 @@ class RankPanel:
         self.picture = widgets.HTML()
         self.measure_button = button(
             "Measure latency", "clock-o", "time the dense and the compressed model on this machine",
-            lambda: self.worker.show_errors(self.measure),
+            lambda: self.worker.show_errors(self.measure), width="154px",
         )  # fmt: skip
         self.batch_size = widgets.BoundedIntText(
             value=1, min=1, max=1024, description="batch", tooltip="examples in one pass",
@@ -113,7 +112,8 @@ class RankPanel:
         self._chosen = None
         for part in (self.sizes, self.latency, self.accuracy, self.picture):
             part.value = ""
-        self.sizes.value = "" if why is None else error_text(why)
+        if why is not None:
+            self.sizes.show_error(why)
         self.editor.show(None)
         self._lock_buttons()
 
@@ -128,7 +128,7 @@ class RankPanel:
         is_bought |= getattr(method, "rank_allocation", "uniform") == "energy"
         rank = None if is_bought else getattr(method, "rank", None)
         found = accuracy_estimate(self.root, chosen.config, rank, params=params)
-        self.accuracy.value = _accuracy_html(found)
+        self.accuracy.show_text(_accuracy_text(found))
         self.picture.value = ""
         if chosen.plan.ranks:
             points = rank_points(self.root, chosen.config)
@@ -145,44 +145,41 @@ class RankPanel:
             raise ValueError("choose a model and a rank that fits first")
         self.worker.require_rest("measured")
         chosen, batch_size = self._chosen, self.batch_size.value
-        self.latency.value = "measuring…"
+        self.latency.show_text("measuring…")
         self.worker.start(lambda: self._measure(chosen, batch_size))
 
     def _measure(self, chosen: RankChoice, batch_size: int) -> None:
-        words = ""
+        text = ""
         try:
-            found = latency_estimate(chosen.model, chosen.plan.ranks, batch_size=batch_size)
-            words = f'<div style="font-size:12px;line-height:1.35">{html.escape(str(found))}</div>'
+            text = str(latency_estimate(chosen.model, chosen.plan.ranks, batch_size=batch_size))
         finally:
             # What is chosen now may be of another size.
             if chosen.gives_the_same(self._chosen):
-                self.latency.value = words
+                self.latency.show_text(text)
 
 
 def _sizes_html(sizes: Plan) -> str:
-    right = 'style="text-align:right;padding-left:14px"'
-    rows = "".join(
-        f"<tr><td>{name}</td><td {right}>{size.params_before:,} → {size.params_after:,}</td>"
-        f"<td {right}>{size.macs_before / 1e6:,.2f} → {size.macs_after / 1e6:,.2f}</td>"
-        f"<td {right}>{size.bytes_before / 1e6:,.2f} → {size.bytes_after / 1e6:,.2f}</td>"
-        f"<td {right}><b>−{size.params_removed:.1%}</b></td></tr>"
+    number = 'style="text-align:right;padding-left:14px"'
+    lines = "".join(
+        f"<tr><td>{name}</td><td {number}>{size.params_before:,} → {size.params_after:,}</td>"
+        f"<td {number}>{size.macs_before / 1e6:,.2f} → {size.macs_after / 1e6:,.2f}</td>"
+        f"<td {number}>{size.bytes_before / 1e6:,.2f} → {size.bytes_after / 1e6:,.2f}</td>"
+        f"<td {number}><b>−{size.params_removed:.1%}</b></td></tr>"
         for name, size in (("replaced layers", sizes.replaced), ("whole model", sizes.whole_model))
     )
     heads = "".join(
-        f"<th {right}>{name}</th>" for name in ("parameters", "million MACs", "MB", "removed")
+        f"<th {number}>{name}</th>" for name in ("parameters", "million MACs", "MB", "removed")
     )
     return (
         '<table aria-live="polite" style="font-size:12px;line-height:1.5;white-space:nowrap">'
-        f"<tr><th></th>{heads}</tr>{rows}</table>"
+        f"<tr><th></th>{heads}</tr>{lines}</table>"
     )
 
 
-def _accuracy_html(found: AccuracyEstimate | None) -> str:
+def _accuracy_text(found: AccuracyEstimate | None) -> str:
     if found is None:
-        words = "expected accuracy: no finished run differs from this in size and seed only"
-    elif found.mean is None:
-        words = f"expected accuracy: {found.note}"
-    else:
-        spread = f" ± {found.std:.1%}" if found.std is not None else ""
-        words = f"expected accuracy: {found.mean:.1%}{spread}, {found.note}"
-    return f'<div aria-live="polite" style="font-size:12px">{html.escape(words)}</div>'
+        return "expected accuracy: no finished run differs from this in size and seed only"
+    if found.mean is None:
+        return f"expected accuracy: {found.note}"
+    spread = f" ± {found.std:.1%}" if found.std is not None else ""
+    return f"expected accuracy: {found.mean:.1%}{spread}, {found.note}"

@@ -51,9 +51,9 @@ def rank_svg(
     size = [(picture.x(r), picture.y_size(picture.params_of(r))) for r in ends]
     body += _line(size, _SIZE, 2, "6 3")
     for point in points:
-        place = picture.x(point.rank or picture.rank_of(point.params))
-        body += picture.whisker(place, point.mean, point.std)
-        body += _shape("circle", place, picture.y(point.mean), _RUN)
+        at = picture.x(point.rank or picture.rank_of(point.params))
+        body += picture.whisker(at, point.mean, point.std)
+        body += _shape("circle", at, picture.y(point.mean), _RUN)
     if estimate is not None and estimate.mean is not None:
         body += picture.whisker(x, estimate.mean, estimate.std)
         body += _shape("diamond", x, picture.y(estimate.mean), "none")

@@ -46,7 +46,7 @@ class CurveEditor(anywidget.AnyWidget):
     _esm = Path(__file__).with_name("curve_editor.js")
     _css = _STYLE
 
-    points = traitlets.List().tag(sync=True)
+    points: "traitlets.List[list[float]]" = traitlets.List().tag(sync=True)
     monotone = traitlets.Bool(True).tag(sync=True)
     most = traitlets.Int(12).tag(sync=True)
     color = traitlets.Unicode(COLORS["base"]).tag(sync=True)

@@ -7,10 +7,10 @@ import anywidget
 import plotly.graph_objects as go
 import traitlets
 
-__all__ = ["FIGURE_OPTIONS", "Page", "fit_width", "responsive"]
+__all__ = ["Page", "fit_width", "responsive", "set_options"]
 
 # plotly's own toolbar would offer to upload the chart to a cloud.
-FIGURE_OPTIONS = {"responsive": True, "displaylogo": False, "showSendToCloud": False}
+_FIGURE_OPTIONS = {"responsive": True, "displaylogo": False, "showSendToCloud": False}
 
 
 # Left and right of what stands in a tab.
@@ -60,8 +60,13 @@ def fit_width(figure: go.FigureWidget, page: Page) -> None:
             figure.layout.width = width
 
 
+def set_options(figure: go.FigureWidget) -> None:
+    """Let a figure widget take the width there is, and send nothing anywhere."""
+    figure._config = {**figure._config, **_FIGURE_OPTIONS}
+
+
 def responsive(figure: go.Figure) -> go.FigureWidget:
     """A figure widget that takes the width there is, and sends nothing anywhere."""
     widget = go.FigureWidget(figure)
-    widget._config = {**widget._config, **FIGURE_OPTIONS}
+    set_options(widget)
     return widget

@@ -35,8 +35,8 @@ HISTORY = [
     {"progress": 0.5, "layer_density": {"a": 0.75, "b": 0.25}},
     {"progress": 1.0, "layer_density": {"a": 0.5, "b": 0.0}},
 ]
-RUNNING = SimpleNamespace(rows=HISTORY, state="running")
-FINISHED = SimpleNamespace(rows=HISTORY[:4], state="finished")
+RUNNING = SimpleNamespace(rows=HISTORY, state="running", phase="fade")
+FINISHED = SimpleNamespace(rows=HISTORY[:4], state="finished", phase="fade")
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +150,8 @@ def test_the_heatmap_draws_nothing_for_a_method_without_competition():
     assert heatmap.data[0].z is None
 
 
-def test_what_cannot_be_drawn_is_said_in_the_title():
-    heatmap = allocation_widget()
-    heatmap._show([{"progress": None, "layer_density": {"a": 1.0}}])
-    assert "not drawn" in heatmap.layout.title.text
+def test_what_cannot_be_drawn_is_named_in_the_title():
+    rows = [{"progress": None, "layer_density": {"a": 1.0}}]
+    last = SimpleNamespace(rows=rows, state="finished", phase="fade")
+    heatmap = allocation_widget().follow(SimpleNamespace(snapshot=lambda: last))
+    until(lambda: "not drawn" in (heatmap.layout.title.text or ""), 20)

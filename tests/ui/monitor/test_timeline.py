@@ -14,7 +14,7 @@ def test_it_follows_until_it_is_moved():
     timeline.slider.value = 25
     assert timeline.until == 50 and seen == [50] and not timeline.follow.value
     timeline.newest(200)
-    assert timeline.until == 50 and timeline.says.value == "step 50 of 400"
+    assert timeline.until == 50 and timeline.text.value == "step 50 of 400"
     timeline.follow.value = True
     assert timeline.until is None and seen == [50, None]
 
@@ -39,4 +39,4 @@ def test_another_run_is_followed_from_its_start():
     timeline.begin(400)
     timeline.slider.value = 25
     timeline.begin(60)
-    assert timeline.until is None and timeline.says.value == "step 0 of 60"
+    assert timeline.until is None and timeline.text.value == "step 0 of 60"

@@ -91,7 +91,7 @@ def test_a_latency_of_what_is_no_longer_chosen_is_not_shown(panel, digits, monke
     monkeypatch.setattr(rank_panel, "latency_estimate", slowly)
     press(panel.measure_button)
     begun.wait(20)
-    assert panel.measure_button.disabled and panel.latency.value == "measuring…"
+    assert panel.measure_button.disabled and "measuring…" in panel.latency.value
     panel.show(*digits, config(rank=9))
     assert panel.measure_button.disabled
     go_on.set()

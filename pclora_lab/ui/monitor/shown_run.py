@@ -1,0 +1,184 @@
+"""Which run a lab shows: the one that is going, or one of the folder."""
+
+import html
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import ipywidgets as widgets
+
+from pclora_lab.models.serialization import from_pretrained, save_pretrained
+from pclora_lab.runs.reader import Run, load_run
+from pclora_lab.runs.resuming import can_resume
+from pclora_lab.runs.session import OVER, Session, SessionState
+from pclora_lab.training.config import RunConfig
+from pclora_lab.ui.html import MessageBox, error_html
+from pclora_lab.ui.monitor.active_run import ActiveRun
+from pclora_lab.ui.monitor.buttons import RunButtons
+from pclora_lab.ui.monitor.export_button import ExportButton
+from pclora_lab.ui.monitor.lambda_slider import LambdaSlider
+from pclora_lab.ui.monitor.status import result_html
+from pclora_lab.ui.monitor.views import RunViews
+from pclora_lab.ui.widgets.page import Page
+
+__all__ = ["ShownRun"]
+
+
+class ShownRun:
+    """Buttons, message, views and export of one run.
+
+    Args:
+        active: the session; its run is shown unless another one was opened.
+        page: tells dark from light, and whether the browser draws our widgets.
+        train: starts a run with the form's settings.
+        on_over: called from a thread when the session is over.
+
+    Attributes:
+        opened: a run of the folder that is shown instead of the session's, or None.
+        buttons: train, pause, stop; progress and status.
+        lambda_slider: λ by hand.
+        message: result, error, or what was exported.
+        views: curves, layers and examples.
+        exports: takes the small model along.
+        parts: the widgets, from top to bottom.
+    """
+
+    def __init__(
+        self,
+        active: ActiveRun,
+        page: Page,
+        train: Callable[[], object],
+        on_over: Callable[[], object],
+    ) -> None:
+        self.active, self._on_over = active, on_over
+        self.opened: Run | None = None
+        self._showing = threading.RLock()
+        self.message = MessageBox("line-height:1.35;max-width:640px", with_type=True)
+        self.message.add_class("pclora-message")
+        self.views = RunViews(page, active.cache)
+        self.lambda_slider = LambdaSlider(lambda: active.session, self.show_errors)
+        self.buttons = RunButtons(train, self.pause_or_resume, active.stop, self.show_errors)
+        self.exports = ExportButton(self._write_model, self._show_html, self.show_errors)
+        self.parts: list[widgets.Widget] = [
+            self.buttons.widget,
+            self.lambda_slider.widget,
+            self.message,
+            self.views.widget,
+            self.exports.widget,
+        ]
+        self._show_state("new")
+
+    def show_errors(self, action: Callable[[], object]) -> None:
+        """Do it; what goes wrong is shown, and a result that is shown stays otherwise."""
+        self.message.show_errors(action, clear=False)
+
+    def _show_html(self, text: str) -> None:
+        self.message.value = text
+
+    def follow(self, session: Session) -> None:
+        """Show a session, live."""
+        self.active.stop_drawing()
+        self.active.session, self.opened = session, None
+        name = "" if session.folder is None else session.folder.name
+        self.views.begin(session.folder, session.config, name)
+        self.active.draw(self.draw, self.message.show_error)
+
+    def open(self, run: Run) -> None:
+        """Show a run of the folder; the one that is going is followed.
+
+        Raises:
+            ValueError: it was made by a version with other settings.
+        """
+        if self.active.writes(run.folder):
+            return self.follow(self.active.require("follow"))
+        try:
+            config = RunConfig.from_dict(run.config)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{run.folder.name} can't be shown: {error}") from error
+        with self._showing:  # or a frame of the run that trains could be drawn after it
+            self.opened = run
+            self.views.begin(run.folder, config, f"{run.folder.name} ({run.status})")
+            self.views.update(run.rows)
+        self.exports.button.disabled = run.result is None
+        self.message.value = _outcome(run)
+        self._show_state(self.active.state)
+        # A run that goes on keeps its line: what is shown and what trains are two things.
+        if not self.active.is_going:
+            goes_on = "; Resume goes on with it" if self._left_off() is not None else ""
+            text = f"shown: {run.folder.name}, {run.status}{goes_on}"
+            self.buttons.status.value = html.escape(text)
+
+    def follow_name(self, old: Path, new: Path) -> None:
+        """A run was renamed; if it is the one that is shown, show it under its name."""
+        was_shown = self._folder() == old
+        session = self.active.session
+        if session is not None and session.folder == old:
+            session.folder = new
+        if was_shown:
+            self.open(load_run(new))
+
+    def pause_or_resume(self) -> None:
+        """Pause the run after its current step, or let it go on; take up one that was stopped.
+
+        Raises:
+            RuntimeError: there is no run.
+            ValueError: the checkpoint of the run that is shown can't be read.
+        """
+        left_off = self._left_off()
+        if left_off is None:
+            return self.active.pause_or_resume()
+        self.message.clear()
+        self.follow(self.active.take_up(left_off))
+
+    def _folder(self) -> Path | None:
+        return self.active.folder if self.opened is None else self.opened.folder
+
+    def _left_off(self) -> Path | None:
+        """The run that is shown, if it ended early and can be taken up."""
+        folder = None if self.active.is_going else self._folder()
+        return folder if folder is not None and can_resume(folder) else None
+
+    def _write_model(self, folder: Path) -> Path:
+        if self.opened is not None:
+            return save_pretrained(from_pretrained(self.opened.folder / "compressed"), folder)
+        return self.active.require("export").export(folder)
+
+    def draw(self, session: Session, snapshot: SessionState) -> None:
+        """One frame of the session, from a thread."""
+        with self._showing:
+            if self.opened is None:
+                self._show_end(snapshot)
+        self.buttons.update(session, snapshot)
+        self._show_state(snapshot.state)
+        self.lambda_slider.update(session, snapshot)
+        with self._showing:
+            if self.opened is None:  # the run that trains is also the one that is shown
+                self.views.update(snapshot.rows)
+        if snapshot.state in OVER:
+            self._on_over()
+
+    def _show_end(self, snapshot: SessionState) -> None:
+        if snapshot.error is not None:
+            self.message.show_error(snapshot.error)
+        if snapshot.state == "finished" and snapshot.result is not None:
+            self.message.value = result_html(snapshot.result)
+
+    def _show_state(self, state: str) -> None:
+        self.buttons.show_state(state, can_resume=self._left_off() is not None)
+        if self.opened is None:
+            self.exports.button.disabled = state != "finished"
+
+    def release(self) -> None:
+        """Stop drawing and let go of models and data; the run goes on."""
+        self.active.release()
+        self.views.forget()
+
+
+def _outcome(run: Run) -> str:
+    """Result or error of a run that was read; files may be of another version."""
+    if run.result is None:
+        return error_html(run.error) if run.error else ""
+    try:
+        return result_html(run.result)
+    except (KeyError, TypeError, ValueError) as error:
+        return error_html(ValueError(f"the result is not of this version: {error!r}"))
