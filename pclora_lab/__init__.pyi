@@ -6,15 +6,8 @@ from .methods.pclora.config import PCLoRAConfig
 from .methods.pclora.hf_trainer import DistillationLoss, PCLoRACallback
 from .methods.pclora.layers import PCLoRALinear
 from .methods.pclora.losses import Distiller, total_loss
-from .methods.pclora.model import (
-    base_removed,
-    base_share,
-    compress,
-    drop_base,
-    get_pclora_model,
-    set_base_weight_factor,
-    set_progress,
-)
+from .methods.pclora.model import get_pclora_model, set_base_weight_factor, set_progress
+from .methods.pclora.removal import base_removed, base_share, compress, drop_base
 from .methods.pclora.schedules import SCHEDULES, base_weight_factor
 from .models.loading import load_model
 from .models.serialization import from_pretrained, load_compressed, save_compressed, save_pretrained

@@ -11,7 +11,8 @@ from pclora_lab.export.plain import export_standalone
 from pclora_lab.export.torch_export import export_torch_program
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.losses import Distiller, total_loss
-from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
+from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.nn.counting import count_macs, count_model
 from pclora_lab.nn.flops import count_flops
 from pclora_lab.nn.forward import call_model, example_input

@@ -1,15 +1,14 @@
-from .base import LossTerms, Method, MethodConfig
+from .base import LossTerms, Method, MethodConfig, MethodContext
 from .distillation import FeatureTaps, feature_loss, logit_loss
 from .factorization import (
-    InputMoments,
     activation_svd_factors,
     cholesky_factor,
     factorize,
-    measure_inputs,
     svd_factors,
     weight_spectra,
 )
 from .full import Full, FullConfig
+from .input_moments import InputMoments, measure_inputs
 from .lora import LoRA, LoRAConfig
 from .pclora.config import PCLoRAConfig
 from .pclora.hf_trainer import DistillationLoss, PCLoRACallback
@@ -17,26 +16,24 @@ from .pclora.layers import PCLoRAEmbedding, PCLoRALinear
 from .pclora.losses import Distiller, total_loss
 from .pclora.method import PCLoRA
 from .pclora.model import (
-    base_removed,
-    base_share,
-    base_shares,
-    compress,
-    drop_base,
     get_pclora_model,
     pclora_layers,
     set_base_weight_factor,
     set_progress,
 )
+from .pclora.removal import base_removed, base_share, base_shares, compress, drop_base
 from .pclora.schedules import SCHEDULES, base_weight_factor, check_schedule, schedule_points
 from .pela.config import PELAConfig
 from .pela.losses import feature_distillation, weight_perturbation
 from .pela.method import PELA
-from .pela.model import exclusions, factorize_model, pela_rank, pela_ranks
+from .pela.model import factorize_model
+from .pela.ranks import exclusions, pela_rank, pela_ranks
 from .rank_budget import ranks_for_budget
 from .rank_selection import LowRankConfig, budget_option, chosen_ranks, lora_rank, planned_ranks
 from .registry import METHODS, config_from_dict, make_method, method_class
 from .small import SmallFromScratch, SmallFromScratchConfig
-from .snella.allocation import BudgetAllocator, allocate, budget_at
+from .snella.allocation import BudgetAllocator
+from .snella.budget import allocate, budget_at
 from .snella.config import SNELLAConfig
 from .snella.kernels import KERNELS, SPARSIFIERS, kept_entries, merge_factors, sparsify
 from .snella.layers import KernelSparseLinear
@@ -69,6 +66,7 @@ __all__ = [
     "LowRankConfig",
     "Method",
     "MethodConfig",
+    "MethodContext",
     "PCLoRA",
     "PCLoRACallback",
     "PCLoRAConfig",

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,11 @@ from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.sizes import Plan, dense_plan
 from pclora_lab.nn.task_losses import classification_loss
 
-__all__ = ["LossTerms", "Method", "MethodConfig", "TaskLoss"]
+__all__ = ["LossTerms", "Method", "MethodConfig", "MethodContext", "TaskLoss"]
 
 Batch = Inputs
+# By column of the history; those named ``layer_…`` hold a value by layer.
+MetricValues = dict[str, float | dict[str, float]]
 
 
 class LossTerms(Protocol):
@@ -87,7 +89,36 @@ class MethodConfig:
         return "-".join([self.name, *changed])[:60]
 
 
-class Method:
+@dataclass(frozen=True, kw_only=True)
+class MethodContext:
+    """What a method may use to make a student; nothing of it is required by itself.
+
+    Attributes:
+        calibration: batches of real inputs, for starts that measure activations.
+        generator: draws new weights.
+        example: one input; timm and transformers models know theirs.
+        counts: what :meth:`Method.count` has found out about the model, if it was asked already.
+
+    Example:
+        >>> MethodContext(example=torch.zeros(1, 3)).counts is None
+        True
+    """
+
+    calibration: Iterable[Batch] = ()
+    generator: torch.Generator | None = None
+    example: Batch | None = None
+    counts: ModelCounts | None = None
+
+    @property
+    def seed(self) -> int:
+        """Of the generator, for libraries that draw from the global one; 0 without."""
+        return 0 if self.generator is None else self.generator.initial_seed()
+
+
+ConfigT = TypeVar("ConfigT", bound=MethodConfig)
+
+
+class Method(Generic[ConfigT]):
     """One system, bound to its options.
 
     Attributes:
@@ -122,7 +153,7 @@ class Method:
     metrics: ClassVar[tuple[str, ...]] = ("task", "lr_share")
     lr_grid: ClassVar[tuple[float, ...]] = (1e-3, 3e-3)
 
-    def __init__(self, config: MethodConfig) -> None:
+    def __init__(self, config: ConfigT) -> None:
         self.config = config
 
     @classmethod
@@ -130,32 +161,21 @@ class Method:
         """The options that a comparison takes unless told otherwise."""
         return cls.Config()
 
-    def apply(
-        self,
-        model: nn.Module,
-        *,
-        calibration: Iterable[Batch] = (),
-        generator: torch.Generator | None = None,
-        example: Batch | None = None,
-        counts: ModelCounts | None = None,
-    ) -> nn.Module:
+    def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """A student; the model is not changed.
 
         Args:
             model: what :attr:`starts_from` says.
-            calibration: batches of real inputs, for starts that measure activations.
-            generator: draws new weights.
-            example: one input; timm and transformers models know theirs.
-            counts: what :meth:`count` has found out about this model, if it was asked already.
+            context: real inputs, a generator and what is known about the model.
         """
         raise NotImplementedError
 
-    def set_progress(self, student: nn.Module, progress: float) -> dict[str, float]:
-        """Move the student to a point of the training; returns facts for its history row."""
+    def set_progress(self, student: nn.Module, progress: float) -> MetricValues:
+        """Move the student to a point of the training; returns metrics for its history row."""
         return {}
 
-    def override_lambda(self, student: nn.Module, lam: float) -> dict[str, float]:
-        """Set λ by hand instead of by the training's progress; facts for the history row.
+    def override_lambda(self, student: nn.Module, lam: float) -> MetricValues:
+        """Set λ by hand instead of by the training's progress; metrics for the history row.
 
         Raises:
             ValueError: the method has no λ.
@@ -169,16 +189,16 @@ class Method:
     def after_backward(self, student: nn.Module) -> None:
         """Look at the gradients of a step, before the optimizer uses them."""
 
-    def measure(self, student: nn.Module, probe: Batch) -> dict[str, Any]:
-        """Facts that need a forward pass, taken now and then; those named ``layer_…`` by layer."""
+    def measure(self, student: nn.Module, probe: Batch) -> MetricValues:
+        """Metrics that need a forward pass, taken now and then."""
         return {}
 
     def state_dict(self, student: nn.Module) -> dict[str, Tensor]:
-        """What the training changes beside trained parameters and buffers, for a checkpoint."""
+        """What the training changes beside the student's own ``state_dict``, for a checkpoint."""
         return {}
 
     def load_state_dict(self, student: nn.Module, state: Mapping[str, Tensor]) -> None:
-        """Put back what :meth:`state_dict` read."""
+        """Put back what :meth:`state_dict` returned, into a student made by :meth:`apply`."""
 
     def without_base(self, student: nn.Module) -> AbstractContextManager[None] | None:
         """Inside, the student is what it would be if the training ended now; None: it is."""
@@ -202,11 +222,12 @@ class Method:
         """
         return dense_plan(counts)
 
-    def with_budget(self, budget: float) -> "Method":
+    def with_budget(self, budget: float) -> "Method[ConfigT]":
         """The same method, told which share of the replaced layers' parameters to keep or train.
 
         A method without such an option is returned as it is.
         """
         if not hasattr(self.config, "budget"):
             return self
-        return type(self)(replace(self.config, budget=budget))
+        options: dict[str, Any] = {"budget": budget}
+        return type(self)(replace(self.config, **options))

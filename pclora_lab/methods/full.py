@@ -1,15 +1,12 @@
 """Full fine-tuning: every weight trains. The yardstick for what a method gives up."""
 
 import copy
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pclora_lab.methods.base import Batch, Method, MethodConfig
-from pclora_lab.nn.counting import ModelCounts
+from pclora_lab.methods.base import Method, MethodConfig, MethodContext
 
 __all__ = ["Full", "FullConfig"]
 
@@ -27,7 +24,7 @@ class FullConfig(MethodConfig):
     default_lr: ClassVar[float] = 2e-4
 
 
-class Full(Method):
+class Full(Method[FullConfig]):
     """The whole model, fine-tuned as it is."""
 
     name = "full"
@@ -38,15 +35,7 @@ class Full(Method):
     starts_from = "pretrained"
     lr_grid = (2e-4, 5e-4)
 
-    def apply(
-        self,
-        model: nn.Module,
-        *,
-        calibration: Iterable[Tensor] = (),
-        generator: torch.Generator | None = None,
-        example: Batch | None = None,
-        counts: ModelCounts | None = None,
-    ) -> nn.Module:
+    def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """A copy in which everything trains."""
         return copy.deepcopy(model).requires_grad_(True)
 

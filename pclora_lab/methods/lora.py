@@ -1,17 +1,16 @@
 """LoRA (arXiv:2106.09685) through the ``peft`` library, merged at the end."""
 
 import copy
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pclora_lab.fields import option
-from pclora_lab.methods.base import Batch, Method, MethodConfig
+from pclora_lab.methods.base import Method, MethodConfig, MethodContext
 from pclora_lab.methods.rank_selection import budget_option, lora_rank
-from pclora_lab.nn.counting import ModelCounts, count_model
+from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.heads import is_head
 from pclora_lab.nn.surgery import deepcopy_sharing, find_targets
 
@@ -44,7 +43,7 @@ class LoRAConfig(MethodConfig):
     )
 
 
-class LoRA(Method):
+class LoRA(Method[LoRAConfig]):
     """Low-rank adapters beside frozen weights; the merged model is as large as before."""
 
     name = "lora"
@@ -54,24 +53,17 @@ class LoRA(Method):
     compresses = False
     starts_from = "pretrained"
 
-    def apply(
-        self,
-        model: nn.Module,
-        *,
-        calibration: Iterable[Tensor] = (),
-        generator: torch.Generator | None = None,
-        example: Batch | None = None,
-        counts: ModelCounts | None = None,
-    ) -> nn.Module:
+    def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """A ``peft`` model; the frozen weights are shared with the given one."""
         import peft
 
         targets = find_targets(model, self.config.targets)
+        counts = context.counts
         if counts is None:
-            counts = count_model(model, targets=self.config.targets, example=example)
+            counts = count_model(model, targets=self.config.targets, example=context.example)
         config = peft.LoraConfig(
             r=lora_rank(self.config, counts.layers),
-            lora_alpha=self.config.alpha,
+            lora_alpha=self.config.alpha,  # type: ignore[arg-type] # it divides only
             lora_dropout=self.config.dropout,
             target_modules=list(targets),
             modules_to_save=[name for name, _ in model.named_modules() if is_head(name, model)],
@@ -80,10 +72,14 @@ class LoRA(Method):
         device = next(model.parameters()).device
         with torch.random.fork_rng(devices=()):
             # peft draws A from the global generator.
-            torch.manual_seed(0 if generator is None else generator.initial_seed())
+            torch.manual_seed(context.seed)
             return peft.get_peft_model(deepcopy_sharing(model, shared), config).to(device)
 
     def finalize(self, student: nn.Module) -> nn.Module:
         """The adapters merged into copies of the weights."""
+        from peft import PeftModel
+
+        if not isinstance(student, PeftModel):
+            raise ValueError(f"{type(student).__name__} is no student of LoRA: pass apply's result")
         # peft merges in place, into weights that the given model uses too.
         return copy.deepcopy(student).merge_and_unload().eval()

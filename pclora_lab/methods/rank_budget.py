@@ -111,13 +111,14 @@ def _gains(
     layers: tuple[LayerCount, ...], spectra: Mapping[str, Tensor] | None
 ) -> dict[str, Tensor]:
     """σ²/Σσ² of every layer, largest first."""
-    missing = [layer.name for layer in layers if layer.name not in (spectra or {})]
+    known = spectra or {}
+    missing = [layer.name for layer in layers if layer.name not in known]
     if missing:
         raise ValueError(
             f'rank_allocation="energy" needs the singular values of {", ".join(missing)}: pass '
             "spectra=weight_spectra(model)"
         )
-    energies = {la.name: spectra[la.name].detach().cpu().double().square() for la in layers}
+    energies = {la.name: known[la.name].detach().cpu().double().square() for la in layers}
     broken = [name for name, energy in energies.items() if not energy.isfinite().all()]
     if broken:
         raise ValueError(f"the spectra of {', '.join(broken)} are not finite: check the weights")

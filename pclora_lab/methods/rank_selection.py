@@ -3,18 +3,25 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pclora_lab.fields import option
-from pclora_lab.methods.base import MethodConfig
+from pclora_lab.methods.base import Method, MethodConfig
 from pclora_lab.methods.rank_budget import ranks_for_budget
 from pclora_lab.nn.counting import LayerCount, ModelCounts
-from pclora_lab.nn.ranks import check_ranks, resolve_ranks
-from pclora_lab.nn.sizes import plan
+from pclora_lab.nn.ranks import Rank, check_ranks, resolve_ranks
+from pclora_lab.nn.sizes import Plan, plan
 
-__all__ = ["LowRankConfig", "chosen_ranks"]
+__all__ = [
+    "LowRankConfig",
+    "LowRankMethod",
+    "budget_option",
+    "chosen_ranks",
+    "lora_rank",
+    "planned_ranks",
+]
 
 
 def budget_option(default: float | None = None) -> Any:
@@ -60,7 +67,7 @@ class LowRankConfig(MethodConfig):
 
     FORMER_NAMES: ClassVar[dict[str, str]] = {"unit": "budget_unit", "spend": "rank_allocation"}
 
-    rank: int | str | Mapping[str, int | str] = option(
+    rank: Rank = option(
         16,
         "rank",
         "rank r",
@@ -104,7 +111,7 @@ class LowRankConfig(MethodConfig):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only; ranks by layer as an object."""
-        rank = dict(self.rank) if self.by_layer else self.rank
+        rank = dict(self.rank) if isinstance(self.rank, tuple) else self.rank
         return {**super().to_dict(), "rank": rank}
 
     def label(self) -> str:
@@ -151,7 +158,19 @@ def planned_ranks(config: LowRankConfig, counts: ModelCounts) -> dict[str, int]:
     return chosen_ranks(replace(config, rank_allocation="uniform"), counts, dict)
 
 
-def lora_rank(config: Any, layers: Iterable[LayerCount], smallest: int = 1) -> int:
+class AdapterSize(Protocol):
+    """A config whose adapters all have one rank, given or bought with a budget."""
+
+    @property
+    def rank(self) -> int:
+        """r, where there is no budget."""
+
+    @property
+    def budget(self) -> float | None:
+        """Share of the layers' parameters for the adapters."""
+
+
+def lora_rank(config: AdapterSize, layers: Iterable[LayerCount], smallest: int = 1) -> int:
     """The given rank, or the largest whose adapters (A and B) fit into the budget.
 
     Raises:
@@ -169,3 +188,14 @@ def lora_rank(config: Any, layers: Iterable[LayerCount], smallest: int = 1) -> i
             f"the smallest possible is {smallest * each / room:.4f}"
         )
     return rank
+
+
+LowRankConfigT = TypeVar("LowRankConfigT", bound=LowRankConfig)
+
+
+class LowRankMethod(Method[LowRankConfigT]):
+    """A method whose finished model has low-rank layers at the config's ranks."""
+
+    def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
+        """The sizes at the config's ranks."""
+        return plan(counts, planned_ranks(self.config, counts))

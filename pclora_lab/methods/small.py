@@ -1,15 +1,14 @@
 """The same architecture made narrower and trained from scratch: what the budget alone can do."""
 
 import copy
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pclora_lab.fields import option
-from pclora_lab.methods.base import Batch, Method, MethodConfig
+from pclora_lab.methods.base import Method, MethodConfig, MethodContext
 from pclora_lab.methods.rank_selection import budget_option
 from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.sizes import Plan, Size
@@ -79,8 +78,10 @@ def width_for_budget(model: nn.Module, budget: float, targets: str = "blocks") -
     Raises:
         ValueError: not even the narrowest fits; names the smallest budget that does.
     """
-    heads = next((int(m.num_heads) for m in model.modules() if hasattr(m, "num_heads")), None)
-    if heads is None:
+    counts = (getattr(module, "num_heads", None) for module in model.modules())
+    heads = next((count for count in counts if isinstance(count, int)), None)
+    width = getattr(model, "num_features", None)
+    if heads is None or width is None:
         raise ValueError(
             f"{type(model).__name__} has no attention heads, by which its width could be divided: "
             "only vision transformers can be built narrower"
@@ -92,7 +93,7 @@ def width_for_budget(model: nn.Module, budget: float, targets: str = "blocks") -
             f"budget {budget:g} is too small: one channel per head already takes "
             f"{narrowest / room:.4f} of the block layers' parameters"
         )
-    low, high = 1, model.num_features // heads + 1
+    low, high = 1, width // heads + 1
     while high - low > 1:
         middle = (low + high) // 2
         fits = count_model(narrower(model, middle * heads), targets=targets)
@@ -104,7 +105,7 @@ def _block_params(counts: ModelCounts) -> int:
     return sum(layer.params for layer in counts.layers)
 
 
-class SmallFromScratch(Method):
+class SmallFromScratch(Method[SmallFromScratchConfig]):
     """A narrow model of the same kind, trained on the labels from nothing."""
 
     name = "small"
@@ -113,22 +114,14 @@ class SmallFromScratch(Method):
     Config = SmallFromScratchConfig
     starts_from = "nothing"
 
-    def apply(
-        self,
-        model: nn.Module,
-        *,
-        calibration: Iterable[Tensor] = (),
-        generator: torch.Generator | None = None,
-        example: Batch | None = None,
-        counts: ModelCounts | None = None,
-    ) -> nn.Module:
+    def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """A new model; nothing of the given one's weights is used."""
         from pclora_lab.models.recipes import build_from_recipe
 
         device = next(model.parameters()).device
         with torch.random.fork_rng(devices=()):
             # timm initializes from the global generator.
-            torch.manual_seed(0 if generator is None else generator.initial_seed())
+            torch.manual_seed(context.seed)
             small = build_from_recipe({**_recipe(model), "width": self._width(model)})
         return small.to(device).requires_grad_(True)
 
@@ -144,31 +137,32 @@ class SmallFromScratch(Method):
     def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
         """The sizes of the narrower model."""
         after = count_model(narrower(model, self._width(model)), targets=self.config.targets)
-        whole = _size((counts.params, counts.macs, counts.bytes), _totals(after))
+        whole = _size(_totals(counts), _totals(after))
         replaced = _size(_of_layers(counts), _of_layers(after))
-        dense = _size(*(tuple(map(_minus, w, r)) for w, r in _pairs(counts, after)))
+        dense = _size(_of_the_rest(counts), _of_the_rest(after))
         return Plan(dense, replaced, whole, {}, counts.break_even_rank)
 
 
-def _minus(whole: int, part: int) -> int:
-    return whole - part
+# Parameters, MACs and bytes.
+Totals = tuple[int, int, int]
 
 
-def _pairs(before: ModelCounts, after: ModelCounts) -> list[tuple[tuple[int, ...], ...]]:
-    return [(_totals(counts), _of_layers(counts)) for counts in (before, after)]
-
-
-def _totals(counts: ModelCounts) -> tuple[int, int, int]:
+def _totals(counts: ModelCounts) -> Totals:
     return counts.params, counts.macs, counts.bytes
 
 
-def _of_layers(counts: ModelCounts) -> tuple[int, int, int]:
+def _of_layers(counts: ModelCounts) -> Totals:
     layers = counts.layers
     size = sum(layer.params * layer.bytes_per_value for layer in layers)
     return sum(layer.params for layer in layers), sum(layer.macs for layer in layers), size
 
 
-def _size(before: tuple[int, int, int], after: tuple[int, int, int]) -> Size:
+def _of_the_rest(counts: ModelCounts) -> Totals:
+    whole, layers = _totals(counts), _of_layers(counts)
+    return whole[0] - layers[0], whole[1] - layers[1], whole[2] - layers[2]
+
+
+def _size(before: Totals, after: Totals) -> Size:
     return Size(
         params_before=before[0],
         params_after=after[0],

@@ -4,27 +4,18 @@ The two questions behind it: how far does the start alone get, and does fading t
 anything to the same start, the same distillation and the same steps?
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pclora_lab.fields import option
-from pclora_lab.methods.base import Batch, Method
+from pclora_lab.methods.base import MethodConfig, MethodContext
 from pclora_lab.methods.pclora.config import TAPS
-from pclora_lab.methods.pclora.method import PCLoRA
-from pclora_lab.methods.pclora.model import (
-    compress,
-    drop_base,
-    get_pclora_model,
-    set_progress,
-    student_config,
-)
-from pclora_lab.methods.rank_selection import LowRankConfig, planned_ranks
-from pclora_lab.nn.counting import ModelCounts
-from pclora_lab.nn.sizes import Plan, plan
+from pclora_lab.methods.pclora.losses import DistillationTerms
+from pclora_lab.methods.pclora.model import get_pclora_model, set_progress, student_config
+from pclora_lab.methods.pclora.removal import compress, drop_base
+from pclora_lab.methods.rank_selection import LowRankConfig, LowRankMethod
 from pclora_lab.nn.surgery import deepcopy_sharing
 
 __all__ = ["ActivationSVD", "ActivationSVDConfig", "SVD", "SVDConfig", "SVDKD", "SVDKDConfig"]
@@ -85,55 +76,38 @@ class SVDKDConfig(LowRankConfig):
     )
 
 
-def _cut(
-    model: nn.Module,
-    config: LowRankConfig,
-    init: str,
-    calibration: Iterable[Tensor],
-    example: Batch | None,
-    counts: ModelCounts | None,
+def _truncate(
+    model: nn.Module, config: LowRankConfig, init: str, context: MethodContext
 ) -> nn.Module:
     """A PC-LoRA student at λ = 0 without its base: the truncated model, adapters trainable."""
     student = get_pclora_model(
         model,
         replace(student_config(config), init=init),
-        calibration=calibration,
-        example=example,
-        counts=counts,
+        calibration=context.calibration,
+        example=context.example,
+        counts=context.counts,
     )
     set_progress(student, 1.0)
     return drop_base(student)
 
 
-class SVD(Method):
+class SVD(LowRankMethod[LowRankConfig]):
     """Truncated SVD of every layer, no training."""
 
     name = "svd"
     title = "SVD"
     summary = "Cut every weight to its largest singular values; nothing is trained."
-    Config = SVDConfig
+    Config: ClassVar[type[MethodConfig]] = SVDConfig
     trains = False
     init: ClassVar[str] = "svd"
 
-    def apply(
-        self,
-        model: nn.Module,
-        *,
-        calibration: Iterable[Tensor] = (),
-        generator: torch.Generator | None = None,
-        example: Batch | None = None,
-        counts: ModelCounts | None = None,
-    ) -> nn.Module:
+    def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """The truncated model."""
-        return compress(_cut(model, self.config, self.init, calibration, example, counts))
+        return compress(_truncate(model, self.config, self.init, context))
 
     def finalize(self, student: nn.Module) -> nn.Module:
         """The student is the result."""
         return deepcopy_sharing(student, ()).eval()
-
-    def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
-        """The sizes at the config's ranks."""
-        return plan(counts, planned_ranks(self.config, counts))
 
 
 class ActivationSVD(SVD):
@@ -146,42 +120,24 @@ class ActivationSVD(SVD):
     init = "activation_svd"
 
 
-class SVDKD(PCLoRA):
+class SVDKD(LowRankMethod[SVDKDConfig]):
     """PC-LoRA with λ = 0 from the first step: the control experiment for the fade."""
 
     name = "svd_kd"
     title = "SVD + KD"
     summary = "Cut first, then distill: PC-LoRA's loss without its fade."
     Config = SVDKDConfig
-    fades = False
-    status_text = "training"
+    supports_replay = True
     metrics = ("task", "feature", "logit", "lr_share")
 
-    @classmethod
-    def default_config(cls) -> SVDKDConfig:
-        """The defaults."""
-        return SVDKDConfig()
-
-    def apply(
-        self,
-        model: nn.Module,
-        *,
-        calibration: Iterable[Tensor] = (),
-        generator: torch.Generator | None = None,
-        example: Batch | None = None,
-        counts: ModelCounts | None = None,
-    ) -> nn.Module:
+    def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """The truncated model, its factors trainable."""
-        return _cut(model, self.config, self.config.init, calibration, example, counts)
+        return _truncate(model, self.config, self.config.init, context)
 
-    def set_progress(self, student: nn.Module, progress: float) -> dict[str, float]:
-        """λ stays 0."""
-        return {}
+    def loss_terms(self, student: nn.Module, teacher: nn.Module) -> DistillationTerms:
+        """See :func:`pclora_lab.total_loss`."""
+        return DistillationTerms(student, teacher)
 
-    def measure(self, student: nn.Module, probe: Batch) -> dict[str, float]:
-        """There is no base to measure."""
-        return {}
-
-    def without_base(self, student: nn.Module) -> None:
-        """The student is what it will be."""
-        return None
+    def finalize(self, student: nn.Module) -> nn.Module:
+        """See :func:`pclora_lab.compress`."""
+        return compress(student)

@@ -9,7 +9,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -222,18 +222,19 @@ def matplotlib_theme(dark: bool | None = None) -> Iterator[None]:
         yield
 
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def themed(function: F) -> F:
+def themed(function: Callable[P, T]) -> Callable[P, T]:
     """A function that makes a matplotlib figure, made to draw it in the chosen theme."""
 
     @functools.wraps(function)
-    def draw(*args: Any, **kwargs: Any) -> Any:
+    def draw(*args: P.args, **kwargs: P.kwargs) -> T:
         with matplotlib_theme():
             return function(*args, **kwargs)
 
-    return draw  # type: ignore[return-value]
+    return draw
 
 
 def plotly_template(dark: bool | None = None) -> "go.layout.Template":

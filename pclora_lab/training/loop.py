@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.splits import LabeledData
-from pclora_lab.methods.base import Method
+from pclora_lab.methods.base import Method, MethodContext
 from pclora_lab.methods.pclora.schedules import schedule_notes
 from pclora_lab.methods.registry import make_method
 from pclora_lab.models.adapting import (
@@ -110,7 +110,8 @@ def train(
     yield PhaseStart("start", 0)
     generator = torch.Generator().manual_seed(config.seed)
     calibration = _calibration(batches["train"], accelerator.device)
-    student = method.apply(model, calibration=calibration, generator=generator, counts=counts)
+    context = MethodContext(calibration=calibration, generator=generator, counts=counts)
+    student = method.apply(model, context)
     student.to(accelerator.device)
     names = [layer.name for layer in counts.layers]
     reached = None

@@ -20,7 +20,8 @@ from pclora_lab.export.plain import export_standalone, to_standalone
 from pclora_lab.export.run import export_run
 from pclora_lab.export.torch_export import export_torch_program
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
+from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.methods.svd import SVD, SVDConfig
 from pclora_lab.nn.forward import call_model
 from pclora_lab.runs.folder import new_run_folder

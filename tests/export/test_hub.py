@@ -10,7 +10,8 @@ import pytest
 from pclora_lab import save_pretrained
 from pclora_lab.export.hub import push_to_hub
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
+from pclora_lab.methods.pclora.removal import compress
 
 
 class StandIn(BaseHTTPRequestHandler):

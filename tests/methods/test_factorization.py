@@ -5,15 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from pclora_lab.methods.factorization import (
-    InputMoments,
-    activation_svd_factors,
-    measure_inputs,
-    svd_factors,
-)
+from pclora_lab.methods.factorization import activation_svd_factors, svd_factors
+from pclora_lab.methods.input_moments import InputMoments, measure_inputs
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.initialization import init_residual
 from pclora_lab.methods.pclora.layers import PCLoRALinear
-from pclora_lab.methods.pclora.model import get_pclora_model, init_residual
+from pclora_lab.methods.pclora.model import get_pclora_model
 
 OUT, IN = 10, 16
 ranks = pytest.mark.parametrize("rank", [1, 4, 10])

@@ -11,7 +11,7 @@ from timm.models import VisionTransformer
 from pclora_lab import load_compressed, load_model, save_compressed
 from pclora_lab.data.cache import DataCache
 from pclora_lab.fields import options_of
-from pclora_lab.methods.base import MethodConfig
+from pclora_lab.methods.base import MethodConfig, MethodContext
 from pclora_lab.methods.pela.model import factorize_model
 from pclora_lab.methods.registry import METHODS, config_from_dict, make_method, method_class
 from pclora_lab.models.loading import describe_model
@@ -41,7 +41,8 @@ def model():
 
 def applied(name, model, **options):
     generator = torch.Generator().manual_seed(0)
-    return bound(name, **options).apply(model, calibration=batches(), generator=generator)
+    context = MethodContext(calibration=batches(), generator=generator)
+    return bound(name, **options).apply(model, context)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -96,7 +97,7 @@ def test_the_plan_is_what_comes_out(name, model):
     described = describe_model("vit_digits")
     method = bound(name).with_budget(0.15)
     planned = method.plan(count_model(described), described)
-    student = method.apply(model, calibration=batches())
+    student = method.apply(model, MethodContext(calibration=batches()))
     method.set_progress(student, 1.0)
     small = method.finalize(student)
     assert sum(p.numel() for p in small.parameters()) == planned.whole_model.params_after
@@ -109,7 +110,7 @@ def test_a_budget_is_kept_or_trained_and_never_exceeded(name, budget, model):
     method = bound(name).with_budget(budget)
     counts = count_model(model)
     dense = sum(layer.params for layer in counts.layers)
-    student = method.apply(model, calibration=batches())
+    student = method.apply(model, MethodContext(calibration=batches()))
     if method.compresses:
         spent = method.plan(counts, model).replaced.params_after
     else:
@@ -124,7 +125,7 @@ def test_a_budget_that_is_too_small_is_refused_with_the_smallest(name, model):
     if not hasattr(method.config, "budget"):
         return
     with pytest.raises(ValueError, match="too small|smallest possible"):
-        method.with_budget(1e-4).apply(model, calibration=batches())
+        method.with_budget(1e-4).apply(model, MethodContext(calibration=batches()))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -249,7 +250,7 @@ def test_energy_spends_the_same_budget_unevenly(name, model):
     energy = bound(name, rank_allocation="energy").with_budget(0.15)
     kept = []
     for method in (uniform, energy):
-        student = method.apply(model, calibration=batches())
+        student = method.apply(model, MethodContext(calibration=batches()))
         method.set_progress(student, 1.0)
         small = method.finalize(student)
         ranks = {m.rank for m in small.modules() if hasattr(m, "rank")}
@@ -288,7 +289,8 @@ def test_stage_1_needs_a_dense_model(tmp_path):
 @pytest.mark.parametrize("allocations", [1, 2, 20])
 def test_the_final_budget_of_snella_is_trained_on(allocations):
     method = bound("snella", allocations=allocations, sparsity=0.9)
-    student = method.apply(load_model("vit_digits"), generator=torch.Generator().manual_seed(0))
+    context = MethodContext(generator=torch.Generator().manual_seed(0))
+    student = method.apply(load_model("vit_digits"), context)
     facts = [method.set_progress(student, step / 40) for step in range(40)]
     assert facts[-1]["density"] == pytest.approx(0.1, abs=1e-5)  # before the last step
     assert method.set_progress(student, 1.0) == facts[-1]

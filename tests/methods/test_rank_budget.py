@@ -9,12 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pclora_lab.methods.factorization import (
-    InputMoments,
-    activation_svd_factors,
-    measure_inputs,
-    weight_spectra,
-)
+from pclora_lab.methods.factorization import activation_svd_factors, weight_spectra
+from pclora_lab.methods.input_moments import InputMoments, measure_inputs
 from pclora_lab.methods.rank_budget import ranks_for_budget
 from pclora_lab.models.loading import describe_model
 from pclora_lab.nn.counting import LayerCount, ModelCounts, count_model

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
+from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.models.loading import load_model
 from pclora_lab.models.serialization import load_compressed, save_compressed
 

@@ -6,7 +6,8 @@ import torch
 from tiny import batch, tiny
 
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
+from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.nn.forward import call_model
 from pclora_lab.nn.task_losses import (
     classification_loss,

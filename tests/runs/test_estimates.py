@@ -10,8 +10,10 @@ import torch
 from pclora_lab.cli.main import main
 from pclora_lab.fields import Option, parse_option
 from pclora_lab.files import write_json
+from pclora_lab.methods.base import MethodContext
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
+from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.methods.registry import METHODS, config_from_dict, make_method
 from pclora_lab.methods.svd import SVDConfig
 from pclora_lab.models.loading import describe_model, load_model
@@ -49,7 +51,7 @@ def test_every_method_of_low_rank_takes_them(name, vit, images):
     config = config_from_dict({"name": name, "rank": BY_LAYER})
     method = make_method(config)
     counts = method.count(vit)
-    student = method.apply(vit, calibration=[images])
+    student = method.apply(vit, MethodContext(calibration=[images]))
     method.set_progress(student, 1.0)
     small = method.finalize(student)
     found = {n: small.get_submodule(n).rank for n in BY_LAYER}

@@ -11,7 +11,8 @@ from torch import nn
 
 from pclora_lab.files import write_json
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
+from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.models.loading import load_model
 from pclora_lab.models.serialization import load_compressed
 from pclora_lab.runs.folder import delete_run, new_run_folder, run_name

@@ -1,5 +1,6 @@
 """PC-LoRA (arXiv:2406.09117): frozen base weights fade out while low-rank adapters learn.
 
 ``config`` is what can be chosen, ``schedules`` how λ falls, ``layers`` what replaces a layer,
-``model`` the three calls for a training loop of your own, ``losses`` what is minimized, ``method``
-the verbs."""
+``initialization`` where it starts, ``model`` the student and its λ, ``removal`` what becomes of the
+base, ``losses`` what is minimized, ``hf_trainer`` the same inside ``transformers``, ``method`` the
+verbs."""

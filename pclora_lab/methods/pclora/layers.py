@@ -48,6 +48,11 @@ class PCLoRALinear(nn.Module):
         True
     """
 
+    lam: Tensor
+    start_A: Tensor | None
+    start_B: Tensor | None
+    start_C: Tensor | None
+
     def __init__(
         self,
         base: nn.Linear,
@@ -65,9 +70,8 @@ class PCLoRALinear(nn.Module):
         self.B = nn.Parameter(weight.new_zeros(self.out_features, rank))
         self.C = nn.Parameter(weight.new_zeros(self.out_features))
         self.register_buffer("lam", torch.ones((), device=weight.device))
-        self.register_buffer("start_A", None)
-        self.register_buffer("start_B", None)
-        self.register_buffer("start_C", None)
+        for name in ("start_A", "start_B", "start_C"):
+            self.register_buffer(name, None)
         self._draw_A(generator)
 
     @torch.no_grad()
@@ -96,9 +100,11 @@ class PCLoRALinear(nn.Module):
         return F.linear(F.linear(x, self.A), self._scaled(self.B), self.C)
 
     def base_output(self, x: Tensor) -> Tensor:
-        """``λ(W x + b)``, less the part that the adapter started with."""
+        """``λ(W x + b)``, less the part that the adapter started with; 0 without a base."""
+        if self.base is None:
+            return self.C.new_zeros(*x.shape[:-1], self.out_features)
         full = self.base(x)
-        if self.start_A is not None:
+        if self.start_A is not None and self.start_B is not None:
             started = F.linear(F.linear(x, self.start_A), self._scaled(self.start_B), self.start_C)
             full = full - started
         return self.lam * full
@@ -110,11 +116,11 @@ class PCLoRALinear(nn.Module):
         """The faded base plus the adapter; the adapter alone once the base was dropped."""
         if self.base is None:
             return self.adapter_output(x)
-        if self.start_A is None:
-            return self.lam * self.base(x) + self.adapter_output(x)
         return self.lam * self.base(x) + self._adapter_less_start(x)
 
     def _adapter_less_start(self, x: Tensor) -> Tensor:
+        if self.start_A is None or self.start_B is None or self.start_C is None:
+            return self.adapter_output(x)
         # Both low-rank paths as one of rank 2r: a third fewer passes over the activations.
         A = torch.cat((self.A, self.start_A))
         B = torch.cat((self.B, -self.lam * self.start_B), dim=1)
@@ -136,7 +142,7 @@ class PCLoRALinear(nn.Module):
         )
         layer.A.copy_(self.A)
         layer.B.copy_(self._scaled(self.B))
-        layer.C.copy_(self.C)
+        layer.get_parameter("C").copy_(self.C)
         return layer
 
     def extra_repr(self) -> str:
@@ -168,6 +174,10 @@ class PCLoRAEmbedding(nn.Module):
         >>> torch.equal(layer(ids), base(ids))
         True
     """
+
+    lam: Tensor
+    start_A: Tensor | None
+    start_B: Tensor | None
 
     def __init__(
         self, base: nn.Embedding, rank: int, *, generator: torch.Generator | None = None
@@ -203,9 +213,11 @@ class PCLoRAEmbedding(nn.Module):
         return F.linear(F.embedding(ids, self.A), self.B)
 
     def base_output(self, ids: Tensor) -> Tensor:
-        """``λ E[i]``, less the part that the adapter started with."""
+        """``λ E[i]``, less the part that the adapter started with; 0 without a table."""
+        if self.base is None:
+            return self.B.new_zeros(*ids.shape, self.embedding_dim)
         full = self.base(ids)
-        if self.start_A is not None:
+        if self.start_A is not None and self.start_B is not None:
             full = full - F.linear(F.embedding(ids, self.start_A), self.start_B)
         return self.lam * full
 

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from pclora_lab.methods.distillation import FeatureTaps, feature_loss, logit_loss
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.nn.forward import call_model, eval_mode, token_mask
+from pclora_lab.methods.pclora.model import pclora_config, pclora_targets
+from pclora_lab.nn.forward import Inputs, call_model, eval_mode, token_mask
 from pclora_lab.nn.surgery import block_names
 from pclora_lab.nn.task_losses import TaskLossFunction, classification_loss
 
-__all__ = ["Distiller", "total_loss"]
+__all__ = ["DistillationTerms", "Distiller", "total_loss"]
 
 
 def total_loss(terms: Mapping[str, Tensor], config: PCLoRAConfig) -> Tensor:
@@ -52,13 +53,13 @@ class Distiller:
         task_loss: TaskLossFunction = classification_loss,
     ) -> None:
         self.student, self.teacher, self.task_loss = student, teacher, task_loss
-        self.config = config if config is not None else student.pclora_config
-        names = list(student.pclora_targets)
+        self.config = config if config is not None else pclora_config(student)
+        names = pclora_targets(student)
         taps = names if self.config.taps == "linears" else block_names(names)
         self.student_taps = FeatureTaps(student, taps)
         self.teacher_taps = FeatureTaps(teacher, taps)
 
-    def terms(self, inputs: Tensor | Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+    def terms(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         """``task``, ``feature`` and, if weighted, ``logit``.
 
         Args:
@@ -72,7 +73,7 @@ class Distiller:
         self,
         logits: Tensor,
         target: Tensor,
-        inputs: Tensor | Mapping[str, Tensor],
+        inputs: Inputs,
         labels: Tensor,
     ) -> dict[str, Tensor]:
         """The terms of a batch that both models have just seen.
@@ -93,7 +94,7 @@ class Distiller:
             terms["logit"] = self._logit_term(logits, target)
         return terms
 
-    def teacher_logits(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
+    def teacher_logits(self, inputs: Inputs) -> Tensor:
         """The teacher's answer, in eval mode and without gradients; its taps fill."""
         with eval_mode(self.teacher):
             return call_model(self.teacher, inputs)
@@ -111,3 +112,24 @@ class Distiller:
         """Remove the hooks from both models."""
         self.student_taps.close()
         self.teacher_taps.close()
+
+
+class DistillationTerms:
+    """α·task + (1 − α)·distillation of a batch, as the student's config says.
+
+    Args:
+        student: from :func:`pclora_lab.get_pclora_model`.
+        teacher: the dense model that the student was made from.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+        self.distiller = Distiller(student, teacher)
+
+    def __call__(self, inputs: Inputs, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        """``loss`` and the terms that it is made of."""
+        terms = self.distiller.terms(inputs, labels)
+        return {"loss": total_loss(terms, self.distiller.config), **terms}
+
+    def close(self) -> None:
+        """Remove the hooks from both models."""
+        self.distiller.close()

@@ -1,49 +1,27 @@
 """PC-LoRA behind the verbs that every method has."""
 
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pclora_lab.methods.base import Batch, Method
+from pclora_lab.methods.base import Batch, MethodContext, MetricValues
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.pclora.losses import Distiller, total_loss
+from pclora_lab.methods.pclora.losses import DistillationTerms
 from pclora_lab.methods.pclora.model import (
-    base_removed,
-    base_shares,
-    compress,
-    drop_base,
     get_pclora_model,
     pclora_layers,
     set_base_weight_factor,
     set_progress,
 )
+from pclora_lab.methods.pclora.removal import base_removed, base_shares, compress, drop_base
 from pclora_lab.methods.pclora.schedules import fade_is_over
-from pclora_lab.methods.rank_selection import planned_ranks
-from pclora_lab.nn.counting import ModelCounts
-from pclora_lab.nn.sizes import Plan, plan
+from pclora_lab.methods.rank_selection import LowRankMethod
 
 __all__ = ["PCLoRA"]
 
 
-class _Distilled:
-    """α·task + (1 − α)·distillation, as the student's config says."""
-
-    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
-        self.distiller, self.config = Distiller(student, teacher), student.pclora_config
-
-    def __call__(self, inputs: Batch, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        terms = self.distiller.terms(inputs, labels)
-        return {"loss": total_loss(terms, self.config), **terms}
-
-    def close(self) -> None:
-        self.distiller.close()
-
-
-class PCLoRA(Method):
-    """PC-LoRA behind the four verbs; the functions above do the work."""
+class PCLoRA(LowRankMethod[PCLoRAConfig]):
+    """PC-LoRA behind the four verbs; ``model`` and ``losses`` do the work."""
 
     name = "pclora"
     title = "PC-LoRA"
@@ -65,44 +43,36 @@ class PCLoRA(Method):
         """With the start that was best in ``tests/benchmarks/starts.py``."""
         return PCLoRAConfig(rank=8, init="activation_svd")
 
-    def apply(
-        self,
-        model: nn.Module,
-        *,
-        calibration: Iterable[Tensor] = (),
-        generator: torch.Generator | None = None,
-        example: Batch | None = None,
-        counts: ModelCounts | None = None,
-    ) -> nn.Module:
+    def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """See :func:`get_pclora_model`."""
         return get_pclora_model(
             model,
             self.config,
-            calibration=calibration,
-            generator=generator,
-            example=example,
-            counts=counts,
+            calibration=context.calibration,
+            generator=context.generator,
+            example=context.example,
+            counts=context.counts,
         )
 
-    def set_progress(self, student: nn.Module, progress: float) -> dict[str, float]:
+    def set_progress(self, student: nn.Module, progress: float) -> MetricValues:
         """Set λ; the base goes the moment λ is 0 for good."""
         lam = set_progress(student, progress)
         if fade_is_over(progress, self.config.schedule, self.config.fade_end):
             drop_base(student)
         return {"lam": lam}
 
-    def override_lambda(self, student: nn.Module, lam: float) -> dict[str, float]:
+    def override_lambda(self, student: nn.Module, lam: float) -> MetricValues:
         """Set λ by hand. The base stays, even at 0: a hand may take λ up again."""
         if self.without_base(student) is None:
             return {"lam": 0.0}
         set_base_weight_factor(student, lam)
         return {"lam": lam}
 
-    def loss_terms(self, student: nn.Module, teacher: nn.Module) -> _Distilled:
+    def loss_terms(self, student: nn.Module, teacher: nn.Module) -> DistillationTerms:
         """See :func:`pclora_lab.total_loss`."""
-        return _Distilled(student, teacher)
+        return DistillationTerms(student, teacher)
 
-    def measure(self, student: nn.Module, probe: Batch) -> dict[str, Any]:
+    def measure(self, student: nn.Module, probe: Batch) -> MetricValues:
         """See :func:`base_shares`: their mean, and by layer."""
         shares = base_shares(student, probe)
         return {"base_share": sum(shares.values()) / len(shares), "layer_base_share": shares}
@@ -115,7 +85,3 @@ class PCLoRA(Method):
     def finalize(self, student: nn.Module) -> nn.Module:
         """See :func:`compress`."""
         return compress(student)
-
-    def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
-        """The sizes at the config's ranks."""
-        return plan(counts, planned_ranks(self.config, counts))

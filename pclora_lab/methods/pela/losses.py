@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from pclora_lab.methods.base import Batch, TaskLoss
 from pclora_lab.methods.distillation import FeatureTaps, feature_loss
 from pclora_lab.methods.pela.config import PELAConfig
+from pclora_lab.methods.pela.model import pela_record
 from pclora_lab.nn.forward import call_model, eval_mode
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.nn.surgery import block_names
 
-__all__ = ["feature_distillation", "weight_perturbation"]
+__all__ = ["RepairTerms", "feature_distillation", "weight_perturbation"]
 
 Features = Sequence[Tensor] | Mapping[str, Tensor]
 
@@ -22,7 +23,7 @@ Features = Sequence[Tensor] | Mapping[str, Tensor]
 def weight_perturbation(model: nn.Module, reference: nn.Module, epsilon: float) -> Tensor:
     """How far the factors have moved away from the weights that they replace.
 
-    ``L_pert = mean_l (d_l − ε)²`` with ``d_l = max_ij |(second_l · first_l − W_l)_ij|``; below ε it
+    ``L_pert = mean_l (d_l − ε)²`` with ``d_l = max_ij |(B_l A_l − W_l)_ij|``; below ε it
     pushes up.
 
     Args:
@@ -63,10 +64,10 @@ def _largest_gap(layer: LowRankLinear, weight: Tensor) -> Tensor:
     with torch.autocast(weight.device.type, enabled=False):
         A, B, weight = layer.A.to(dtype), layer.B.to(dtype), weight.detach()
         with torch.no_grad():
-            place = B.mm(A).sub_(weight).abs_().argmax().reshape(1)
-        row = B.index_select(0, place // weight.shape[1])
-        column = A.index_select(1, place % weight.shape[1])
-        return (row.mm(column) - weight.reshape(-1).index_select(0, place)).abs().sum()
+            largest = B.mm(A).sub_(weight).abs_().argmax().reshape(1)
+        row = B.index_select(0, largest // weight.shape[1])
+        column = A.index_select(1, largest % weight.shape[1])
+        return (row.mm(column) - weight.reshape(-1).index_select(0, largest)).abs().sum()
 
 
 def feature_distillation(student_features: Features, teacher_features: Features) -> Tensor:
@@ -104,12 +105,13 @@ def _shapes(features: Features) -> dict[Any, tuple[int, ...]]:
     return {name: tuple(feature.shape) for name, feature in items}
 
 
-class _Repair:
+class RepairTerms:
     """Stage 1: task + features + perturbation; stage 2: the task alone."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, config: PELAConfig) -> None:
         self.student, self.teacher, self.config = student, teacher, config
-        names = list(student.pela["ranks"])
+        record = pela_record(student)
+        names = list(record["ranks"]) if record is not None else []
         linears = [n for n, m in teacher.named_modules() if isinstance(m, nn.Linear)]
         # Blocks by all their layers: with most of them excluded, one alone looks like a block.
         every = block_names([*linears, *names])

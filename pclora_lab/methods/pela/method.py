@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pclora_lab.methods.base import Batch, Method
+from pclora_lab.methods.base import Method, MethodContext, MetricValues
 from pclora_lab.methods.factorization import weight_spectra
 from pclora_lab.methods.pela.config import PELAConfig
-from pclora_lab.methods.pela.losses import _Repair
-from pclora_lab.methods.pela.model import as_dense, factorize_model, pela_layers, pela_ranks
+from pclora_lab.methods.pela.losses import RepairTerms
+from pclora_lab.methods.pela.model import PELARecord, as_dense, factorize_model, pela_record
+from pclora_lab.methods.pela.ranks import pela_layers, pela_ranks
 from pclora_lab.methods.rank_budget import ranks_for_budget
 from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.sizes import Plan, plan
@@ -25,7 +25,7 @@ def _with_layers(counts: ModelCounts, names: Iterable[str]) -> ModelCounts:
     return replace(counts, layers=tuple(layers))
 
 
-class PELA(Method):
+class PELA(Method[PELAConfig]):
     """PELA behind the four verbs."""
 
     name = "pela"
@@ -40,46 +40,44 @@ class PELA(Method):
     metrics = ("repair", "task", "feature", "perturbation")
     lr_grid = (5e-4, 1e-3)
 
-    def apply(
-        self,
-        model: nn.Module,
-        *,
-        calibration: Iterable[Tensor] = (),
-        generator: torch.Generator | None = None,
-        example: Batch | None = None,
-        counts: ModelCounts | None = None,
-    ) -> nn.Module:
+    def __init__(self, config: PELAConfig) -> None:
+        super().__init__(config)
+        # Stage 2 alone needs no teacher.
+        self.starts_from = "teacher" if config.repair > 0 else "pretrained"
+
+    def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """See :func:`factorize_model`; everything trains."""
         config = self.config
-        if self._is_factorized(model):
+        if self._record(model) is not None:
             return deepcopy_sharing(model, ()).requires_grad_(True)
-        options = {"targets": config.targets, "exclude": self._exclude(), "example": example}
-        if config.budget is None and config.rank_allocation == "uniform":
-            student = factorize_model(model, ratio=config.ratio, rank=config.rank, **options)
-        else:
-            counts = count_model(model, targets=config.targets, example=example)
+        ranks = None
+        if config.budget is not None or config.rank_allocation != "uniform":
+            counts = count_model(model, targets=config.targets, example=context.example)
             ranks = self._ranks(counts, model, config.rank_allocation)
-            student = factorize_model(model, ranks=ranks, **options)
+        student = factorize_model(
+            model,
+            ratio=config.ratio,
+            rank=config.rank if ranks is None else None,
+            ranks=ranks,
+            targets=config.targets,
+            exclude=self._exclude(),
+            example=context.example,
+        )
         return student.requires_grad_(True)
 
-    @property
-    def starts_from(self) -> str:
-        """Stage 2 alone needs no teacher."""
-        return "teacher" if self.config.repair > 0 else "pretrained"
-
-    def _is_factorized(self, model: nn.Module) -> bool:
-        if not hasattr(model, "pela"):
-            return False
-        if self.config.repair > 0:
+    def _record(self, model: nn.Module) -> PELARecord | None:
+        """How the model has been factorized before; refused where stage 1 needs a dense one."""
+        record = pela_record(model)
+        if record is not None and self.config.repair > 0:
             raise ValueError(
                 f"repair is {self.config.repair:g}, but the model is factorized already and there "
                 "is no dense one to imitate: set repair=0 for stage 2, or pass the dense model"
             )
-        return True
+        return record
 
     def count(self, model: nn.Module) -> ModelCounts:
         """Of the dense model, also where it has been factorized."""
-        dense = as_dense(model) if hasattr(model, "pela") else model
+        dense = model if pela_record(model) is None else as_dense(model)
         return count_model(dense, targets=self.config.targets)
 
     def _exclude(self) -> tuple[str, ...] | None:
@@ -88,37 +86,40 @@ class PELA(Method):
 
     def _ranks(self, counts: ModelCounts, model: nn.Module, rank_allocation: str) -> dict[str, int]:
         """By budget, by rank or by ratio, for the layers that are not excluded."""
-        config = self.config
-        if self._is_factorized(model):
-            return dict(model.pela["ranks"])
-        kinds = {"exclude": self._exclude(), "targets": config.targets}
-        names = pela_layers(model, **kinds)
-        counts = _with_layers(counts, names)
-        ranks = pela_ranks(model, config.ratio, rank=config.rank, **kinds)
+        config, exclude = self.config, self._exclude()
+        if (record := self._record(model)) is not None:
+            return dict(record["ranks"])
+        counts = _with_layers(counts, pela_layers(model, exclude=exclude, targets=config.targets))
+        ranks = pela_ranks(
+            model, config.ratio, rank=config.rank, exclude=exclude, targets=config.targets
+        )
         if config.budget is None and rank_allocation == "uniform":
             return ranks
-        kept = plan(counts, ranks).replaced
-        share = {"params": kept.params_after / kept.params_before}
-        share["macs"] = kept.macs_after / kept.macs_before
-        budget = config.budget if config.budget is not None else share[config.budget_unit]
-        spectra = None
-        if rank_allocation == "energy":
-            spectra = weight_spectra(model, config.targets)
+        is_by_energy = rank_allocation == "energy"
         return ranks_for_budget(
             counts,
-            budget,
+            self._budget(counts, ranks),
             budget_unit=config.budget_unit,
             rank_allocation=rank_allocation,
-            spectra=spectra,
+            spectra=weight_spectra(model, config.targets) if is_by_energy else None,
         )
 
-    def set_progress(self, student: nn.Module, progress: float) -> dict[str, float]:
+    def _budget(self, counts: ModelCounts, ranks: dict[str, int]) -> float:
+        """The given one, or the share that the ranks of ``rank`` or ``ratio`` keep."""
+        if self.config.budget is not None:
+            return self.config.budget
+        kept = plan(counts, ranks).replaced
+        if self.config.budget_unit == "macs":
+            return kept.macs_after / kept.macs_before
+        return kept.params_after / kept.params_before
+
+    def set_progress(self, student: nn.Module, progress: float) -> MetricValues:
         """1 in stage 1, 0 in stage 2."""
         return {"repair": float(progress < self.config.repair)}
 
-    def loss_terms(self, student: nn.Module, teacher: nn.Module) -> _Repair:
+    def loss_terms(self, student: nn.Module, teacher: nn.Module) -> RepairTerms:
         """``task + w_f·features + w_p·perturbation``, then the task alone."""
-        return _Repair(student, teacher, self.config)
+        return RepairTerms(student, teacher, self.config)
 
     def finalize(self, student: nn.Module) -> nn.Module:
         """A copy in eval mode; ``.pela`` says ratio, ranks and exclusions."""

@@ -1,151 +1,41 @@
 """Factorize a dense model once, by thin SVD: PELA's low-rank step (arXiv:2310.10700)."""
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TypedDict
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pclora_lab.methods.factorization import factorize
 from pclora_lab.methods.pclora.layers import PCLoRALinear
-from pclora_lab.nn.counting import LayerCount, count_model
+from pclora_lab.methods.pela.ranks import excluded_parts, pela_layers, pela_ranks
+from pclora_lab.nn.counting import count_model
+from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.low_rank import LowRankLinear
-from pclora_lab.nn.ranks import Rank, resolve_ranks
-from pclora_lab.nn.surgery import deepcopy_sharing, find_targets, meta_copy, replace_modules
+from pclora_lab.nn.surgery import as_linear, deepcopy_sharing, meta_copy, replace_modules
 
-__all__ = ["as_dense", "exclusions", "factorize_model", "pela_layers", "pela_rank", "pela_ranks"]
-
-_ALWAYS_DENSE = ("norm", "head", "patch_embed", "downsample")
+__all__ = ["PELARecord", "as_dense", "factorize_model", "pela_record"]
 
 
-# What the paper keeps dense besides, by class of the model.
-_ALSO_DENSE = {
-    "SwinTransformer": ("attn.proj",),
-    "SwinForImageClassification": ("attention.o_proj",),
-}
+class PELARecord(TypedDict):
+    """How a model was factorized; it stands in ``model.pela`` and in the saved ``config.json``.
 
-
-def pela_rank(in_features: int, out_features: int, ratio: float) -> int:
-    """``⌊in·out / (ratio·(in + out))⌋``: the two factors have at most 1/ratio of W's values.
-
-    Raises:
-        ValueError: a ratio that is not above 1, or one so large that no rank is left.
-
-    Example:
-        >>> pela_rank(768, 2304, 2.0)
-        288
+    Attributes:
+        ratio: dense weights per factor weight; None if ranks were given.
+        ranks: by layer name.
+        exclude: parts of names whose layers stayed dense.
     """
-    return _ranks_by_ratio({"the layer": (in_features, out_features)}, ratio)["the layer"]
+
+    ratio: float | None
+    ranks: dict[str, int]
+    exclude: list[str]
 
 
-def _ranks_by_ratio(widths: Mapping[str, tuple[int, int]], ratio: float) -> dict[str, int]:
-    # Written so that NaN fails it too.
-    if not (isinstance(ratio, int | float) and 1 < ratio < math.inf):
-        raise ValueError(f"ratio is {ratio!r}: it must be a number above 1, or the layer grows")
-    ranks = {name: int(i * o / (ratio * (i + o))) for name, (i, o) in widths.items()}
-    thin = [f"{name} ({i}→{o})" for name, (i, o) in widths.items() if ranks[name] < 1]
-    if thin:
-        raise ValueError(
-            f"ratio {ratio:g} leaves no rank for {', '.join(thin)}: use a smaller ratio, or leave "
-            "out such thin layers with exclude="
-        )
-    return ranks
-
-
-def exclusions(model: nn.Module) -> tuple[str, ...]:
-    """Parts of names whose layers PELA leaves dense in such a model.
-
-    Example:
-        >>> exclusions(nn.Sequential())
-        ('norm', 'head', 'patch_embed', 'downsample')
-    """
-    return _ALWAYS_DENSE + _ALSO_DENSE.get(type(model).__name__, ())
-
-
-def pela_ranks(
-    model: nn.Module,
-    ratio: float = 2.0,
-    *,
-    rank: int | str | None = None,
-    ranks: Mapping[str, int] | None = None,
-    exclude: Iterable[str] | None = None,
-    targets: str = "blocks",
-    min_out: int = 10,
-) -> dict[str, int]:
-    """The rank of every layer that :func:`factorize_model` would replace; see there.
-
-    Example:
-        >>> pela_ranks(nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 4)), targets="")
-        {'0': 16}
-    """
-    layers = pela_layers(model, exclude=exclude, targets=targets, min_out=min_out)
-    if rank is not None and ranks is not None:
-        raise ValueError("rank and ranks are both given: pass one of them")
-    if rank is not None or ranks is not None:
-        return _ranks_as_given(layers, rank if ranks is None else ranks)
-    return _ranks_by_ratio({n: (m.in_features, m.out_features) for n, m in layers.items()}, ratio)
-
-
-def pela_layers(
-    model: nn.Module,
-    *,
-    exclude: Iterable[str] | None = None,
-    targets: str = "blocks",
-    min_out: int = 10,
-) -> dict[str, nn.Linear]:
-    """The layers that :func:`factorize_model` would replace; see there.
-
-    Raises:
-        ValueError: there is none, or one can't be replaced.
-    """
-    dense = _excluded(model, exclude)
-    layers = {
-        name: layer
-        for name, layer in find_targets(model, targets).items()
-        if layer.out_features >= min_out and not _matches(name, dense)
-    }
-    if targets == "blocks":
-        _refuse_attention(model, dense)
-    if not layers:
-        raise ValueError(f"exclude={dense} and min_out={min_out} leave no layer to factorize")
-    return layers
-
-
-def _excluded(model: nn.Module, exclude: Iterable[str] | None) -> tuple[str, ...]:
-    if isinstance(exclude, str):
-        raise ValueError(f"exclude is the string {exclude!r}: pass a tuple, ({exclude!r},)")
-    return exclusions(model) if exclude is None else tuple(exclude)
-
-
-def _matches(name: str, parts: Iterable[str]) -> bool:
-    return any(part in name for part in parts)
-
-
-def _refuse_attention(model: nn.Module, exclude: Iterable[str]) -> None:
-    """Name the blocks' ``nn.MultiheadAttention``, which would stay dense without a word."""
-    inside = [n for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]
-    kept = [n for n in inside if re.search(r"\b\d+\.", n) and not _matches(n, exclude)]
-    if kept:
-        raise ValueError(
-            f"{', '.join(kept)}: nn.MultiheadAttention reads its weights directly and can't be "
-            "factorized. To leave it dense, say so: "
-            f"exclude=(*exclusions(model), {kept[0].rpartition('.')[2]!r})"
-        )
-
-
-def _ranks_as_given(layers: Mapping[str, nn.Linear], rank: Rank) -> dict[str, int]:
-    unknown = [name for name in rank if name not in layers] if isinstance(rank, Mapping) else []
-    if unknown:
-        raise ValueError(
-            f"ranks names {', '.join(unknown)}, which stay dense here: leave them out of ranks, or "
-            "change exclude= or targets="
-        )
-    # The bias is kept where there is one, so it plays no part in whether a layer shrinks.
-    shapes = ((n, m.in_features, m.out_features) for n, m in layers.items())
-    return resolve_ranks(tuple(LayerCount(*shape, True, 1, 1) for shape in shapes), rank)
+def pela_record(model: nn.Module) -> PELARecord | None:
+    """How the model was factorized, or None if it was not."""
+    return getattr(model, "pela", None)
 
 
 def factorize_model(
@@ -157,7 +47,7 @@ def factorize_model(
     exclude: Iterable[str] | None = None,
     targets: str = "blocks",
     min_out: int = 10,
-    example: Tensor | Mapping[str, Tensor] | None = None,
+    example: Inputs | None = None,
 ) -> nn.Module:
     """A new model with a :class:`LowRankLinear` in place of every target layer.
 
@@ -189,27 +79,31 @@ def factorize_model(
         >>> small.pela["ranks"], sum(p.numel() for p in small[0].parameters())
         ({'0': 16}, 2112)
     """
-    dense = _excluded(model, exclude)
-    kinds = {"exclude": dense, "targets": targets, "min_out": min_out}
-    twin = as_dense(model)
-    if not hasattr(model, "pela"):
-        names = [n for n in pela_layers(twin, **kinds) if ranks is None or n in ranks]
+    parts, done, twin = excluded_parts(model, exclude), pela_record(model), as_dense(model)
+    candidates = pela_layers(twin, exclude=parts, targets=targets, min_out=min_out)
+    if done is None:
+        names = [name for name in candidates if ranks is None or name in ranks]
         _refuse_bypassed(model, names, example)
-    wanted = pela_ranks(twin, ratio, rank=rank, ranks=ranks, **kinds)
+    wanted = pela_ranks(
+        twin, ratio, rank=rank, ranks=ranks, exclude=parts, targets=targets, min_out=min_out
+    )
     by_ratio = rank is None and ranks is None
-    record = {"ratio": ratio if by_ratio else None, "ranks": wanted, "exclude": list(dense)}
-    if hasattr(model, "pela"):
-        return _same_again(model, record)
-    bases = {name: model.get_submodule(name) for name in wanted}
-    layers = _low_rank_layers(bases, wanted)
-    small = replace_modules(deepcopy_sharing(model, [b.weight for b in bases.values()]), layers)
-    small.pela = record
+    record = PELARecord(ratio=ratio if by_ratio else None, ranks=wanted, exclude=list(parts))
+    if done is not None:
+        return _same_again(model, done, record)
+    small = _replaced(model, wanted)
+    vars(small).update(pela=record)
     return small
 
 
-def _refuse_bypassed(
-    model: nn.Module, names: Iterable[str], example: Tensor | Mapping[str, Tensor] | None
-) -> None:
+def _replaced(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
+    bases = {name: as_linear(model.get_submodule(name)) for name in ranks}
+    layers = _low_rank_layers(bases, ranks)
+    weights = [base.get_parameter("weight") for base in bases.values()]
+    return replace_modules(deepcopy_sharing(model, weights), layers)
+
+
+def _refuse_bypassed(model: nn.Module, names: Iterable[str], example: Inputs | None) -> None:
     exactly = "|".join(map(re.escape, names))
     if exactly:
         count_model(model, targets=f"^(?:{exactly})$", example=example)
@@ -223,7 +117,7 @@ def as_dense(model: nn.Module) -> nn.Module:
     """
     low_rank = {n: m for n, m in model.named_modules() if isinstance(m, LowRankLinear)}
     fading = any(isinstance(m, PCLoRALinear) for m in model.modules())
-    if fading or (low_rank and not hasattr(model, "pela")):
+    if fading or (low_rank and pela_record(model) is None):
         raise ValueError(
             f"{type(model).__name__} has low-rank layers of another method: pass the dense model"
         )
@@ -235,13 +129,13 @@ def as_dense(model: nn.Module) -> nn.Module:
     return replace_modules(meta_copy(model), dense)
 
 
-def _same_again(model: nn.Module, record: Mapping[str, Any]) -> nn.Module:
-    if model.pela != record:
-        ratio = model.pela["ratio"]
+def _same_again(model: nn.Module, done: PELARecord, wanted: PELARecord) -> nn.Module:
+    if done != wanted:
+        ratio = done["ratio"]
         how = "with given ranks" if ratio is None else f"at ratio {ratio:g}"
         raise ValueError(
             f"{type(model).__name__} is already factorized {how}, leaving dense "
-            f"{', '.join(model.pela['exclude']) or 'nothing'}: for other options pass the dense one"
+            f"{', '.join(done['exclude']) or 'nothing'}: for other options pass the dense one"
         )
     return deepcopy_sharing(model, ())
 

@@ -188,8 +188,11 @@ class KernelSparseLinear(nn.Module):
 
 def _merged(kernel: str, A: Tensor, B: Tensor, *scalars: Tensor) -> Tensor:
     # Mᵀ, in the layout of the weight.
-    scalars = tuple(scalar.to(torch.promote_types(A.dtype, torch.float32)) for scalar in scalars)
-    return merge_pairs(B, A, kernel, scalars or (1.0, 1.0, 0.0), axis=0)
+    if not scalars:
+        return merge_pairs(B, A, kernel, axis=0)
+    dtype = torch.promote_types(A.dtype, torch.float32)
+    alpha, gamma, beta = (scalar.to(dtype) for scalar in scalars)
+    return merge_pairs(B, A, kernel, (alpha, gamma, beta), axis=0)
 
 
 def _sparse(how: tuple[str, str, float], trained: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
@@ -205,7 +208,8 @@ class _Multiply(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, how: tuple, *tensors: Tensor | None) -> Tensor:
-        weight, bias, *trained = tensors
+        weight, bias, *rest = tensors
+        trained = tuple(tensor for tensor in rest if tensor is not None)
         S, threshold = _sparse(how, trained)
         ctx.kernel, ctx.sparsifier, _ = how
         # With the threshold, the backward pass needs no search of its own.

@@ -1,19 +1,24 @@
 """SNELLA behind the verbs that every method has."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.methods.base import Batch, Method
+from pclora_lab.methods.base import Method, MethodContext, MetricValues
 from pclora_lab.methods.snella.config import SNELLAConfig
-from pclora_lab.methods.snella.model import get_snella_model, kernel_sparse_layers, merge
-from pclora_lab.nn.counting import ModelCounts
+from pclora_lab.methods.snella.model import (
+    allocator_of,
+    get_snella_model,
+    kernel_sparse_layers,
+    last_allocation,
+    merge,
+)
 
 __all__ = ["SNELLA"]
 
 
-class SNELLA(Method):
+class SNELLA(Method[SNELLAConfig]):
     """SNELLA behind the four verbs."""
 
     name = "snella"
@@ -29,29 +34,25 @@ class SNELLA(Method):
     metrics = ("density", "starved", "task")
     lr_grid = (1.2e-2, 2.4e-2)
 
-    def apply(
-        self,
-        model: nn.Module,
-        *,
-        calibration: Iterable[Tensor] = (),
-        generator: torch.Generator | None = None,
-        example: Batch | None = None,
-        counts: ModelCounts | None = None,
-    ) -> nn.Module:
+    def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """See :func:`get_snella_model`."""
         return get_snella_model(
-            model, self.config, generator=generator, example=example, counts=counts
+            model,
+            self.config,
+            generator=context.generator,
+            example=context.example,
+            counts=context.counts,
         )
 
-    def set_progress(self, student: nn.Module, progress: float) -> dict[str, object]:
+    def set_progress(self, student: nn.Module, progress: float) -> MetricValues:
         """Let the layers compete when it is time; says who got how much."""
         # The last competition takes the final budget at once: what is cut after the last step
         # could not be trained on.
         last = self.config.allocations - 1
         index = min(int(progress * self.config.allocations), last)
-        if index != student.snella_allocated:
-            student.snella_allocated = index
-            student.snella_allocator.reallocate(1.0 if index == last else progress)
+        if index != last_allocation(student):
+            vars(student).update(snella_allocated=index)
+            allocator_of(student).reallocate(1.0 if index == last else progress)
         layers = kernel_sparse_layers(student)
         sizes = {name: layer.in_features * layer.out_features for name, layer in layers.items()}
         num_tunable = {name: layer.num_tunable for name, layer in layers.items()}
@@ -63,24 +64,24 @@ class SNELLA(Method):
 
     def after_backward(self, student: nn.Module) -> None:
         """Let the allocator see the gradients."""
-        student.snella_allocator.update()
+        allocator_of(student).update()
 
     def state_dict(self, student: nn.Module) -> dict[str, Tensor]:
         """The allocator's averages, the last competition, and how much each layer won."""
         num_tunable = [layer.num_tunable for layer in kernel_sparse_layers(student).values()]
         last = {
-            "allocated": torch.tensor(student.snella_allocated),
+            "allocated": torch.tensor(last_allocation(student)),
             "tuned": torch.tensor(num_tunable),
         }
-        return student.snella_allocator.state_dict() | last
+        return allocator_of(student).state_dict() | last
 
     def load_state_dict(self, student: nn.Module, state: Mapping[str, Tensor]) -> None:
-        """Put back what :meth:`state_dict` read."""
-        student.snella_allocated = int(state["allocated"])
+        """Put back what :meth:`state_dict` returned."""
+        vars(student).update(snella_allocated=int(state["allocated"]))
         layers = kernel_sparse_layers(student).values()
         for layer, num_tunable in zip(layers, state["tuned"].tolist(), strict=True):
             layer.set_num_tunable(num_tunable)
-        student.snella_allocator.load_state_dict(state)
+        allocator_of(student).load_state_dict(state)
 
     def finalize(self, student: nn.Module) -> nn.Module:
         """See :func:`merge`."""

@@ -10,11 +10,17 @@ from pclora_lab.methods.rank_selection import lora_rank
 from pclora_lab.methods.snella.allocation import BudgetAllocator
 from pclora_lab.methods.snella.config import SNELLAConfig
 from pclora_lab.methods.snella.layers import KernelSparseLinear
-from pclora_lab.nn.counting import ModelCounts, count_model
+from pclora_lab.nn.counting import LayerCount, ModelCounts, count_model
 from pclora_lab.nn.heads import is_head
 from pclora_lab.nn.surgery import deepcopy_sharing, find_targets, replace_modules
 
-__all__ = ["get_snella_model", "kernel_sparse_layers", "merge"]
+__all__ = [
+    "allocator_of",
+    "get_snella_model",
+    "kernel_sparse_layers",
+    "last_allocation",
+    "merge",
+]
 
 
 def get_snella_model(
@@ -58,12 +64,11 @@ def get_snella_model(
     }
     shared = [p for base in targets.values() for p in base.parameters(recurse=False)]
     student = replace_modules(deepcopy_sharing(model, shared), layers)
-    student.snella_allocator = _allocator(layers, config)
-    student.snella_allocated = -1
+    vars(student).update(snella_allocator=_allocator(layers, config), snella_allocated=-1)
     return _freeze_rest(student)
 
 
-def _even_rank(config: SNELLAConfig, layers: Iterable[object]) -> int:
+def _even_rank(config: SNELLAConfig, layers: Iterable[LayerCount]) -> int:
     rank = lora_rank(config, layers, smallest=2)
     return rank - rank % 2
 
@@ -100,6 +105,25 @@ def kernel_sparse_layers(student: nn.Module) -> dict[str, KernelSparseLinear]:
     return {n: m for n, m in student.named_modules() if isinstance(m, KernelSparseLinear)}
 
 
+def allocator_of(student: nn.Module) -> BudgetAllocator:
+    """What hands the student's budget out.
+
+    Raises:
+        ValueError: it is no student of SNELLA.
+    """
+    allocator = getattr(student, "snella_allocator", None)
+    if not isinstance(allocator, BudgetAllocator):
+        raise ValueError(
+            f"{type(student).__name__} has no budget allocator: pass what get_snella_model returned"
+        )
+    return allocator
+
+
+def last_allocation(student: nn.Module) -> int:
+    """Number of the competition that was held last, from 0; -1 before the first."""
+    return int(getattr(student, "snella_allocated", -1))
+
+
 def merge(student: nn.Module) -> nn.Module:
     """The plain dense model: every layer becomes an ``nn.Linear`` of weight ``W + Sᵀ``.
 
@@ -108,10 +132,11 @@ def merge(student: nn.Module) -> nn.Module:
     """
     layers = kernel_sparse_layers(student)
     bases = [p for layer in layers.values() for p in layer.base.parameters()]
-    allocator = student.__dict__.pop("snella_allocator", None)
+    # The allocator knows the student's layers, which the copy must not take along.
+    allocator = vars(student).pop("snella_allocator", None)
     try:
         merged = deepcopy_sharing(student, bases)
     finally:
         if allocator is not None:
-            student.snella_allocator = allocator
+            vars(student).update(snella_allocator=allocator)
     return replace_modules(merged, {n: layer.to_linear() for n, layer in layers.items()}).eval()

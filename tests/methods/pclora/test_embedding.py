@@ -7,14 +7,10 @@ from tiny import batch, tiny
 from torch import nn
 
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.initialization import init_residual
 from pclora_lab.methods.pclora.layers import PCLoRAEmbedding
-from pclora_lab.methods.pclora.model import (
-    compress,
-    drop_base,
-    get_pclora_model,
-    init_residual,
-    set_progress,
-)
+from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
+from pclora_lab.methods.pclora.removal import compress, drop_base
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.forward import call_model
 from pclora_lab.nn.low_rank import LowRankEmbedding

@@ -9,7 +9,8 @@ from transformers import Trainer, TrainerState, TrainingArguments
 from pclora_lab import DistillationLoss, PCLoRACallback
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.losses import Distiller, total_loss
-from pclora_lab.methods.pclora.model import compress, get_pclora_model, pclora_layers
+from pclora_lab.methods.pclora.model import get_pclora_model, pclora_layers
+from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.methods.pclora.schedules import base_weight_factor
 
 

@@ -8,7 +8,8 @@ from torch import nn
 from pclora_lab.methods.distillation import FeatureTaps, feature_loss, logit_loss
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.losses import Distiller, total_loss
-from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
+from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
+from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.nn.surgery import find_targets
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])

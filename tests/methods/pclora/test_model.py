@@ -9,15 +9,12 @@ from torch import nn
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.layers import PCLoRALinear
 from pclora_lab.methods.pclora.model import (
-    base_removed,
-    base_share,
-    compress,
-    drop_base,
     get_pclora_model,
     pclora_layers,
     set_base_weight_factor,
     set_progress,
 )
+from pclora_lab.methods.pclora.removal import base_removed, base_share, compress, drop_base
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.nn.sizes import plan
 

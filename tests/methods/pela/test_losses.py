@@ -16,8 +16,8 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def product(factors: tuple[torch.Tensor, torch.Tensor]) -> np.ndarray:
-    first, second = (factor.double().numpy() for factor in factors)
-    return second @ first
+    A, B = (factor.double().numpy() for factor in factors)
+    return B @ A
 
 
 def by_name(features: list[torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -45,10 +45,10 @@ def test_the_gradient_of_the_perturbation_equals_finite_differences(epsilon):
     layer = small[0]
     layer.A.data, layer.B.data = drawn(2, 6).double(), drawn(5, 2, seed=1).double()
 
-    def loss(first, second):
+    def loss(A, B):
         layers = nn.Sequential(LowRankLinear(6, 5, 2, dtype=torch.float64))
         del layers[0].A, layers[0].B
-        layers[0].A, layers[0].B = first, second
+        layers[0].A, layers[0].B = A, B
         return weight_perturbation(layers, dense, epsilon)
 
     leaves = [layer.A.detach().clone().requires_grad_(), layer.B.detach().clone().requires_grad_()]

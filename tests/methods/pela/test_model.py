@@ -13,8 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pclora_lab.methods.factorization import factorize
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.pclora.model import compress, get_pclora_model, set_progress
-from pclora_lab.methods.pela.model import factorize_model, pela_rank, pela_ranks
+from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
+from pclora_lab.methods.pclora.removal import compress
+from pclora_lab.methods.pela.model import factorize_model
+from pclora_lab.methods.pela.ranks import pela_rank, pela_ranks
 from pclora_lab.models.loading import describe_model, load_model
 from pclora_lab.models.serialization import load_compressed, save_compressed
 from pclora_lab.nn.low_rank import LowRankLinear
@@ -41,8 +43,8 @@ def truncated(weight: torch.Tensor, rank: int) -> np.ndarray:
 
 
 def product(factors: tuple[torch.Tensor, torch.Tensor]) -> np.ndarray:
-    first, second = (factor.double().numpy() for factor in factors)
-    return second @ first
+    A, B = (factor.double().numpy() for factor in factors)
+    return B @ A
 
 
 def on_meta(name: str) -> nn.Module:
@@ -109,14 +111,14 @@ def test_a_layer_too_thin_for_the_ratio_is_refused_by_name(vit):
 @pytest.mark.parametrize("rank", [1, 7, 24])
 def test_factors_are_the_truncated_svd_with_its_values_shared_evenly(shape, rank):
     weight = drawn(*shape)
-    first, second = factorize(weight, rank)
-    assert first.shape == (rank, shape[1]) and second.shape == (shape[0], rank)
+    A, B = factorize(weight, rank)
+    assert A.shape == (rank, shape[1]) and B.shape == (shape[0], rank)
     expected = truncated(weight, rank)
-    gap = np.linalg.norm(product((first, second)) - expected) / np.linalg.norm(expected)
+    gap = np.linalg.norm(product((A, B)) - expected) / np.linalg.norm(expected)
     assert gap < 1e-6
     singular = np.diag(np.linalg.svd(weight.double().numpy(), compute_uv=False)[:rank])
-    np.testing.assert_allclose((first @ first.T).numpy(), singular, atol=2e-5)
-    np.testing.assert_allclose((second.T @ second).numpy(), singular, atol=2e-5)
+    np.testing.assert_allclose((A @ A.T).numpy(), singular, atol=2e-5)
+    np.testing.assert_allclose((B.T @ B).numpy(), singular, atol=2e-5)
 
 
 @pytest.mark.parametrize(

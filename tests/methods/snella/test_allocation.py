@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pclora_lab.methods.snella.allocation import BudgetAllocator, allocate, budget_at
+from pclora_lab.methods.snella.allocation import BudgetAllocator
+from pclora_lab.methods.snella.budget import allocate, budget_at
 from pclora_lab.methods.snella.layers import KernelSparseLinear
 
 LAYERS = st.lists(

@@ -1,0 +1,103 @@
+"""How much of a student still rests on its base, and taking the base away."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.methods.pclora.model import FadingLayer, pclora_layers
+from pclora_lab.nn.forward import Inputs, call_model, eval_mode, forward_hooks
+from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
+
+__all__ = ["base_removed", "base_share", "base_shares", "compress", "drop_base"]
+
+
+def drop_base(student: nn.Module) -> nn.Module:
+    """Let go of every base, in place; only allowed once λ is 0.
+
+    Raises:
+        ValueError: λ is not 0 yet; nothing is changed.
+    """
+    layers = pclora_layers(student)
+    _require_faded(layers)
+    for layer in layers.values():
+        layer.drop_base()
+    return student
+
+
+def _require_faded(layers: Mapping[str, FadingLayer]) -> None:
+    held = {n: float(m.lam) for n, m in layers.items() if m.base is not None and m.lam != 0}
+    if held:
+        name, lam = max(held.items(), key=lambda item: item[1])
+        raise ValueError(
+            f"λ is {lam:.3g} in {len(held)} of {len(layers)} layers (first: {name}): {lam:.1%} of "
+            "the base's output is still added, and removing it now would change the model. Train "
+            "to the end of the fade, or call set_progress(student, 1.0) to remove it all the same."
+        )
+
+
+def compress(student: nn.Module) -> nn.Module:
+    """The deployable model: every fading layer becomes a :class:`LowRankLinear`.
+
+    Args:
+        student: after the fade, λ = 0. It is not changed.
+
+    Returns:
+        A new model that holds no base tensor, in eval mode.
+
+    Raises:
+        ValueError: λ > 0; says how much still comes from the base.
+    """
+    layers = pclora_layers(student)
+    _require_faded(layers)
+    bases = {id(p): p for m in layers.values() if m.base is not None for p in m.base.parameters()}
+    small = deepcopy_sharing(student, bases.values())
+    replace_modules(small, {name: layer.to_low_rank() for name, layer in layers.items()})
+    for name in ("pclora_config", "pclora_targets"):
+        vars(small).pop(name, None)
+    return small.eval()
+
+
+@contextmanager
+def base_removed(student: nn.Module) -> Iterator[None]:
+    """Inside, the student is what it would be if the base were removed now (λ = 0)."""
+    layers = list(pclora_layers(student).values())
+    kept = [layer.lam.clone() for layer in layers]
+    try:
+        for layer in layers:
+            layer.lam.zero_()
+        yield
+    finally:
+        for layer, lam in zip(layers, kept, strict=True):
+            layer.lam.copy_(lam)
+
+
+def base_shares(student: nn.Module, inputs: Inputs) -> dict[str, float]:
+    """How much of each layer's output still comes from the base, measured on a batch.
+
+    ``‖λ(Wx+b)‖ / (‖λ(Wx+b)‖ + ‖BAx+C‖)`` by layer name; 0 where the base was dropped. With a
+    residual start the base's part is what is left of it once the adapter's start is taken off.
+    """
+    layers = pclora_layers(student)
+    held = {n: m for n, m in layers.items() if m.base is not None}
+    shares: dict[str, Tensor] = {}
+
+    def measure(name: str, x: Tensor, _: object) -> None:
+        base = held[name].base_output(x).float().norm()
+        adapter = held[name].adapter_output(x).float().norm()
+        shares[name] = base / (base + adapter).clamp_min(1e-12)
+
+    if not held:
+        return dict.fromkeys(layers, 0.0)
+    with eval_mode(student), forward_hooks(held, measure):
+        call_model(student, inputs)
+    # One transfer from the device for all layers.
+    values = torch.stack(list(shares.values())).tolist()
+    return dict.fromkeys(layers, 0.0) | dict(zip(shares, values, strict=True))
+
+
+def base_share(student: nn.Module, inputs: Inputs) -> float:
+    """The mean of :func:`base_shares` over the layers."""
+    shares = base_shares(student, inputs)
+    return sum(shares.values()) / len(shares)
