@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from pclora_lab.methods.factorization import activation_svd_factors, svd_factors
+from pclora_lab.methods.factorization import activation_svd_factors, singular_values, svd_factors
 from pclora_lab.methods.input_moments import InputMoments, measure_inputs
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.initialization import init_residual
@@ -165,7 +165,23 @@ def test_calibration_that_is_not_finite_is_refused_and_the_model_unchanged(vit, 
 
 
 def test_no_float64_is_asked_of_apples_gpu():
-    from pclora_lab.methods.factorization import _where_float64_is
+    from pclora_lab.methods.input_moments import _float64_device
 
-    assert _where_float64_is(torch.device("mps", 0)) == torch.device("cpu")
-    assert _where_float64_is(torch.device("cuda", 1)) == torch.device("cuda", 1)
+    assert _float64_device(torch.device("mps", 0)) == torch.device("cpu")
+    assert _float64_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
+
+
+@pytest.mark.parametrize("shape", [(40, 12), (12, 40), (20, 20)])
+def test_both_drivers_give_one_approximation_with_even_factors(shape):
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    (A, B), (A2, B2) = svd_factors(weight, 5), svd_factors(weight, 5, driver="gram")
+    torch.testing.assert_close(B2 @ A2, B @ A, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(A2.norm(dim=1), B2.norm(dim=0), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(singular_values(weight)[:5], A2.norm(dim=1) ** 2)
+
+
+def test_the_gram_driver_refuses_what_is_not_finite_and_passes_a_zero_through():
+    with pytest.raises(ValueError, match="not finite everywhere"):
+        svd_factors(torch.full((3, 3), torch.nan), 1, driver="gram")
+    A, B = svd_factors(torch.zeros(3, 4), 2, driver="gram")
+    assert not A.any() and not B.any()

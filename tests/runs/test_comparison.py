@@ -146,7 +146,7 @@ def test_a_bad_grid_is_refused_before_anything_runs(tmp_path, grid, message):
 
 
 def test_a_method_that_fails_is_a_row_and_the_rest_goes_on(tmp_path, monkeypatch):
-    def broken(self, model, **_):
+    def broken(self, model, context):
         raise RuntimeError("out of <memory>")
 
     monkeypatch.setattr(METHODS["activation_svd"], "apply", broken)
@@ -215,10 +215,10 @@ def test_bad_flags_are_named(tmp_path, capsys, flags, message):
 def test_a_trial_that_fails_is_not_tried_for_ever(tmp_path, monkeypatch):
     apply = METHODS["full"].apply
 
-    def limited(self, model, **options):
+    def limited(self, model, context):
         if tmp_path.joinpath("cells", "full-s0-lr0.0004-validation").is_dir():
             raise RuntimeError("diverged")
-        return apply(self, model, **options)
+        return apply(self, model, context)
 
     monkeypatch.setattr(METHODS["full"], "apply", limited)
     monkeypatch.setattr(METHODS["full"], "lr_grid", (1e-4, 2e-4))
