@@ -46,7 +46,7 @@ def test_its_configuration_is_read_from_the_file_too():
 def test_its_model_computes_what_the_standalone_export_computes():
     model = from_pretrained(WRITTEN / "finished" / "compressed")
     assert sum(p.numel() for p in model.parameters()) == 20650
-    plain = WRITTEN / "exported" / "plain"
+    plain = WRITTEN / "export" / "plain"
     exported = runpy.run_path(str(plain / "load.py"))["load"](plain)
     images = torch.randn(4, *example_input(model).shape[1:], generator=torch.manual_seed(0))
     with torch.no_grad():
