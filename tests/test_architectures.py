@@ -34,6 +34,7 @@ TABLE = {
     "distilbert": ("distilbert", None, {}, LOW_RANK_WORDS),
     "roberta": ("roberta", None, {}, LOW_RANK_WORDS),
     "electra": ("electra", None, {}, LOW_RANK_WORDS),
+    "modernbert": ("modernbert", None, {}, {}),
     "gpt2": ("gpt2", None, {}, {}),
     "gpt2_language": ("gpt2", "language-model", {}, {}),
     "gpt2_split": ("gpt2", "language-model", {"split_qkv": True}, {}),

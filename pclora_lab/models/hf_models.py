@@ -32,7 +32,7 @@ from pclora_lab.models.hf_config import (
     safe_config,
 )
 from pclora_lab.models.hf_tokenizer import load_hf_tokenizer
-from pclora_lab.nn.heads import draw_head
+from pclora_lab.nn.heads import classifier_names, draw_head
 
 __all__ = ["HF_TASKS", "load_hf", "name_classes", "rebuild_hf", "reset_hf_head"]
 
@@ -42,9 +42,6 @@ HF_TASKS = {
     "language-model": AutoModelForCausalLM,
     "image-text": AutoModel,
 }
-
-
-_HEADS = ("classifier", "pre_classifier", "score")
 
 
 def load_hf(
@@ -166,8 +163,8 @@ def _read_weights(name: str, task: str, config: PreTrainedConfig) -> tuple[nn.Mo
             output_loading_info=True,
         )
     absent = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
-    heads = {key.rpartition(".")[0] for key in absent if key.split(".")[0] in _HEADS}
-    rest = sorted(key for key in absent if key.split(".")[0] not in _HEADS and "pooler" not in key)
+    in_head = {key for key in absent if key.split(".")[0] in classifier_names(model)}
+    rest = sorted(key for key in absent - in_head if "pooler" not in key)
     if rest:
         raise ValueError(
             f"the weights of {name!r} lack {', '.join(rest[:3])}"
@@ -186,9 +183,9 @@ def _read_weights(name: str, task: str, config: PreTrainedConfig) -> tuple[nn.Mo
             f"{' and more' if len(spare) > 3 else ''}, which a {type(model).__name__} with this "
             "config.json does not have: they are another model's"
         )
-    if any("pooler" in key for key in absent):
+    if any("pooler" in key for key in absent - in_head):
         draw_head(model.base_model.pooler, torch.Generator().manual_seed(0))
-    return model, heads
+    return model, {key.rpartition(".")[0] for key in in_head}
 
 
 def _image_settings(name: str, config: PreTrainedConfig, pretrained: bool) -> dict[str, Any]:
@@ -232,8 +229,9 @@ def name_classes(model: nn.Module, names: tuple[str, ...]) -> None:
 
 def reset_hf_head(model: nn.Module, num_classes: int, generator: torch.Generator | None) -> None:
     """A new last layer for another number of classes, in place."""
+    names = classifier_names(model)
     name = next(n for n, m in reversed(list(model.named_modules()))
-                if isinstance(m, nn.Linear) and n.split(".")[0] in _HEADS)  # fmt: skip
+                if isinstance(m, nn.Linear) and n.split(".")[0] in names)  # fmt: skip
     parent, _, child = name.rpartition(".")
     old = model.get_submodule(name)
     head = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)

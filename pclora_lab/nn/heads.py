@@ -1,9 +1,39 @@
-"""The classifier of a model: which module it is, and new weights for it."""
+"""The classifier of a model: which modules it is, and new weights for it."""
 
 import torch
 from torch import nn
 
-__all__ = ["is_head"]
+__all__ = ["classifier_names", "draw_head", "is_head"]
+
+# Of models that say nothing about themselves.
+_COMMON_NAMES = frozenset({"head", "classifier", "pre_classifier", "score", "fc"})
+
+
+def classifier_names(model: nn.Module) -> frozenset[str]:
+    """Full names of the modules that turn features into classes.
+
+    timm's models record theirs. A classifier of transformers keeps its base model in one child, and
+    whatever else has weights beside it is the head (ModernBERT's ``head`` and ``classifier``,
+    DeBERTa's ``pooler`` and ``classifier``). Other models are taken by the common names.
+
+    Example:
+        >>> model = nn.Module()
+        >>> model.body, model.fc = nn.Linear(4, 4), nn.Linear(4, 2)
+        >>> sorted(name for name in classifier_names(model) if hasattr(model, name))
+        ['fc']
+    """
+    recorded = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
+    own = frozenset({recorded} if isinstance(recorded, str) else recorded)
+    base = getattr(model, "base_model_prefix", "")
+    if base and hasattr(model, base) and type(model).__name__.endswith("Classification"):
+        children = (n for n, m in model.named_children() if next(m.parameters(), None) is not None)
+        return own | frozenset(children) - {base}
+    return own | _COMMON_NAMES
+
+
+def is_head(name: str, model: nn.Module) -> bool:
+    """Whether a module is (a part of) the classifier; see :func:`classifier_names`."""
+    return name in classifier_names(model)
 
 
 @torch.no_grad()
@@ -16,14 +46,3 @@ def draw_head(head: nn.Module, generator: torch.Generator | None) -> None:
             nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.ones_(parameter)
         else:
             nn.init.trunc_normal_(parameter, std=0.02, generator=generator)
-
-
-# timm's, transformers' (pre_classifier is DistilBERT's), and the usual ones.
-_HEADS = {"head", "classifier", "pre_classifier", "score", "fc"}
-
-
-def is_head(name: str, model: nn.Module) -> bool:
-    """Whether a module is the classifier, by timm's own record or by the usual names."""
-    classifier = (getattr(model, "pretrained_cfg", None) or {}).get("classifier")
-    heads = {classifier} if isinstance(classifier, str) else set(classifier or ())
-    return name in heads or name in _HEADS

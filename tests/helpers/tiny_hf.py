@@ -22,7 +22,17 @@ from transformers import (
 
 NAMES = ("ant", "bee", "cat")
 WORDS = 99
-TYPES = ("bert", "distilbert", "roberta", "electra", "gpt2", "llama", "vit")
+TYPES = (
+    "bert",
+    "distilbert",
+    "roberta",
+    "electra",
+    "modernbert",
+    "deberta-v2",
+    "gpt2",
+    "llama",
+    "vit",
+)
 
 
 def tokenizer(words: int = WORDS, pad: int = 0) -> PreTrainedTokenizerFast:
