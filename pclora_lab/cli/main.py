@@ -13,6 +13,7 @@ from typing import Any
 
 from pclora_lab.cli.compare import add_compare_flags, run_compare
 from pclora_lab.cli.flags import add_method_flags, method_from_flags
+from pclora_lab.export.formats import FORMATS
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import make_method
 from pclora_lab.training.config import COMPARED, TEACHERS, RunConfig
@@ -159,7 +160,8 @@ def _add_export(commands: Any) -> None:
     parser = _command(commands, "export", _export, text)
     parser.add_argument("run", help="a run folder")
     parser.add_argument("--out", default="exported", help="folder to write into")
-    parser.add_argument("--formats", default="plain", help="some of plain,onnx,program")
+    text = f"some of {','.join(FORMATS)}"
+    parser.add_argument("--formats", default="standalone", help=text)
 
 
 def _add_doctor(commands: Any) -> None:

@@ -1,13 +1,15 @@
+from .formats import FORMATS, ExportFormat
 from .hub import push_to_hub
 from .model_card import model_card
 from .onnx import export_onnx, open_onnx
-from .plain import export_standalone
 from .report import ExportReport
-from .run import FORMATS, export_run
+from .run import export_run
+from .standalone import export_standalone
 from .torch_export import export_torch_program
 
 __all__ = [
     "FORMATS",
+    "ExportFormat",
     "ExportReport",
     "export_onnx",
     "export_run",

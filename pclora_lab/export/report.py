@@ -17,7 +17,7 @@ class ExportReport:
     """What was written and how it compares.
 
     Attributes:
-        format: ``plain``, ``onnx`` or ``program``.
+        format: its name in :data:`pclora_lab.export.FORMATS`.
         path: the file or folder.
         bytes: on disk.
         dense_bytes: of the dense model's weights.

@@ -51,4 +51,4 @@ def export_torch_program(
         latency = median_ms(lambda: run(**one))
     sizes = bytes_of(file), bytes_of(dense)
     times = latency, torch_ms(dense.eval(), as_inputs(one))
-    return ExportReport("program", str(file), *sizes, gap, *times)
+    return ExportReport("torch_export", str(file), *sizes, gap, *times)

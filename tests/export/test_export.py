@@ -5,6 +5,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ import torch
 from tiny import batch, tiny
 from torch import nn
 
-from pclora_lab import load_model
+from pclora_lab import load_model, plugins
+from pclora_lab.export import ExportFormat, ExportReport, formats
+from pclora_lab.export import run as export_run_module
 from pclora_lab.export.model_card import model_card
 from pclora_lab.export.onnx import export_onnx, open_onnx
-from pclora_lab.export.plain import export_standalone, to_standalone
 from pclora_lab.export.run import export_run
+from pclora_lab.export.standalone import export_standalone, to_standalone
 from pclora_lab.export.torch_export import export_torch_program
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
@@ -75,7 +78,7 @@ def test_onnx_computes_the_same_for_any_batch_and_length(kind, tmp_path):
         np.testing.assert_allclose(logits, call_model(small, inputs).numpy(), atol=1e-4)
 
 
-def test_a_plain_model_holds_ordinary_layers_of_the_same_size():
+def test_a_standalone_model_holds_ordinary_layers_of_the_same_size():
     small = cut(tiny("bert"), embeddings="low_rank")
     plain = to_standalone(small)
     kinds = {type(m).__module__.split(".")[0] for m in plain.modules()}
@@ -86,17 +89,17 @@ def test_a_plain_model_holds_ordinary_layers_of_the_same_size():
 
 
 def test_an_export_that_computes_something_else_is_refused(tmp_path, monkeypatch):
-    from pclora_lab.export import plain
+    from pclora_lab.export import standalone
 
     small = cut(tiny("vit_digits"))
-    original = plain._load_again
+    original = standalone._load_again
 
     def broken(folder):
         model = original(folder)
         model.head.bias.data += 1
         return model
 
-    monkeypatch.setattr(plain, "_load_again", broken)
+    monkeypatch.setattr(standalone, "_load_again", broken)
     with pytest.raises(ValueError, match="does not compute what the model does: .* up to 1"):
         export_standalone(small, tmp_path / "plain")
 
@@ -117,8 +120,8 @@ def test_a_folder_with_other_files_is_not_mixed(tmp_path):
 
 
 def test_a_run_is_exported_with_a_card_that_states_its_numbers(run_folder, tmp_path):
-    reports = export_run(run_folder, tmp_path / "out", ["plain", "program"])
-    assert [report.format for report in reports] == ["plain", "program"]
+    reports = export_run(run_folder, tmp_path / "out", ["standalone", "torch_export"])
+    assert [report.format for report in reports] == ["standalone", "torch_export"]
     card = (tmp_path / "out" / "README.md").read_text()
     result = json.loads((run_folder / "result.json").read_text())
     for number in (f"{result['params_after']:,}", f"{result['params_removed_whole']:.1%}",
@@ -126,7 +129,7 @@ def test_a_run_is_exported_with_a_card_that_states_its_numbers(run_folder, tmp_p
         assert number in card
     assert card.startswith("---\nlibrary_name: pclora-lab\npipeline_tag: text-classification\n")
     assert all(str(report) in card for report in reports)
-    files = {p.name for p in (tmp_path / "out" / "plain").iterdir()}
+    files = {p.name for p in (tmp_path / "out" / "standalone").iterdir()}
     assert files == {"config.json", "load.py", "model.safetensors", "tokenizer.json",
                      "tokenizer_config.json", "README.md"}  # fmt: skip
 
@@ -144,7 +147,7 @@ def test_a_card_shows_names_as_text_and_no_path_of_this_machine(run_folder):
     ("formats", "message"), [(["tflite"], "unknown format tflite"), ([], "unknown format none")]
 )
 def test_unknown_formats_are_named(run_folder, tmp_path, formats, message):
-    with pytest.raises(ValueError, match=f"{message}: use some of plain, onnx, program"):
+    with pytest.raises(ValueError, match=f"{message}: use some of standalone, onnx, torch_export"):
         export_run(run_folder, tmp_path / "out", formats)
 
 
@@ -224,3 +227,36 @@ def test_the_embedded_models_plain_folder_says_how_large_it_is(tmp_path, fresh_p
     done = subprocess.run([fresh_python, tmp_path / "plain" / "load.py"], capture_output=True,
                           text=True, timeout=300)  # fmt: skip
     assert done.stdout == "57,514 parameters\n"
+
+
+def test_a_format_of_another_package_is_written_beside_the_others(
+    run_folder, tmp_path, monkeypatch
+):
+    def export(model, path):
+        path.write_text("names only: " + ", ".join(n for n, _ in model.named_children()))
+        return ExportReport("names", str(path), path.stat().st_size, 1, 0.0, 1.0, 1.0)
+
+    entry = EntryPoint("names", "somebody:names", "pclora_lab.export_formats")
+    monkeypatch.setattr(EntryPoint, "load", lambda self: ExportFormat("names.txt", "names", export))
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
+    registry = plugins.Registry("pclora_lab.export_formats", "format", {}, formats._checked)
+    monkeypatch.setattr(export_run_module, "FORMATS", registry)
+    (report,) = export_run(run_folder, tmp_path / "out", ["names"])
+    assert report.format == "names" and str(report) in (tmp_path / "out/README.md").read_text()
+    assert (tmp_path / "out/names.txt").read_text().startswith("names only: ")
+
+
+@pytest.mark.parametrize(
+    ("loaded", "reason"),
+    [
+        (print, "no ExportFormat"),
+        (ExportFormat("../up.txt", "", print), "no file name of its own"),
+        (ExportFormat("README.md", "", print), "no file name of its own"),
+    ],
+)
+def test_a_format_that_can_not_be_used_is_left_out_with_a_reason(loaded, reason, monkeypatch):
+    entry = EntryPoint("names", "somebody:names", "pclora_lab.export_formats")
+    monkeypatch.setattr(EntryPoint, "load", lambda self: loaded)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
+    registry = plugins.Registry("pclora_lab.export_formats", "format", {}, formats._checked)
+    assert "names" not in registry and reason in registry.problems[0].reason

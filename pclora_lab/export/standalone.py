@@ -1,4 +1,4 @@
-"""A plain checkpoint: every low-rank layer as two ordinary layers, and the lines that load it.
+"""A checkpoint that stands alone: each low-rank layer as two ordinary ones, and its loader.
 
 The folder holds ``config.json``, ``model.safetensors`` and ``load.py``, which needs timm or
 transformers and nothing else.
@@ -157,7 +157,7 @@ def export_standalone(
         gap = largest_gap(call_model(model, inputs), call_model(loaded, inputs))
     sizes = bytes_of(folder), bytes_of(dense)
     times = torch_ms(loaded, one), torch_ms(dense.eval(), one)
-    return ExportReport("plain", str(folder), *sizes, gap, *times)
+    return ExportReport("standalone", str(folder), *sizes, gap, *times)
 
 
 def _config(recipe: dict[str, Any], model: nn.Module) -> dict[str, Any]:
