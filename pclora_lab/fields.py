@@ -1,18 +1,63 @@
 """Config fields that describe themselves: default, range, choices and help stand in one place.
 
-A config is a frozen dataclass of such fields. Validation, the command line and the form in the lab
-all read the same description, so none of them needs to know which config it belongs to."""
+A config is a frozen dataclass of such fields. Validation, the command line, the form in the lab,
+the model card and the keys of what runs share all read the same description, so none of them needs
+to know which config it belongs to."""
 
 import dataclasses
-import json
+import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-__all__ = ["Option", "check_number", "check_options", "option", "options_of", "parse_option"]
+__all__ = [
+    "FieldError",
+    "Option",
+    "Part",
+    "check_number",
+    "check_options",
+    "nearest",
+    "option",
+    "options_of",
+    "values_of",
+]
 
-KINDS = ("rank", "schedule", "number", "whole", "choice", "switch", "text")
+KINDS = ("rank", "schedule", "number", "whole", "choice", "switch", "text", "method", "overrides")
+
+
+class Part(StrEnum):
+    """What a setting of a run is part of. Every setting is in a key, or says why it is in none."""
+
+    DATA = "data"
+    """Determines which data are read."""
+    TEACHER = "teacher"
+    """Determines what a fine-tuned teacher becomes, given the weights and data it starts from."""
+    DENSE = "dense"
+    """Determines, beside data and teacher, the accuracy of the dense model."""
+    STUDENT = "student"
+    """Determines this run alone: in no key of what runs share."""
+    OBSERVES = "observes"
+    """Changes no result: in no key."""
+    RECIPE = "recipe"
+    """Listed in the model card."""
+    AXIS = "axis"
+    """A comparison sets it for each of its runs."""
+
+
+class FieldError(ValueError):
+    """A value that a field can't have, or a field that is not there.
+
+    Args:
+        field: its name.
+        message: value, reason and cure.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 @dataclass(frozen=True)
@@ -21,7 +66,7 @@ class Option:
 
     Attributes:
         kind: one of ``rank``, ``schedule``, ``number``, ``whole``, ``choice``, ``switch``,
-            ``text``.
+            ``text``, ``method``, ``overrides``.
         label: short name with its symbol, as a form shows it.
         help: one line.
         low: smallest value of a number.
@@ -32,6 +77,13 @@ class Option:
         step: how far one press of an arrow key moves it.
         hidden: not shown in the lab's form (settable from scripts and the command line).
         sizes: whether it changes how large the result is.
+        parts: what it is part of; see :class:`Part`.
+        group: the part of the lab's form that it stands in, where there are several.
+        suggestions: texts that a form offers.
+        formerly: the name that it had in files of an older version.
+        since: format of the config file that it came with. Keys that are kept on disk leave it out
+            at its default if it came later than the first, so that older ones stay true.
+        flag: its name on the command line, where its own is taken.
         check: returns a value in its canonical form or refuses it, where the kind does not say.
         parse: reads what was typed, or None to leave it to the kind.
     """
@@ -47,6 +99,12 @@ class Option:
     step: float = 0.05
     hidden: bool = False
     sizes: bool = False
+    parts: tuple[Part, ...] = ()
+    group: str = ""
+    suggestions: tuple[str, ...] = ()
+    formerly: str = ""
+    since: int = 1
+    flag: str = ""
     check: Callable[[Any], Any] | None = None
     parse: Callable[[str], Any] | None = None
 
@@ -66,24 +124,56 @@ def options_of(config: type | object) -> dict[str, Option]:
         >>> options_of(PCLoRAConfig)["alpha"].high
         1
     """
+    if not dataclasses.is_dataclass(config):
+        raise TypeError(f"{config!r} is no dataclass: it has no fields to describe")
     return {f.name: f.metadata["option"] for f in dataclasses.fields(config) if f.metadata}
 
 
-def check_options(config: Any) -> None:
+def values_of(config: object, *parts: Part, stored: bool = False) -> dict[str, Any]:
+    """The values of the fields that are part of something, by name.
+
+    Args:
+        config: a config.
+        parts: a field that is part of any of them is taken.
+        stored: for a key that is kept on disk; see ``since`` of :class:`Option`.
+    """
+    found = {n: o for n, o in options_of(config).items() if set(parts) & set(o.parts)}
+    return {
+        name: getattr(config, name)
+        for name, described in found.items()
+        if not (stored and described.since > 1 and is_default(config, name))
+    }
+
+
+def is_default(config: object, name: str) -> bool:
+    """Whether a field has its default."""
+    return bool(getattr(config, name) == getattr(type(config), name))
+
+
+def check_options(config: object) -> None:
     """Validate every described field of a frozen dataclass; ranks and schedules are normalized.
 
     Raises:
-        ValueError: the first value that is out of its range, with the range and a cure.
+        FieldError: the first value that is out of its range, with the range and a cure.
     """
     for name, described in options_of(config).items():
         value = getattr(config, name)
         if value is None and described.optional:
             continue
-        if described.check is not None:
-            checked = described.check(value)
-        else:
-            checked = _CHECKS[described.kind](name, value, described)
+        try:
+            checked = _checked(name, value, described)
+        except TypeError as error:
+            reason = f"{name} is {value!r}, which it can't be: {error} ({described.help})"
+            raise FieldError(name, reason) from error
+        except ValueError as error:
+            raise FieldError(name, str(error)) from error
         object.__setattr__(config, name, checked)
+
+
+def _checked(name: str, value: object, described: Option) -> object:
+    if described.check is not None:
+        return described.check(value)
+    return _CHECKS[described.kind](name, value, described)
 
 
 def _number(name: str, value: object, described: Option) -> object:
@@ -92,14 +182,14 @@ def _number(name: str, value: object, described: Option) -> object:
 
 
 def _whole(name: str, value: object, described: Option) -> object:
-    if isinstance(value, (Mapping, tuple)):
+    if described.sizes and isinstance(value, (Mapping, tuple)):
         raise ValueError(
             f"{name} is given by layer, which this method can't do: its {described.label} is the "
             f"same for all layers. Give one whole number of at least {described.low:g}, or choose "
             "a method that takes a rank for each layer, such as pclora"
         )
-    fits = isinstance(value, int) and not isinstance(value, bool)
-    if not fits or not described.low <= value <= described.high:
+    fits = isinstance(value, int) and described.low <= value <= described.high
+    if not fits or isinstance(value, bool):
         bounds = f"at least {described.low:g}"
         if described.high < math.inf:
             bounds = f"{described.low:g} to {described.high:g}"
@@ -121,6 +211,8 @@ def _switch(name: str, value: object, described: Option) -> object:
 
 
 def _text(name: str, value: object, described: Option) -> object:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if not isinstance(value, str):
         raise ValueError(f"{name} is {value!r}: it must be a text ({described.help})")
     return value
@@ -143,57 +235,26 @@ def check_number(
     Raises:
         ValueError: names the value and the range.
     """
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not fits or not math.isfinite(value) or not low <= value <= high:
+    fits = isinstance(value, (int, float)) and math.isfinite(value) and low <= value <= high
+    if not fits or isinstance(value, bool):
         bounds = f"in [{low}, {high}]" if high < math.inf else f"of at least {low}"
         raise ValueError(f"{what} is {value!r}: it must be a number {bounds}{why}")
 
 
-def parse_option(described: Option, text: str) -> Any:
-    """A value typed on the command line, not yet validated.
+def nearest(name: str, known: Collection[str]) -> str:
+    """What a mistyped name may have meant, as an addition to an error; empty if nothing is near.
 
     Example:
-        >>> parse_option(Option("rank", "", ""), "8")
-        8
+        >>> nearest("stepz", ["seed", "steps"])
+        ' (did you mean steps?)'
     """
-    text = text.strip()
-    if described.optional and text.lower() in {"none", ""}:
-        return None
-    if described.parse is not None and (parsed := described.parse(text)) is not None:
-        return parsed
-    if described.kind == "switch" and text.lower() in {"true", "false", "1", "0"}:
-        return text.lower() in {"true", "1"}
-    if described.kind in ("rank", "whole") and text.startswith("{"):
-        return _by_layer(text)
-    kinds = {"number": (float,), "whole": (int, float), "rank": (int, float)}
-    return _convert(text, kinds.get(described.kind, ()))
-
-
-def _by_layer(text: str) -> tuple[tuple[str, Any], ...]:
-    """Pairs, so that a name that stands there twice is seen."""
-    try:
-        return json.loads(text, object_pairs_hook=tuple)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"rank {text!r} is not JSON: {error}. Write double quotes around each layer's name"
-        ) from error
-
-
-def _convert(text: str, kinds: tuple[type, ...]) -> int | float | str:
-    for convert in kinds:
-        try:
-            return convert(text)
-        except ValueError:
-            continue
-    return text
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def present_names(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as an older version wrote them, under the names that their fields have now.
-
-    A class that has renamed fields says so in ``FORMER_NAMES``, old name to new.
-    """
-    former = getattr(cls, "FORMER_NAMES", {})
+    """Values as an older version wrote them, under the names that their fields have now."""
+    former = {o.formerly: name for name, o in options_of(cls).items() if o.formerly}
     return {former.get(name, name): value for name, value in values.items()}
 
 
@@ -201,11 +262,12 @@ def known_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values, if every key is a field of the dataclass, now or formerly.
 
     Raises:
-        ValueError: names the keys that are not.
+        FieldError: names the keys that are not, and the nearest that there are.
     """
     values = present_names(cls, values)
-    names = {f.name for f in dataclasses.fields(cls)}
-    unknown: Sequence[str] = sorted(set(values) - names)
+    names = sorted(f.name for f in dataclasses.fields(cls))
+    unknown = sorted(set(values) - set(names))
     if unknown:
-        raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}: it has {sorted(names)}")
+        listed = ", ".join(f"{name}{nearest(name, names)}" for name in unknown)
+        raise FieldError(unknown[0], f"{cls.__name__} has no {listed}: it has {names}")
     return values

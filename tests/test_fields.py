@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from pclora_lab.cli.flags import add_method_flags, method_from_flags
-from pclora_lab.fields import Option, check_options, option, options_of, parse_option
+from pclora_lab.cli.parsing import parse_option
+from pclora_lab.fields import Option, check_options, option, options_of
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.ui.settings.option_fields import OptionForm
 

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -9,9 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pclora_lab.cli.parsing import parse_option
+from pclora_lab.fields import Part, nearest, options_of, values_of
+from pclora_lab.methods.base import MethodConfig
+from pclora_lab.methods.registry import method_class
 from pclora_lab.training.config import RunConfig
 
-__all__ = ["add_compare_flags", "run_compare"]
+__all__ = ["add_compare_flags", "run_compare", "set_by_comparison"]
 
 
 def add_compare_flags(parser: argparse.ArgumentParser, methods: tuple[str, ...]) -> None:
@@ -35,6 +40,11 @@ def add_compare_flags(parser: argparse.ArgumentParser, methods: tuple[str, ...])
     add("--out", default="runs/comparison", help="folder of the comparison; it can be resumed")
 
 
+def set_by_comparison(base: RunConfig) -> set[str]:
+    """Settings that a comparison chooses itself: what it varies, and what only observes a run."""
+    return set(values_of(base, Part.AXIS, Part.OBSERVES))
+
+
 def _numbers(text: str, what: str, kind: Callable[[str], Any]) -> list[Any]:
     try:
         return [kind(part) for part in text.split(",") if part.strip()]
@@ -44,14 +54,9 @@ def _numbers(text: str, what: str, kind: Callable[[str], Any]) -> list[Any]:
         ) from None
 
 
-def _options(given: list[str]) -> dict[str, Any]:
+def _options(given: list[str]) -> dict[str, MethodConfig]:
     """``["pclora.init=zeros"]`` as configs by method."""
-    import dataclasses
-
-    from pclora_lab.fields import options_of, parse_option
-    from pclora_lab.methods.registry import method_class
-
-    configs: dict[str, Any] = {}
+    configs: dict[str, MethodConfig] = {}
     for text in given:
         target, equals, value = text.partition("=")
         name, dot, option = target.partition(".")
@@ -60,7 +65,9 @@ def _options(given: list[str]) -> dict[str, Any]:
         config = configs.get(name) or method_class(name).default_config()
         known = options_of(config)
         if option not in known:
-            raise ValueError(f"method {name} has no option {option!r}: it has {', '.join(known)}")
+            listed = ", ".join(known)
+            near = nearest(option, known)
+            raise ValueError(f"method {name} has no option {option!r}{near}: it has {listed}")
         configs[name] = dataclasses.replace(config, **{option: parse_option(known[option], value)})
     return configs
 

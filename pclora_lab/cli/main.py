@@ -1,24 +1,27 @@
 """``pclora-lab demo · app · train · resume · compare · plan · export · doctor``: no notebook.
 
-Progress and remarks go to stderr. With ``--json`` the last line of stdout is one JSON object.
+Progress and notes go to stderr. With ``--json`` the last line of stdout is one JSON object.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.cli.compare import add_compare_flags, run_compare
-from pclora_lab.cli.flags import add_method_flags, method_from_flags
+from pclora_lab.cli.compare import add_compare_flags, run_compare, set_by_comparison
+from pclora_lab.cli.flags import add_method_flags, add_run_flags, run_from_flags
+from pclora_lab.cli.plan import add_plan_flags, run_plan
+from pclora_lab.cli.progress import print_end, print_result, run_to_end, watch_to_end
 from pclora_lab.export.formats import FORMATS
-from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.registry import make_method
-from pclora_lab.training.config import COMPARED, TEACHERS, RunConfig
+from pclora_lab.training.config import COMPARED, RunConfig
+from pclora_lab.training.config_files import read_config
 
 __all__ = ["main"]
+
+# Many runs: fewer readings on the way than in one that somebody watches.
+_COMPARED_WITH = RunConfig(evaluations=4)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,12 +93,12 @@ def _add_app(commands: Any) -> None:
 def _add_train(commands: Any) -> None:
     text = "Train one run of any method: teacher if needed, train, finish, measure."
     parser = _command(commands, "train", _train, text)
-    add_run_flags(parser)
+    text = "config.json of a run, or its folder: repeats the run; flags override what it says"
+    parser.add_argument("--config", default=argparse.SUPPRESS, metavar="FILE", help=text)
+    add_run_flags(parser, RunConfig())
     add_method_flags(parser)
-    add = parser.add_argument
-    add("--lr", type=float, default=None, help="peak learning rate (none: the method's usual one)")
-    add("--seed", type=int, default=0, help="seed of new weights and of the batches")
-    add("--out", default="runs", help="folder of runs; teachers are kept below it")
+    text = "folder of runs; teachers are kept below it"
+    parser.add_argument("--out", default="runs", help=text)
 
 
 def _add_resume(commands: Any) -> None:
@@ -104,55 +107,13 @@ def _add_resume(commands: Any) -> None:
     parser.add_argument("run", help="folder of the run")
 
 
-def add_run_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
-    """Model, data, effort and machine: what every run has, whatever its method."""
-    run, add = RunConfig(**defaults), parser.add_argument
-    add("--model", default=run.model, help=_MODEL_HELP)
-    add("--data", default=run.data, help="digits, glosses, a hub name, a table or a folder")
-    _add_input_flags(add)
-    add("--image-column", default=None, help="name of the image column (default: guessed)")
-    add("--text-column", default=None, help="name of the text column (default: guessed)")
-    add("--label-column", default=None, help="name of the label column (default: guessed)")
-    add("--steps", type=int, default=run.steps, help="optimizer steps of the method")
-    add("--batch-size", type=int, default=run.batch_size, help="examples per step")
-    add("--teacher", default=run.teacher, help=f"teacher: {', '.join(TEACHERS)}")
-    add("--teacher-steps", type=int, default=run.teacher_steps, help="steps of its fine-tuning")
-    add("--teacher-lr", type=float, default=run.teacher_lr, help="its peak learning rate")
-    add("--device", default=run.device, help="auto, cpu, cuda, cuda:1 or mps")
-    add("--precision", default=run.precision, help="auto, float32 or bfloat16")
-    add("--evaluations", type=int, default=run.evaluations, help="accuracy readings on the way")
-
-
-_MODEL_HELP = (
-    "vit_digits, bert_glosses, a timm name, owner/name of a transformers model, or a folder"
-)
-
-
-def _add_input_flags(add: Callable[..., Any]) -> None:
-    add("--img-size", type=int, default=None, help="side of the input in px (default: model's)")
-    add("--max-tokens", type=int, default=None, help="longest text (default: 128 or model's)")
-    text = "take fused query-key-value layers as three"
-    add("--split-qkv", action="store_true", help=text)
-
-
 def _add_plan(commands: Any) -> None:
     text = (
         "Say what a rank would give, from the architecture alone: no weights, no network. "
         "'replaced' are the linear layers in the blocks, 'dense' is what stays as it is, "
         "'whole_model' is both."
     )
-    parser = _command(commands, "plan", _plan, text)
-    parser.add_argument("model", help=_MODEL_HELP)
-    add_method_flags(parser)
-    _add_input_flags(parser.add_argument)
-    help_ = "of a transformers model: text-classification, language-model, image-text, ..."
-    parser.add_argument("--task", default=None, help=help_)
-    parser.add_argument(
-        "--num-classes",
-        type=int,
-        default=10,
-        help="classes of the head: 10 as for digits and CIFAR-10; 1000 for ImageNet",
-    )
+    add_plan_flags(_command(commands, "plan", run_plan, text))
 
 
 def _add_export(commands: Any) -> None:
@@ -176,42 +137,25 @@ def _add_compare(commands: Any) -> None:
         "where the head is new; its steps come on top. With --json stdout is a list of rows."
     )
     parser = _command(commands, "compare", _compare, text)
-    add_run_flags(parser, evaluations=4)
+    add_run_flags(parser, _COMPARED_WITH, without=set_by_comparison(_COMPARED_WITH))
     add_compare_flags(parser, COMPARED)
-
-
-RUN_FIELDS = (
-    "model", "data", "img_size", "max_tokens", "split_qkv", "image_column", "text_column",
-    "label_column", "steps", "batch_size", "teacher", "teacher_steps", "teacher_lr", "device",
-    "precision", "evaluations",
-)  # fmt: skip
-
-
-def _train_config(args: argparse.Namespace) -> RunConfig:
-    same = {name: getattr(args, name) for name in (*RUN_FIELDS, "lr", "seed")}
-    return RunConfig(method=method_from_flags(args), **same)
 
 
 def _resume(args: argparse.Namespace) -> int:
     from pclora_lab.runs.resuming import resume
 
-    _print_end(watch_to_end(resume(args.run)), args.json)
+    print_end(watch_to_end(resume(args.run)), args.json)
     return 0
 
 
 def _compare(args: argparse.Namespace) -> int:
-    return run_compare(args, RunConfig(**{name: getattr(args, name) for name in RUN_FIELDS}))
+    return run_compare(args, run_from_flags(args, _COMPARED_WITH))
 
 
 def _train(args: argparse.Namespace) -> int:
-    _print_end(run_to_end(_train_config(args), args.out), args.json)
+    base = read_config(args.config) if "config" in args else RunConfig()
+    print_end(run_to_end(run_from_flags(args, base), args.out), args.json)
     return 0
-
-
-def _print_end(finished: Any, as_json: bool) -> None:
-    for note in finished.result["notes"]:
-        print(f"note: {note}", file=sys.stderr)
-    _print_result(finished.result, as_json)
 
 
 def _app(args: argparse.Namespace) -> int:
@@ -228,100 +172,8 @@ def _demo(args: argparse.Namespace) -> int:
 
     finished = run_to_end(RunConfig(seed=args.seed), args.out)
     report = write_report(finished.result["run_dir"])
-    _print_result({**finished.result, "report": str(report)}, args.json)
+    print_result({**finished.result, "report": str(report)}, args.json)
     return 0
-
-
-def run_to_end(config: RunConfig, root: str | Path, cache: Any = None) -> Any:
-    """Run with a progress bar on stderr; returns the :class:`RunEnd` event.
-
-    Args:
-        config: what to do.
-        root: folder of runs.
-        cache: a :class:`pclora_lab.data.cache.DataCache` that several runs share.
-    """
-    from pclora_lab.runs.folder import new_run_folder
-    from pclora_lab.runs.recorder import record
-    from pclora_lab.training.device import resolve_device
-    from pclora_lab.training.loop import train
-
-    resolve_device(config.device)
-    folder = new_run_folder(root, config)
-    return watch_to_end(record(train(config, root, cache=cache), folder))
-
-
-def watch_to_end(events: Generator[Any, None, None]) -> Any:
-    """Draw a progress bar on stderr while a run goes on; returns the :class:`RunEnd` event."""
-    from tqdm import tqdm
-
-    from pclora_lab.training.events import LogRow, PhaseStart, RunEnd, StepEnd
-
-    bar = tqdm(file=sys.stderr, unit="step", dynamic_ncols=True)
-    with closing(bar), closing(events):
-        for event in events:
-            match event:
-                case PhaseStart(name, steps):
-                    bar.set_description(name)
-                    bar.reset()
-                    bar.total = steps or None
-                case StepEnd(_, step, _):
-                    if not bar.n:  # a run that is taken up has done its first steps before
-                        bar.n = bar.initial = bar.last_print_n = step - 1
-                    bar.update(step - bar.n)
-                case LogRow(values) if values.get("accuracy") is not None:
-                    bar.set_postfix(_bar_facts(values))
-                case RunEnd():
-                    return event
-    raise RuntimeError("the run ended without a result")
-
-
-def _bar_facts(values: dict[str, Any]) -> dict[str, str]:
-    facts = {"λ": values.get("lam"), "accuracy": values["accuracy"]}
-    facts["if removed"] = values.get("accuracy_if_base_removed")
-    return {name: f"{value:.3f}" for name, value in facts.items() if value is not None}
-
-
-def _print_result(result: dict[str, Any], as_json: bool) -> None:
-    from pclora_lab.runs.summary import result_table
-
-    print(result_table(result))
-    if as_json:
-        print(json.dumps(result))
-
-
-def _plan(args: argparse.Namespace) -> int:
-    from pclora_lab.models.loading import describe_model
-
-    method = make_method(method_from_flags(args, PCLoRAConfig()))
-    inputs = {name: getattr(args, name) for name in ("img_size", "max_tokens", "split_qkv", "task")}
-    model = describe_model(args.model, num_classes=args.num_classes, **inputs)
-    sizes = method.plan(method.count(model), model)
-    print(f"{args.model}, {method.title}, {_counted(model)}")
-    print(f"{'':12} {'parameters':>27} {'removed':>8} {'MMACs':>19} {'removed':>8}")
-    for name, size in (
-        ("replaced", sizes.replaced),
-        ("stays dense", sizes.dense),
-        ("whole model", sizes.whole_model),
-    ):
-        params = f"{size.params_before:,} → {size.params_after:,}"
-        macs = f"{size.macs_before / 1e6:,.1f} → {size.macs_after / 1e6:,.1f}"
-        print(f"{name:12} {params:>27} {size.params_removed:8.2%} {macs:>19}", end=" ")
-        print(f"{size.macs_removed:8.2%}")
-    print(f"break-even rank: {sizes.break_even_rank} (a rank must stay below it)")
-    if args.json:
-        facts: dict[str, Any] = {"model": args.model, "method": method.config.to_dict()}
-        facts |= {"rank": facts["method"].get("rank"), "num_classes": args.num_classes}
-        print(json.dumps({**facts, **sizes.to_dict()}))
-    return 0
-
-
-def _counted(model: Any) -> str:
-    """What one example and the head were in the count."""
-    tokens = model.pclora_recipe.get("tokens")
-    classes = getattr(model, "num_classes", None)
-    parts = [f"a text of {tokens} tokens"] if tokens else []
-    parts += [f"head with {classes} classes"] if classes else []
-    return ", ".join(parts)
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from pclora_lab.data.images import Preprocessing
 from pclora_lab.data.loading import load_data
 from pclora_lab.data.splits import LabeledData
 from pclora_lab.data.texts import TextPreprocessing
+from pclora_lab.fields import Part, values_of
 
 __all__ = ["DataCache"]
 
@@ -34,19 +35,20 @@ class DataCache:
                 self._kept[key] = make()
             return self._kept[key]
 
-    def data(self, config: Any) -> LabeledData:
-        """The config's data set."""
-        names = ("image_column", "text_column", "label_column")
-        columns = {name: getattr(config, name) for name in names}
-        key = ("data", config.data, stamp(config.data), *columns.values())
-        return self.once(key, lambda: load_data(config.data, **columns))
+    def data(self, config: object) -> LabeledData:
+        """The config's data set: its fields say which of them determine it."""
+        settings = values_of(config, Part.DATA)
+        name = settings.pop("data")
+        key = ("data", name, stamp(name), *settings.items())
+        return self.once(key, lambda: load_data(name, **settings))
 
     def batches(
         self, data: LabeledData, preprocessing: Preprocessing | TextPreprocessing, model: str
     ) -> dict[str, Batches]:
         """The three splits as a model wants them; texts are tokenized once per model's name."""
-        is_text = isinstance(preprocessing, TextPreprocessing)
-        how = (model, stamp(model), preprocessing.max_tokens) if is_text else preprocessing
+        how: object = preprocessing
+        if isinstance(preprocessing, TextPreprocessing):
+            how = (model, stamp(model), preprocessing.max_tokens)
         splits = {"train": data.train, "validation": data.validation, "test": data.test}
 
         def make() -> tuple[LabeledData, dict[str, Batches]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pclora_lab.data.splits import short_name
 from pclora_lab.export.report import ExportReport
+from pclora_lab.fields import Part, values_of
 from pclora_lab.methods.registry import method_class
 from pclora_lab.training.config import RunConfig
 
@@ -99,10 +100,6 @@ def _data(result: Mapping[str, Any], config: RunConfig) -> str:
 
 def _recipe(config: RunConfig) -> str:
     method = {k: v for k, v in config.method.to_dict().items() if k != "name"}
-    training = {
-        name: getattr(config, name)
-        for name in ("steps", "batch_size", "lr", "weight_decay", "seed", "teacher",
-                     "teacher_steps", "teacher_lr", "img_size", "max_tokens", "split_qkv")
-    }  # fmt: skip
-    lines = [f"* {key}: {value}" for key, value in {**training, **method}.items()]
+    settings = [*values_of(config, Part.RECIPE).items(), *method.items()]
+    lines = [f"* {name}: {value}" for name, value in settings]
     return "\n".join(_one_line(line) for line in lines)

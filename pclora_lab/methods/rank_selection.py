@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
@@ -65,8 +65,6 @@ class LowRankConfig(MethodConfig):
         ((('fc1', 4), ('fc2', 8)), {'fc1': 4, 'fc2': 8})
     """
 
-    FORMER_NAMES: ClassVar[dict[str, str]] = {"unit": "budget_unit", "spend": "rank_allocation"}
-
     rank: Rank = option(
         16,
         "rank",
@@ -78,11 +76,11 @@ class LowRankConfig(MethodConfig):
     budget: float | None = budget_option()
     budget_unit: str = option(
         "params", "choice", "budget of", "what a budget counts", choices=("params", "macs"),
-        hidden=True,
+        hidden=True, formerly="unit",
     )  # fmt: skip
     rank_allocation: str = option(
         "uniform", "choice", "spend it", "one rank for all, or by the energy of singular values",
-        choices=("uniform", "energy"), sizes=True,
+        choices=("uniform", "energy"), sizes=True, formerly="spend",
     )  # fmt: skip
     embeddings: str = option(
         "dense", "choice", "embeddings", "word embeddings of a text model: as is, or low-rank",

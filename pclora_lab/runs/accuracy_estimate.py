@@ -13,7 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.training.config import RunConfig, upgrade_config
+from pclora_lab.fields import Part, values_of
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.config_files import upgrade_config
 
 __all__ = ["AccuracyEstimate", "RankPoint", "accuracy_estimate", "rank_points"]
 
@@ -110,9 +112,8 @@ def _read_run(path: Path, *ages: int) -> tuple[RunConfig, dict[str, Any]] | None
 def _but_size(config: RunConfig) -> RunConfig:
     fields = dataclasses.fields(config.method)
     default_config = {field.name: field.default for field in fields if field.name in _SIZES}
-    # What is only looked at changes no result.
-    looks = {"layer_metrics": False, "snapshots": 0, "snapshot_mb": 0.0}
-    return replace(config, seed=0, **looks, method=replace(config.method, **default_config))
+    observes = {name: getattr(RunConfig, name) for name in values_of(config, Part.OBSERVES)}
+    return replace(config, seed=0, **observes, method=replace(config.method, **default_config))
 
 
 def _uniform_rank(config: RunConfig) -> int | None:

@@ -23,6 +23,7 @@ from pclora_lab.files import read_json, replacing, write_json
 from pclora_lab.runs.reader import TEACHERS_FOLDER, is_alive
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.config_files import write_config
 
 __all__ = ["delete_run", "is_being_written", "new_run_folder", "rename_run", "reopen", "versions"]
 
@@ -73,7 +74,7 @@ def new_run_folder(root: Path | str, config: RunConfig, *, name: str | None = No
             break
         except FileExistsError:
             number += 1
-    write_json(folder / "config.json", config.to_dict())
+    write_config(folder / "config.json", config)
     write_json(folder / "versions.json", versions())
     _set_status(folder, "running")
     return folder

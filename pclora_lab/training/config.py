@@ -2,32 +2,60 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, Self
 
-from pclora_lab.fields import check_number, known_fields, present_names
+from pclora_lab.fields import (
+    FieldError,
+    Part,
+    check_options,
+    known_fields,
+    option,
+    options_of,
+)
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.registry import METHODS, config_from_dict
-from pclora_lab.training.lambda_override import check_overrides
+from pclora_lab.methods.registry import config_from_dict
+from pclora_lab.training.lambda_override import (
+    Override,
+    check_overrides,
+    parse_overrides,
+)
 
-__all__ = ["COMPARED", "RunConfig", "TEACHERS"]
+__all__ = [
+    "COMPARED",
+    "CONFIG_FORMAT",
+    "RunConfig",
+    "TEACHERS",
+]
+
+# Format of config.json. In the first one, which names no version, some keys had other names.
+CONFIG_FORMAT = 2
 
 TEACHERS = ("auto", "finetune", "pretrained")
 
-
 PRECISIONS = ("auto", "float32", "bfloat16")
-
 
 SPLITS = ("test", "validation")
 
-
 COMPARED = ("pclora", "pela", "snella", "lora", "svd", "full")
 
+_MODELS = (
+    "vit_digits", "bert_glosses", "deit_tiny_patch16_224", "vit_small_patch16_224",
+    "vit_base_patch16_224", "google-bert/bert-base-uncased",
+)  # fmt: skip
 
-def _one_of(what: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"unknown {what} {value!r}: use one of {', '.join(allowed)}")
+_DATA = ("digits", "glosses", "uoft-cs/cifar10", "stanfordnlp/sst2", "stanfordnlp/imdb")
+
+_TEACHER_RECIPE = (Part.TEACHER, Part.RECIPE)
+
+
+def _check_method(value: object) -> object:
+    if not isinstance(value, MethodConfig):
+        raise ValueError(
+            f"method is {value!r}: it must be a method's config, such as PCLoRAConfig(rank=8)"
+        )
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +76,7 @@ class RunConfig:
         method: how the model is compressed or tuned.
         steps: optimizer steps of the method.
         batch_size: examples per step.
-        lr: peak learning rate (warm-up, then cosine to zero); None takes the method's usual one.
+        lr: peak learning rate (warm-up, then cosine to zero); None takes the method's default.
         weight_decay: AdamW's.
         warmup: share of the steps in which the learning rate rises.
         grad_clip: largest gradient norm.
@@ -68,8 +96,8 @@ class RunConfig:
             for the first step and the last, which are always measured.
         snapshots: how many times the adapters are kept on the way, to look at later; 0 for never.
         snapshot_mb: most megabytes that all of them may take; fewer are kept if need be.
-        overrides: λ set by hand, ``(step, λ)`` or ``(step, None)`` to let go; a run's history has
-            them, so that it can be run again.
+        overrides: λ set by hand, ``(step, λ)`` or ``(step, None)`` to release it; a run's history
+            has them, so that it can be run again.
         report_on: the split that the final accuracy is read on; ``validation`` while choosing
             hyper-parameters, so that the test split is read once.
 
@@ -81,98 +109,178 @@ class RunConfig:
         10
     """
 
-    FORMER_NAMES: ClassVar[dict[str, str]] = {
-        "moves": "overrides",
-        "layer_facts": "layer_metrics",
-    }
-
-    model: str = "vit_digits"
-    data: str = "digits"
-    img_size: int | None = None
-    max_tokens: int | None = None
-    split_qkv: bool = False
-    image_column: str | None = None
-    text_column: str | None = None
-    label_column: str | None = None
-    method: MethodConfig = field(
-        default_factory=lambda: PCLoRAConfig(rank=8, init="activation_svd")
-    )
-    steps: int = 300
-    batch_size: int = 64
-    lr: float | None = None
-    weight_decay: float = 0.01
-    warmup: float = 0.05
-    grad_clip: float = 1.0
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    teacher: str = "auto"
-    teacher_steps: int = 600
-    teacher_lr: float = 2e-4
-    teacher_seed: int = 0
-    evaluations: int = 30
-    eval_images: int = 512
-    report_on: str = "test"
-    layer_metrics: bool = True
-    snapshots: int = 24
-    snapshot_mb: float = 64.0
-    overrides: tuple[tuple[int, float | None], ...] = ()
+    model: str = option(
+        "vit_digits", "text", "model",
+        "vit_digits, bert_glosses, a timm name, owner/name of a transformers model, or a folder",
+        group="source", suggestions=_MODELS, parts=(Part.DENSE,),
+    )  # fmt: skip
+    data: str = option(
+        "digits", "text", "data", "digits, glosses, a hub name, a table or a folder",
+        group="source", suggestions=_DATA, parts=(Part.DATA,),
+    )  # fmt: skip
+    img_size: int | None = option(
+        None, "whole", "side (px)", "side of the input in pixels (none: the model's own)",
+        low=1, optional=True, group="source", parts=_TEACHER_RECIPE,
+    )  # fmt: skip
+    max_tokens: int | None = option(
+        None, "whole", "tokens", "longest text in tokens (none: 128, or the model's own)",
+        low=1, optional=True, group="source", parts=_TEACHER_RECIPE,
+    )  # fmt: skip
+    split_qkv: bool = option(
+        False, "switch", "split q, k, v", "take fused query-key-value layers as three",
+        hidden=True, parts=_TEACHER_RECIPE,
+    )  # fmt: skip
+    image_column: str | None = option(
+        None, "text", "image column", "name of the image column (none: guessed)",
+        optional=True, hidden=True, parts=(Part.DATA,),
+    )  # fmt: skip
+    text_column: str | None = option(
+        None, "text", "text column", "name of the text column (none: guessed)",
+        optional=True, hidden=True, parts=(Part.DATA,),
+    )  # fmt: skip
+    label_column: str | None = option(
+        None, "text", "label column", "name of the label column (none: guessed)",
+        optional=True, hidden=True, parts=(Part.DATA,),
+    )  # fmt: skip
+    method: MethodConfig = option(
+        PCLoRAConfig(rank=8, init="activation_svd"), "method", "method",
+        "how the model is compressed or tuned",
+        group="method", parts=(Part.STUDENT, Part.AXIS), check=_check_method,
+    )  # fmt: skip
+    steps: int = option(
+        300, "whole", "steps", "optimizer steps of the method",
+        low=1, group="training", parts=(Part.STUDENT, Part.RECIPE),
+    )  # fmt: skip
+    lr: float | None = option(
+        None, "number", "learning rate", "peak learning rate (none: the method's default)",
+        low=1e-9, optional=True, step=1e-4, group="training",
+        parts=(Part.STUDENT, Part.RECIPE, Part.AXIS),
+    )  # fmt: skip
+    batch_size: int = option(
+        64, "whole", "batch size", "examples per step",
+        low=1, group="training", parts=_TEACHER_RECIPE,
+    )  # fmt: skip
+    weight_decay: float = option(
+        0.01, "number", "weight decay", "AdamW's weight decay",
+        low=0, hidden=True, parts=_TEACHER_RECIPE,
+    )  # fmt: skip
+    # SNELLA has a warm-up of its own.
+    warmup: float = option(
+        0.05, "number", "warm-up", "share of the steps in which the learning rate rises",
+        low=0, high=1, hidden=True, flag="lr_warmup", parts=(Part.TEACHER,),
+    )  # fmt: skip
+    grad_clip: float = option(
+        1.0, "number", "gradient norm", "largest gradient norm",
+        low=1e-9, hidden=True, parts=(Part.TEACHER,),
+    )  # fmt: skip
+    seed: int = option(
+        0, "whole", "seed", "seed of new weights and of the batches",
+        low=0, group="training", parts=(Part.STUDENT, Part.RECIPE, Part.AXIS),
+    )  # fmt: skip
+    teacher: str = option(
+        "auto", "choice", "teacher", "which dense model is the teacher",
+        choices=TEACHERS, group="source", parts=(Part.DENSE, Part.RECIPE),
+    )  # fmt: skip
+    teacher_steps: int = option(
+        600, "whole", "teacher steps", "steps of the teacher's fine-tuning",
+        low=1, group="source", parts=_TEACHER_RECIPE,
+    )  # fmt: skip
+    teacher_lr: float = option(
+        2e-4, "number", "teacher's learning rate", "its peak learning rate",
+        low=1e-9, hidden=True, parts=_TEACHER_RECIPE,
+    )  # fmt: skip
+    teacher_seed: int = option(
+        0, "whole", "teacher's seed", "its seed, and that of a new head",
+        low=0, hidden=True, parts=(Part.TEACHER,),
+    )  # fmt: skip
+    device: str = option(
+        "auto", "text", "device", "auto, cpu, cuda, cuda:1 or mps",
+        group="source", parts=(Part.DENSE,),
+    )  # fmt: skip
+    precision: str = option(
+        "auto", "choice", "precision", "precision of the training",
+        choices=PRECISIONS, hidden=True, parts=(Part.TEACHER,),
+    )  # fmt: skip
+    evaluations: int = option(
+        30, "whole", "evaluations", "accuracy readings on the way",
+        low=1, hidden=True, parts=(Part.STUDENT,),
+    )  # fmt: skip
+    eval_images: int = option(
+        512, "whole", "examples", "validation examples for each of these readings",
+        low=1, hidden=True, parts=(Part.DENSE,),
+    )  # fmt: skip
+    report_on: str = option(
+        "test", "choice", "report on", "split that the final accuracy is read on",
+        choices=SPLITS, hidden=True, parts=(Part.DENSE, Part.AXIS),
+    )  # fmt: skip
+    layer_metrics: bool = option(
+        True, "switch", "layer metrics", "measure every layer on a probe batch",
+        hidden=True, formerly="layer_facts", parts=(Part.OBSERVES,),
+    )  # fmt: skip
+    snapshots: int = option(
+        24, "whole", "snapshots", "how often the adapters are kept on the way",
+        low=0, hidden=True, parts=(Part.OBSERVES,),
+    )  # fmt: skip
+    snapshot_mb: float = option(
+        64.0, "number", "snapshots (MB)", "most megabytes that all snapshots may take",
+        low=0, hidden=True, parts=(Part.OBSERVES,),
+    )  # fmt: skip
+    overrides: tuple[Override, ...] = option(
+        (), "overrides", "λ by hand", "λ set by hand: step:λ, or step:none to release it",
+        hidden=True, formerly="moves", parts=(Part.STUDENT,),
+        check=check_overrides, parse=parse_overrides,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        """Validate every number and name; paths become text."""
-        for name in ("model", "data"):
-            object.__setattr__(self, name, str(getattr(self, name)))
+        """Validate every described field; paths become text."""
+        check_options(self)
         if self.lr is None:
             object.__setattr__(self, "lr", self.method.default_lr)
-        for name in ("steps", "batch_size", "teacher_steps", "evaluations", "eval_images"):
-            self._whole(name, 1)
-        for name in ("seed", "teacher_seed", "snapshots"):
-            self._whole(name, 0)
-        for name in ("img_size", "max_tokens"):
-            if getattr(self, name) is not None:
-                self._whole(name, 1)
-        for name in ("lr", "teacher_lr", "grad_clip"):
-            check_number(name, getattr(self, name), 1e-9)
-        check_number("snapshot_mb", self.snapshot_mb, 0)
-        object.__setattr__(self, "overrides", check_overrides(self.overrides))
-        check_number("weight_decay", self.weight_decay, 0)
-        check_number("warmup", self.warmup, 0, 1)
-        _one_of("teacher", self.teacher, TEACHERS)
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("report_on", self.report_on, SPLITS)
-
-    def _whole(self, name: str, low: int) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise ValueError(f"{name} is {value!r}: it must be a whole number of at least {low}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, ready for JSON."""
         return {**dataclasses.asdict(self), "method": self.method.to_dict()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
-        """The inverse of :meth:`to_dict`; a method without a name is PC-LoRA.
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_dict`; a key that is missing has its default.
+
+        A method without a name is PC-LoRA. Keys of an older version are known by their old names.
 
         Raises:
-            ValueError: a key that no field has, or an unknown method.
+            ValueError: a key that no field has (with the nearest that there is), a value that its
+                field can't have, or a config of a newer version.
         """
-        values = dict(values)
-        method = config_from_dict(values.pop("method", {}))
-        return cls(method=method, **known_fields(cls, values))
+        values = known_fields(cls, _without_version(values))
+        if "method" in values:
+            values["method"] = _method_from_dict(values["method"])
+        return cls(**values)
 
 
-def upgrade_config(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as an older version wrote it, under the names that its keys have now.
-
-    Nothing is checked: what a person or a newer version wrote stays as it is.
-
-    Example:
-        >>> upgrade_config({"moves": [], "method": {"name": "svd", "spend": "energy"}})
-        {'overrides': [], 'method': {'name': 'svd', 'rank_allocation': 'energy'}}
-    """
-    values = present_names(RunConfig, values)
-    method = values.get("method")
-    if isinstance(method, Mapping) and method.get("name", "pclora") in METHODS:
-        values["method"] = present_names(METHODS[method.get("name", "pclora")].Config, method)
+def _without_version(values: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(values)
+    version = values.pop("version", 1)
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise FieldError("version", f"version is {version!r}: it must be a whole number from 1 on")
+    if version > CONFIG_FORMAT:
+        raise ValueError(
+            f"the config was written by a newer version of pclora_lab (format {version}, this one "
+            f"reads up to {CONFIG_FORMAT}): update pclora-lab"
+        )
     return values
+
+
+def _method_from_dict(values: object) -> MethodConfig:
+    """A method's config; errors name the place of a key in the whole."""
+    if not isinstance(values, Mapping):
+        raise FieldError(
+            "method", f'method is {values!r}: it must be an object such as {{"name": "pclora"}}'
+        )
+    try:
+        return config_from_dict(values)
+    except FieldError as error:
+        is_foreign = "name" not in values and error.field not in options_of(PCLoRAConfig)
+        nameless = " (method.name is missing, which means pclora)" if is_foreign else ""
+        raise FieldError("method", f"method.{error.field}: {error}{nameless}") from error
+    except ValueError as error:
+        raise FieldError("method", f"method: {error}") from error

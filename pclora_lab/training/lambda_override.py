@@ -1,12 +1,20 @@
 """λ in a person's hand: what they asked for, and from which step on it held."""
 
+import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pclora_lab.fields import check_number
 
-__all__ = ["LambdaOverride", "Override", "check_overrides", "overrides_in", "overrides_to_repeat"]
+__all__ = [
+    "LambdaOverride",
+    "Override",
+    "check_overrides",
+    "overrides_in",
+    "overrides_to_repeat",
+    "parse_overrides",
+]
 
 Override = tuple[int, float | None]
 
@@ -37,6 +45,31 @@ def check_overrides(overrides: Iterable[Iterable[Any]]) -> tuple[Override, ...]:
             check_number("λ of a move", lam, 0, 1)
         checked.append((step, lam))
     return tuple(checked)
+
+
+def parse_overrides(text: str) -> list[list[Any]]:
+    """Typed overrides, not yet validated: ``100:0.5,200:none``, or pairs in JSON.
+
+    Raises:
+        ValueError: it is neither.
+
+    Example:
+        >>> parse_overrides("100:0.5, 200:none")
+        [[100, 0.5], [200, None]]
+    """
+    if text.startswith("["):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"overrides {text!r} are not JSON: {error}") from error
+    pairs = [part.partition(":") for part in text.split(",") if part.strip()]
+    try:
+        return [[int(s), None if lam.strip() == "none" else float(lam)] for s, _, lam in pairs]
+    except ValueError:
+        raise ValueError(
+            f"overrides {text!r} are no list of step:λ: write 100:0.5,200:none, where none gives "
+            "λ back to the schedule"
+        ) from None
 
 
 class LambdaOverride:

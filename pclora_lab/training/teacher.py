@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache, stamp
 from pclora_lab.data.splits import LabeledData
+from pclora_lab.fields import Part, values_of
 from pclora_lab.files import write_json
 from pclora_lab.methods.registry import make_method
 from pclora_lab.models.adapting import head_is_new
 from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.task_losses import classification_loss
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.config_files import write_config
 from pclora_lab.training.evaluation import accuracy
 from pclora_lab.training.events import Event, LogRow, PhaseStart, StepEnd
 from pclora_lab.training.optimizer import optimization_steps
@@ -44,18 +46,8 @@ def teacher_key(model: nn.Module, data: LabeledData, config: RunConfig) -> str:
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    names = (
-        "img_size",
-        "max_tokens",
-        "split_qkv",
-        "batch_size",
-        "weight_decay",
-        "warmup",
-        "grad_clip",
-        "precision",
-    )
-    facts: dict[str, Any] = {name: getattr(config, name) for name in names}
-    facts |= {"steps": config.teacher_steps, "lr": config.teacher_lr, "seed": config.teacher_seed}
+    settings = values_of(config, Part.TEACHER, stored=True)
+    facts = {name.removeprefix("teacher_"): value for name, value in settings.items()}
     facts |= {"model": digest.hexdigest(), "data": data.fingerprint()}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -140,7 +132,7 @@ def _finetune(
 def _keep(model: nn.Module, place: Path, rows: list[dict[str, Any]], config: RunConfig) -> None:
     place.mkdir(parents=True, exist_ok=True)
     write_json(place / "history.json", rows)
-    write_json(place / "config.json", config.to_dict())
+    write_config(place / "config.json", config)
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
@@ -171,26 +163,8 @@ def teacher_accuracy(
     """
     split = config.report_on if final else "validation"
     limit = None if final else config.eval_images
-    names = (
-        "model",
-        "data",
-        "img_size",
-        "max_tokens",
-        "split_qkv",
-        "teacher",
-        "teacher_steps",
-        "teacher_lr",
-        "report_on",
-        "image_column",
-        "text_column",
-        "label_column",
-        "weight_decay",
-        "warmup",
-        "grad_clip",
-        "precision",
-    )
-    facts = tuple(getattr(config, name) for name in (*names, "teacher_seed", "batch_size"))
+    facts = tuple(values_of(config, Part.DATA, Part.TEACHER, Part.DENSE).values())
     # Methods that start from the pre-trained model see it before any fine-tuning.
     facts += (stamp(config.model), stamp(config.data))
-    key = (*facts, make_method(config.method).starts_from, split, limit, str(config.device))
+    key = (*facts, make_method(config.method).starts_from, split, final)
     return cache.once(key, lambda: accuracy(teacher, batches[split], accelerator, limit=limit))

@@ -17,7 +17,7 @@ import datasets
 import torch
 from transformers import BertForMaskedLM, BertTokenizerFast
 
-from pclora_lab.cli.main import run_to_end
+from pclora_lab.cli.progress import run_to_end
 from pclora_lab.data.cache import DataCache
 from pclora_lab.files import write_json
 from pclora_lab.methods.base import MethodConfig

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pclora_lab.cli.main import main
-from pclora_lab.fields import Option, parse_option
+from pclora_lab.cli.parsing import parse_option
+from pclora_lab.fields import Option
 from pclora_lab.files import write_json
 from pclora_lab.methods.base import MethodContext
 from pclora_lab.methods.pclora.config import PCLoRAConfig

@@ -6,9 +6,13 @@ import math
 import re
 
 import pytest
+import torch
 
+from pclora_lab.fields import Part, options_of
 from pclora_lab.methods.pclora.config import INITS, TAPS, PCLoRAConfig
-from pclora_lab.training.config import TEACHERS, RunConfig
+from pclora_lab.training.config import CONFIG_FORMAT, TEACHERS, RunConfig
+from pclora_lab.training.config_files import read_config, upgrade_config, write_config
+from pclora_lab.training.teacher import teacher_key
 
 METHODS = [
     PCLoRAConfig(),
@@ -91,8 +95,11 @@ def test_a_bad_run_value_is_named_with_its_cure(name, value, cure):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"stepz": 5}, "RunConfig has no stepz: it has .*steps"),
-        ({"method": {"rnak": 5}}, "PCLoRAConfig has no rnak: it has .*rank"),
+        ({"stepz": 5}, r"RunConfig has no stepz \(did you mean steps\?\): it has .*steps"),
+        (
+            {"method": {"rnak": 5}},
+            r"method.rnak: PCLoRAConfig has no rnak \(did you mean rank\?\): it has .*rank",
+        ),
     ],
 )
 def test_an_unknown_key_is_refused(values, message):
@@ -118,3 +125,112 @@ def test_a_config_is_frozen(config):
     field = dataclasses.fields(config)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(config, field, "other")
+
+
+KEYS = {Part.DATA, Part.TEACHER, Part.DENSE}
+
+
+def test_every_setting_describes_itself():
+    assert list(options_of(RunConfig)) == [f.name for f in dataclasses.fields(RunConfig)]
+    for described in options_of(RunConfig).values():
+        assert described.label and described.help
+        assert described.hidden or described.group
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(RunConfig)])
+def test_every_setting_is_in_a_key_or_says_that_it_is_in_none(name):
+    parts = set(options_of(RunConfig)[name].parts)
+    in_none = parts & {Part.STUDENT, Part.OBSERVES}
+    assert len(parts & KEYS) == 1 if not in_none else not parts & KEYS
+
+
+class Facts:
+    """Stands for data in a key."""
+
+    def fingerprint(self):
+        return "abc"
+
+
+def key(config):
+    model = torch.nn.Linear(2, 2)
+    for tensor in model.parameters():
+        torch.nn.init.constant_(tensor, 0.5)
+    return teacher_key(model, Facts(), config)
+
+
+def test_the_key_of_a_teacher_stays_what_it_was():
+    # As the first format of the config had them: checkpoints and kept teachers are found by these.
+    assert key(RunConfig()) == "7e37504daa05b264"
+    changed = RunConfig(img_size=32, split_qkv=True, weight_decay=0, teacher_lr=1e-3, seed=4)
+    assert key(changed) == "60cf4d1fe35113bc"
+
+
+OTHER = {
+    "img_size": 8, "max_tokens": 9, "split_qkv": True, "batch_size": 3, "weight_decay": 0.2,
+    "warmup": 0.1, "grad_clip": 2.0, "teacher_steps": 7, "teacher_lr": 0.1, "teacher_seed": 5,
+    "precision": "float32",
+}  # fmt: skip
+
+
+def test_a_teacher_is_another_one_by_what_determines_it_alone():
+    assert set(OTHER) == {n for n, o in options_of(RunConfig).items() if Part.TEACHER in o.parts}
+    keys = {key(RunConfig(**{name: value})) for name, value in OTHER.items()}
+    assert len(keys | {key(RunConfig())}) == len(OTHER) + 1
+    assert key(RunConfig(seed=3, steps=5, lr=0.1, eval_images=7, snapshots=0)) == key(RunConfig())
+
+
+def test_a_config_file_says_its_format(tmp_path):
+    config, path = RunConfig(steps=7, overrides=((2, 0.5), (4, None))), tmp_path / "config.json"
+    write_config(path, config)
+    assert json.loads(path.read_text())["version"] == CONFIG_FORMAT
+    assert read_config(path) == read_config(tmp_path) == config
+    assert "version" not in upgrade_config(json.loads(path.read_text()))
+
+
+def test_a_config_file_without_a_version_is_of_the_first_format(tmp_path):
+    old = {"moves": [[2, 0.5]], "layer_facts": False, "method": {"name": "svd", "spend": "energy"}}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(old))
+    config = read_config(path)
+    assert config.overrides == ((2, 0.5),) and config.layer_metrics is False
+    assert config.method.rank_allocation == "energy"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"stepz": 5}, r"RunConfig has no stepz \(did you mean steps\?\)"),
+        ({"method": {"name": "svd", "rnk": 5}}, r"method\.rnk: SVDConfig has no rnk \(.* rank\?\)"),
+        ({"method": {"ratio": 2}}, r"method\.ratio: .*method\.name is missing, .*pclora"),
+        ({"method": {"name": "sdv"}}, "method: unknown method 'sdv'"),
+        ({"method": {"alpha": "much"}}, r"method\.alpha: alpha is 'much': it must be a number"),
+        ({"method": {"fade_end": 2}}, r"method\.fade_end: fade end q is 2"),
+        ({"method": {"name": "pela", "ratio": 1}}, r"method\.ratio: ratio is 1: it must be above"),
+        (
+            {"method": {"rank": [8]}},
+            r"method\.rank: 8 is no layer name with its rank: write \{name: rank, …\}$",
+        ),
+        ({"method": "svd"}, "method is 'svd': it must be an object"),
+        ({"steps": "many"}, "steps is 'many': it must be a whole number of at least 1"),
+        ({"steps": [5]}, r"steps is \[5\]: it must be a whole number of at least 1"),
+        ({"model": 5}, "model is 5: it must be a text"),
+        ({"split_qkv": "yes"}, "split_qkv is 'yes': it must be True or False"),
+        ({"overrides": 5}, "overrides is 5"),
+        ({"overrides": [[1, 2]]}, "λ of a move is 2"),
+        ({"version": 99}, "newer version of pclora_lab .format 99, this one reads up to"),
+        ({"version": 99, "quantum": 1}, "newer version of pclora_lab"),
+        ({"version": "new"}, "version is 'new': it must be a whole number"),
+        ([1], "holds a list, not an object"),
+    ],
+)
+def test_a_config_file_that_cannot_be_is_named_with_key_and_cure(tmp_path, content, message):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message) as error:
+        read_config(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_config_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no config file .*mine.json: give one"):
+        read_config(tmp_path / "mine.json")

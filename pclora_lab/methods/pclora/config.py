@@ -15,6 +15,15 @@ INITS = ("zeros", "svd", "activation_svd")
 TAPS = ("linears", "blocks")
 
 
+def _check_fade_end(value: object) -> object:
+    if not (isinstance(value, (int, float)) and 0 < value <= 1):
+        raise ValueError(
+            f"fade end q is {value!r}: it must be in (0, 1], a share of all steps; 0.6 is the "
+            "usual value"
+        )
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class PCLoRAConfig(LowRankConfig):
     """How PC-LoRA (arXiv:2406.09117) compresses a model.
@@ -57,8 +66,9 @@ class PCLoRAConfig(LowRankConfig):
         False, "switch", "λ may rise", "let a drawn schedule go up again on its way"
     )
     fade_end: float = option(
-        0.6, "number", "fade end q", "share of the steps until λ is 0", low=0, high=1
-    )
+        0.6, "number", "fade end q", "share of the steps until λ is 0", low=0, high=1,
+        check=_check_fade_end,
+    )  # fmt: skip
     alpha: float = option(
         0.2, "number", "task share α", "the share of the task loss", low=0, high=1
     )
@@ -81,11 +91,6 @@ class PCLoRAConfig(LowRankConfig):
 
     def __post_init__(self) -> None:
         """Validate; points become a tuple of pairs."""
-        if not (isinstance(self.fade_end, (int, float)) and 0 < self.fade_end <= 1):
-            raise ValueError(
-                f"fade end q is {self.fade_end!r}: it must be in (0, 1], a share of all steps; "
-                "0.6 is the usual value"
-            )
         super().__post_init__()
         check_schedule(self.schedule, may_rise=self.may_rise)
 

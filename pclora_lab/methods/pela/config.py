@@ -3,11 +3,21 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pclora_lab.fields import option
+from pclora_lab.fields import check_number, option
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.rank_selection import budget_option
 
 __all__ = ["PELAConfig"]
+
+
+def _check_ratio(value: object) -> object:
+    if isinstance(value, (int, float)) and not value > 1:
+        raise ValueError(
+            f"ratio is {value!r}: it must be above 1, or the factors are larger than the layer; "
+            "the paper takes 2 for DeiT and 1.5 for Swin"
+        )
+    check_number("ratio", value, 1)
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +52,10 @@ class PELAConfig(MethodConfig):
     name: ClassVar[str] = "pela"
     default_lr: ClassVar[float] = 1e-3
 
-    FORMER_NAMES: ClassVar[dict[str, str]] = {"unit": "budget_unit", "spend": "rank_allocation"}
-
     ratio: float = option(
-        2.0, "number", "ratio", "dense ÷ factorized weights, above 1", low=1, step=0.5, sizes=True
-    )
+        2.0, "number", "ratio", "dense ÷ factorized weights, above 1", low=1, step=0.5, sizes=True,
+        check=_check_ratio,
+    )  # fmt: skip
     rank: int | None = option(
         None, "whole", "rank r", "one rank for all, instead of a ratio", low=1, optional=True,
         sizes=True,
@@ -54,11 +63,11 @@ class PELAConfig(MethodConfig):
     budget: float | None = budget_option()
     budget_unit: str = option(
         "params", "choice", "budget of", "what a budget counts", choices=("params", "macs"),
-        hidden=True,
+        hidden=True, formerly="unit",
     )  # fmt: skip
     rank_allocation: str = option(
         "uniform", "choice", "spend it", "one rank for all, or by the energy of singular values",
-        choices=("uniform", "energy"), sizes=True,
+        choices=("uniform", "energy"), sizes=True, formerly="spend",
     )  # fmt: skip
     exclude: str = option(
         "auto", "text", "stay dense", "parts of layer names, separated by commas", hidden=True
@@ -75,12 +84,3 @@ class PELAConfig(MethodConfig):
     epsilon: float = option(
         1e-3, "number", "ε", "aim of the weight perturbation", low=0, hidden=True
     )
-
-    def __post_init__(self) -> None:
-        """Validate; a ratio must be above 1."""
-        if isinstance(self.ratio, (int, float)) and not self.ratio > 1:
-            raise ValueError(
-                f"ratio is {self.ratio!r}: it must be above 1, or the factors are larger than the "
-                "layer; the paper takes 2 for DeiT and 1.5 for Swin"
-            )
-        super().__post_init__()

@@ -42,8 +42,6 @@ class SNELLAConfig(MethodConfig):
     name: ClassVar[str] = "snella"
     default_lr: ClassVar[float] = 1e-2
 
-    FORMER_NAMES: ClassVar[dict[str, str]] = {"rule": "sparsifier"}
-
     rank: int = option(8, "whole", "rank r", "rank of the factors, even", low=2, sizes=True)
     budget: float | None = budget_option()
     sparsity: float = option(
@@ -59,6 +57,7 @@ class SNELLAConfig(MethodConfig):
         "sparsifier",
         "what becomes of the entries above the threshold",
         choices=SPARSIFIERS,
+        formerly="rule",
     )
     start_sparsity: float = option(
         0.0, "number", "start sparsity", "sparsity in the beginning", low=0, high=1

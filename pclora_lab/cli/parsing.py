@@ -1,0 +1,57 @@
+"""What was typed on a command line, as the value that a field wants; fields validate it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pclora_lab.fields import Option
+
+__all__ = ["parse_option"]
+
+
+def parse_option(described: Option, text: str) -> Any:
+    """A value typed on the command line, not yet validated.
+
+    Example:
+        >>> parse_option(Option("rank", "", ""), "8")
+        8
+    """
+    text = text.strip()
+    if described.optional and text.lower() in {"none", ""}:
+        return None
+    if described.parse is not None and (parsed := described.parse(text)) is not None:
+        return parsed
+    if described.kind == "switch" and text.lower() in {"true", "false", "1", "0"}:
+        return text.lower() in {"true", "1"}
+    if described.kind == "schedule" and text.startswith("["):
+        return _points(text)
+    if described.kind in ("rank", "whole") and text.startswith("{"):
+        return _by_layer(text)
+    kinds = {"number": (float,), "whole": (int, float), "rank": (int, float)}
+    return _convert(text, kinds.get(described.kind, ()))
+
+
+def _points(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"schedule {text!r} is not a JSON list of points: {error}") from error
+
+
+def _by_layer(text: str) -> tuple[tuple[str, Any], ...]:
+    """Pairs, so that a name that stands there twice is seen."""
+    try:
+        return json.loads(text, object_pairs_hook=tuple)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"rank {text!r} is not JSON: {error}. Write double quotes around each layer's name"
+        ) from error
+
+
+def _convert(text: str, kinds: tuple[Callable[[str], int | float], ...]) -> int | float | str:
+    for convert in kinds:
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,82 @@
+"""A run on the command line: a bar on stderr while it goes on, its result on stdout."""
+
+import json
+import sys
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pclora_lab.data.cache import DataCache
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd, StepEnd
+
+__all__ = ["print_end", "print_result", "run_to_end", "watch_to_end"]
+
+
+def run_to_end(config: RunConfig, root: str | Path, cache: DataCache | None = None) -> RunEnd:
+    """Run with a progress bar on stderr; returns the :class:`RunEnd` event.
+
+    Args:
+        config: what to do.
+        root: folder of runs.
+        cache: data that several runs share.
+    """
+    from pclora_lab.runs.folder import new_run_folder
+    from pclora_lab.runs.recorder import record
+    from pclora_lab.training.device import resolve_device
+    from pclora_lab.training.loop import train
+
+    resolve_device(config.device)
+    folder = new_run_folder(root, config)
+    return watch_to_end(record(train(config, root, cache=cache), folder))
+
+
+def watch_to_end(events: Iterator[Event]) -> RunEnd:
+    """Draw a progress bar on stderr while a run goes on; returns the :class:`RunEnd` event."""
+    bar = tqdm(file=sys.stderr, unit="step", dynamic_ncols=True)
+    with closing(bar), closing(_all_of(events)) as going:
+        for event in going:
+            match event:
+                case PhaseStart(name, steps):
+                    bar.set_description(name)
+                    bar.reset()
+                    bar.total = steps or None
+                case StepEnd(_, step, _):
+                    if not bar.n:  # a run that is taken up has done its first steps before
+                        bar.n = bar.initial = bar.last_print_n = step - 1
+                    bar.update(step - bar.n)
+                case LogRow(values) if values.get("accuracy") is not None:
+                    bar.set_postfix(_bar_facts(values))
+                case RunEnd():
+                    return event
+    raise RuntimeError("the run ended without a result")
+
+
+def _all_of(events: Iterator[Event]) -> Generator[Event, None, None]:
+    """The same, with a ``close`` that reaches the run."""
+    yield from events
+
+
+def _bar_facts(values: Mapping[str, Any]) -> dict[str, str]:
+    facts = {"λ": values.get("lam"), "accuracy": values["accuracy"]}
+    facts["if removed"] = values.get("accuracy_if_base_removed")
+    return {name: f"{value:.3f}" for name, value in facts.items() if value is not None}
+
+
+def print_result(result: dict[str, Any], as_json: bool) -> None:
+    """The table of results; JSON in the last line if asked."""
+    from pclora_lab.runs.summary import result_table
+
+    print(result_table(result))
+    if as_json:
+        print(json.dumps(result))
+
+
+def print_end(finished: RunEnd, as_json: bool) -> None:
+    """Notes on stderr, then the result."""
+    for note in finished.result["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    print_result(finished.result, as_json)
