@@ -85,7 +85,7 @@ def test_it_fits_the_page(page: Page) -> None:
 
 
 def test_a_rank_is_edited_with_the_keyboard_alone(page: Page) -> None:
-    page.locator(".pclora-rank-panel .pclora-ranks").focus()
+    page.locator(".pclora-rank-panel .pclora-ranks .pclora-table-scroll").focus()
     page.keyboard.press("Tab")
     first = page.locator(":focus")
     assert first.get_attribute("aria-label").startswith("rank of blocks.0.attn.qkv")
@@ -104,7 +104,7 @@ def test_a_rank_that_would_not_shrink_stays_in_the_browser(page: Page, theme: st
     second = page.locator(".pclora-rank-panel .pclora-ranks input").nth(1)
     second.fill("99")
     second.press("Enter")
-    alert = page.locator(".pclora-rank-panel .pclora-ranks-alert")
+    alert = page.locator(".pclora-rank-panel .pclora-table-alert")
     expect(alert).to_contain_text("blocks.0.attn.proj: rank 99 can't be used")
     expect(second).to_have_attribute("aria-invalid", "true")
     screenshot(page, f"{theme}_1_refused")

@@ -1,37 +1,59 @@
-"""A list of layers whose ranks can be edited one by one."""
+"""A table of layers whose ranks can be edited one by one."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 
 from pclora_lab.nn.counting import LayerCount
+from pclora_lab.ui.widgets.table import Table
 
 __all__ = ["RankTable"]
 
+_COLUMNS = (
+    {"name": "layer", "label": "layer"},
+    {"name": "shape", "label": "in→out"},
+    {"name": "even", "label": "break-even", "kind": "number"},
+    {
+        "name": "rank",
+        "label": "rank",
+        "kind": "number",
+        "editable_to": "largest",
+        "hint": "from there on the layer would not shrink",
+    },
+    {"name": "left", "label": "parameters left", "kind": "share", "times": "rank", "plus": "fixed"},
+)
 
-class RankTable(anywidget.AnyWidget):
+
+class RankTable(Table):
     """One row per layer: name, shape, break-even rank, its rank, and the share that is left.
 
     The browser sends a rank only if it shrinks its layer; anything else is marked there.
 
     Attributes:
-        layers: what a row shows; set by :meth:`set_layers`.
         ranks: by layer name; changes when a person edits a row.
 
     Example:
         >>> table = RankTable()
         >>> table.set_layers((LayerCount("fc", 8, 8, True, 1, 4),), {"fc": 2})
-        >>> table.ranks, table.layers[0]["largest"]
+        >>> table.ranks, table.rows[0]["largest"]
         ({'fc': 2}, 3)
     """
 
-    _esm = Path(__file__).with_name("rank_table.js")
+    ranks: "traitlets.Dict[str, int]" = traitlets.Dict()
 
-    layers = traitlets.List(traitlets.Dict()).tag(sync=True)
-    ranks = traitlets.Dict().tag(sync=True)
+    def __init__(self) -> None:
+        super().__init__(
+            _COLUMNS,
+            label="rank of every layer",
+            height="262px",
+            selectable=False,
+            browsable=False,
+        )
+        self.layout.max_width = "600px"
+        self.add_class("pclora-ranks")
+        self.observe(self._read_ranks, "rows")
+        self.observe(self._show_ranks, "ranks")
 
     def set_layers(self, layers: tuple[LayerCount, ...], ranks: Mapping[str, int]) -> None:
         """Show other layers.
@@ -40,20 +62,23 @@ class RankTable(anywidget.AnyWidget):
             layers: of a trace.
             ranks: by layer name.
         """
-        rows = [_row(layer) for layer in layers]
-        with self.hold_sync():
-            if rows != self.layers:
-                self.layers = rows
-            self.ranks = dict(ranks)
+        self.rows = [_row(layer, ranks[layer.name]) for layer in layers]
+
+    def _read_ranks(self, _: object) -> None:
+        self.ranks = {row["id"]: row["rank"] for row in self.rows}
+
+    def _show_ranks(self, _: object) -> None:
+        self.rows = [{**row, "rank": self.ranks.get(row["id"], row["rank"])} for row in self.rows]
 
 
-def _row(layer: LayerCount) -> dict[str, Any]:
+def _row(layer: LayerCount, rank: int) -> dict[str, Any]:
     return {
-        "name": layer.name,
+        "id": layer.name,
+        "layer": layer.name,
         "shape": f"{layer.in_features}→{layer.out_features}",
         "even": layer.break_even_rank,
         "largest": layer.largest_rank,
-        "dense": layer.params,
-        "fixed": layer.low_rank_params(0),
-        "each": layer.low_rank_params(1) - layer.low_rank_params(0),
+        "rank": rank,
+        "left": (layer.low_rank_params(1) - layer.low_rank_params(0)) / layer.params,
+        "fixed": layer.low_rank_params(0) / layer.params,
     }

@@ -9,12 +9,24 @@ const LINES = 300;
 
 function make(tag, attributes = {}, text = "") {
   const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  put(element, attributes);
   if (text) element.textContent = text;
   return element;
 }
 
-function shown(value, column) {
+function put(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+}
+
+// A share follows an edit of the row's other value at once, without asking the kernel.
+function share(row, column) {
+  const times = column.times ? row[column.times] : 1;
+  return 100 * (row[column.name] * times + (column.plus ? row[column.plus] : 0));
+}
+
+function shown(row, column) {
+  const value = row[column.name];
+  if (column.kind === "share") return `${share(row, column).toFixed(1)} %`;
   if (value === null || value === undefined) return "–";
   if (typeof value !== "number") return String(value);
   return format(column.digits).format(value);
@@ -22,7 +34,6 @@ function shown(value, column) {
 
 // Making a formatter takes far longer than using it.
 const formats = new Map();
-
 function format(digits) {
   if (!formats.has(digits)) {
     const exactly = { minimumFractionDigits: digits, maximumFractionDigits: digits };
@@ -44,11 +55,12 @@ function compare(a, b, direction) {
 }
 
 function render({ model, el }) {
-  const state = { column: "", direction: "none", words: [], focused: "", editing: false,
-    found: [], limit: LINES };
+  const state = { column: "", direction: "none", words: [], focused: "", found: [], limit: LINES };
   const drawn = new Map(); // id → the row as it was drawn, and its line
   const columns = () => model.get("columns");
   const label = () => model.get("label");
+  const selectable = () => model.get("selectable");
+  const browsable = () => model.get("browsable");
 
   // Without this, JupyterLab takes arrow keys and Enter for commands of the notebook.
   const root = make("div", { class: "pclora-table", "data-lm-suppress-shortcuts": "true" });
@@ -56,20 +68,21 @@ function render({ model, el }) {
   const filter = make("input", { type: "search", placeholder: "filter: all words must occur" });
   const count = make("span", { role: "status", class: "pclora-table-count" });
   const scroll = make("div", { class: "pclora-table-scroll" });
-  const table = make("table", { role: "grid", "aria-multiselectable": "true" });
+  const table = make("table");
   const head = make("thead");
   const body = make("tbody");
   bar.append(filter, count);
   table.append(head, body);
   scroll.append(table);
   const more = make("button", { type: "button", class: "jupyter-button" });
-  root.append(bar, scroll, more);
+  const alert = make("div", { role: "alert", class: "pclora-table-alert" });
+  root.append(...(browsable() ? [bar] : []), scroll, more, alert);
   el.append(root);
 
-  function set(name, value) {
+  const set = (name, value) => {
     model.set(name, value);
     model.save_changes();
-  }
+  };
 
   function forgetWhatIsGone() {
     const known = new Set(model.get("rows").map((row) => row.id));
@@ -77,12 +90,8 @@ function render({ model, el }) {
     drawBody();
   }
 
-  function told(name, facts) {
-    set(name, { ...facts, n: (model.get(name).n || 0) + 1 });
-  }
-
   function rowsInOrder() {
-    const text = (row) => columns().map((c) => shown(row[c.name], c)).join("\n").toLowerCase();
+    const text = (row) => columns().map((c) => shown(row, c)).join("\n").toLowerCase();
     const rows = model.get("rows").filter((row) => {
       const all = state.words.length ? text(row) : "";
       return state.words.every((word) => all.includes(word));
@@ -91,24 +100,27 @@ function render({ model, el }) {
     return rows.sort((a, b) => compare(a[state.column], b[state.column], state.direction));
   }
 
-  function title(column) {
-    const words = column.label || column.name;
-    return column.unit ? `${words} (${column.unit})` : words;
-  }
+  const title = (column) =>
+    (column.label || column.name) + (column.unit ? ` (${column.unit})` : "");
 
   function drawHead() {
     const line = make("tr");
-    if (model.get("selectable")) line.append(boxForAll());
+    if (selectable()) line.append(boxForAll());
     for (const column of columns()) {
       const direction = column.name === state.column ? state.direction : "none";
       const kind = column.kind || "text";
-      const cell = make("th", { scope: "col", "aria-sort": direction, class: kind });
+      const cell = make("th", { scope: "col", class: kind });
+      line.append(cell);
+      if (!browsable()) {
+        cell.textContent = title(column);
+        continue;
+      }
+      cell.setAttribute("aria-sort", direction);
       const button = make("button", { type: "button", "data-column": column.name });
       const arrow = make("span", { "aria-hidden": "true" }, ARROWS[direction]);
       button.append(title(column), arrow);
       button.addEventListener("click", () => sortBy(column.name));
       cell.append(button);
-      line.append(cell);
     }
     head.replaceChildren(line);
   }
@@ -134,60 +146,107 @@ function render({ model, el }) {
   }
 
   function lineFor(row) {
-    const before = drawn.get(row.id);
-    const same = before && columns().every((c) => before.row[c.name] === row[c.name]);
-    if (!same) drawn.set(row.id, { row, line: drawRow(row) });
-    return drawn.get(row.id).line;
+    const name = columns()[0]?.name;
+    let before = drawn.get(row.id);
+    if (!before || before.row[name] !== row[name]) before = { line: drawRow(row) };
+    // A field may hold what was typed and refused.
+    const old = before.row;
+    const same = (c) => old && !c.editable_to && !c.times && old[c.name] === row[c.name];
+    const first = Number(selectable());
+    columns().forEach((c, i) => same(c) || fillCell(before.line.children[first + i], row, c));
+    drawn.set(row.id, { row, line: before.line });
+    return before.line;
+  }
+
+  function fillCell(cell, row, column) {
+    const text = shown(row, column);
+    if (column.editable_to) {
+      const [name, most] = [shown(row, columns()[0]), row[column.editable_to]];
+      const field = cell.firstElementChild;
+      put(field, { max: most, "aria-label": `${title(column)} of ${name}, 1 to ${most}`,
+        title: `1 to ${most}${column.hint ? `; ${column.hint}` : ""}` });
+      if (field === root.getRootNode().activeElement) return; // somebody is typing
+      field.value = row[column.name];
+      field.setAttribute("aria-invalid", "false");
+    } else if (column.kind === "share") {
+      const track = make("span", { class: "pclora-table-share", "aria-hidden": "true" });
+      track.append(make("span", { style: `width: ${Math.min(share(row, column), 100)}%` }));
+      cell.replaceChildren(track, make("span", {}, text));
+    } else {
+      cell.textContent = cell.title = text;
+    }
+  }
+
+  // A number field that is always open; what it refuses never reaches the kernel.
+  function makeField(row, column) {
+    const field = make("input", { type: "number", min: 1, step: 1 });
+    const commit = () => {
+      const value = Number(field.value);
+      const fits = Number.isInteger(value) && value >= 1 && value <= Number(field.max);
+      field.setAttribute("aria-invalid", String(!fits));
+      const edited = (other) => (other.id === row.id ? { ...other, [column.name]: value } : other);
+      if (fits) set("rows", model.get("rows").map(edited));
+      else alert.textContent = `${shown(row, columns()[0])}: ${title(column)} `
+        + `${field.value || "(none)"} can't be used. Give a whole number from 1 to ${field.max}.`;
+    };
+    field.addEventListener("change", commit);
+    // Not every page lets Enter through to the field, so that it would count as a change.
+    field.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "Enter") commit();
+    });
+    return field;
   }
 
   function drawRow(row) {
-    const line = make("tr", { tabindex: "-1" });
+    const line = make("tr", browsable() ? { tabindex: "-1" } : {});
     line.dataset.id = row.id;
-    if (model.get("selectable")) {
-      const name = shown(row[columns()[0]?.name], columns()[0] || {});
+    if (selectable()) {
+      const name = shown(row, columns()[0] || {});
       const cell = make("td", { class: "pclora-table-box" });
-      const facts = { type: "checkbox", tabindex: "-1", "aria-label": `select ${name}` };
-      const box = make("input", facts);
+      const box = make("input",
+        { type: "checkbox", tabindex: "-1", "aria-label": `select ${name}` });
       box.addEventListener("change", () => toggle(row.id, box.checked));
       cell.append(box);
       line.append(cell);
     }
     for (const column of columns()) {
-      const text = shown(row[column.name], column);
-      const cell = make("td", { class: column.kind || "text", title: text }, text);
+      const cell = make("td", { class: column.kind || "text" });
       cell.dataset.column = column.name;
-      if (!column.editable) cell.setAttribute("aria-readonly", "true");
+      if (column.editable_to) cell.append(makeField(row, column));
+      else if (browsable()) cell.setAttribute("aria-readonly", "true");
       line.append(cell);
     }
     return line;
   }
 
   function drawBody() {
-    if (state.editing) return; // drawn when the edit is over
-    const hadFocus = body.contains(root.getRootNode().activeElement);
+    const active = root.getRootNode().activeElement;
+    const hadFocus = body.contains(active);
     const top = scroll.scrollTop;
     const found = rowsInOrder();
     const rows = found.slice(0, state.limit);
     state.found = found.map((row) => row.id);
     more.hidden = found.length <= rows.length;
     more.textContent = `show ${Math.min(LINES, found.length - rows.length)} more`;
-    body.replaceChildren(...rows.map(lineFor));
+    const now = rows.map(lineFor);
+    // A line that is put in anew loses the focus.
+    if (now.length !== lines().length || now.some((line, i) => line !== body.children[i]))
+      body.replaceChildren(...now);
     scroll.scrollTop = top;
     if (!rows.some((row) => row.id === state.focused)) state.focused = rows[0]?.id || "";
     mark();
-    if (hadFocus) lineOf(state.focused)?.focus({ preventScroll: true });
+    if (hadFocus && root.getRootNode().activeElement !== active)
+      (body.contains(active) ? active : lineOf(state.focused))?.focus({ preventScroll: true });
+    if (!body.querySelector("[aria-invalid=true]")) alert.textContent = "";
   }
 
-  function lines() {
-    return [...body.children];
-  }
-
-  function lineOf(id) {
-    return lines().find((line) => line.dataset.id === id);
-  }
+  const lines = () => [...body.children];
+  const lineOf = (id) => lines().find((line) => line.dataset.id === id);
 
   // Selection, current row and focus, without drawing anew.
   function mark() {
+    if (!browsable()) return;
     const selected = new Set(model.get("selected"));
     for (const line of lines()) {
       const id = line.dataset.id;
@@ -225,60 +284,22 @@ function render({ model, el }) {
 
   function open(id) {
     model.set("current", id);
-    told("opened", { id });
-  }
-
-  function edit(cell) {
-    const column = columns().find((c) => c.name === cell?.dataset.column);
-    if (!column?.editable || state.editing) return;
-    const id = cell.parentElement.dataset.id;
-    const before = model.get("rows").find((row) => row.id === id)?.[column.name];
-    const input = make("input", { class: "pclora-table-cell-input", "aria-label": title(column) });
-    input.value = before === null || before === undefined ? "" : String(before);
-    state.editing = true;
-    cell.replaceChildren(input);
-    input.focus();
-    input.select();
-    const end = (keep) => {
-      if (!state.editing) return;
-      const words = input.value.trim();
-      const value = column.kind === "number" ? (words === "" ? null : Number(words)) : input.value;
-      if (keep && typeof value === "number" && !Number.isFinite(value)) {
-        input.setAttribute("aria-invalid", "true");
-        count.textContent = `${input.value} is no number: correct it, or press Escape`;
-        return;
-      }
-      const focused = root.getRootNode().activeElement === input;
-      state.editing = false;
-      state.focused = id;
-      drawn.delete(id);
-      drawBody();
-      if (focused) lineOf(id)?.focus();
-      if (keep && value !== before) told("edited", { id, column: column.name, value });
-    };
-    input.addEventListener("keydown", (event) => {
-      event.stopPropagation();
-      if (event.key === "Enter") end(true);
-      if (event.key === "Escape") end(false);
-    });
-    input.addEventListener("blur", () => end(false));
+    set("opened", { id, n: (model.get("opened").n || 0) + 1 });
   }
 
   body.addEventListener("click", (event) => {
     const line = event.target.closest("tr");
-    if (!line || event.target.closest("input")) return;
+    if (!browsable() || !line || event.target.closest("input")) return;
     focusLine(line);
     if (model.get("current") !== line.dataset.id) set("current", line.dataset.id);
   });
   body.addEventListener("dblclick", (event) => {
-    const cell = event.target.closest("td");
-    if (!cell || event.target.closest("input")) return;
-    if (columns().find((c) => c.name === cell.dataset.column)?.editable) edit(cell);
-    else open(cell.parentElement.dataset.id);
+    const line = event.target.closest("tr");
+    if (browsable() && line && !event.target.closest("input")) open(line.dataset.id);
   });
   body.addEventListener("keydown", (event) => {
     const line = event.target.closest("tr");
-    if (!line || state.editing) return;
+    if (!browsable() || !line) return;
     const all = lines();
     const at = all.indexOf(line);
     const last = all.length - 1;
@@ -288,13 +309,10 @@ function render({ model, el }) {
     };
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key in places) focusLine(all[places[event.key]]);
-    else if (event.key === " " && model.get("selectable"))
+    else if (event.key === " " && selectable())
       toggle(line.dataset.id, !model.get("selected").includes(line.dataset.id));
     else if (event.key === "Enter") open(line.dataset.id);
-    else if (event.key === "F2") {
-      const first = columns().find((c) => c.editable);
-      edit([...line.children].find((cell) => cell.dataset.column === first?.name));
-    } else return;
+    else return;
     event.preventDefault();
     event.stopPropagation();
   });
@@ -310,7 +328,9 @@ function render({ model, el }) {
   });
   function drawAll() {
     filter.setAttribute("aria-label", `filter ${label()}`);
-    table.setAttribute("aria-label", label());
+    const named = { "aria-label": label() };
+    if (browsable()) put(table, { ...named, role: "grid", "aria-multiselectable": "true" });
+    else put(scroll, { ...named, role: "region", tabindex: "0" }); // the keyboard can scroll it
     scroll.style.maxHeight = model.get("height");
     drawn.clear();
     drawHead();

@@ -10,10 +10,10 @@ from traitlets import Bool, Dict, List, TraitError, Unicode, validate
 
 __all__ = ["Table"]
 
-KINDS = ("text", "number")
+KINDS = ("text", "number", "share")
 
 
-_OPTIONS = ("name", "label", "kind", "digits", "unit", "editable")
+_OPTIONS = ("name", "label", "kind", "digits", "unit", "times", "plus", "editable_to", "hint")
 
 
 # From here on a browser, which computes with doubles, can't tell neighbors apart.
@@ -24,12 +24,15 @@ class Table(anywidget.AnyWidget):
     """Rows to sort, filter, select and open.
 
     A click on a header sorts, the text field filters (all of its words must occur), the boxes
-    select. In the rows: arrow keys, Home and End move, Space selects, Enter opens, F2 edits.
-    Order, filter, focus and scroll position are the browser's own and survive new rows.
+    select. In the rows: arrow keys, Home and End move, Space selects, Enter opens. Order, filter,
+    focus and scroll position are the browser's own and survive new rows.
 
     Args:
-        columns: dicts with ``name``, ``label`` and ``kind`` (text or number); ``digits`` after the
-            point, ``unit`` (shown in the header) and ``editable`` may be given.
+        columns: dicts with ``name``, ``label`` and ``kind``: text, number, or share (percent beside
+            a bar). May be given: ``digits`` after the point; ``unit``, shown in the header;
+            ``times`` and ``plus``, names of other values of the row, for a share of value · times
+            + plus; ``editable_to``, the name of a value of the row: cells are then fields for whole
+            numbers from 1 to that; ``hint``, why no more than that.
         rows: dicts with an ``id`` (a text, each only once) and a value for every column; None
             where there is none.
         options: any of the attributes below.
@@ -41,8 +44,9 @@ class Table(anywidget.AnyWidget):
         selected: ids of the rows whose box is checked.
         current: id of the row that was clicked or opened last, or "".
         opened: ``id`` of the row that was opened last (Enter or double click) and a counter ``n``.
-        edited: the last edit, ``{"id", "column", "value", "n"}``. The row itself does not change:
-            whoever observes this decides, and sets ``rows``.
+        browsable: whether to sort, filter, walk over and open rows; chosen when it is made. A table
+            of fields does not need it.
+        rows: as given. An edit changes them; the browser refuses what a field does not take.
 
     Raises:
         TraitError: a column or row is not as described.
@@ -66,7 +70,7 @@ class Table(anywidget.AnyWidget):
     selected = List(Unicode()).tag(sync=True)
     current = Unicode("").tag(sync=True)
     opened = Dict().tag(sync=True)
-    edited = Dict().tag(sync=True)
+    browsable = Bool(True).tag(sync=True)
 
     def __init__(
         self,
@@ -89,7 +93,7 @@ class Table(anywidget.AnyWidget):
                     f"have {', '.join(_OPTIONS[1:])}"
                 )
             if kind not in KINDS:
-                raise TraitError(f"column {name!r} has the kind {kind!r}: use text or number")
+                raise TraitError(f"column {name!r} has the kind {kind!r}: use {', '.join(KINDS)}")
         return proposal["value"]
 
     @validate("rows")
@@ -115,15 +119,6 @@ class Table(anywidget.AnyWidget):
     def on_open(self, callback: Callable[[str], None]) -> None:
         """Call ``callback(id)`` whenever a row is opened, also the same one again."""
         self.observe(lambda change: callback(change["new"]["id"]), "opened")
-
-    def on_edit(self, callback: Callable[[str, str, Any], None]) -> None:
-        """Call ``callback(id, column, value)`` whenever a cell was edited."""
-
-        def tell(change: Any) -> None:
-            edit = change["new"]
-            callback(edit["id"], edit["column"], edit["value"])
-
-        self.observe(tell, "edited")
 
 
 def _plain(value: Any, key: str) -> str | int | float | bool | None:

@@ -8,7 +8,7 @@ from traitlets import TraitError
 from pclora_lab.ui.widgets.table import Table
 
 COLUMNS = [
-    {"name": "run", "label": "run", "kind": "text", "editable": True},
+    {"name": "run", "label": "run", "kind": "text"},
     {"name": "rank", "label": "rank", "kind": "number", "digits": 0, "unit": "r"},
 ]
 
@@ -54,7 +54,7 @@ def test_every_row_needs_an_id_of_its_own(ids):
         ({"name": "id"}, "not 'id'"),
         ({"name": "rank"}, "of its own"),
         ({"name": "x", "color": "red"}, "may have label"),
-        ({"name": "x", "kind": "html"}, "use text or number"),
+        ({"name": "x", "kind": "html"}, "use text, number, share"),
     ],
 )
 def test_a_column_that_is_not_as_described_is_refused(column, words):
@@ -78,14 +78,6 @@ def test_opening_the_same_row_twice_tells_twice():
     table.opened = {"id": "a", "n": 1}
     table.opened = {"id": "a", "n": 2}
     assert opened == ["a", "a"]
-
-
-def test_an_edit_is_told_and_changes_nothing_by_itself():
-    table, edits = make("a"), []
-    table.on_edit(lambda *edit: edits.append(edit))
-    table.edited = {"id": "a", "column": "run", "value": "<i>", "n": 1}
-    assert edits == [("a", "run", "<i>")]
-    assert table.rows[0]["run"] == "a"
 
 
 def test_the_script_puts_data_into_the_page_as_text_only():
