@@ -148,15 +148,17 @@ def _hardware(rows: list[dict[str, Any]]) -> str:
 
 
 def _table(summary: Any) -> str:
-    lines = [
-        f"{'method':16} {'budget':>6} {'accuracy':>16} {'parameters':>12} {'trained':>12} "
-        f"{'MMACs':>8} {'ms':>8}"
-    ]
+    from pclora_lab.runs.result_columns import RESULT_COLUMNS
+
+    shown = [column for column in RESULT_COLUMNS if column.head]
+    widths = {column.key: 12 if column.digits == 0 else 8 for column in shown}
+    heads = " ".join(f"{column.head:>{widths[column.key]}}" for column in shown)
+    lines = [f"{'method':16} {'budget':>6} {'accuracy':>16} {heads}"]
     for row in summary.itertuples():
         spread = "" if row.seeds < 2 else f" ± {100 * row.accuracy_std:.1f}"
-        right = f"{100 * row.accuracy_mean:.1f}{spread} %"
-        lines.append(
-            f"{row.method:16} {row.budget:6g} {right:>16} {row.params_after:12,.0f} "
-            f"{row.params_trained:12,.0f} {row.macs_after / 1e6:8.1f} {row.latency_ms_after:8.1f}"
+        accuracy = f"{100 * row.accuracy_mean:.1f}{spread} %"
+        cells = " ".join(
+            f"{c.scale * getattr(row, c.key):{widths[c.key]},.{min(c.digits, 1)}f}" for c in shown
         )
+        lines.append(f"{row.method:16} {row.budget:6g} {accuracy:>16} {cells}")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from pclora_lab.data.splits import short_name
 from pclora_lab.export.report import ExportReport
 from pclora_lab.fields import Part, values_of
 from pclora_lab.methods.registry import method_class
+from pclora_lab.runs import result_columns
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["model_card"]
@@ -77,19 +78,22 @@ def _what(result: Mapping[str, Any], config: RunConfig, title: str) -> str:
 
 
 def _table(result: Mapping[str, Any], config: RunConfig) -> str:
-    teacher = result.get("teacher_accuracy")
-    rows = [
-        ("parameters", f"{result['params_before']:,}", f"{result['params_after']:,}"),
-        ("MACs per example", f"{result['macs_before']:,}", f"{result['macs_after']:,}"),
-        ("bytes of tensors", f"{result['bytes_before']:,}", f"{result['bytes_after']:,}"),
-        (
-            f"accuracy ({config.report_on})",
-            "not measured" if teacher is None else f"{teacher:.2%}",
-            f"{result['accuracy']:.2%}",
-        ),
-    ]
+    """Sizes first, then what is the better the higher."""
+    shown = [column for column in result_columns.RESULT_COLUMNS if column.card]
     lines = ["| | dense | this model |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    for column in sorted(shown, key=lambda column: column.better == "higher"):
+        keys = (column.before, column.key)
+        cells = [column.card.format(split=config.report_on), *(_cell(result, k) for k in keys)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(result: Mapping[str, Any], key: str) -> str:
+    """A stored value: a share in percent, a count in full."""
+    value = result.get(key)
+    if value is None:
+        return "not measured"
+    return f"{value:.2%}" if isinstance(value, float) else f"{value:,}"
 
 
 def _data(result: Mapping[str, Any], config: RunConfig) -> str:

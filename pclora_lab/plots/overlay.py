@@ -15,8 +15,9 @@ from plotly.subplots import make_subplots
 
 from pclora_lab.plots.curves import CURVES, PANELS, Y_TITLES, Curve, curves
 from pclora_lab.runs.reader import Run
+from pclora_lab.runs.result_columns import finite
 
-__all__ = ["MOST_RUNS", "fill_overlay", "finite", "overlay_figure", "plain_text"]
+__all__ = ["MOST_RUNS", "fill_overlay", "overlay_figure", "plain_text"]
 
 MOST_RUNS = 8
 # Okabe and Ito's colors, and two more that stand apart from them.
@@ -155,18 +156,6 @@ def _drawable(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if row.get("phase") == "fade" and finite(row.get("step")) is not None:
             kept.append({**row, **{c: finite(row.get(c)) for c in _DASHES}})
     return kept
-
-
-def finite(value: object) -> float | None:
-    """The value if it is a number that can be drawn.
-
-    Example:
-        >>> finite(3), finite("3"), finite(float("nan")), finite(True)
-        (3, None, None, None)
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _said(drawn: int, given: int) -> str:

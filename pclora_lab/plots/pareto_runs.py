@@ -7,9 +7,10 @@ from typing import Any
 import plotly.graph_objects as go
 
 from pclora_lab.methods.registry import METHODS
-from pclora_lab.plots.overlay import finite, plain_text
+from pclora_lab.plots.overlay import plain_text
 from pclora_lab.plots.theme import METHOD_STYLES
 from pclora_lab.runs.reader import Run
+from pclora_lab.runs.result_columns import RESULT_COLUMNS, finite
 
 __all__ = ["AXES", "fill_pareto", "pareto_runs_figure"]
 
@@ -17,10 +18,7 @@ _MARKERS = {
     "o": "circle", "s": "square", "v": "triangle-down", "^": "triangle-up", "D": "diamond",
     "P": "cross", "X": "x", "*": "star", "<": "triangle-left",
 }  # fmt: skip
-AXES = {
-    "parameters left": ("params_after", "parameters of the finished model"),
-    "latency": ("latency_ms_after", "latency of the finished model (ms, 64 examples)"),
-}
+AXES = {column.listed: (column.key, column.axis) for column in RESULT_COLUMNS if column.axis}
 
 
 def pareto_runs_figure() -> go.Figure:

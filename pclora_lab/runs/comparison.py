@@ -20,6 +20,7 @@ from pclora_lab.fields import present_names
 from pclora_lab.files import write_json
 from pclora_lab.methods.base import Method, MethodConfig
 from pclora_lab.methods.registry import make_method, method_class
+from pclora_lab.runs import result_columns
 from pclora_lab.runs.folder import delete_run, new_run_folder
 from pclora_lab.runs.lr_search import LRSearch
 from pclora_lab.runs.reader import load_run
@@ -34,13 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Cell", "Comparison", "Step", "compare", "summarize"]
 
 _VARIES = ("method", "seed", "lr", "report_on")
-
-
-_COPIED = (
-    "accuracy", "teacher_accuracy", "params_before", "params_after", "params_trained",
-    "params_removed_replaced", "bytes_on_disk", "macs_before", "macs_after", "latency_ms_before",
-    "latency_ms_after", "seconds", "peak_memory_mb", "device", "precision", "lr",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -281,7 +275,7 @@ class Comparison:
         lr = self.search.best(name)
         cell = self._cell(name, budget, seed, lr, "test")
         result = self._result(cell) or {}
-        facts = {key: result.get(key) for key in _COPIED}
+        facts = {key: result.get(key) for key in _compared()}
         return {
             "method": name,
             "budget": budget,
@@ -336,6 +330,11 @@ def compare(base: RunConfig | None = None, *, bar: bool = False, **grid: Any) ->
     return pd.DataFrame(comparison.rows())
 
 
+def _compared() -> list[str]:
+    """Keys of a result that the rows of a comparison hold."""
+    return [column.key for column in result_columns.RESULT_COLUMNS if column.compared]
+
+
 def summarize(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
     """Mean and standard deviation over seeds, per method and budget; failed runs are left out.
 
@@ -349,7 +348,7 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
 
     frame = pd.DataFrame(rows)
     frame = frame[frame["accuracy"].notna()]
-    others = [c for c in _COPIED if c in frame and pd.api.types.is_numeric_dtype(frame[c])]
+    others = [c for c in _compared() if c in frame and pd.api.types.is_numeric_dtype(frame[c])]
     others = [c for c in others if c != "accuracy"]
     groups = frame.groupby(["method", "budget"], sort=False)
     table = groups["accuracy"].agg(accuracy_mean="mean", accuracy_std="std", seeds="count")

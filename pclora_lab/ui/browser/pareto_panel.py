@@ -7,9 +7,9 @@ from typing import Any
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
-from pclora_lab.plots.overlay import finite
 from pclora_lab.plots.pareto_runs import AXES, fill_pareto, pareto_runs_figure
 from pclora_lab.runs.reader import Run
+from pclora_lab.runs.result_columns import finite
 from pclora_lab.ui.browser.table_rows import group_of
 from pclora_lab.ui.widgets.page import responsive
 

@@ -15,7 +15,7 @@ from pclora_lab.runs.reader import Run, UnreadableRun, scan_runs
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.lambda_override import check_overrides, overrides_to_repeat
 from pclora_lab.ui.browser.pareto_panel import ParetoPanel
-from pclora_lab.ui.browser.table_rows import COLUMNS, table_row
+from pclora_lab.ui.browser.table_rows import table_columns, table_row
 from pclora_lab.ui.widgets.page import responsive
 from pclora_lab.ui.widgets.table import Table
 
@@ -64,7 +64,7 @@ class RunBrowser:
         self._overlaid: tuple[str, ...] = ()
         self._doomed: tuple[str, ...] = ()
         self.overlay: go.FigureWidget | None = None
-        self.table = Table(COLUMNS, label="runs")
+        self.table = Table(table_columns(), label="runs")
         self.table.on_open(lambda name: self._show_errors(lambda: self.open(name)))
         self.table.observe(lambda _: self._follow_choice(), ["current", "selected"])
         self._make_buttons()

@@ -4,37 +4,40 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pclora_lab.plots.overlay import finite
+from pclora_lab.runs import result_columns
 from pclora_lab.runs.reader import Run, UnreadableRun
+from pclora_lab.runs.result_columns import ResultColumn, finite
 
-__all__ = ["COLUMNS", "group_of", "table_row"]
-
-
-def _column(name: str, label: str, kind: str = "number", **more: Any) -> dict[str, Any]:
-    return {"name": name, "label": label, "kind": kind, **more}
+__all__ = ["group_of", "table_columns", "table_row"]
 
 
-COLUMNS = [
-    _column("name", "run", "text"),
-    _column("status", "status", "text"),
-    _column("method", "method", "text"),
-    _column("size", "size", "text"),
-    _column("schedule", "schedule", "text"),
-    _column("seed", "seed"),
-    _column("steps", "steps"),
-    _column("accuracy", "accuracy", digits=2, unit="%"),
-    _column("params", "parameters left"),
-    _column("removed", "removed", digits=1, unit="%"),
-    _column("latency", "latency", digits=2, unit="ms"),
-    _column("seconds", "time", digits=1, unit="s"),
-    _column("when", "when", "text"),
-    _column("note", "note", "text"),
-]
+def table_columns() -> list[dict[str, Any]]:
+    """The columns of a list of runs, as :class:`pclora_lab.ui.widgets.table.Table` takes them."""
+    texts = ("run", "status", "method", "size", "schedule")
+    return [
+        *({"name": _NAMES.get(label, label), "label": label, "kind": "text"} for label in texts),
+        *({"name": name, "label": name, "kind": "number"} for name in ("seed", "steps")),
+        *(_described(column) for column in _listed()),
+        *({"name": name, "label": name, "kind": "text"} for name in ("when", "note")),
+    ]
+
+
+_NAMES = {"run": "name"}
+
+
+def _listed() -> list[ResultColumn]:
+    return [column for column in result_columns.RESULT_COLUMNS if column.listed]
+
+
+def _described(column: ResultColumn) -> dict[str, Any]:
+    facts: dict[str, Any] = {"name": column.key, "label": column.listed, "kind": "number"}
+    facts |= {"digits": column.digits} if column.digits else {}
+    return facts | ({"unit": column.unit} if column.unit else {})
 
 
 def table_row(entry: Run | UnreadableRun) -> dict[str, Any]:
     """One row; what another version or a person wrote in another form stays empty."""
-    row: dict[str, Any] = {column["name"]: None for column in COLUMNS}
+    row: dict[str, Any] = {column["name"]: None for column in table_columns()}
     row |= {"id": entry.folder.name, "name": entry.folder.name, "when": _when(entry)}
     if isinstance(entry, UnreadableRun):
         return {**row, "status": "unreadable", "note": entry.reason}
@@ -48,11 +51,7 @@ def table_row(entry: Run | UnreadableRun) -> dict[str, Any]:
         "schedule": _schedule(method.get("schedule")),
         "seed": finite(config.get("seed")),
         "steps": finite(config.get("steps")),
-        "accuracy": _percent(result.get("accuracy")),
-        "params": finite(result.get("params_after")),
-        "removed": _percent(result.get("params_removed_whole")),
-        "latency": finite(result.get("latency_ms_after")),
-        "seconds": finite(result.get("seconds")),
+        **{column.key: column.value(result) for column in _listed()},
         "note": entry.error,
     }
 
@@ -67,11 +66,6 @@ def group_of(run: Run) -> str:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _percent(value: object) -> float | None:
-    number = finite(value)
-    return None if number is None else 100 * number
 
 
 def _size(method: Mapping[str, Any]) -> str | None:

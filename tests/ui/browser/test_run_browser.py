@@ -16,7 +16,7 @@ from pclora_lab.runs.folder import new_run_folder
 from pclora_lab.runs.reader import Run, list_runs
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.browser.run_browser import RunBrowser
-from pclora_lab.ui.browser.table_rows import COLUMNS, group_of
+from pclora_lab.ui.browser.table_rows import group_of, table_columns
 
 PLAIN, HTML = "rank6", list(RANKS)[2]
 
@@ -58,11 +58,17 @@ def test_every_folder_is_a_row_newest_first(browser):
     row, result = found[PLAIN], json.loads((browser.root / PLAIN / "result.json").read_text())
     assert (row["status"], row["method"], row["size"]) == ("finished", "pclora", "rank 6")
     assert (row["schedule"], row["seed"], row["steps"]) == ("sine", 1, 8)
-    assert row["accuracy"] == 100 * result["accuracy"] and row["params"] == result["params_after"]
-    assert row["removed"] == 100 * result["params_removed_whole"]
-    assert row["latency"] == result["latency_ms_after"] and row["seconds"] == result["seconds"]
+    assert (
+        row["accuracy"] == 100 * result["accuracy"]
+        and row["params_after"] == result["params_after"]
+    )
+    assert row["params_removed_whole"] == 100 * result["params_removed_whole"]
+    assert (
+        row["latency_ms_after"] == result["latency_ms_after"]
+        and row["seconds"] == result["seconds"]
+    )
     assert row["when"].startswith("2025-06-15")
-    assert {column["name"] for column in COLUMNS} == set(row) - {"id"}
+    assert {column["name"] for column in table_columns()} == set(row) - {"id"}
 
 
 def test_what_is_broken_says_why(browser):
@@ -76,7 +82,10 @@ def test_what_is_broken_says_why(browser):
 
 def test_odd_values_stay_empty(browser):
     row = rows(browser)["odd_values"]
-    assert (row["status"], row["accuracy"], row["params"], row["seed"]) == ("stopped", *[None] * 3)
+    assert (row["status"], row["accuracy"], row["params_after"], row["seed"]) == (
+        "stopped",
+        *[None] * 3,
+    )
     assert (row["steps"], row["method"], row["size"]) == (None, None, None)
 
 
@@ -147,7 +156,7 @@ def test_the_pareto_plot_holds_finished_runs_and_opens_them(browser, told):
     }
     assert set(points) == set(RANKS)
     found = rows(browser)
-    assert all(points[n] == (found[n]["params"], found[n]["accuracy"]) for n in RANKS)
+    assert all(points[n] == (found[n]["params_after"], found[n]["accuracy"]) for n in RANKS)
     (trace,) = [t for t in figure.data[1:] if t.visible]
     assert trace.name == "PC-LoRA" and plain_text(HTML) in trace.text
 
@@ -158,7 +167,7 @@ def test_the_pareto_plot_holds_finished_runs_and_opens_them(browser, told):
     assert told["open"][0].folder.name == HTML and browser.table.current == HTML
     browser.pareto.axis.value = "latency"
     assert "latency" in figure.layout.xaxis.title.text
-    assert sorted(trace.x) == sorted(found[n]["latency"] for n in RANKS)
+    assert sorted(trace.x) == sorted(found[n]["latency_ms_after"] for n in RANKS)
 
 
 def made_up(name, params, accuracy, method="pela", **config):

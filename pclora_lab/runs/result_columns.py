@@ -1,0 +1,194 @@
+"""The numbers of a run's result, each described once.
+
+Whatever shows results reads this list: the summary in a terminal and in the lab, the report, the
+model card, the list of runs, the table of a comparison. A new number is measured in
+:mod:`pclora_lab.training.metrics` and gets one entry here.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["RESULT_COLUMNS", "ResultColumn", "finite", "result_column"]
+
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ResultColumn:
+    """One number of ``result.json`` and where it is shown.
+
+    Attributes:
+        key: in the result.
+        label: how a summary calls it; empty leaves it out there.
+        scale: what a person reads is ``scale`` times the stored value: 100 for a share in per cent.
+        unit: behind the number.
+        digits: after the decimal point.
+        better: ``higher``, ``lower``, or empty where neither is.
+        before: key of the same number of the dense model, if there is one.
+        text: how a summary writes it, where number and unit are not enough; None leaves the line
+            out.
+        listed: its head in the list of runs; empty leaves it out there.
+        card: its row in a model card; empty leaves it out there.
+        compared: whether the rows of a comparison hold it.
+        head: its head in the table of a comparison in a terminal; empty leaves it out there.
+        axis: title of the axis where accuracy is drawn over it; empty where it can't be.
+    """
+
+    key: str
+    label: str = ""
+    scale: float = 1
+    unit: str = ""
+    digits: int = 0
+    better: str = ""
+    before: str = ""
+    text: Callable[[Result], str | None] | None = None
+    listed: str = ""
+    card: str = ""
+    compared: bool = False
+    head: str = ""
+    axis: str = ""
+
+    def value(self, result: Result) -> float | None:
+        """The number as a person reads it; None where there is none that can be shown.
+
+        Example:
+            >>> result_column("accuracy").value({"accuracy": 0.5})
+            50.0
+        """
+        number = finite(result.get(self.key))
+        return None if number is None else number if self.scale == 1 else self.scale * number
+
+    def format(self, value: float) -> str:
+        """A stored value with its unit.
+
+        Example:
+            >>> result_column("accuracy").format(0.9812)
+            '98.12%'
+        """
+        if self.unit == "%":
+            return f"{value:.{self.digits}%}"
+        number = f"{self.scale * value:,.{self.digits}f}"
+        return f"{number} {self.unit}" if self.unit else number
+
+    def line(self, result: Result) -> str | None:
+        """What a summary writes behind the label; None leaves the line out.
+
+        Raises:
+            KeyError: the result is of a version that did not measure it.
+        """
+        if self.text is not None:
+            return self.text(result)
+        return self.format(result[self.key])
+
+
+def finite(value: object) -> float | None:
+    """The value if it is a number that can be shown.
+
+    Example:
+        >>> finite(3), finite("3"), finite(float("nan")), finite(True)
+        (3, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _teacher(result: Result) -> str:
+    accuracy = result["teacher_accuracy"]
+    return "–" if accuracy is None else f"{accuracy:.2%}"
+
+
+def _classes(result: Result, most: int = 6) -> str | None:
+    names = result.get("class_names")
+    if not names:
+        return None
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)}: {', '.join(names[:most])}{more}"
+
+
+def _trained(result: Result) -> str | None:
+    return f"{result['params_trained']:,} parameters" if "params_trained" in result else None
+
+
+def _on_disk(result: Result) -> str | None:
+    return f"{result['bytes_on_disk'] / 1e6:.2f} MB" if "bytes_on_disk" in result else None
+
+
+def _memory(result: Result) -> str:
+    whose = "on the GPU" if result["device"].startswith("cuda") else "(whole process)"
+    return f"{result['peak_memory_mb']:,.0f} MB {whose}"
+
+
+# In the order of a summary's lines and of the columns in a list of runs.
+RESULT_COLUMNS = (
+    ResultColumn(
+        "teacher_accuracy", "teacher, test accuracy", 100, "%", 2, "higher", text=_teacher,
+        compared=True,
+    ),
+    ResultColumn(
+        "accuracy", "student, test accuracy", 100, "%", 2, "higher", before="teacher_accuracy",
+        listed="accuracy", card="accuracy ({split})", compared=True,
+    ),
+    ResultColumn("class_names", "classes", text=_classes),
+    ResultColumn(
+        "params_removed_replaced", "removed, replaced layers", 100, "%", 2, "higher",
+        text=lambda r: f"{r['params_removed_replaced']:.2%} of parameters", compared=True,
+    ),
+    ResultColumn(
+        "params_after", better="lower", before="params_before", listed="parameters left",
+        card="parameters", compared=True, head="parameters",
+        axis="parameters of the finished model",
+    ),
+    ResultColumn(
+        "params_removed_whole", "removed, whole model", 100, "%", 1, "higher",
+        text=lambda r: f"{r['params_removed_whole']:.2%} of parameters", listed="removed",
+    ),
+    ResultColumn(
+        "params_trained", "trained", better="lower", text=_trained, compared=True, head="trained",
+    ),
+    ResultColumn(
+        "params_before", "parameters",
+        text=lambda r: f"{r['params_before']:,} → {r['params_after']:,}", compared=True,
+    ),
+    ResultColumn(
+        "macs_after", scale=1e-6, unit="MMACs", digits=1, better="lower", before="macs_before",
+        card="MACs per example", compared=True, head="MMACs",
+    ),
+    ResultColumn("macs_before", compared=True),
+    ResultColumn(
+        "bytes_after", "size", better="lower", before="bytes_before", card="bytes of tensors",
+        text=lambda r: f"{r['bytes_before'] / 1e6:.2f} → {r['bytes_after'] / 1e6:.2f} MB",
+    ),
+    ResultColumn("bytes_on_disk", "on disk", better="lower", text=_on_disk, compared=True),
+    ResultColumn("macs_removed_whole", "MACs removed, whole model", 100, "%", 2, "higher"),
+    ResultColumn(
+        "max_logit_difference", "max |Δlogit| compressed", better="lower",
+        text=lambda r: f"{r['max_logit_difference']:.2g}",
+    ),
+    ResultColumn("latency_ms_before", unit="ms", digits=1, compared=True),
+    ResultColumn(
+        "latency_ms_after", unit="ms", digits=2, better="lower", before="latency_ms_before",
+        listed="latency", compared=True, head="ms",
+        axis="latency of the finished model (ms, 64 examples)",
+    ),
+    ResultColumn(
+        "seconds", "time", unit="s", digits=1, better="lower", listed="time", compared=True,
+        text=lambda r: f"{r['seconds']:.1f} s on {r['device']} ({r['precision']})",
+    ),
+    ResultColumn("peak_memory_mb", "peak memory", better="lower", text=_memory, compared=True),
+    ResultColumn("device", compared=True),
+    ResultColumn("precision", compared=True),
+    ResultColumn("lr", compared=True),
+    ResultColumn("run_dir", "run folder", text=lambda r: r["run_dir"]),
+)  # fmt: skip
+
+
+def result_column(key: str) -> ResultColumn:
+    """The description of one number.
+
+    Raises:
+        KeyError: there is none of that key.
+    """
+    return {column.key: column for column in RESULT_COLUMNS}[key]
