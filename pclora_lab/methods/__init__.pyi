@@ -10,6 +10,7 @@ from .factorization import (
 from .full import Full, FullConfig
 from .input_moments import InputMoments, measure_inputs
 from .lora import LoRA, LoRAConfig
+from .metrics import Metric, Panel
 from .pclora.config import PCLoRAConfig
 from .pclora.hf_trainer import DistillationLoss, PCLoRACallback
 from .pclora.layers import PCLoRAEmbedding, PCLoRALinear
@@ -30,7 +31,7 @@ from .pela.model import factorize_model
 from .pela.ranks import exclusions, pela_rank, pela_ranks
 from .rank_budget import ranks_for_budget
 from .rank_selection import LowRankConfig, budget_option, chosen_ranks, lora_rank, planned_ranks
-from .registry import METHODS, config_from_dict, make_method, method_class
+from .registry import METHODS, compared_methods, config_from_dict, make_method, method_class
 from .small import SmallFromScratch, SmallFromScratchConfig
 from .snella.allocation import BudgetAllocator
 from .snella.budget import allocate, budget_at
@@ -65,6 +66,9 @@ __all__ = [
     "LossTerms",
     "LowRankConfig",
     "Method",
+    "Metric",
+    "Panel",
+    "compared_methods",
     "MethodConfig",
     "MethodContext",
     "PCLoRA",

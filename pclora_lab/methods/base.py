@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.fields import check_options, option
+from pclora_lab.methods.metrics import LR_SHARE, TASK, Metric
 from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.sizes import Plan, dense_plan
@@ -135,8 +136,12 @@ class Method(Generic[ConfigT]):
         supports_replay: whether its students can be made again from what was trained, to look back.
         status_text: what the lab says while it trains.
         plot_caption: what to see in its plots.
-        metrics: columns of its history rows, besides those that every method has.
+        metrics: what its history rows hold besides what every method's do, and how that is drawn.
         lr_grid: learning rates that a comparison tries.
+        in_default_comparison: whether a comparison takes it unless told otherwise.
+        color: of its points where methods are compared, a color of
+            :data:`pclora_lab.plots.theme.HUES` or ``#rrggbb``.
+        marker: of its points, as matplotlib calls it.
     """
 
     name: ClassVar[str]
@@ -150,8 +155,11 @@ class Method(Generic[ConfigT]):
     supports_replay: ClassVar[bool] = False
     status_text: ClassVar[str] = "training"
     plot_caption: ClassVar[str] = "The blue curve is the student's accuracy on validation examples."
-    metrics: ClassVar[tuple[str, ...]] = ("task", "lr_share")
+    metrics: ClassVar[tuple[Metric, ...]] = (TASK, LR_SHARE)
     lr_grid: ClassVar[tuple[float, ...]] = (1e-3, 3e-3)
+    in_default_comparison: ClassVar[bool] = False
+    color: ClassVar[str] = "ink"
+    marker: ClassVar[str] = "."
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config

@@ -8,7 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["FeatureTaps", "feature_loss", "logit_loss"]
+from pclora_lab.methods.metrics import Metric, Panel
+
+__all__ = ["FEATURE", "FeatureTaps", "LOGIT", "feature_loss", "logit_loss"]
+
+FEATURE = Metric(
+    "feature",
+    "feature distillation",
+    Panel.LOSS,
+    "green",
+    dash="dash",
+    overlay_dash="dash",
+    overlay_hint="dashed: feature distillation",
+)
+LOGIT = Metric("logit", "logit distillation", Panel.LOSS, "purple", dash="dot")
 
 
 class FeatureTaps:

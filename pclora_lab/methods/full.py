@@ -34,6 +34,8 @@ class Full(Method[FullConfig]):
     compresses = False
     starts_from = "pretrained"
     lr_grid = (2e-4, 5e-4)
+    in_default_comparison = True
+    color, marker = "ink", "*"
 
     def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """A copy in which everything trains."""

@@ -52,6 +52,8 @@ class LoRA(Method[LoRAConfig]):
     Config = LoRAConfig
     compresses = False
     starts_from = "pretrained"
+    in_default_comparison = True
+    color, marker = "violet", "X"
 
     def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """A ``peft`` model; the frozen weights are shared with the given one."""

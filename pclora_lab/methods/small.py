@@ -113,6 +113,7 @@ class SmallFromScratch(Method[SmallFromScratchConfig]):
     summary = "Train a narrower model of the same kind from nothing."
     Config = SmallFromScratchConfig
     starts_from = "nothing"
+    color, marker = "yellow", "<"
 
     def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """A new model; nothing of the given one's weights is used."""

@@ -11,6 +11,8 @@ from torch import nn
 
 from pclora_lab.fields import option
 from pclora_lab.methods.base import MethodConfig, MethodContext
+from pclora_lab.methods.distillation import FEATURE, LOGIT
+from pclora_lab.methods.metrics import LR_SHARE, TASK
 from pclora_lab.methods.pclora.config import TAPS
 from pclora_lab.methods.pclora.losses import DistillationTerms
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress, student_config
@@ -99,6 +101,8 @@ class SVD(LowRankMethod[LowRankConfig]):
     summary = "Cut every weight to its largest singular values; nothing is trained."
     Config: ClassVar[type[MethodConfig]] = SVDConfig
     trains = False
+    in_default_comparison = True
+    color, marker = "sky", "v"
     init: ClassVar[str] = "svd"
 
     def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
@@ -117,6 +121,8 @@ class ActivationSVD(SVD):
     title = "activation-aware SVD"
     summary = "Cut every weight to what matters for the inputs it really gets; nothing is trained."
     Config = ActivationSVDConfig
+    in_default_comparison = False
+    color, marker = "blue", "^"
     init = "activation_svd"
 
 
@@ -128,7 +134,8 @@ class SVDKD(LowRankMethod[SVDKDConfig]):
     summary = "Cut first, then distill: PC-LoRA's loss without its fade."
     Config = SVDKDConfig
     supports_replay = True
-    metrics = ("task", "feature", "logit", "lr_share")
+    metrics = (TASK, FEATURE, LOGIT, LR_SHARE)
+    color, marker = "orange", "s"
 
     def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """The truncated model, its factors trainable."""

@@ -1,68 +1,144 @@
-"""The curves of a history: which column is drawn where, and its points."""
+"""The curves of a history: which column is drawn where, and its points.
 
-from collections.abc import Iterable, Mapping
+What every run has is listed here; the rest comes from the methods' own descriptions, see
+:class:`pclora_lab.methods.Metric`.
+"""
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pclora_lab.plots.theme import COLORS
+from pclora_lab.methods.metrics import Metric, Panel
+from pclora_lab.methods.registry import METHODS
+from pclora_lab.plots.theme import COLORS, named_color
 
-__all__ = ["Curve", "curves"]
+__all__ = ["Curve", "curves", "first_panel", "history_curves", "is_shown"]
 
-PANELS = ("Base-weight fade", "Accuracy (validation)", "Loss terms", "Size and speed")
-
-
-Y_TITLES = ("share", "top-1 accuracy", "loss (log scale)", "parameters held (% of dense)")
-
-
-LOSS_PANEL = 2
+PANELS = {
+    Panel.PROGRESS: "Base-weight fade",
+    Panel.ACCURACY: "Accuracy (validation)",
+    Panel.LOSS: "Loss terms",
+    Panel.COST: "Size and speed",
+}
+Y_TITLES = {
+    Panel.PROGRESS: "share",
+    Panel.ACCURACY: "top-1 accuracy",
+    Panel.LOSS: "loss (log scale)",
+    Panel.COST: "parameters held (% of dense)",
+}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line in one panel; ``y`` holds NaN where nothing was measured."""
+    """One line in one panel.
 
-    panel: int
+    Attributes:
+        panel: which.
+        name: in the legend.
+        color: on a light page.
+        dash: ``solid``, ``dash`` or ``dot``.
+        column: of the history.
+        phase: ``fade``, or ``teacher`` for its fine-tuning.
+        secondary: on the panel's second axis.
+        markers: a mark at every point, for what is measured now and then.
+        median_of: width of a running median; 1 draws what was measured.
+        panel_title: title of the first panel where this column is reported.
+        overlay_dash: its line where runs are drawn over each other; empty leaves it out.
+        overlay_hint: what the panel's title says about that line.
+    """
+
+    panel: Panel
     name: str
     color: str
     dash: str
     column: str
     phase: str = "fade"
     secondary: bool = False
+    markers: bool = False
+    median_of: int = 1
+    panel_title: str = ""
+    overlay_dash: str = ""
+    overlay_hint: str = ""
 
 
-CURVES = (
-    Curve(0, "λ", COLORS["base"], "solid", "lam"),
-    Curve(0, "measured share of the base", COLORS["share"], "dash", "base_share"),
-    Curve(1, "teacher while fine-tuned", COLORS["teacher"], "dot", "accuracy", "teacher"),
-    Curve(1, "teacher", COLORS["teacher"], "dash", "teacher_accuracy"),
-    Curve(1, "student as it is", COLORS["base"], "solid", "accuracy"),
-    Curve(1, "if the base were removed", COLORS["adapter"], "solid", "accuracy_if_base_removed"),
-    Curve(2, "task", COLORS["task"], "solid", "task"),
-    Curve(2, "task (teacher)", COLORS["teacher"], "dot", "task", "teacher"),
-    Curve(2, "feature distillation", COLORS["feature"], "dash", "feature"),
-    Curve(2, "logit distillation", COLORS["logit"], "dot", "logit"),
-    Curve(3, "parameters held", COLORS["base"], "solid", "held_percent"),
-    Curve(3, "time per step (median of 9)", COLORS["time"], "dash", "step_ms", "fade", True),
-    Curve(0, "learning rate, share of its peak", COLORS["base"], "solid", "lr_share"),
-    Curve(0, "weights that may change", COLORS["adapter"], "solid", "density"),
-    Curve(0, "layers that may not change at all", COLORS["share"], "dash", "starved"),
-    Curve(0, "repair with the teacher (1), alone (0)", COLORS["share"], "dash", "repair"),
-    Curve(2, "weight perturbation", COLORS["logit"], "dash", "perturbation"),
+_ACCURACY = (
+    Curve(
+        Panel.ACCURACY,
+        "teacher while fine-tuned",
+        COLORS["teacher"],
+        "dot",
+        "accuracy",
+        "teacher",
+        markers=True,
+    ),
+    Curve(Panel.ACCURACY, "teacher", COLORS["teacher"], "dash", "teacher_accuracy"),
+    Curve(
+        Panel.ACCURACY,
+        "student as it is",
+        COLORS["base"],
+        "solid",
+        "accuracy",
+        markers=True,
+        overlay_dash="solid",
+    ),
 )
+_COST = (
+    Curve(
+        Panel.COST, "parameters held", COLORS["base"], "solid", "held_percent", overlay_dash="solid"
+    ),
+    Curve(
+        Panel.COST,
+        "time per step (median of 9)",
+        COLORS["time"],
+        "dash",
+        "step_ms",
+        secondary=True,
+        # A machine that does other things too makes single readings jump by a factor of two.
+        median_of=9,
+        overlay_dash="dash",
+        overlay_hint="dashed: time per step",
+    ),
+)
+_COMMON_COLUMNS = frozenset(curve.column for curve in (*_ACCURACY, *_COST))
 
 
-# Measured for every method; the other curves only where the method reports their column.
-COMMON = ("accuracy", "teacher_accuracy", "held_percent", "step_ms")
+@functools.cache
+def history_curves() -> tuple[Curve, ...]:
+    """Every curve that a run of any method can have, by panel.
+
+    Where methods share a column, the first of them says how it looks.
+    """
+    metrics: dict[str, Metric] = {}
+    for method in METHODS.values():
+        for metric in method.metrics:
+            metrics.setdefault(metric.key, metric)
+    own = (curve for metric in metrics.values() for curve in _of_metric(metric))
+    return tuple(sorted((*_ACCURACY, *own, *_COST), key=lambda curve: curve.panel))
 
 
-FIRST_PANELS = {
-    "lam": PANELS[0],
-    "density": "Weights that may change",
-    "repair": "Repair, then fine-tuning",
-    "lr_share": "Learning rate",
-}
+def _of_metric(metric: Metric) -> Iterator[Curve]:
+    yield Curve(
+        metric.panel,
+        metric.label,
+        named_color(metric.color),
+        metric.dash,
+        metric.key,
+        markers=metric.markers,
+        panel_title=metric.panel_title,
+        overlay_dash=metric.overlay_dash,
+        overlay_hint=metric.overlay_hint,
+    )
+    if metric.teacher_label:
+        color = COLORS["teacher"]
+        yield Curve(metric.panel, metric.teacher_label, color, "dot", metric.key, "teacher")
+
+
+def is_shown(curve: Curve, metrics: Iterable[Metric]) -> bool:
+    """Whether a run of a method with these metrics has the curve."""
+    return curve.column in _COMMON_COLUMNS or any(m.key == curve.column for m in metrics)
 
 
 def first_panel(columns: Iterable[str]) -> str:
@@ -73,38 +149,36 @@ def first_panel(columns: Iterable[str]) -> str:
         'Learning rate'
     """
     columns = set(columns)
-    return next((title for name, title in FIRST_PANELS.items() if name in columns), PANELS[0])
+    titles = (c.panel_title for c in history_curves() if c.panel_title and c.column in columns)
+    return next(titles, PANELS[Panel.PROGRESS])
 
 
 def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The points of every curve in :data:`CURVES`: x in steps, y as measured (times smoothed).
+    """The points of every curve of :func:`history_curves`: x in steps, y as measured (or smoothed).
 
     A teacher's fine-tuning stands left of step 0, where the fade begins.
 
     Example:
-        >>> x, y = curves([{"phase": "fade", "step": 0, "lam": 1.0}])[0]
-        >>> x.tolist(), y.tolist()
-        ([0.0], [1.0])
+        >>> points = curves([{"phase": "fade", "step": 0, "lam": 1.0}])
+        >>> [(x.tolist(), y.tolist()) for x, y in points if len(x)]
+        [([0.0], [1.0])]
     """
     rows = list(rows)
     points = []
-    for curve in CURVES:
+    for curve in history_curves():
         pairs = [
             (row["step"] - (row["steps"] if curve.phase == "teacher" else 0), row[curve.column])
             for row in rows
             if row["phase"] == curve.phase and _is_drawable(row.get(curve.column), curve)
         ]
         x, y = zip(*pairs, strict=True) if pairs else ((), ())
-        values = np.asarray(y, dtype=float)
-        if curve.column == "step_ms":
-            values = _running_median(values)
+        values = _running_median(np.asarray(y, dtype=float), curve.median_of)
         points.append((np.asarray(x, dtype=float), values))
     return points
 
 
-def _running_median(values: np.ndarray, width: int = 9) -> np.ndarray:
-    # A machine that does other things too makes single readings jump by a factor of two.
-    if len(values) == 0:
+def _running_median(values: np.ndarray, width: int) -> np.ndarray:
+    if len(values) == 0 or width == 1:
         return values
     padded = np.pad(values, width // 2, mode="edge")
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
@@ -113,5 +187,5 @@ def _running_median(values: np.ndarray, width: int = 9) -> np.ndarray:
 def _is_drawable(value: float | None, curve: Curve) -> bool:
     # At λ = 1 the student equals its teacher up to rounding. A feature loss of 1e-13 is no
     # information, and on a logarithmic axis it would press everything else flat.
-    is_rounding = curve.panel == LOSS_PANEL and value is not None and value < 1e-7
+    is_rounding = curve.panel == Panel.LOSS and value is not None and value < 1e-7
     return value is not None and not is_rounding

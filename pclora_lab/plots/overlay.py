@@ -13,7 +13,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from pclora_lab.plots.curves import CURVES, PANELS, Y_TITLES, Curve, curves
+from pclora_lab.methods.metrics import Panel
+from pclora_lab.plots.curves import PANELS, Y_TITLES, Curve, curves, history_curves
 from pclora_lab.runs.reader import Run
 from pclora_lab.runs.result_columns import finite
 
@@ -23,16 +24,6 @@ MOST_RUNS = 8
 # Okabe and Ito's colors, and two more that stand apart from them.
 RUN_COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#555555",
-)  # fmt: skip
-_DASHES = {
-    "lam": "solid", "density": "solid", "repair": "dash", "lr_share": "dot",
-    "accuracy": "solid", "accuracy_if_base_removed": "dash", "task": "solid", "feature": "dash",
-    "held_percent": "solid", "step_ms": "dash",
-}  # fmt: skip
-_SHOWN = [i for i, c in enumerate(CURVES) if c.column in _DASHES and c.phase == "fade"]
-_HINTS = (
-    "λ; SNELLA: weights that may change", "dashed: if the base were removed",
-    "task; dashed: feature distillation", "dashed: time per step",
 )  # fmt: skip
 _MOST_POINTS = 500
 
@@ -54,10 +45,10 @@ def overlay_figure(runs: Sequence[Run] = ()) -> go.Figure:
         runs: the first eight are drawn; the title says so if there are more.
 
     Example:
-        >>> len(overlay_figure().data) == MOST_RUNS * (1 + len(_SHOWN))
+        >>> len(overlay_figure().data) == MOST_RUNS * (1 + len(_overlaid()))
         True
     """
-    titles = [f"{title}<br><sup>{hint}</sup>" for title, hint in zip(PANELS, _HINTS, strict=True)]
+    titles = [f"{title}<br><sup>{_hints(panel)}</sup>" for panel, title in PANELS.items()]
     figure = make_subplots(
         rows=2,
         cols=2,
@@ -69,10 +60,21 @@ def overlay_figure(runs: Sequence[Run] = ()) -> go.Figure:
     for slot, color in enumerate(RUN_COLORS):
         # A line of the legend needs a trace that is there even if the run has no points yet.
         figure.add_trace(_trace(slot, color, "solid", showlegend=True, y=[None]), row=1, col=1)
-        for index in _SHOWN:
-            _add_curve(figure, slot, color, CURVES[index])
+        for curve in _overlaid().values():
+            _add_curve(figure, slot, color, curve)
     _style(figure)
     return fill_overlay(figure, runs)
+
+
+def _overlaid() -> dict[int, Curve]:
+    """Curves that are drawn for every run, by their number in :func:`history_curves`."""
+    every = enumerate(history_curves())
+    return {i: curve for i, curve in every if curve.overlay_dash and curve.phase == "fade"}
+
+
+def _hints(panel: Panel) -> str:
+    drawn = (curve for curve in _overlaid().values() if curve.panel == panel)
+    return "; ".join(curve.overlay_hint for curve in drawn if curve.overlay_hint)
 
 
 def _trace(slot: int, color: str, dash: str, **more: Any) -> go.Scatter:
@@ -87,9 +89,9 @@ def _trace(slot: int, color: str, dash: str, **more: Any) -> go.Scatter:
 
 def _add_curve(figure: go.Figure, slot: int, color: str, curve: Curve) -> None:
     hover = f"step %{{x}}: %{{y:.4~g}} {curve.name}<extra>%{{fullData.name}}</extra>"
-    trace = _trace(slot, color, _DASHES[curve.column], showlegend=False, hovertemplate=hover)
+    trace = _trace(slot, color, curve.overlay_dash, showlegend=False, hovertemplate=hover)
     row, col = curve.panel // 2 + 1, curve.panel % 2 + 1
-    secondary = curve.secondary if curve.panel == 3 else None
+    secondary = curve.secondary if curve.panel == Panel.COST else None
     figure.add_trace(trace, row=row, col=col, secondary_y=secondary)
 
 
@@ -103,10 +105,10 @@ def _style(figure: go.Figure) -> None:
         title={"font": {"size": 13}, "x": 0.01, "y": 0.99, "yanchor": "top"},
         legend={"orientation": "h", "y": -0.12, "yanchor": "top", "x": 0},
     )
-    for panel, title in enumerate(Y_TITLES):
-        place = {"row": panel // 2 + 1, "col": panel % 2 + 1}
-        figure.update_xaxes(title_text="step", title_standoff=4, **place)
-        figure.update_yaxes(title_text=title, **place)
+    for panel, title in Y_TITLES.items():
+        cell = {"row": panel // 2 + 1, "col": panel % 2 + 1}
+        figure.update_xaxes(title_text="step", title_standoff=4, **cell)
+        figure.update_yaxes(title_text=title, **cell)
     figure.update_yaxes(range=[-0.02, 1.05], row=1, col=1)
     figure.update_yaxes(range=[0, 1.02], row=1, col=2)
     figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=2, col=1)
@@ -129,21 +131,22 @@ def fill_overlay(figure: go.Figure, runs: Sequence[Run]) -> go.Figure:
         figure: made by :func:`overlay_figure`.
         runs: the first eight are drawn.
     """
-    drawn, each = list(runs)[:MOST_RUNS], 1 + len(_SHOWN)
+    drawn, each = list(runs)[:MOST_RUNS], 1 + len(_overlaid())
     with figure.batch_update():
         for slot in range(MOST_RUNS):
             run = drawn[slot] if slot < len(drawn) else None
             _fill_slot(figure.data[slot * each : (slot + 1) * each], run)
-        figure.layout.title.text = _said(len(drawn), len(runs))
+        figure.layout.title.text = _title(len(drawn), len(runs))
     return figure
 
 
 def _fill_slot(traces: Sequence[Any], run: Run | None) -> None:
-    points = curves(_drawable(run.rows)) if run is not None else [((), ())] * len(CURVES)
+    nothing = [(np.empty(0), np.empty(0))] * len(history_curves())
+    points = curves(_drawable(run.rows)) if run is not None else nothing
     name = plain_text(run.folder.name) if run is not None else ""
     for trace in traces:
         trace.name, trace.visible = name, run is not None
-    for trace, index in zip(traces[1:], _SHOWN, strict=True):
+    for trace, index in zip(traces[1:], _overlaid(), strict=True):
         x, y = points[index]
         step = max(1, math.ceil(len(x) / _MOST_POINTS))
         trace.x, trace.y = np.asarray(x)[::step], np.asarray(y)[::step]
@@ -151,14 +154,15 @@ def _fill_slot(traces: Sequence[Any], run: Run | None) -> None:
 
 def _drawable(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of the training itself; what a person or another version wrote otherwise is left out."""
-    kept = []
-    for row in rows:
-        if row.get("phase") == "fade" and finite(row.get("step")) is not None:
-            kept.append({**row, **{c: finite(row.get(c)) for c in _DASHES}})
-    return kept
+    columns = [curve.column for curve in history_curves()]
+    return [
+        {**row, **{column: finite(row.get(column)) for column in columns}}
+        for row in rows
+        if row.get("phase") == "fade" and finite(row.get("step")) is not None
+    ]
 
 
-def _said(drawn: int, given: int) -> str:
+def _title(drawn: int, given: int) -> str:
     if given > drawn:
         return f"the first {drawn} of {given} runs (more than {MOST_RUNS} can't be told apart)"
     return "" if drawn else "no run selected"

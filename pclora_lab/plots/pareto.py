@@ -6,9 +6,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from pclora_lab.methods.registry import METHODS, method_class
 from pclora_lab.plots.figure import NotebookFigure
-from pclora_lab.plots.theme import COLORS, METHOD_STYLES, in_theme, themed
+from pclora_lab.plots.method_styles import method_style
+from pclora_lab.plots.theme import COLORS, in_theme, themed
 from pclora_lab.runs.comparison import summarize
 
 __all__ = ["pareto_figure"]
@@ -45,7 +45,7 @@ def pareto_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
 
 
 def _draw_method(axis: Any, name: str, group: Any, column: str) -> None:
-    color, marker = METHOD_STYLES.get(name, (COLORS["ink"], "."))
+    style = method_style(name)
     group = group[group[column] > 0].sort_values(column)
     # A method whose size does not depend on the budget is one point, not a line.
     group = group.drop_duplicates([column, "accuracy_mean"])
@@ -54,11 +54,11 @@ def _draw_method(axis: Any, name: str, group: Any, column: str) -> None:
             100 * group[column] / group["params_before"],
             100 * group["accuracy_mean"],
             yerr=100 * group["accuracy_std"].fillna(0),
-            color=in_theme(color),
-            marker=marker,
+            color=in_theme(style.color),
+            marker=style.marker,
             markersize=7,
             capsize=3,
-            label=method_class(name).title if name in METHODS else name,
+            label=style.title,
             linestyle="-" if group[column].nunique() > 1 else "none",
         )
 
@@ -79,7 +79,8 @@ def _mark_teacher(axes: Sequence[Any], summary: Any) -> None:
         value = 100 * summary["teacher_accuracy"].max()
         for axis in axes:
             axis.axhline(value, color=in_theme(COLORS["teacher"]), linestyle="--", linewidth=1)
-        place = {"xycoords": ("axes fraction", "data"), "va": "bottom"}
-        axes[0].annotate("dense teacher", (0.01, value), **place)
+        axes[0].annotate(
+            "dense teacher", (0.01, value), xycoords=("axes fraction", "data"), va="bottom"
+        )
         low, high = axes[0].get_ylim()
         axes[0].set_ylim(low, max(high, value + 0.06 * (high - low)))  # room for the name

@@ -6,19 +6,15 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from pclora_lab.methods.registry import METHODS
+from pclora_lab.plots.method_styles import MARKERS, MethodStyle, method_styles
 from pclora_lab.plots.overlay import plain_text
-from pclora_lab.plots.theme import METHOD_STYLES
 from pclora_lab.runs.reader import Run
 from pclora_lab.runs.result_columns import RESULT_COLUMNS, finite
 
 __all__ = ["AXES", "fill_pareto", "pareto_runs_figure"]
 
-_MARKERS = {
-    "o": "circle", "s": "square", "v": "triangle-down", "^": "triangle-up", "D": "diamond",
-    "P": "cross", "X": "x", "*": "star", "<": "triangle-left",
-}  # fmt: skip
 AXES = {column.listed: (column.key, column.axis) for column in RESULT_COLUMNS if column.axis}
+_ANOTHER = MethodStyle("another method", "#000000", ".")
 
 
 def pareto_runs_figure() -> go.Figure:
@@ -31,12 +27,11 @@ def pareto_runs_figure() -> go.Figure:
             hoverinfo="skip",
         )
     )
-    for name, (color, marker) in {**METHOD_STYLES, "other": ("#000000", ".")}.items():
-        title = METHODS[name].title if name in METHODS else "another method"
+    for style in (*method_styles().values(), _ANOTHER):
         figure.add_scatter(
-            name=title,
+            name=style.title,
             mode="markers",
-            marker={"color": color, "symbol": _MARKERS.get(marker, "circle"), "size": 10},
+            marker={"color": style.color, "symbol": MARKERS[style.marker], "size": 10},
             hovertemplate="%{text}<br>%{y:.2f} %, %{x:,.4~g}<extra></extra>",
         )
     figure.update_layout(
@@ -69,7 +64,7 @@ def fill_pareto(figure: go.Figure, runs: Sequence[Run], over: str = "parameters 
     front = _front(points)
     with figure.batch_update():
         _set(figure.data[0], [(x, y) for x, y, *_ in front])
-        for trace, name in zip(figure.data[1:], [*METHOD_STYLES, None], strict=True):
+        for trace, name in zip(figure.data[1:], [*method_styles(), None], strict=True):
             _fill_method(trace, [point for point in points if point[2] == name])
         figure.layout.xaxis.title.text = title
     return figure
@@ -82,7 +77,7 @@ def _point(run: Run, column: str) -> tuple[float, float, str | None, str] | None
     if x is None or y is None or x <= 0:
         return None
     method = result.get("method")
-    known = isinstance(method, str) and method in METHOD_STYLES
+    known = isinstance(method, str) and method in method_styles()
     return x, 100 * y, method if known else None, run.folder.name
 
 

@@ -19,7 +19,6 @@ __all__ = [
     "CYCLE",
     "HUES",
     "Hue",
-    "METHOD_STYLES",
     "PAGES",
     "INIT_COLORS",
     "apply_theme",
@@ -28,6 +27,7 @@ __all__ = [
     "in_theme",
     "matplotlib_style",
     "matplotlib_theme",
+    "named_color",
     "plotly_template",
     "themed",
     "use_theme",
@@ -67,21 +67,11 @@ _THINGS = {
 }  # fmt: skip
 
 
-_METHODS = {
-    "pclora": ("vermillion", "o"), "svd_kd": ("orange", "s"), "svd": ("sky", "v"),
-    "activation_svd": ("blue", "^"), "pela": ("green", "D"), "snella": ("purple", "P"),
-    "lora": ("violet", "X"), "full": ("ink", "*"), "small": ("yellow", "<"),
-}  # fmt: skip
-
-
 _STARTS = {"zeros": "blue", "svd": "orange", "activation_svd": "vermillion"}
 
 
 # By name, as they are on a light page.
 COLORS = {thing: HUES[hue].light for thing, hue in _THINGS.items()}
-
-
-METHOD_STYLES = {name: (HUES[hue].light, mark) for name, (hue, mark) in _METHODS.items()}
 
 
 # For lines that have no name, in turns.
@@ -163,6 +153,16 @@ def in_theme(color: str, dark: bool | None = None) -> str:
     return color if hue is None else hue[_is_dark(dark)]
 
 
+def named_color(name: str) -> str:
+    """The light variant of a color of :data:`HUES`; ``#rrggbb`` as it is, ink for other names.
+
+    Example:
+        >>> named_color("blue"), named_color("#123456"), named_color("no such color")
+        ('#0072B2', '#123456', '#000000')
+    """
+    return name if name.startswith("#") else HUES.get(name, HUES["ink"]).light
+
+
 def contrast(first: str, second: str) -> float:
     """WCAG 2's contrast ratio of two ``#rrggbb`` colors: 1 (the same) to 21.
 
@@ -184,7 +184,7 @@ def _cycle(dark: bool) -> list[str]:
     return [in_theme(color, dark) for color in CYCLE]
 
 
-def matplotlib_style(dark: bool | None = None) -> dict[str, Any]:
+def matplotlib_style(dark: bool | None = None) -> dict[Any, Any]:
     """matplotlib's parameters for a page, for ``matplotlib.rc_context`` or ``rcParams.update``.
 
     The figure has the page's own background, because a stored picture can't change with the page.

@@ -19,13 +19,13 @@ from pclora_lab.data.cache import DataCache
 from pclora_lab.fields import present_names
 from pclora_lab.files import write_json
 from pclora_lab.methods.base import Method, MethodConfig
-from pclora_lab.methods.registry import make_method, method_class
+from pclora_lab.methods.registry import compared_methods, make_method, method_class
 from pclora_lab.runs import result_columns
 from pclora_lab.runs.folder import delete_run, new_run_folder
 from pclora_lab.runs.lr_search import LRSearch
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.recorder import record
-from pclora_lab.training.config import COMPARED, RunConfig
+from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import StepEnd
 from pclora_lab.training.loop import train
 
@@ -74,7 +74,7 @@ class Comparison:
 
     Args:
         base: model, data, steps and machine of every run; its method and seed are not used.
-        methods: names.
+        methods: names; None takes those that say they belong to a comparison.
         budgets: shares of the replaced layers' parameters that are kept, or trained by methods
             that do not compress.
         seeds: of new weights and batches.
@@ -92,13 +92,14 @@ class Comparison:
         self,
         base: RunConfig | None = None,
         *,
-        methods: Sequence[str] = COMPARED,
+        methods: Sequence[str] | None = None,
         budgets: Sequence[float] = (0.05, 0.1, 0.2),
         seeds: Sequence[int] = (0, 1, 2),
         out: Path | str = "runs/comparison",
         options: Mapping[str, MethodConfig] | None = None,
         lrs: Sequence[float] | None = None,
     ) -> None:
+        methods = compared_methods() if methods is None else methods
         for name, values in (("methods", methods), ("budgets", budgets), ("seeds", seeds)):
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name} is {list(values)}: name at least one, and each once")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.methods.base import Method
+from pclora_lab.methods.metrics import LR_SHARE
 from pclora_lab.nn.counting import ModelCounts, count_macs
 from pclora_lab.nn.forward import call_model
 from pclora_lab.nn.latency import latency_ms
@@ -163,7 +164,7 @@ class MetricTracker:
         }
 
     def _lr_share(self, means: dict[str, float | None]) -> dict[str, float]:
-        if "lr_share" not in self.method.metrics or means.get("lr") is None:
+        if LR_SHARE not in self.method.metrics or means.get("lr") is None:
             return {}
         return {"lr_share": means["lr"] / self.config.lr}
 

@@ -148,7 +148,10 @@ def test_a_run_of_every_method_has_the_same_numbers(name, tmp_path):
     rows = [event.values for event in events if isinstance(event, LogRow)]
     json.dumps(rows)
     reported = {key for row in rows for key in row}
-    assert set(METHODS[name].metrics) - {"logit"} <= reported | {"task", "lr_share"}
+    assert {metric.key for metric in METHODS[name].metrics} - {"logit"} <= reported | {
+        "task",
+        "lr_share",
+    }
 
 
 def count_of(model):

@@ -7,7 +7,7 @@ import pytest
 
 from pclora_lab.files import load_published_result, write_json
 from pclora_lab.plots.course.records import initialization_figure, schedule_figure
-from pclora_lab.plots.curves import CURVES, curves
+from pclora_lab.plots.curves import curves, history_curves
 from pclora_lab.plots.history import history_figure
 from pclora_lab.plots.report import write_report
 from pclora_lab.runs.folder import new_run_folder
@@ -30,7 +30,9 @@ RESULT = {
 
 
 def points(column, phase="fade"):
-    index = next(i for i, c in enumerate(CURVES) if (c.column, c.phase) == (column, phase))
+    index = next(
+        i for i, c in enumerate(history_curves()) if (c.column, c.phase) == (column, phase)
+    )
     return [values.tolist() for values in curves(ROWS)[index]]
 
 
@@ -93,5 +95,5 @@ def test_the_table_says_when_there_is_no_teacher_to_compare_with():
 def test_one_slow_step_does_not_hide_when_steps_become_faster():
     times = [10.0] * 20 + [500.0] + [10.0] * 10 + [5.0] * 20
     rows = [{"phase": "fade", "step": n, "step_ms": t} for n, t in enumerate(times)]
-    drawn = next(y for (_, y), c in zip(curves(rows), CURVES, strict=True) if c.secondary)
+    drawn = next(y for (_, y), c in zip(curves(rows), history_curves(), strict=True) if c.secondary)
     assert drawn.tolist() == [10.0] * 31 + [5.0] * 20

@@ -14,7 +14,8 @@ from pclora_lab.plots import history, theme
 from pclora_lab.plots.course import methods as plots_methods
 from pclora_lab.plots.course import records
 from pclora_lab.plots.figure import NotebookFigure
-from pclora_lab.plots.theme import HUES, METHOD_STYLES, PAGES, apply_theme, in_theme, use_theme
+from pclora_lab.plots.method_styles import method_styles
+from pclora_lab.plots.theme import HUES, PAGES, apply_theme, in_theme, use_theme
 from pclora_lab.ui.monitor.allocation_view import allocation_widget
 from pclora_lab.ui.settings import previews as svg
 from pclora_lab.ui.widgets.page import Page
@@ -52,7 +53,7 @@ def test_every_line_stands_out_from_its_page(page):
 @pytest.mark.parametrize("sight", SIGHT)
 @pytest.mark.parametrize("page", [0, 1], ids=["light", "dark"])
 def test_no_two_methods_look_the_same(page, sight):
-    colors = {name: in_theme(style[0], bool(page)) for name, style in METHOD_STYLES.items()}
+    colors = {name: in_theme(style.color, bool(page)) for name, style in method_styles().items()}
     colors["teacher"] = in_theme(theme.COLORS["teacher"], bool(page))
     for (one, a), (other, b) in itertools.combinations(colors.items(), 2):
         distance = np.linalg.norm(seen(a, sight) - seen(b, sight))
@@ -66,9 +67,10 @@ def test_contrast_is_wcags():
 
 
 def test_every_method_has_a_color_and_a_mark_of_its_own():
-    assert set(METHODS) <= set(METHOD_STYLES)
-    for kind in (0, 1):
-        assert len({style[kind] for style in METHOD_STYLES.values()}) == len(METHOD_STYLES)
+    styles = method_styles().values()
+    assert len(styles) == len(METHODS)
+    for kind in ("title", "color", "marker"):
+        assert len({getattr(style, kind) for style in styles}) == len(METHODS)
 
 
 def test_a_variant_leads_to_one_hue_only():

@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager
 from torch import nn
 
 from pclora_lab.methods.base import Batch, MethodContext, MetricValues
+from pclora_lab.methods.distillation import FEATURE, LOGIT
+from pclora_lab.methods.metrics import TASK, Metric, Panel
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.losses import DistillationTerms
 from pclora_lab.methods.pclora.model import (
@@ -18,6 +20,28 @@ from pclora_lab.methods.pclora.schedules import fade_is_over
 from pclora_lab.methods.rank_selection import LowRankMethod
 
 __all__ = ["PCLoRA"]
+
+LAMBDA = Metric(
+    "lam",
+    "λ",
+    Panel.PROGRESS,
+    "blue",
+    panel_title="Base-weight fade",
+    overlay_dash="solid",
+    overlay_hint="λ",
+)
+BASE_SHARE = Metric(
+    "base_share", "measured share of the base", Panel.PROGRESS, "sky", dash="dash", markers=True
+)
+ACCURACY_IF_BASE_REMOVED = Metric(
+    "accuracy_if_base_removed",
+    "if the base were removed",
+    Panel.ACCURACY,
+    "vermillion",
+    markers=True,
+    overlay_dash="dash",
+    overlay_hint="dashed: if the base were removed",
+)
 
 
 class PCLoRA(LowRankMethod[PCLoRAConfig]):
@@ -35,8 +59,10 @@ class PCLoRA(LowRankMethod[PCLoRAConfig]):
         "at that moment. The base is dropped when λ reaches 0: from there the two are one, and a "
         "step takes less time."
     )
-    metrics = ("lam", "base_share", "accuracy_if_base_removed", "task", "feature", "logit")
+    metrics = (LAMBDA, BASE_SHARE, ACCURACY_IF_BASE_REMOVED, TASK, FEATURE, LOGIT)
     lr_grid = (2e-3, 5e-3)
+    in_default_comparison = True
+    color, marker = "vermillion", "o"
 
     @classmethod
     def default_config(cls) -> PCLoRAConfig:

@@ -6,7 +6,9 @@ from dataclasses import replace
 from torch import nn
 
 from pclora_lab.methods.base import Method, MethodContext, MetricValues
+from pclora_lab.methods.distillation import FEATURE
 from pclora_lab.methods.factorization import weight_spectra
+from pclora_lab.methods.metrics import TASK, Metric, Panel
 from pclora_lab.methods.pela.config import PELAConfig
 from pclora_lab.methods.pela.losses import RepairTerms
 from pclora_lab.methods.pela.model import PELARecord, as_dense, factorize_model, pela_record
@@ -17,6 +19,17 @@ from pclora_lab.nn.sizes import Plan, plan
 from pclora_lab.nn.surgery import deepcopy_sharing
 
 __all__ = ["PELA"]
+
+REPAIR = Metric(
+    "repair",
+    "repair with the teacher (1), alone (0)",
+    Panel.PROGRESS,
+    "sky",
+    dash="dash",
+    panel_title="Repair, then fine-tuning",
+    overlay_dash="dash",
+)
+PERTURBATION = Metric("perturbation", "weight perturbation", Panel.LOSS, "purple", dash="dash")
 
 
 def _with_layers(counts: ModelCounts, names: Iterable[str]) -> ModelCounts:
@@ -37,8 +50,10 @@ class PELA(Method[PELAConfig]):
         "While the dashed line is at 1 the student imitates the dense model's blocks; where it "
         "falls to 0, fine-tuning on the labels alone begins."
     )
-    metrics = ("repair", "task", "feature", "perturbation")
+    metrics = (REPAIR, TASK, FEATURE, PERTURBATION)
     lr_grid = (5e-4, 1e-3)
+    in_default_comparison = True
+    color, marker = "green", "D"
 
     def __init__(self, config: PELAConfig) -> None:
         super().__init__(config)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.methods.base import Method, MethodContext, MetricValues
+from pclora_lab.methods.metrics import TASK, Metric, Panel
 from pclora_lab.methods.snella.config import SNELLAConfig
 from pclora_lab.methods.snella.model import (
     allocator_of,
@@ -16,6 +17,17 @@ from pclora_lab.methods.snella.model import (
 )
 
 __all__ = ["SNELLA"]
+
+DENSITY = Metric(
+    "density",
+    "weights that may change",
+    Panel.PROGRESS,
+    "vermillion",
+    panel_title="Weights that may change",
+    overlay_dash="solid",
+    overlay_hint="SNELLA: weights that may change",
+)
+STARVED = Metric("starved", "layers that may not change at all", Panel.PROGRESS, "sky", dash="dash")
 
 
 class SNELLA(Method[SNELLAConfig]):
@@ -31,8 +43,10 @@ class SNELLA(Method[SNELLAConfig]):
         "The budget of weights that may change falls to its final value; layers that no longer "
         "get any are counted below it."
     )
-    metrics = ("density", "starved", "task")
+    metrics = (DENSITY, STARVED, TASK)
     lr_grid = (1.2e-2, 2.4e-2)
+    in_default_comparison = True
+    color, marker = "purple", "P"
 
     def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """See :func:`get_snella_model`."""

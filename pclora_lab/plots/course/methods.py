@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from pclora_lab.methods.snella.kernels import SPARSIFIERS, sparsify
 from pclora_lab.plots.figure import NotebookFigure
-from pclora_lab.plots.theme import COLORS, METHOD_STYLES, current_theme, in_theme, themed
+from pclora_lab.plots.method_styles import method_style
+from pclora_lab.plots.theme import COLORS, current_theme, in_theme, themed
 
 __all__ = [
     "allocation_figure",
@@ -261,7 +262,7 @@ def takeaway_figure(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> Fig
     figure, axis = _one_axis(7.5, 4, xlabel="step", ylabel="top-1 of the model to take along (%)")
     for name, rows in histories.items():
         measured = [row for row in rows if row.get("accuracy") is not None]
-        color, marker = METHOD_STYLES.get(name, (COLORS["ink"], "."))
+        _, color, marker = method_style(name)
         style = {"color": in_theme(color), "marker": marker, "markersize": 5, "label": name}
         shares = np.array([row[_which(row)] for row in measured])
         axis.plot([row["step"] for row in measured], 100 * shares, **style)

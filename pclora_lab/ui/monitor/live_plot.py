@@ -1,9 +1,10 @@
 """One plotly figure with four panels that follows a run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pclora_lab.plots.curves import COMMON, CURVES, curves, first_panel
+from pclora_lab.methods.metrics import Metric
+from pclora_lab.plots.curves import curves, first_panel, history_curves, is_shown
 from pclora_lab.plots.history import live_figure
 from pclora_lab.plots.theme import apply_theme
 from pclora_lab.ui.widgets.page import responsive
@@ -22,18 +23,17 @@ class LiveView:
         self.figure = apply_theme(responsive(live_figure()))
         self._drawn = 0
 
-    def clear(self, steps: int, metrics: Iterable[str] = ("lam",)) -> None:
+    def clear(self, steps: int, metrics: Sequence[Metric] = ()) -> None:
         """Empty all panels for a new run, fit the axes to its steps, keep the curves it has.
 
         Args:
             steps: optimizer steps of the method.
-            metrics: columns that the method reports.
+            metrics: what the method reports.
         """
-        shown = {*metrics, *COMMON}
         with self.figure.batch_update():
-            self.figure.layout.annotations[0].text = first_panel(metrics)
-            for trace, curve in zip(self.figure.data, CURVES, strict=True):
-                trace.visible = curve.column in shown
+            self.figure.layout.annotations[0].text = first_panel(metric.key for metric in metrics)
+            for trace, curve in zip(self.figure.data, history_curves(), strict=True):
+                trace.visible = is_shown(curve, metrics)
         self._draw((), steps)
 
     def update(self, rows: Iterable[Mapping[str, Any]], steps: int) -> None:

@@ -1,0 +1,98 @@
+"""Whether a class from another package is a method that can be run, shown and compared."""
+
+import dataclasses
+
+from pclora_lab.fields import KINDS, options_of
+from pclora_lab.methods.base import Method, MethodConfig
+from pclora_lab.methods.metrics import Metric
+from pclora_lab.plugins import PluginError
+
+__all__ = ["check_method"]
+
+_VERBS = ("apply", "finalize")
+_STARTS = ("teacher", "pretrained", "nothing")
+
+
+def check_method(name: str, loaded: object) -> type[Method]:
+    """What an entry point gave, if it is a method that can be run, shown and compared.
+
+    Args:
+        name: the entry point's name.
+        loaded: what it points to.
+
+    Raises:
+        PluginError: what is missing, and what to add.
+    """
+    if not (isinstance(loaded, type) and issubclass(loaded, Method)):
+        raise PluginError(
+            f"{loaded!r} is no subclass of pclora_lab.methods.Method",
+            "Let the entry point name the method's class, such as package.module:TopK",
+        )
+    _check_verbs(name, loaded)
+    _check_config(name, loaded)
+    _check_description(loaded)
+    return loaded
+
+
+def _check_verbs(name: str, method: type[Method]) -> None:
+    missing = [verb for verb in _VERBS if getattr(method, verb) is getattr(Method, verb)]
+    if missing:
+        raise PluginError(
+            f"{method.__name__} lacks {', '.join(missing)}",
+            "Define what the base class leaves open",
+        )
+    if getattr(method, "name", None) != name:
+        raise PluginError(
+            f"{method.__name__}.name is {getattr(method, 'name', None)!r}, the entry point's name "
+            f"is {name!r}",
+            "Give both the same name",
+        )
+
+
+def _check_config(name: str, method: type[Method]) -> None:
+    config = getattr(method, "Config", None)
+    if not (isinstance(config, type) and issubclass(config, MethodConfig)):
+        raise PluginError(
+            f"{method.__name__} lacks Config",
+            "Give it a subclass of pclora_lab.methods.MethodConfig",
+        )
+    if config.name != name:
+        raise PluginError(
+            f"{config.__name__}.name is {config.name!r}, the method's is {name!r}",
+            "Give both the same name",
+        )
+    try:
+        config()
+    except (TypeError, ValueError) as error:
+        raise PluginError(
+            f"{config.__name__}() fails with {type(error).__name__}: {error}",
+            "Make it a frozen dataclass in which every field has a default that is allowed",
+        ) from error
+    described = options_of(config)
+    bare = [f.name for f in dataclasses.fields(config) if f.name not in described]
+    wrong = [field for field, option in described.items() if option.kind not in KINDS]
+    if bare or wrong:
+        raise PluginError(
+            f"{', '.join(bare + wrong)} of {config.__name__} can't be shown as a flag or a control",
+            "Describe every field with pclora_lab.fields.option",
+        )
+
+
+def _check_description(method: type[Method]) -> None:
+    texts = [what for what in ("title", "summary") if not getattr(method, what, None)]
+    if texts:
+        raise PluginError(f"{method.__name__} lacks {', '.join(texts)}", "Add a short text")
+    if not all(isinstance(metric, Metric) for metric in method.metrics):
+        raise PluginError(
+            f"metrics of {method.__name__} are {method.metrics!r}",
+            "Describe each with pclora_lab.methods.Metric",
+        )
+    if not method.lr_grid or not all(isinstance(lr, float) and lr > 0 for lr in method.lr_grid):
+        raise PluginError(
+            f"lr_grid of {method.__name__} is {method.lr_grid!r}", "Give one learning rate or more"
+        )
+    if isinstance(method.starts_from, str) and method.starts_from not in _STARTS:
+        raise PluginError(
+            f"starts_from of {method.__name__} is {method.starts_from!r}",
+            f"Use one of {', '.join(_STARTS)}",
+        )
