@@ -15,7 +15,8 @@ from pclora_lab.cli.flags import add_method_flags, add_run_flags, run_from_flags
 from pclora_lab.cli.plan import add_plan_flags, run_plan
 from pclora_lab.cli.progress import print_end, print_result, run_to_end, watch_to_end
 from pclora_lab.export.formats import FORMATS
-from pclora_lab.training.config import COMPARED, RunConfig
+from pclora_lab.methods.registry import compared_methods
+from pclora_lab.training.config import RunConfig
 from pclora_lab.training.config_files import read_config
 
 __all__ = ["main"]
@@ -138,7 +139,7 @@ def _add_compare(commands: Any) -> None:
     )
     parser = _command(commands, "compare", _compare, text)
     add_run_flags(parser, _COMPARED_WITH, without=set_by_comparison(_COMPARED_WITH))
-    add_compare_flags(parser, COMPARED)
+    add_compare_flags(parser, compared_methods())
 
 
 def _resume(args: argparse.Namespace) -> int:

@@ -23,7 +23,6 @@ from pclora_lab.training.lambda_override import (
 )
 
 __all__ = [
-    "COMPARED",
     "CONFIG_FORMAT",
     "RunConfig",
     "TEACHERS",
@@ -38,7 +37,6 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 SPLITS = ("test", "validation")
 
-COMPARED = ("pclora", "pela", "snella", "lora", "svd", "full")
 
 _MODELS = (
     "vit_digits", "bert_glosses", "deit_tiny_patch16_224", "vit_small_patch16_224",
