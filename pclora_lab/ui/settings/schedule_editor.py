@@ -1,7 +1,5 @@
 """Draw a schedule: the chosen preset as a curve, whose points can be moved or typed."""
 
-import html
-
 import ipywidgets as widgets
 
 from pclora_lab.methods.pclora.schedules import (
@@ -12,11 +10,15 @@ from pclora_lab.methods.pclora.schedules import (
     schedule_notes,
     schedule_points,
 )
+from pclora_lab.ui.html import MessageBox
 from pclora_lab.ui.widgets.curve_editor import CurveEditor
 
 __all__ = ["ScheduleEditor"]
 
 _DRAWN = "drawn"
+
+
+_NOTE = "line-height:1.35;width:254px;white-space:normal"
 
 
 class ScheduleEditor:
@@ -47,7 +49,7 @@ class ScheduleEditor:
             layout=widgets.Layout(width="258px"),
         )
         self.typed.add_class("pclora-points")
-        self.note = widgets.HTML()
+        self.note = MessageBox(_NOTE)
         self.note.add_class("pclora-schedule-note")
         self.curve.observe(self._dragged, "points")
         self.typed.observe(self._was_typed, "value")
@@ -77,11 +79,11 @@ class ScheduleEditor:
         notes = [] if isinstance(self._choice.value, str) else schedule_notes(points)
         if not isinstance(self._choice.value, str):
             notes.append("q is not used: the points carry their own end")
-        self._say("; ".join(notes))
+        self.note.show_text("; ".join(notes))
 
     def _dragged(self, _: object) -> None:
         if not self._busy:
-            self._take([tuple(point) for point in self.curve.points])
+            self._take([(progress, lam) for progress, lam in self.curve.points])
 
     def _was_typed(self, _: object) -> None:
         if self._busy:
@@ -89,26 +91,21 @@ class ScheduleEditor:
         try:
             self._take(parse_points(self.typed.value))
         except ValueError as error:
-            self._say(str(error), alert=True)
+            self.note.show_error(error)
 
     def _take(self, points: Points) -> None:
         """Drawn points become the choice, if a run could use them."""
         try:
             checked = check_schedule(points, may_rise=self._may_rise.value)
         except ValueError as error:
-            return self._say(str(error), alert=True)
+            return self.note.show_error(error)
+        drawn = schedule_points(checked)
         self._busy = True
         try:
             presets = [(name, name) for name in SCHEDULES]
             self._choice.options = [*presets, (_DRAWN, checked)]
             self._choice.value = checked
-            self.curve.show(checked)
-            self._write(checked)
+            self.curve.show(drawn)
+            self._write(drawn)
         finally:
             self._busy = False
-
-    def _say(self, text: str, *, alert: bool = False) -> None:
-        style = "line-height:1.35;width:254px;white-space:normal"
-        kind = 'role="alert"' if alert else 'role="status"'
-        color = ";color:var(--jp-error-color1,#b00020)" if alert else ""
-        self.note.value = f'<div {kind} style="{style}{color}">{html.escape(text)}</div>'

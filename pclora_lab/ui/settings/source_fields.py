@@ -1,0 +1,89 @@
+"""Which model, on which data, with which teacher, on which device."""
+
+import dataclasses
+from typing import Any
+
+import ipywidgets as widgets
+
+from pclora_lab.fields import Option, Part, options_of, values_of
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.device import available_devices
+from pclora_lab.ui.settings.option_fields import STYLE, WIDE, OptionForm, common_traits
+
+__all__ = ["SourceFields"]
+
+# What an embedded model was trained on; the other one would be refused.
+_COMPANION = {"vit_digits": "digits", "bert_glosses": "glosses"}
+
+
+# A model reads either images or texts, so one field is enough for the size of both.
+_SIZES = ("img_size", "max_tokens")
+
+
+class SourceFields:
+    """The form's first column.
+
+    Args:
+        config: what the fields show at first.
+
+    Attributes:
+        fields: widgets by the setting's name.
+        model: name of a model, or a folder.
+        data: name of a data set, a file or a folder.
+        input_size: side of images, or length of texts; 0 takes the model's own.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        form = OptionForm(config, group="source", without=_SIZES, makers={"device": _device})
+        self._form, self.fields = form, form.fields
+        self.model, self.data = form.fields["model"], form.fields["data"]
+        self.input_size = widgets.BoundedIntText(
+            value=config.img_size or config.max_tokens or 0,
+            min=0,
+            max=65536,
+            tooltip="0 takes the model's own size",
+            style=STYLE,
+            layout=WIDE,
+        )
+        self._order = list(options_of(config))
+        self.set_kind("image")
+
+    def set_kind(self, kind: str) -> None:
+        """What the chosen model reads, ``image`` or ``text``."""
+        self._size = "max_tokens" if kind == "text" else "img_size"
+        self.input_size.description = options_of(RunConfig)[self._size].label
+
+    def forget_size(self) -> None:
+        """Another model: the last one's size says nothing about it, and its data may be wrong."""
+        self.input_size.value = 0
+        if self.model.value in _COMPANION and self.data.value in _COMPANION.values():
+            self.data.value = _COMPANION[self.model.value]
+
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """Side of images or length of texts, whichever the model reads."""
+        return {**dict.fromkeys(_SIZES), self._size: self.input_size.value or None}
+
+    def values(self, base: RunConfig) -> dict[str, Any]:
+        """Settings by name; of other data than the base's nobody has named the columns."""
+        about_data = [n for n in values_of(base, Part.DATA) if n not in self.fields]
+        is_same = self.data.value == base.data
+        unset = {} if is_same else {name: getattr(type(base), name) for name in about_data}
+        return {**unset, **self._form.values(), **self.sizes}
+
+    def show(self, config: RunConfig) -> None:
+        """Put a configuration's settings into the fields."""
+        known = config.device in self.fields["device"].options
+        self._form.show(dataclasses.replace(config, device=config.device if known else "auto"))
+        self.input_size.value = config.img_size or config.max_tokens or 0
+
+    def column(self) -> list[widgets.Widget]:
+        """The widgets in the order of the settings."""
+        fields = {**self.fields, _SIZES[0]: self.input_size}
+        return [fields[name] for name in self._order if name in fields]
+
+
+def _device(described: Option, value: str) -> widgets.Widget:
+    # A name such as "cuda" is no device of its own, but may be asked for.
+    devices = tuple(dict.fromkeys(("auto", *available_devices(), value)))
+    return widgets.Dropdown(value=value, options=devices, **common_traits(described))
