@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pclora_lab.files import write_text
+
 __all__ = ["lab_notebook", "main", "make_app"]
 
 TITLE = "PC-LoRA lab"
@@ -86,7 +88,7 @@ def make_app(
     if not 0 < port < 65536:
         raise ValueError(f"port {port} is none: use a number from 1 to 65535, such as {PORT}")
     notebook = Path(place) / "lab.ipynb"
-    notebook.write_text(json.dumps(lab_notebook(root, Path.cwd())), encoding="utf8")
+    write_text(notebook, json.dumps(lab_notebook(root, Path.cwd())))
     # Configuration files of other Voilà applications could open this one to the network.
     app = Voila(config_file_paths=[], ip="127.0.0.1", port=port, auto_token=True, log_level=30)
     app.notebook_path, app.root_dir = str(notebook), str(place)
@@ -165,7 +167,7 @@ def _open(address: str, place: Path) -> None:
     page.touch(mode=0o600)
     head = f'<title>{TITLE}</title><meta http-equiv="refresh" content="0;url={address}">'
     text = f'<!doctype html>{head}<a href="{address}">{TITLE}</a>'
-    page.write_text(text, encoding="utf8")
+    write_text(page, text)
     try:
         webbrowser.open(page.as_uri())
     except webbrowser.Error as error:

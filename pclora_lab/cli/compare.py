@@ -120,7 +120,7 @@ def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
     """The record: command, machine, configuration, what was tried, what came out; and a plot."""
     import torch
 
-    from pclora_lab.files import write_json
+    from pclora_lab.files import atomic_write, write_json
     from pclora_lab.plots.pareto import pareto_figure
 
     command = ["pclora-lab", *(f"'{a}'" if " " in a else a for a in sys.argv[1:])]
@@ -135,7 +135,8 @@ def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
     }
     write_json(Path(comparison.out) / "result.json", facts)
     if any(row["error"] is None for row in rows):
-        pareto_figure(rows).savefig(Path(comparison.out) / "pareto.png", dpi=120)
+        with atomic_write(Path(comparison.out) / "pareto.png") as part:
+            pareto_figure(rows).savefig(part, format="png", dpi=120)
 
 
 def _hardware(rows: list[dict[str, Any]]) -> str:

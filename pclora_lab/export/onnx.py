@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pclora_lab.export.low_rank_attention import to_low_rank_attention
 from pclora_lab.export.report import ExportReport, bytes_of, deployed, free_axes, largest_gap
+from pclora_lab.files import staged
 from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
 from pclora_lab.nn.latency import median_ms
@@ -91,11 +92,12 @@ def open_onnx(file: Path | str) -> "InferenceSession":
 
 def _write(model: nn.Module, file: Path) -> None:
     inputs = try_inputs(model)
-    with _quietly():
+    # Weights of more than 2 GB stand in a file of their own, which the graph knows by name.
+    with staged(file.parent) as stage, _quietly():
         torch.onnx.export(
             deployed(to_low_rank_attention(model), inputs),
             (),
-            str(file),
+            str(stage / file.name),
             kwargs=inputs,
             dynamo=True,
             verbose=False,

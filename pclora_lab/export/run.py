@@ -6,6 +6,7 @@ from pathlib import Path
 from pclora_lab.export.formats import FORMATS
 from pclora_lab.export.model_card import model_card
 from pclora_lab.export.report import ExportReport
+from pclora_lab.files import write_text
 from pclora_lab.models.serialization import from_pretrained
 from pclora_lab.runs.reader import load_run
 from pclora_lab.training.config import RunConfig
@@ -42,5 +43,5 @@ def export_run(
     card = model_card(loaded.result, RunConfig.from_dict(loaded.config), reports)
     for path in (folder, *written):
         if path.is_dir():  # each may be uploaded by itself
-            (path / "README.md").write_text(card, encoding="utf8")
+            write_text(path / "README.md", card)
     return reports

@@ -9,13 +9,13 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_model
 from torch import nn
 
 from pclora_lab.export.report import ExportReport, bytes_of, largest_gap
+from pclora_lab.files import staged
 from pclora_lab.models.embedded import vit_digits_options
 from pclora_lab.models.recipes import dense_twin, require_recipe
-from pclora_lab.models.serialization import low_rank_layers
+from pclora_lab.models.serialization import low_rank_layers, write_weights
 from pclora_lab.nn.forward import as_inputs, call_model, eval_mode, try_inputs
 from pclora_lab.nn.latency import torch_ms
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
@@ -142,15 +142,14 @@ def export_standalone(
     layers = {name: _shape(layer) for name, layer in sorted(low_rank_layers(model).items())}
     config = _config(recipe, model) | {"low_rank": layers}
     config["class_names"] = list(getattr(model, "pclora_class_names", None) or ()) or None
-    text = json.dumps(config, indent=1, sort_keys=True) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf8")
     has_split = any(isinstance(module, SplitLinear) for module in model.modules())
-    (folder / "load.py").write_text(_loader(recipe, has_split), encoding="utf8")
-    weights = folder / "model.safetensors"
-    save_model(plain, str(weights), metadata={"format": "pt"})
-    weights.chmod(0o644)  # it is written for its owner alone
-    if (preprocessing := getattr(model, "pclora_text", None)) is not None:
-        preprocessing.tokenizer.save_pretrained(folder)
+    with staged(folder) as stage:
+        text = json.dumps(config, indent=1, sort_keys=True) + "\n"
+        (stage / "config.json").write_text(text, encoding="utf8")
+        (stage / "load.py").write_text(_loader(recipe, has_split), encoding="utf8")
+        write_weights(plain, stage / "model.safetensors")
+        if (preprocessing := getattr(model, "pclora_text", None)) is not None:
+            preprocessing.tokenizer.save_pretrained(stage)
     loaded = _load_again(folder)
     inputs, one = (as_inputs(try_inputs(model, examples)) for examples in (3, 1))
     with eval_mode(model, loaded):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pclora_lab.export.report import ExportReport, bytes_of, deployed, free_axes, largest_gap
+from pclora_lab.files import staged
 from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
 from pclora_lab.nn.latency import median_ms, torch_ms
@@ -40,7 +41,8 @@ def export_torch_program(
         program = torch.export.export(
             deployed(model, inputs), (), kwargs=inputs, dynamic_shapes=axes
         )
-        torch.export.save(program, file)
+        with staged(file.parent) as stage:
+            torch.export.save(program, stage / file.name)
     run = program.module()
     inputs = try_inputs(model, examples=3)
     with torch.no_grad():

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from pclora_lab.data.texts import TextPreprocessing
+from pclora_lab.files import staged
 from pclora_lab.models.recipes import build_from_recipe, model_recipe
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.ranks import check_rank
@@ -72,14 +73,19 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
         "pela": getattr(model, "pela", None),
         "class_names": list(getattr(model, "pclora_class_names", None) or ()) or None,
     }
-    weights = folder / "model.safetensors"
-    save_model(model, str(weights), metadata={"format": "pt"})
-    weights.chmod(0o644)  # it is written for its owner alone
-    text = json.dumps(config, indent=1, sort_keys=True) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf8")
-    if (preprocessing := getattr(model, "pclora_text", None)) is not None:
-        preprocessing.tokenizer.save_pretrained(folder)
+    with staged(folder) as stage:
+        write_weights(model, stage / "model.safetensors")
+        text = json.dumps(config, indent=1, sort_keys=True) + "\n"
+        (stage / "config.json").write_text(text, encoding="utf8")
+        if (preprocessing := getattr(model, "pclora_text", None)) is not None:
+            preprocessing.tokenizer.save_pretrained(stage)
     return folder
+
+
+def write_weights(model: nn.Module, file: Path) -> None:
+    """A model's tensors as safetensors, tied ones once; readable like any other file."""
+    save_model(model, str(file), metadata={"format": "pt"})
+    file.chmod(0o644)  # it is written for its owner alone
 
 
 def _refuse_foreign(folder: Path) -> None:

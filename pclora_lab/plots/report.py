@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from pclora_lab.files import write_text
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots.history import history_figure
 from pclora_lab.runs.reader import load_run
@@ -48,7 +49,7 @@ def write_report(folder: Path | str) -> Path:
         settings=_table_rows([(name, str(value)) for name, value in settings.items()]),
     )
     path = run.folder / "report.html"
-    path.write_text(page, encoding="utf8")
+    write_text(path, page)
     return path
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pclora_lab.files import replacing
+from pclora_lab.files import atomic_write
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, StepEnd
 from pclora_lab.training.lambda_override import check_overrides
 from pclora_lab.training.state import Checkpoint
@@ -37,7 +37,7 @@ _SHARE_FOR_WRITING = 0.01
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write beside, then rename: there is the old checkpoint or the new one, never half of one."""
     facts = {name: value for name, value in vars(checkpoint).items() if name != "tensors"}
-    with replacing(folder / _FILE) as part:
+    with atomic_write(folder / _FILE) as part:
         save_file(checkpoint.tensors, part, metadata={"pclora_lab": json.dumps(facts)})
     return folder / _FILE
 

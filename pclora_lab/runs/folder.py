@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.files import read_json, replacing, write_json
+from pclora_lab.files import atomic_write, read_json, write_json
 from pclora_lab.runs.reader import TEACHERS_FOLDER, is_alive
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training.config import RunConfig
@@ -91,7 +91,7 @@ def reopen(folder: Path, rows: Iterable[dict[str, Any]], step: int) -> None:
     for taken, snapshot in list_snapshots(folder).items():
         if taken > step:
             snapshot.unlink()
-    with replacing(folder / "history.jsonl") as part:
+    with atomic_write(folder / "history.jsonl") as part:
         part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf8")
     _set_status(folder, "running")
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pclora_lab.files import replacing
+from pclora_lab.files import atomic_write
 
 __all__ = ["list_snapshots", "load_snapshot", "save_snapshot"]
 
@@ -22,7 +22,7 @@ def save_snapshot(folder: Path, step: int, tensors: dict[str, Tensor]) -> Path:
     place = folder / _FOLDER
     place.mkdir(exist_ok=True)
     path = place / f"{step:06}.safetensors"
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         save_file(tensors, part)
     return path
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache, stamp
 from pclora_lab.data.splits import LabeledData
 from pclora_lab.fields import Part, values_of
-from pclora_lab.files import write_json
+from pclora_lab.files import atomic_write, write_json
 from pclora_lab.methods.registry import make_method
 from pclora_lab.models.adapting import head_is_new
 from pclora_lab.nn.forward import Inputs, call_model
@@ -136,10 +135,9 @@ def _keep(model: nn.Module, place: Path, rows: list[dict[str, Any]], config: Run
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
-    # The weights come last and by rename: a folder with them is complete.
-    part = place / f"model.safetensors.{os.getpid()}.part"
-    save_file(state, part)
-    part.replace(place / "model.safetensors")
+    # The weights come last: a folder with them is complete.
+    with atomic_write(place / "model.safetensors") as part:
+        save_file(state, part)
 
 
 def teacher_accuracy(
