@@ -95,6 +95,11 @@ class Registry(Mapping[str, T], Generic[T]):
         self._lock, self._is_loaded = threading.RLock(), False
 
     @property
+    def added(self) -> tuple[str, ...]:
+        """Names that come from other packages."""
+        return tuple(name for name in self if name not in self._built_in)
+
+    @property
     def problems(self) -> tuple[PluginProblem, ...]:
         """Entry points that can't be used, each with its package, a reason and a cure."""
         self._load()

@@ -37,6 +37,7 @@ def examine() -> dict[str, Any]:
     _browser_side(facts, problems)
     _device(facts, problems)
     _checkpoint(facts, problems)
+    _plugins(facts, problems)
     return {"facts": facts, "problems": problems}
 
 
@@ -99,3 +100,14 @@ def _checkpoint(facts: dict[str, str], problems: list[str]) -> None:
         facts[f"checkpoint {name}"] = "found" if path.is_file() else "missing"
         if not path.is_file():
             problems.append(f"{path} is missing: reinstall, or run data/{name}/recipe.py")
+
+
+def _plugins(facts: dict[str, str], problems: list[str]) -> None:
+    """What other packages add, and which of it can't be used."""
+    from pclora_lab.export.formats import FORMATS
+    from pclora_lab.methods.pclora.schedules import SCHEDULES
+    from pclora_lab.methods.registry import METHODS
+
+    for registry in (METHODS, SCHEDULES, FORMATS):
+        facts[f"added to {registry.group}"] = ", ".join(registry.added) or "nothing"
+        problems.extend(str(problem) for problem in registry.problems)

@@ -10,7 +10,7 @@ from .factorization import (
 from .full import Full, FullConfig
 from .input_moments import InputMoments, measure_inputs
 from .lora import LoRA, LoRAConfig
-from .metrics import Metric, Panel
+from .metrics import LR_SHARE, TASK, Metric, Panel
 from .pclora.config import PCLoRAConfig
 from .pclora.hf_trainer import DistillationLoss, PCLoRACallback
 from .pclora.layers import PCLoRAEmbedding, PCLoRALinear
@@ -44,7 +44,9 @@ from .svd import SVD, SVDKD, ActivationSVD, ActivationSVDConfig, SVDConfig, SVDK
 
 __all__ = [
     "KERNELS",
+    "LR_SHARE",
     "METHODS",
+    "TASK",
     "PELA",
     "SCHEDULES",
     "SNELLA",

@@ -8,6 +8,7 @@ from typing import Any
 from pclora_lab.files import write_text
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots.history import history_figure
+from pclora_lab.plots.method_styles import method_style
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.summary import result_lines
 
@@ -39,11 +40,13 @@ def write_report(folder: Path | str) -> Path:
     if run.result is None:
         raise ValueError(f"{run.folder} is {run.status} and has no result to report")
     method = run.config["method"]
-    known = METHODS[method.get("name", "pclora")]
+    name = str(method.get("name", "pclora"))
+    # A run of another package's method is read without that package, too.
+    title, caption = method_style(name).title, METHODS[name].plot_caption if name in METHODS else ""
     settings = {**{k: v for k, v in run.config.items() if k != "method"}, **method}
     page = _PAGE.format(
-        title=html.escape(f"{known.title}: {run.folder.name}"),
-        reading=html.escape(known.plot_caption),
+        title=html.escape(f"{title}: {run.folder.name}"),
+        reading=html.escape(caption),
         rows=_table_rows(result_lines(run.result)),
         figure=_svg(run.rows),
         settings=_table_rows([(name, str(value)) for name, value in settings.items()]),

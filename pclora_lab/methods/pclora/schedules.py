@@ -2,11 +2,14 @@
 
 A named schedule is a function of ``t = n / (q·N)``, the share of the fade that has passed
 (n: step, N: all steps, q: end of the fade). It gives 1 at t = 0; from t = 1 on, λ is exactly 0.
-The four shapes follow PC-LoRA (arXiv:2406.09117).
+The four shapes follow PC-LoRA (arXiv:2406.09117); another package adds its own by an entry point of
+the group ``pclora_lab.schedules`` that names a function.
 """
 
 import math
 from collections.abc import Callable, Sequence
+
+from pclora_lab.plugins import PluginError, Registry
 
 __all__ = [
     "SCHEDULES",
@@ -41,12 +44,35 @@ def identity(t: float) -> float:
     return 1.0
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "sine": sine,
-    "one_minus_cosine": one_minus_cosine,
-    "linear": linear,
-    "identity": identity,
-}
+Schedule = Callable[[float], float]
+
+
+def _checked(name: str, loaded: object) -> Schedule:
+    """What an entry point of ``pclora_lab.schedules`` gave, if it is a schedule."""
+    if not callable(loaded):
+        raise PluginError(f"{loaded!r} can't be called", "Point at a function of t that returns λ")
+    try:
+        values = [float(loaded(i / 32)) for i in range(32)]
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise PluginError(
+            f"{name} fails on a t in [0, 1) with {type(error).__name__}: {error}",
+            "Return λ for every t from 0 up to 1",
+        ) from error
+    outside = [value for value in values if not 0 <= value <= 1]
+    if outside or not math.isclose(values[0], 1, abs_tol=1e-6):
+        raise PluginError(
+            f"{name} gives {(outside or values)[0]:g}" + ("" if outside else " at t = 0"),
+            "Start at λ = 1 for t = 0 and stay in [0, 1]",
+        )
+    return loaded
+
+
+SCHEDULES: Registry[Schedule] = Registry(
+    "pclora_lab.schedules",
+    "schedule",
+    {"sine": sine, "one_minus_cosine": one_minus_cosine, "linear": linear, "identity": identity},
+    _checked,
+)
 
 
 def check_schedule(

@@ -246,9 +246,10 @@ def parts_figure(
 
 @themed
 def schedule_figure(
-    schedules: Sequence[str | Points] = tuple(SCHEDULES), fade_end: float = 0.6
+    schedules: Sequence[str | Points] | None = None, fade_end: float = 0.6
 ) -> Figure:
-    """λ over the training for some schedules."""
+    """λ over the training for some schedules; None draws those there are, at most four."""
+    schedules = tuple(SCHEDULES) if schedules is None else schedules
     figure = NotebookFigure(figsize=(6, 3.2), layout="constrained")
     axis = figure.subplots()
     progress = np.linspace(0, 1, 201)

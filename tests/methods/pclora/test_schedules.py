@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.schedules import (
     SCHEDULES,
+    _checked,
     base_weight_factor,
     check_schedule,
     fade_is_over,
@@ -16,6 +17,7 @@ from pclora_lab.methods.pclora.schedules import (
     schedule_notes,
     schedule_points,
 )
+from pclora_lab.plugins import PluginError
 
 # λ at 0, a quarter, half, three quarters and all of the fade, worked out by hand.
 ROOT_HALF = math.sqrt(2) / 2
@@ -161,3 +163,22 @@ def test_a_drawn_curve_says_what_its_ends_mean():
     assert schedule_notes("sine") == schedule_notes([(0, 1), (1, 0)]) == []
     with pytest.raises(ValueError, match="nothing could be removed"):
         check_schedule([(0, 1), (1, 0.1)])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "reason"),
+    [
+        (0.5, "0.5 can't be called"),
+        (lambda t: 1 / t, "fails on a t in .* ZeroDivisionError"),
+        (lambda t: 1 - 2 * t, "gives -0.0625"),
+        (lambda t: 0.5, "gives 0.5 at t = 0"),
+        (lambda t: math.nan, "gives nan"),
+    ],
+)
+def test_a_schedule_of_another_package_must_be_one(schedule, reason):
+    with pytest.raises(PluginError, match=reason):
+        _checked("theirs", schedule)
+
+
+def test_a_schedule_of_another_package_may_end_above_zero_just_before_the_end():
+    assert _checked("hard", lambda t: 1)(0.9) == 1

@@ -1,0 +1,1 @@
+"""A method of another package: only the largest rows of every weight stay."""

@@ -1,0 +1,53 @@
+"""A metric describes itself, and a wrong description is seen where it stands."""
+
+import pytest
+
+from pclora_lab.methods.metrics import Metric, Panel
+from pclora_lab.methods.registry import METHODS, compared_methods
+from pclora_lab.plots.curves import first_panel, history_curves
+from pclora_lab.plots.overlay import MOST_RUNS, overlay_figure
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"key": "rows kept"}, "'rows kept' is no name of a column"),
+        ({"panel": 7}, "panel of rows is 7: use Panel with PROGRESS, ACCURACY, LOSS, COST"),
+        ({"color": "#12"}, "color of rows is '#12': use a name such as blue"),
+        ({"dash": "dashed"}, "dash of rows is 'dashed': use one of solid, dash, dot"),
+        ({"overlay_dash": "-"}, "overlay_dash of rows is '-'"),
+    ],
+)
+def test_a_wrong_description_is_refused(change, reason):
+    values = {"key": "rows", "label": "rows", "panel": Panel.LOSS, "color": "blue", **change}
+    with pytest.raises(ValueError, match=reason):
+        Metric(**values)
+
+
+def test_every_metric_has_one_curve_in_its_panel():
+    drawn = [(c.column, c.panel) for c in history_curves() if c.phase == "fade"]
+    assert len(set(drawn)) == len(drawn)
+    for method in METHODS.values():
+        assert {(m.key, m.panel) for m in method.metrics} <= set(drawn)
+
+
+def test_the_overlay_has_the_same_traces_for_any_runs():
+    per_run = 1 + sum(bool(c.overlay_dash) for c in history_curves() if c.phase == "fade")
+    assert len(overlay_figure().data) == MOST_RUNS * per_run
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("pclora", "Base-weight fade"),
+        ("snella", "Weights that may change"),
+        ("pela", "Repair, then fine-tuning"),
+        ("lora", "Learning rate"),
+    ],
+)
+def test_a_method_names_the_first_panel(name, title):
+    assert first_panel(metric.key for metric in METHODS[name].metrics) == title
+
+
+def test_the_default_comparison_is_what_the_methods_say():
+    assert compared_methods() == ("pclora", "pela", "snella", "lora", "svd", "full")
