@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pclora_lab.data.cache import DataCache
-from pclora_lab.fields import present_names
+from pclora_lab.fields import Part, present_names, values_of
 from pclora_lab.files import write_json
 from pclora_lab.methods.base import Method, MethodConfig
 from pclora_lab.methods.registry import compared_methods, make_method, method_class
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Cell", "Comparison", "Step", "compare", "summarize"]
-
-_VARIES = ("method", "seed", "lr", "report_on")
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,8 @@ class Comparison:
 
     def _claim_folder(self) -> None:
         """Refuse to mix: the folder belongs to one base configuration."""
-        facts = {k: v for k, v in _plain(self.base.to_dict()).items() if k not in _VARIES}
+        axes = values_of(self.base, Part.AXIS)
+        facts = {k: v for k, v in _plain(self.base.to_dict()).items() if k not in axes}
         facts |= {"lrs": list(self.search.given) if self.search.given else None}
         path = self.out / "comparison.json"
         known = json.loads(path.read_text(encoding="utf8")) if path.is_file() else None

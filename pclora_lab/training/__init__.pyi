@@ -1,4 +1,5 @@
 from .config import RunConfig
+from .config_files import read_config, write_config
 from .device import available_devices, resolve_device
 from .evaluation import accuracy, test_accuracy
 from .events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd, StepEnd
@@ -17,7 +18,9 @@ __all__ = [
     "accuracy",
     "available_devices",
     "load_dense",
+    "read_config",
     "resolve_device",
     "test_accuracy",
     "train",
+    "write_config",
 ]

@@ -69,21 +69,20 @@ def train_teacher(
         accelerator: device and precision.
         folder: where teachers are kept, one folder by key.
     """
-    place = folder / teacher_key(model, data, config)
-    if (place / "model.safetensors").is_file():
-        model.load_state_dict(load_file(place / "model.safetensors"))
-        rows = json.loads((place / "history.json").read_text())
+    kept = folder / teacher_key(model, data, config)
+    if (kept / "model.safetensors").is_file():
+        model.load_state_dict(load_file(kept / "model.safetensors"))
         yield PhaseStart("teacher", 0)
-    else:
-        rows = []
-        yield PhaseStart("teacher", config.teacher_steps)
-        for event in _finetune(model, batches, config, accelerator):
-            if isinstance(event, LogRow):
-                rows.append(event.values)
-            yield event
-        _keep(model, place, rows, config)
+        log = json.loads((kept / "history.json").read_text(encoding="utf8"))
+        yield from (LogRow(values) for values in log)
         return
-    yield from (LogRow(values) for values in rows)
+    yield PhaseStart("teacher", config.teacher_steps)
+    log = []
+    for event in _finetune(model, batches, config, accelerator):
+        if isinstance(event, LogRow):
+            log.append(event.values)
+        yield event
+    _keep(model, kept, log, config)
 
 
 def read_teacher(model: nn.Module, data: LabeledData, config: RunConfig, folder: Path) -> nn.Module:
@@ -123,9 +122,9 @@ def _finetune(
         yield StepEnd("teacher", step, config.teacher_steps)
         if means is not None:
             limit = config.eval_images
-            right = accuracy(model, batches["validation"], accelerator, limit=limit)
-            place = {"phase": "teacher", "step": step, "steps": config.teacher_steps}
-            yield LogRow({**place, "accuracy": right, **means})
+            measured = accuracy(model, batches["validation"], accelerator, limit=limit)
+            position = {"phase": "teacher", "step": step, "steps": config.teacher_steps}
+            yield LogRow({**position, "accuracy": measured, **means})
 
 
 def _keep(model: nn.Module, place: Path, rows: list[dict[str, Any]], config: RunConfig) -> None:
