@@ -9,11 +9,7 @@ from typing import Any
 __all__ = ["examine"]
 
 _KERNEL = ("torch", "timm", "transformers", "accelerate", "datasets", "plotly", "anywidget")
-
-
 _WIDGETS = ("ipywidgets", "ipykernel", "jupyterlab", "jupyterlab_widgets")
-
-
 # Python package in the kernel → its half in JupyterLab, and which majors understand each other.
 _PAIRS = {
     "ipywidgets": ("@jupyter-widgets/jupyterlab-manager", {"7": "3", "8": "5"}),

@@ -140,7 +140,7 @@ class Method(Generic[ConfigT]):
         lr_grid: learning rates that a comparison tries.
         in_default_comparison: whether a comparison takes it unless told otherwise.
         color: of its points where methods are compared, a color of
-            :data:`pclora_lab.plots.theme.HUES` or ``#rrggbb``.
+            :data:`pclora_lab.plots.palette.HUES` or ``#rrggbb``.
         marker: of its points, as matplotlib calls it.
     """
 

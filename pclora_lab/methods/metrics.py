@@ -31,7 +31,7 @@ class Metric:
             terms give it.
         label: what a legend calls it.
         panel: where it is drawn.
-        color: a color of :data:`pclora_lab.plots.theme.HUES`, or ``#rrggbb``.
+        color: a color of :data:`pclora_lab.plots.palette.HUES`, or ``#rrggbb``.
         dash: ``solid``, ``dash`` or ``dot``, for readers who see no colors.
         panel_title: title of the first panel where this metric is reported.
         markers: a mark at every point, for what is measured now and then.

@@ -22,10 +22,11 @@ from .figure import NotebookFigure
 from .history import history_figure, live_figure
 from .layers import examples_figure, layer_heatmap
 from .overlay import fill_overlay, overlay_figure
+from .palette import COLORS, INIT_COLORS
 from .pareto import pareto_figure
 from .pareto_runs import fill_pareto, pareto_runs_figure
 from .report import write_report
-from .theme import COLORS, INIT_COLORS, apply_theme, current_theme, use_theme
+from .theme import apply_theme, current_theme, use_theme
 
 __all__ = [
     "COLORS",

@@ -13,7 +13,7 @@ import numpy as np
 
 from pclora_lab.methods.metrics import Metric, Panel
 from pclora_lab.methods.registry import METHODS
-from pclora_lab.plots.theme import COLORS, named_color
+from pclora_lab.plots.palette import COLORS, named_color
 
 __all__ = ["Curve", "curves", "first_panel", "history_curves", "is_shown"]
 

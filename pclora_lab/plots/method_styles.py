@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from pclora_lab.methods.registry import METHODS
-from pclora_lab.plots.theme import named_color
+from pclora_lab.plots.palette import named_color
 
 __all__ = ["MARKERS", "MethodStyle", "method_style", "method_styles"]
 

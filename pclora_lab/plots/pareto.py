@@ -8,7 +8,8 @@ from matplotlib.ticker import LogLocator
 
 from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.method_styles import method_style
-from pclora_lab.plots.theme import COLORS, in_theme, themed
+from pclora_lab.plots.palette import COLORS
+from pclora_lab.plots.theme import in_theme, themed
 from pclora_lab.runs.comparison import summarize
 
 __all__ = ["pareto_figure"]

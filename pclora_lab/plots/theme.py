@@ -1,110 +1,39 @@
-"""One set of colors for every figure and picture, on a light page and on a dark one.
+"""Figures and pictures on a light page and on a dark one, in matplotlib and in plotly.
 
-Okabe and Ito's colors, which color-blind readers can tell apart. Where one of them would be
-fainter than 3:1 on white or on JupyterLab's dark page, each page has its own variant. A color is
-stored as its light variant; :func:`in_theme` gives the one that the current page needs.
+Colors are those of :mod:`pclora_lab.plots.palette`; :func:`in_theme` gives the variant that the
+current page needs.
 """
 
 import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from pclora_lab.plots.palette import CYCLE, HUES, PAGES, Hue
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = [
-    "COLORS",
-    "CYCLE",
-    "HUES",
-    "Hue",
-    "PAGES",
-    "INIT_COLORS",
     "apply_theme",
-    "contrast",
     "current_theme",
     "in_theme",
     "matplotlib_style",
     "matplotlib_theme",
-    "named_color",
     "plotly_template",
     "themed",
     "use_theme",
 ]
 
-
-class Hue(NamedTuple):
-    """One color as it is drawn on a light page and on a dark one."""
-
-    light: str
-    dark: str
-
-
-# JupyterLab's --jp-layout-color0.
-PAGES = Hue("#FFFFFF", "#111111")
-
-
-HUES = {
-    "blue": Hue("#0072B2", "#0072B2"),
-    "vermillion": Hue("#B84700", "#D55E00"),
-    "sky": Hue("#4A9CCA", "#56B4E9"),
-    "orange": Hue("#C58800", "#E69F00"),
-    "green": Hue("#009E73", "#009E73"),
-    "purple": Hue("#C26C9C", "#CC79A7"),
-    "violet": Hue("#4B2BC0", "#7A66FF"),
-    "yellow": Hue("#3D3600", "#F0E442"),
-    "gray": Hue("#555555", "#BBBBBB"),
-    "ink": Hue("#000000", "#FFFFFF"),
-    "guide": Hue("#767676", "#8A8A8A"),
-}
-
-
-_THINGS = {
-    "base": "blue", "adapter": "vermillion", "teacher": "gray", "student": "blue", "share": "sky",
-    "task": "orange", "feature": "green", "logit": "purple", "time": "green", "ink": "ink",
-    "guide": "guide",
-}  # fmt: skip
-
-
-_STARTS = {"zeros": "blue", "svd": "orange", "activation_svd": "vermillion"}
-
-
-# By name, as they are on a light page.
-COLORS = {thing: HUES[hue].light for thing, hue in _THINGS.items()}
-
-
-# For lines that have no name, in turns.
-CYCLE = tuple(hue.light for name, hue in HUES.items() if name not in ("gray", "ink", "guide"))
-
-
-INIT_COLORS = {name: HUES[hue].light for name, hue in _STARTS.items()}
-
-
 _TEXT = Hue("#1F1F1F", "#E6E6E6")
-
-
 _GRID = Hue("#DDDDDD", "#3A3A3A")
-
-
 _BOX = Hue("rgba(255,255,255,0.75)", "rgba(17,17,17,0.75)")
-
-
 _TRANSPARENT = "rgba(0,0,0,0)"
-
-
 _SIZE = 12
-
-
 _VARIANTS = {variant.lower(): hue for hue in (*HUES.values(), _TEXT, _GRID) for variant in hue}
-
-
 _THEMES = ("light", "dark")
-
-
 _chosen = "light"
-
-
 # matplotlib's parameters belong to the process: two threads must not change them in turns.
 _parameters = threading.RLock()
 
@@ -119,7 +48,7 @@ def use_theme(name: str) -> None:
         ValueError: another name.
 
     Example:
-        >>> use_theme("dark"); current_theme(), in_theme(COLORS["teacher"])
+        >>> use_theme("dark"); current_theme(), in_theme("#555555")
         ('dark', '#BBBBBB')
         >>> use_theme("light")
     """
@@ -151,33 +80,6 @@ def in_theme(color: str, dark: bool | None = None) -> str:
     """
     hue = _VARIANTS.get(color.lower())
     return color if hue is None else hue[_is_dark(dark)]
-
-
-def named_color(name: str) -> str:
-    """The light variant of a color of :data:`HUES`; ``#rrggbb`` as it is, ink for other names.
-
-    Example:
-        >>> named_color("blue"), named_color("#123456"), named_color("no such color")
-        ('#0072B2', '#123456', '#000000')
-    """
-    return name if name.startswith("#") else HUES.get(name, HUES["ink"]).light
-
-
-def contrast(first: str, second: str) -> float:
-    """WCAG 2's contrast ratio of two ``#rrggbb`` colors: 1 (the same) to 21.
-
-    Example:
-        >>> contrast("#000000", "#FFFFFF")
-        21.0
-    """
-    low, high = sorted((_luminance(first), _luminance(second)))
-    return round((high + 0.05) / (low + 0.05), 2)
-
-
-def _luminance(color: str) -> float:
-    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def _cycle(dark: bool) -> list[str]:

@@ -13,7 +13,8 @@ CELLS = (
     """import plotly.graph_objects as go
 from ipywidgets import HTML, VBox
 
-from pclora_lab.plots.theme import COLORS, apply_theme
+from pclora_lab.plots.palette import COLORS
+from pclora_lab.plots.theme import apply_theme
 from pclora_lab.ui.widgets.page import Page
 
 page, said = Page(), HTML()

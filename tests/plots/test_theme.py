@@ -15,7 +15,8 @@ from pclora_lab.plots.course import methods as plots_methods
 from pclora_lab.plots.course import records
 from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.method_styles import method_styles
-from pclora_lab.plots.theme import HUES, PAGES, apply_theme, in_theme, use_theme
+from pclora_lab.plots.palette import COLORS, HUES, PAGES, contrast
+from pclora_lab.plots.theme import apply_theme, in_theme, use_theme
 from pclora_lab.ui.monitor.allocation_view import allocation_widget
 from pclora_lab.ui.settings import previews as svg
 from pclora_lab.ui.widgets.page import Page
@@ -46,7 +47,7 @@ def seen(color: str, sight: str) -> np.ndarray:
 
 @pytest.mark.parametrize("page", [0, 1], ids=["light", "dark"])
 def test_every_line_stands_out_from_its_page(page):
-    faint = {n: theme.contrast(hue[page], PAGES[page]) for n, hue in HUES.items()}
+    faint = {n: contrast(hue[page], PAGES[page]) for n, hue in HUES.items()}
     assert {n: ratio for n, ratio in faint.items() if ratio < 3} == {}
 
 
@@ -54,7 +55,7 @@ def test_every_line_stands_out_from_its_page(page):
 @pytest.mark.parametrize("page", [0, 1], ids=["light", "dark"])
 def test_no_two_methods_look_the_same(page, sight):
     colors = {name: in_theme(style.color, bool(page)) for name, style in method_styles().items()}
-    colors["teacher"] = in_theme(theme.COLORS["teacher"], bool(page))
+    colors["teacher"] = in_theme(COLORS["teacher"], bool(page))
     for (one, a), (other, b) in itertools.combinations(colors.items(), 2):
         distance = np.linalg.norm(seen(a, sight) - seen(b, sight))
         assert distance > 10, f"{one} {a} and {other} {b}: {distance:.1f}"
@@ -62,8 +63,8 @@ def test_no_two_methods_look_the_same(page, sight):
 
 def test_contrast_is_wcags():
     # Worked examples of the WCAG working group: #767676 is the lightest gray with 4.5:1 on white.
-    assert theme.contrast("#767676", "#FFFFFF") == 4.54
-    assert theme.contrast("#777777", "#FFFFFF") == 4.48
+    assert contrast("#767676", "#FFFFFF") == 4.54
+    assert contrast("#777777", "#FFFFFF") == 4.48
 
 
 def test_every_method_has_a_color_and_a_mark_of_its_own():
@@ -82,8 +83,8 @@ def test_a_variant_leads_to_one_hue_only():
 def test_pictures_beside_the_form_are_seen_on_both_pages():
     for name in ("base", "adapter", "guide"):
         for page in PAGES:
-            assert theme.contrast(theme.COLORS[name], page) >= 3
-    assert theme.COLORS["base"] in svg.schedule_svg("sine", 0.6)
+            assert contrast(COLORS[name], page) >= 3
+    assert COLORS["base"] in svg.schedule_svg("sine", 0.6)
 
 
 ROWS = [
@@ -156,10 +157,10 @@ def test_two_threads_draw_one_after_the_other():
 
 @pytest.mark.parametrize("kind", [go.Figure, go.FigureWidget])
 def test_a_plotly_figure_switches_and_comes_back(kind):
-    figure = kind(go.Scatter(x=[1], y=[2], line={"color": theme.COLORS["teacher"]}))
-    figure.add_scatter(x=[1], y=[2], marker={"color": theme.COLORS["share"]}, line={"color": "red"})
+    figure = kind(go.Scatter(x=[1], y=[2], line={"color": COLORS["teacher"]}))
+    figure.add_scatter(x=[1], y=[2], marker={"color": COLORS["share"]}, line={"color": "red"})
     figure.update_layout(legend={}, legend2={"bgcolor": "white"})
-    figure.add_vline(1, line_color=theme.COLORS["guide"])
+    figure.add_vline(1, line_color=COLORS["guide"])
     light = apply_theme(figure, dark=False).to_json()
     apply_theme(figure, dark=True)
     assert figure.data[0].line.color == HUES["gray"].dark

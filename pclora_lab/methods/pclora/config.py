@@ -10,8 +10,6 @@ from pclora_lab.methods.rank_selection import LowRankConfig
 __all__ = ["INITS", "PCLoRAConfig", "TAPS"]
 
 INITS = ("zeros", "svd", "activation_svd")
-
-
 TAPS = ("linears", "blocks")
 
 

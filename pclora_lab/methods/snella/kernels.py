@@ -17,8 +17,6 @@ from torch.autograd.function import once_differentiable
 __all__ = ["KERNELS", "SPARSIFIERS", "kept_entries", "merge_factors", "sparsify"]
 
 KERNELS = ("piecewise_linear", "mixed", "linear", "rbf", "sigmoid")
-
-
 SPARSIFIERS = ("squared", "soft", "mask")
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pclora_lab.plots.course.records import measured
 from pclora_lab.plots.figure import NotebookFigure
-from pclora_lab.plots.theme import COLORS
+from pclora_lab.plots.palette import COLORS
 
 __all__ = ["FadeAnimation", "fade_animation", "layer_diagram"]
 

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from pclora_lab.methods.snella.kernels import SPARSIFIERS, sparsify
 from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.method_styles import method_style
-from pclora_lab.plots.theme import COLORS, current_theme, in_theme, themed
+from pclora_lab.plots.palette import COLORS
+from pclora_lab.plots.theme import current_theme, in_theme, themed
 
 __all__ = [
     "allocation_figure",

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from pclora_lab.methods.pclora.schedules import SCHEDULES, Points, base_weight_factor
 from pclora_lab.plots.figure import NotebookFigure
-from pclora_lab.plots.theme import COLORS, CYCLE, INIT_COLORS, in_theme, themed
+from pclora_lab.plots.palette import COLORS, CYCLE, INIT_COLORS
+from pclora_lab.plots.theme import in_theme, themed
 
 __all__ = [
     "fades_figure",

@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from pclora_lab.plots.layers import LAYER_METRICS, cell_edges, color_range, layer_grid
-from pclora_lab.plots.theme import COLORS, apply_theme, plotly_template
+from pclora_lab.plots.palette import COLORS
+from pclora_lab.plots.theme import apply_theme, plotly_template
 from pclora_lab.runs.replay import Replay
 from pclora_lab.ui.widgets.page import responsive
 

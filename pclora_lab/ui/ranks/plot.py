@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from pclora_lab.nn.counting import ModelCounts
-from pclora_lab.plots.theme import COLORS
+from pclora_lab.plots.palette import COLORS
 from pclora_lab.runs.accuracy_estimate import AccuracyEstimate, RankPoint
 
 __all__ = ["rank_svg"]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pclora_lab.methods.pclora.schedules import Points, base_weight_factor
 from pclora_lab.nn.counting import ModelCounts
-from pclora_lab.plots.theme import COLORS
+from pclora_lab.plots.palette import COLORS
 
 __all__ = ["schedule_svg", "size_svg"]
 

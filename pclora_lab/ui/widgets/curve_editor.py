@@ -7,7 +7,7 @@ import anywidget
 import traitlets
 
 from pclora_lab.methods.pclora.schedules import check_schedule
-from pclora_lab.plots.theme import COLORS
+from pclora_lab.plots.palette import COLORS
 
 __all__ = ["CurveEditor"]
 

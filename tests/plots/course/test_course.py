@@ -17,7 +17,7 @@ from pclora_lab.plots.course.records import (
     reach_figure,
     staying_figure,
 )
-from pclora_lab.plots.theme import COLORS
+from pclora_lab.plots.palette import COLORS
 
 LAMS = (1.0, 0.5, 0.0, 0.0)
 REMOVED = (0.1, 0.1, 0.6, 0.8)
