@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from pclora_lab.export.plain import export_standalone
 from tiny import batch, tiny
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pclora_lab import from_pretrained, save_pretrained
+from pclora_lab.export.standalone import export_standalone
 from pclora_lab.export.torch_export import export_torch_program
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.losses import Distiller, total_loss

@@ -76,13 +76,13 @@ def _given(args: argparse.Namespace, kept_as: str) -> dict[str, str]:
 
 
 def run_from_flags(args: argparse.Namespace, base: RunConfig) -> RunConfig:
-    """A base configuration with what the flags say; nothing but the method may come otherwise.
+    """A base configuration, overridden by the flags that were given.
 
-    Another method than the base's starts from its own defaults: of its options, of the learning
-    rate, and of λ, which nobody has set by hand.
+    Another method than the base's starts from its own defaults: its options, its learning rate,
+    and no λ set by hand.
 
     Args:
-        args: parsed; without flags of a method the base's is taken.
+        args: parsed; without ``--method`` the base's method is taken.
         base: what flags that were not given are taken from.
 
     Raises:
@@ -99,7 +99,7 @@ def run_from_flags(args: argparse.Namespace, base: RunConfig) -> RunConfig:
 def add_method_flags(parser: argparse.ArgumentParser) -> None:
     """``--method`` and one flag per option; a flag says which methods know it.
 
-    An option whose name another flag has is told as ``--METHOD-OPTION``.
+    An option whose name another flag has is given as ``--METHOD-OPTION``.
     """
     names = ", ".join(METHODS)
     help_text = f"one of {names} (default: {RunConfig().method.name})"

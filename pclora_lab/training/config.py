@@ -5,28 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pclora_lab.fields import (
-    FieldError,
-    Part,
-    check_options,
-    known_fields,
-    option,
-    options_of,
-)
+from pclora_lab.fields import FieldError, Part, check_options, known_fields, option, options_of
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import config_from_dict
-from pclora_lab.training.lambda_override import (
-    Override,
-    check_overrides,
-    parse_overrides,
-)
+from pclora_lab.training.lambda_override import Override, check_overrides, parse_overrides
 
-__all__ = [
-    "CONFIG_FORMAT",
-    "RunConfig",
-    "TEACHERS",
-]
+__all__ = ["CONFIG_FORMAT", "RunConfig", "TEACHERS"]
 
 # Format of config.json. In the first one, which names no version, some keys had other names.
 CONFIG_FORMAT = 2
@@ -36,7 +21,6 @@ TEACHERS = ("auto", "finetune", "pretrained")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 SPLITS = ("test", "validation")
-
 
 _MODELS = (
     "vit_digits", "bert_glosses", "deit_tiny_patch16_224", "vit_small_patch16_224",

@@ -127,15 +127,15 @@ def _finetune(
             yield LogRow({**position, "accuracy": measured, **means})
 
 
-def _keep(model: nn.Module, place: Path, rows: list[dict[str, Any]], config: RunConfig) -> None:
-    place.mkdir(parents=True, exist_ok=True)
-    write_json(place / "history.json", rows)
-    write_config(place / "config.json", config)
+def _keep(model: nn.Module, path: Path, log: list[dict[str, Any]], config: RunConfig) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    write_json(path / "history.json", log)
+    write_config(path / "config.json", config)
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
     # The weights come last: a folder with them is complete.
-    with atomic_write(place / "model.safetensors") as part:
+    with atomic_write(path / "model.safetensors") as part:
         save_file(state, part)
 
 

@@ -4,13 +4,16 @@ import argparse
 import dataclasses
 import json
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
+from pclora_lab.cli import flags
 from pclora_lab.cli.compare import set_by_comparison
 from pclora_lab.cli.flags import add_method_flags, add_run_flags, run_from_flags
 from pclora_lab.cli.main import main
 from pclora_lab.fields import Part, option, options_of
+from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.pela.config import PELAConfig
 from pclora_lab.methods.snella.config import SNELLAConfig
 from pclora_lab.runs.reader import load_run
@@ -55,6 +58,18 @@ def test_no_setting_is_forgotten():
 def test_two_warm_ups_have_two_flags():
     config = parsed(RunConfig(), "--method", "snella", "--warmup", "0.3", "--lr-warmup", "0.2")
     assert config.warmup == 0.2 and config.method == SNELLAConfig(warmup=0.3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clashing(MethodConfig):
+    name: ClassVar[str] = "clashing"
+    steps: int = option(3, "whole", "steps", "of its own", low=1)
+    json: bool = option(False, "switch", "json", "of its own")
+
+
+def test_an_option_whose_flag_is_taken_gets_the_methods_name_before_it():
+    names = {"targets": "targets", "clashing_steps": "steps", "clashing_json": "json"}
+    assert flags._flags_of(Clashing) == names
 
 
 def test_overrides_can_be_given_as_json():
@@ -104,9 +119,9 @@ def test_a_new_field_gets_a_flag():
 
 
 def test_a_config_file_repeats_a_run_and_flags_override_it(tmp_path, capsys):
-    flags = ["--steps", "3", "--evaluations", "1", "--eval-images", "40", "--init", "svd"]
-    flags += ["--device", "cpu", "--rank", "4", "--out", str(tmp_path), "--json"]
-    assert main(["train", *flags]) == 0
+    given = ["--steps", "3", "--evaluations", "1", "--eval-images", "40", "--init", "svd"]
+    given += ["--device", "cpu", "--rank", "4", "--out", str(tmp_path), "--json"]
+    assert main(["train", *given]) == 0
     first = json.loads(capsys.readouterr().out.splitlines()[-1])
     again = ["train", "--config", first["run_dir"], "--out", str(tmp_path), "--json"]
     assert main(again) == 0

@@ -136,7 +136,7 @@ class Controls:
         self._show_overrides()
 
     def _show_overrides(self) -> None:
-        """λ that the settings bring along as set by hand is told, and can be left out."""
+        """A note on λ set by hand, which the settings bring along; it can be left out."""
         count = len(self._base.overrides)
         if not count:
             self.overrides.children = ()
