@@ -1,6 +1,9 @@
 """The project's own files agree with each other and keep their promises."""
 
+import ast
+import importlib
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -11,7 +14,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
+PACKAGE = ROOT / "pclora_lab"
+ROOMS = ("nn", "data", "models", "methods", "training", "runs", "plots", "export", "ui", "cli")
 HEAVY = (
+    "torch",
     "triton",
     "timm",
     "transformers",
@@ -42,10 +48,58 @@ def test_the_core_never_imports_the_widgets():
     assert [p.name for p in core if "pclora_lab.ui" in p.read_text()] == []
 
 
-def test_every_public_name_is_there():
+@pytest.mark.parametrize("name", ["pclora_lab", *(f"pclora_lab.{room}" for room in ROOMS)])
+def test_every_name_of_a_face_is_there_and_offered(name):
+    face = importlib.import_module(name)
+    offered = dir(face)
+    assert [public for public in face.__all__ if not hasattr(face, public)] == []
+    assert [public for public in face.__all__ if public not in offered] == []
+
+
+def test_tab_offers_what_a_newcomer_looks_for():
     import pclora_lab
 
-    assert [name for name in pclora_lab.__all__ if not hasattr(pclora_lab, name)] == []
+    assert {"load_model", "Session", "train", "compare"} <= set(dir(pclora_lab))
+
+
+def test_every_package_is_packaged():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(ROOT) for path in PACKAGE.rglob("__init__.py")}
+    found = {".".join(folder.parts) for folder in folders} | {"pclora_lab.embedded_data"}
+    assert sorted(listed) == sorted(found)
+
+
+def test_the_version_stands_in_one_place():
+    import pclora_lab
+
+    version = re.compile(rf"""["']{re.escape(pclora_lab.__version__)}["']|^version: """, re.M)
+    files = [*PACKAGE.rglob("*.py"), *(ROOT / name for name in ("pyproject.toml", "CITATION.cff"))]
+    holders = [path.relative_to(ROOT) for path in files if version.search(path.read_text())]
+    assert holders == [Path("pclora_lab/__init__.py")]
+
+
+def test_rooms_and_files_keep_their_size():
+    """The numbers of the plan: what a newcomer can look over."""
+    files = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    modules = {path: lines for path, lines in files.items() if path.name != "__init__.py"}
+    folders = [path for path in PACKAGE.rglob("*") if path.is_dir()]
+    crowded = {
+        folder.relative_to(ROOT).as_posix(): count
+        for folder in folders
+        if (count := len(list(folder.glob("*.py")))) > 16
+    }
+    assert crowded == {}
+    assert statistics.median(modules.values()) <= 160
+
+
+def test_few_functions_are_long():
+    lengths = [
+        node.end_lineno - node.lineno + 1
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert sum(length > 40 for length in lengths) <= 0.02 * len(lengths)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
