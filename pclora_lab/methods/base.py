@@ -1,4 +1,4 @@
-"""The four verbs every method answers to: apply · set_progress · loss terms · finish.
+"""The four verbs every method answers to: apply · set_progress · loss terms · finalize.
 
 Training, comparison, command line and lab know methods by these verbs only. A new method is one
 file with a config and a class, and one line in :data:`pclora_lab.methods.METHODS`.

@@ -59,7 +59,7 @@ class LowRankConfig(MethodConfig):
             with ``energy`` and no budget, which would choose other ranks.
 
     Example:
-        >>> from pclora_lab.methods.pclora.config import PCLoRAConfig
+        >>> from pclora_lab import PCLoRAConfig
         >>> config = PCLoRAConfig(rank={"fc2": 8, "fc1": 4})
         >>> config.rank, config.to_dict()["rank"]
         ((('fc1', 4), ('fc2', 8)), {'fc1': 4, 'fc2': 8})

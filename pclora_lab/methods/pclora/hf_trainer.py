@@ -20,9 +20,7 @@ class PCLoRACallback(TrainerCallback):
         student: from :func:`pclora_lab.get_pclora_model`, the trainer's model.
 
     Example:
-        >>> from pclora_lab.methods.pclora.config import PCLoRAConfig
-        >>> from pclora_lab.methods.pclora.model import get_pclora_model
-        >>> from pclora_lab import load_model
+        >>> from pclora_lab import PCLoRAConfig, get_pclora_model, load_model
         >>> student = get_pclora_model(load_model("vit_digits"), PCLoRAConfig(rank=4))
         >>> callback = PCLoRACallback(student)
         >>> state = TrainerState(global_step=6, max_steps=10)

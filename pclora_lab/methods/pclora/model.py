@@ -100,11 +100,20 @@ def get_pclora_model(
         name: PCLoRALinear(base, ranks[name], scale=config.scale, generator=generator)
         for name, base in targets.items()
     }
-    for name, base in tables.items():
-        layers[name] = PCLoRAEmbedding(base, ranks[name], generator=generator)
+    layers |= {
+        name: PCLoRAEmbedding(base, ranks[name], generator=generator)
+        for name, base in tables.items()
+    }
     if config.init != "zeros":
         for name, layer in layers.items():
             init_residual(layer, moments.get(name))
+    return _student(model, config, layers)
+
+
+def _student(
+    model: nn.Module, config: PCLoRAConfig, layers: Mapping[str, FadingLayer]
+) -> nn.Module:
+    """A copy that has the layers and shares the weights inside them."""
     shared = [p for name in layers for p in model.get_submodule(name).parameters(recurse=False)]
     student = replace_modules(deepcopy_sharing(model, shared), layers)
     vars(student).update(pclora_config=config, pclora_targets=tuple(layers))
