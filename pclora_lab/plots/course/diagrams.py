@@ -90,8 +90,10 @@ def _box(
     alpha: float,
 ) -> None:
     axis.add_patch(Rectangle((x, y), width, height, facecolor=color, alpha=alpha, linewidth=0))
-    frame = {"facecolor": "none", "edgecolor": color, "linestyle": "-" if alpha else ":"}
-    axis.add_patch(Rectangle((x, y), width, height, **frame))
+    line = "-" if alpha else ":"
+    axis.add_patch(
+        Rectangle((x, y), width, height, facecolor="none", edgecolor=color, linestyle=line)
+    )
     ink = "white" if alpha > 0.5 else color
     axis.text(x + width / 2, y + height / 2, name, ha="center", va="center", fontsize=13, color=ink)
 
@@ -175,8 +177,8 @@ def _with_one_palette(drawn: Sequence[Image.Image], colors: int = 48) -> list[Im
     palette = sheet.quantize(colors, dither=Image.Dither.NONE)
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in drawn]
     # Pillow rounds the white of the paper to a light gray.
-    values = frames[0].getpalette()
-    paper = 3 * frames[0].getpixel((0, 0))
+    values = frames[0].getpalette() or []
+    paper = 3 * int(np.asarray(frames[0])[0, 0])
     values[paper : paper + 3] = [255] * 3
     for frame in frames:
         frame.putpalette(values)

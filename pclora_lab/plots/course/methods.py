@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from pclora_lab.methods.snella.kernels import SPARSIFIERS, sparsify
 from pclora_lab.plots.figure import NotebookFigure
@@ -106,7 +107,7 @@ def _draw_spectra(
             axis.plot(rank, shares[rank - 1], "o", color=in_theme(COLORS["adapter"]), markersize=5)
 
 
-def _shares_of_largest(values: Sequence[float]) -> np.ndarray:
+def _shares_of_largest(values: Sequence[float] | np.ndarray) -> np.ndarray:
     return np.asarray(values, dtype=float) / max(float(values[0]), np.finfo(float).tiny)
 
 
@@ -156,9 +157,14 @@ def kernel_figure(matrices: Mapping[str, Any]) -> Figure:
         values = np.asarray(matrix, dtype=float)
         _draw_matrix(figure, axis, title, values)
         shares = _shares_of_largest(np.linalg.svd(values, compute_uv=False))
-        line = {"linestyle": style[0], "color": in_theme(style[1]), "linewidth": 2, "label": title}
-        # Zeros would have no place on a logarithmic axis.
-        spectrum.plot(np.arange(1, len(shares) + 1), shares.clip(_ROUNDING / 10), **line)
+        spectrum.plot(
+            np.arange(1, len(shares) + 1),
+            shares.clip(_ROUNDING / 10),  # a logarithmic axis has no 0
+            linestyle=style[0],
+            color=in_theme(style[1]),
+            linewidth=2,
+            label=title,
+        )
     spectrum.set(title="singular values", xlabel="singular value, by size")
     spectrum.set(ylabel="share of the largest", yscale="log", ylim=(_ROUNDING, 2))
     spectrum.grid()
@@ -172,8 +178,9 @@ def _draw_matrix(figure: Figure, axis: Axes, title: str, values: np.ndarray) -> 
     limit = np.quantile(np.abs(corner), 0.99) or 1.0
     image = axis.imshow(corner, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
     axis.set(title=title, xlabel="output", ylabel="input")
-    bar = figure.colorbar(image, ax=axis, shrink=0.75, extend="both")
-    bar.formatter.set_powerlimits((-2, 3))
+    scale = ScalarFormatter()
+    scale.set_powerlimits((-2, 3))
+    figure.colorbar(image, ax=axis, shrink=0.75, extend="both", format=scale)
 
 
 @themed
@@ -182,8 +189,8 @@ def sparsifier_figure(sparsity: float = 0.6) -> Figure:
     figure, axis = _one_axis(5.5, 3.6, xlabel="entry of M", ylabel="entry of S")
     M = torch.linspace(-1, 1, 401, dtype=torch.float64)
     for sparsifier, (color, _), style in zip(SPARSIFIERS, _MARKS, ("-", "--", ":"), strict=True):
-        line = {"color": in_theme(color), "label": sparsifier, "linewidth": 2}
-        axis.plot(M, sparsify(M, sparsity, sparsifier), style, **line)
+        values = sparsify(M, sparsity, sparsifier)
+        axis.plot(M, values, style, color=in_theme(color), label=sparsifier, linewidth=2)
     axis.legend(title=f"at sparsity {sparsity:g}")
     return figure
 
@@ -210,7 +217,8 @@ def allocation_grid(
     if not rows:
         return [], np.empty(0), np.empty((0, 0))
     layers = list(rows[0]["layer_density"])
-    edges, columns = [], []
+    edges: list[float] = []
+    columns: list[list[float]] = []
     for row in rows:
         shares = [row["layer_density"][name] for name in layers]
         if not columns or shares != columns[-1]:
@@ -264,9 +272,15 @@ def takeaway_figure(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> Fig
     for name, rows in histories.items():
         measured = [row for row in rows if row.get("accuracy") is not None]
         _, color, marker = method_style(name)
-        style = {"color": in_theme(color), "marker": marker, "markersize": 5, "label": name}
         shares = np.array([row[_which(row)] for row in measured])
-        axis.plot([row["step"] for row in measured], 100 * shares, **style)
+        axis.plot(
+            [row["step"] for row in measured],
+            100 * shares,
+            color=in_theme(color),
+            marker=marker,
+            markersize=5,
+            label=name,
+        )
     axis.legend(loc="lower right")
     return figure
 

@@ -102,9 +102,15 @@ def jump_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
         lam, removed = _mean_curve(group, "lam")[1], _mean_curve(group, _REMOVED)[1]
         # After the fade λ stays 0; only the first such point belongs to the fade.
         end = int(np.argmax(lam == 0)) + 1 if (lam == 0).any() else len(lam)
-        style = {"color": CYCLE[i % len(CYCLE)], "linestyle": _LINES[i % len(_LINES)]}
-        mark = _MARKS[i % len(_MARKS)]
-        axis.plot(lam[:end], 100 * removed[:end], marker=mark, markersize=4, label=label, **style)
+        axis.plot(
+            lam[:end],
+            100 * removed[:end],
+            color=CYCLE[i % len(CYCLE)],
+            linestyle=_LINES[i % len(_LINES)],
+            marker=_MARKS[i % len(_MARKS)],
+            markersize=4,
+            label=label,
+        )
     axis.set(xlabel="λ, weight of the base", ylabel="top-1 if the base were removed (%)")
     axis.set(xlim=(1.02, -0.02), ylim=(0, 102))
     axis.grid(alpha=0.3)
@@ -199,8 +205,14 @@ def reach_figure(norms: Mapping[str, Mapping[str, float]]) -> Figure:
     for i, (term, by_layer) in enumerate(norms.items()):
         values = [max(by_layer[name], foot) for name in layers]
         label = term if any(by_layer.values()) else f"{term} (zero everywhere)"
-        style = {"linestyle": _LINES[i % len(_LINES)], "marker": _MARKS[i % len(_MARKS)]}
-        axis.plot(layers, values, color=CYCLE[i % len(CYCLE)], label=label, **style)
+        axis.plot(
+            layers,
+            values,
+            color=CYCLE[i % len(CYCLE)],
+            linestyle=_LINES[i % len(_LINES)],
+            marker=_MARKS[i % len(_MARKS)],
+            label=label,
+        )
     axis.set(yscale="log", ylabel="norm of the gradient at B")
     axis.tick_params(axis="x", rotation=60, labelsize=8)
     axis.grid(alpha=0.3)
@@ -226,7 +238,7 @@ def parts_figure(
         [[4.0, 1.0], [1.0]]
     """
     small = {f"{name}\n{label}": parts for name, parts in after.items()}
-    both = {}
+    both: dict[str, Mapping[str, int]] = {}
     for name in after:
         both |= {f"{name}\ndense": before[name], f"{name}\n{label}": after[name]}
     figure = NotebookFigure(figsize=(11, 3.8), layout="constrained")
