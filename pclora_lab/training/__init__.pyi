@@ -4,7 +4,8 @@ from .device import available_devices, resolve_device
 from .evaluation import accuracy, test_accuracy
 from .events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd, StepEnd
 from .lambda_override import LambdaOverride
-from .loop import load_dense, train
+from .loop import train
+from .setup import load_dense
 
 __all__ = [
     "AdapterSnapshot",

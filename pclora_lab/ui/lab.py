@@ -15,7 +15,7 @@ from pclora_lab.plots.theme import apply_theme
 from pclora_lab.runs.reader import Run, scan_runs
 from pclora_lab.runs.session import Session
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.loop import load_dense
+from pclora_lab.training.setup import load_dense
 from pclora_lab.ui.background import run_once
 from pclora_lab.ui.browser.run_browser import RunBrowser
 from pclora_lab.ui.monitor.active_run import ActiveRun

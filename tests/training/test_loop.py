@@ -108,8 +108,8 @@ def test_a_pretrained_teacher_of_other_classes_distils_features_only(tmp_path, m
     def ten_of_eleven(*args, **kwargs):
         return load_model(*args, **kwargs)
 
-    monkeypatch.setattr("pclora_lab.training.loop.head_is_new", lambda model: True)
-    monkeypatch.setattr("pclora_lab.training.loop.load_model", ten_of_eleven)
+    monkeypatch.setattr("pclora_lab.training.setup.head_is_new", lambda model: True)
+    monkeypatch.setattr("pclora_lab.training.setup.load_model", ten_of_eleven)
     events = list(train(dataclasses.replace(QUICK, teacher="pretrained", steps=4), tmp_path))
     assert events[-1].result["teacher_accuracy"] is None
     method = dataclasses.replace(QUICK.method, logit_weight=1.0)

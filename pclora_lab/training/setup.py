@@ -1,0 +1,179 @@
+"""What a run works with once its data and its model are read; no teacher is trained here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from pclora_lab.data.batches import Batches
+from pclora_lab.data.cache import DataCache
+from pclora_lab.data.splits import LabeledData
+from pclora_lab.methods.base import Method, MethodContext
+from pclora_lab.models.adapting import (
+    head_is_new,
+    head_matches,
+    input_kind,
+    preprocessing_of,
+    reset_head,
+)
+from pclora_lab.models.hf_models import name_classes
+from pclora_lab.models.loading import load_model
+from pclora_lab.nn.counting import ModelCounts
+from pclora_lab.nn.forward import Inputs
+from pclora_lab.nn.sizes import Plan
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.device import make_accelerator
+from pclora_lab.training.state import Checkpoint
+from pclora_lab.training.teacher import needs_finetuning, teacher_accuracy, teacher_key
+
+__all__ = ["CALIBRATION_EXAMPLES", "RunSetup", "load_dense", "prepare"]
+
+CALIBRATION_EXAMPLES = 512
+_CALIBRATION_BATCH = 64
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """Everything that a run has before its method begins.
+
+    Attributes:
+        config: of the run.
+        method: bound to its options.
+        cache: data of earlier runs in this process.
+        data: the three raw splits.
+        batches: the same as the model takes them.
+        model: the dense model, on the device; the teacher once it fits the data.
+        counts: its trace.
+        planned: the sizes that the method promises.
+        accelerator: device and precision.
+        fingerprint: of model, data and settings of the teacher; empty where nothing is trained.
+    """
+
+    config: RunConfig
+    method: Method
+    cache: DataCache
+    data: LabeledData
+    batches: dict[str, Batches]
+    model: nn.Module
+    counts: ModelCounts
+    planned: Plan
+    accelerator: Accelerator
+    fingerprint: str
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the dense model is fine-tuned before the method starts from it."""
+        return self.method.starts_from == "teacher" and needs_finetuning(self.model, self.config)
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the dense model knows the classes, or will."""
+        return self.needs_teacher or not head_is_new(self.model)
+
+    def teacher_accuracy(self, *, final: bool = False) -> float | None:
+        """Of the dense model, on what is evaluated or on all of the final split."""
+        if not self.has_teacher:
+            return None
+        if final:
+            return teacher_accuracy(self.cache, self.model, self.batches, self.config, final=True)
+        return teacher_accuracy(
+            self.cache, self.model, self.batches, self.config, accelerator=self.accelerator
+        )
+
+    def make_student(self, generator: torch.Generator) -> nn.Module:
+        """What the method trains, on the device.
+
+        Args:
+            generator: draws new weights.
+        """
+        calibration = _calibration(self.batches["train"], self.accelerator.device)
+        context = MethodContext(calibration=calibration, generator=generator, counts=self.counts)
+        return self.method.apply(self.model, context).to(self.accelerator.device)
+
+
+def prepare(
+    config: RunConfig, method: Method, cache: DataCache, checkpoint: Checkpoint | None
+) -> RunSetup:
+    """Read data and model and count what the method will do with them.
+
+    Raises:
+        ValueError: model and data do not fit each other or the checkpoint.
+    """
+    data = cache.data(config)
+    model = load_dense(config, data)
+    fingerprint = _fingerprint(method, model, data, config, checkpoint)
+    counts = method.count(model)
+    planned = method.plan(counts, model)
+    accelerator = make_accelerator(config, model)
+    model.to(accelerator.device)
+    batches = cache.batches(data, preprocessing_of(model, config.img_size), config.model)
+    return RunSetup(
+        config, method, cache, data, batches, model, counts, planned, accelerator, fingerprint
+    )
+
+
+def _fingerprint(
+    method: Method,
+    model: nn.Module,
+    data: LabeledData,
+    config: RunConfig,
+    checkpoint: Checkpoint | None,
+) -> str:
+    """What the run starts from, as a hash; empty for methods that train nothing.
+
+    Raises:
+        ValueError: the checkpoint was made from something else.
+    """
+    if not method.trains:
+        return ""
+    fingerprint = teacher_key(model, data, config)
+    if checkpoint is not None and checkpoint.fingerprint != fingerprint:
+        raise ValueError(
+            f"the run can't be taken up: {config.model!r} or {config.data!r} is not what it was "
+            "when the run began. Put the old files back, or start it again with the same settings"
+        )
+    return fingerprint
+
+
+def load_dense(config: RunConfig, data: LabeledData) -> nn.Module:
+    """The config's model with a head for the data's classes, before any fine-tuning.
+
+    Raises:
+        ValueError: it does not read what the data hold, or its new head can't teach logits.
+    """
+    model = load_model(
+        config.model,
+        num_classes=data.num_classes,
+        img_size=config.img_size,
+        max_tokens=config.max_tokens,
+        split_qkv=config.split_qkv,
+        generator=torch.Generator().manual_seed(config.teacher_seed),
+    )
+    if input_kind(model) != data.kind:
+        usual = {"image": "vit_digits", "text": "bert_glosses"}[data.kind]
+        raise ValueError(
+            f"{config.model!r} reads {input_kind(model)}s, but {config.data!r} holds {data.kind}s: "
+            f"choose other data, or a model of {data.kind}s such as {usual}"
+        )
+    if not head_matches(model, data.class_names):
+        generator = torch.Generator().manual_seed(config.teacher_seed)
+        reset_head(model, data.num_classes, generator)
+    if model.pclora_recipe.get("library") == "transformers":
+        name_classes(model, data.class_names)
+    model.pclora_class_names = data.class_names
+    logit_weight = getattr(config.method, "logit_weight", 0)
+    if config.teacher == "pretrained" and logit_weight > 0 and head_is_new(model):
+        raise ValueError(
+            f"logit_weight is {logit_weight}, but the pre-trained head of "
+            f"{config.model!r} does not fit the {data.num_classes} classes of {config.data!r}: "
+            'set logit_weight=0 or teacher="finetune"'
+        )
+    return model
+
+
+def _calibration(batches: Batches, device: torch.device) -> Iterator[Inputs]:
+    """Some training examples as the model takes them; nothing is read until a method asks."""
+    for indices in batches.in_order(_CALIBRATION_BATCH, CALIBRATION_EXAMPLES):
+        yield batches.inputs(indices, device)
