@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from pclora_lab.methods.metrics import Panel
 from pclora_lab.plots.curves import PANELS, Y_TITLES, curves, first_panel, history_curves
 from pclora_lab.plots.figure import NotebookFigure
+from pclora_lab.plots.panels import cell_of, four_panels, style_axes
 from pclora_lab.plots.theme import in_theme, plotly_template, themed
 
 __all__ = ["history_figure", "live_figure"]
@@ -51,14 +51,7 @@ def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Notebo
 
 def live_figure(rows: Iterable[Mapping[str, Any]] = ()) -> go.Figure:
     """The four panels as a plain plotly figure (no widget): fade, accuracy, loss, size."""
-    figure = make_subplots(
-        rows=2,
-        cols=2,
-        subplot_titles=list(PANELS.values()),
-        specs=[[{}, {}], [{}, {"secondary_y": True}]],
-        horizontal_spacing=0.09,
-        vertical_spacing=0.16,
-    )
+    figure = four_panels(list(PANELS.values()), 0.09, 0.16)
     for curve, (x, y) in zip(history_curves(), curves(rows), strict=True):
         figure.add_trace(
             go.Scatter(
@@ -70,9 +63,8 @@ def live_figure(rows: Iterable[Mapping[str, Any]] = ()) -> go.Figure:
                 line={"color": curve.color, "dash": curve.dash, "width": 2},
                 legend=f"legend{curve.panel + 1}" if curve.panel else "legend",
             ),
-            row=curve.panel // 2 + 1,
-            col=curve.panel % 2 + 1,
             secondary_y=curve.secondary if curve.panel == Panel.COST else None,
+            **cell_of(curve.panel),
         )
     return _style(figure)
 
@@ -85,10 +77,8 @@ def _style(figure: go.Figure) -> go.Figure:
         margin={"l": 60, "r": 60, "t": 40, "b": 45, "autoexpand": False},
         hovermode="x",
     )
-    for panel, y_title in Y_TITLES.items():
-        row, col = panel // 2 + 1, panel % 2 + 1
-        figure.update_xaxes(title_text="step", row=row, col=col)
-        figure.update_yaxes(title_text=y_title, row=row, col=col)
+    style_axes(figure)
+    for panel in Panel:
         name = f"legend{panel + 1}" if panel else "legend"
         # Where the curves rarely are: top right for what falls, bottom right for accuracy, bottom
         # left for the size, which is large at first.
@@ -100,17 +90,4 @@ def _style(figure: go.Figure) -> go.Figure:
         y, anchor = (bottom + 0.01, "bottom") if at_bottom else (top - 0.005, "top")
         position = {"x": x, "xanchor": side, "y": y, "yanchor": anchor}
         figure.update_layout({name: {"font": {"size": 11}, **position}})
-    figure.update_yaxes(range=[-0.02, 1.05], row=1, col=1)
-    figure.update_yaxes(range=[0, 1.02], row=1, col=2)
-    figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=2, col=1)
-    figure.update_yaxes(rangemode="tozero", row=2, col=2)
-    figure.update_yaxes(
-        title_text="time per step (ms)",
-        rangemode="tozero",
-        tickmode="auto",
-        showgrid=False,
-        row=2,
-        col=2,
-        secondary_y=True,
-    )
     return figure

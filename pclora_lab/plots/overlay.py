@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from pclora_lab.methods.metrics import Panel
-from pclora_lab.plots.curves import PANELS, Y_TITLES, Curve, curves, history_curves
+from pclora_lab.plots.curves import PANELS, Curve, curves, history_curves
+from pclora_lab.plots.panels import cell_of, four_panels, style_axes
 from pclora_lab.runs.reader import Run
 from pclora_lab.runs.result_columns import finite
 
@@ -49,14 +49,7 @@ def overlay_figure(runs: Sequence[Run] = ()) -> go.Figure:
         True
     """
     titles = [f"{title}<br><sup>{_hints(panel)}</sup>" for panel, title in PANELS.items()]
-    figure = make_subplots(
-        rows=2,
-        cols=2,
-        subplot_titles=titles,
-        specs=[[{}, {}], [{}, {"secondary_y": True}]],
-        horizontal_spacing=0.1,
-        vertical_spacing=0.17,
-    )
+    figure = four_panels(titles, 0.1, 0.17)
     for slot, color in enumerate(RUN_COLORS):
         # A line of the legend needs a trace that is there even if the run has no points yet.
         figure.add_trace(_trace(slot, color, "solid", showlegend=True, y=[None]), row=1, col=1)
@@ -90,9 +83,8 @@ def _trace(slot: int, color: str, dash: str, **more: Any) -> go.Scatter:
 def _add_curve(figure: go.Figure, slot: int, color: str, curve: Curve) -> None:
     hover = f"step %{{x}}: %{{y:.4~g}} {curve.name}<extra>%{{fullData.name}}</extra>"
     trace = _trace(slot, color, curve.overlay_dash, showlegend=False, hovertemplate=hover)
-    row, col = curve.panel // 2 + 1, curve.panel % 2 + 1
     secondary = curve.secondary if curve.panel == Panel.COST else None
-    figure.add_trace(trace, row=row, col=col, secondary_y=secondary)
+    figure.add_trace(trace, secondary_y=secondary, **cell_of(curve.panel))
 
 
 def _style(figure: go.Figure) -> None:
@@ -105,23 +97,8 @@ def _style(figure: go.Figure) -> None:
         title={"font": {"size": 13}, "x": 0.01, "y": 0.99, "yanchor": "top"},
         legend={"orientation": "h", "y": -0.12, "yanchor": "top", "x": 0},
     )
-    for panel, title in Y_TITLES.items():
-        cell = {"row": panel // 2 + 1, "col": panel % 2 + 1}
-        figure.update_xaxes(title_text="step", title_standoff=4, **cell)
-        figure.update_yaxes(title_text=title, **cell)
-    figure.update_yaxes(range=[-0.02, 1.05], row=1, col=1)
-    figure.update_yaxes(range=[0, 1.02], row=1, col=2)
-    figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=2, col=1)
-    figure.update_yaxes(rangemode="tozero", row=2, col=2)
-    figure.update_yaxes(
-        title_text="time per step (ms)",
-        rangemode="tozero",
-        tickmode="auto",
-        showgrid=False,
-        row=2,
-        col=2,
-        secondary_y=True,
-    )
+    style_axes(figure)
+    figure.update_xaxes(title_standoff=4)
 
 
 def fill_overlay(figure: go.Figure, runs: Sequence[Run]) -> go.Figure:

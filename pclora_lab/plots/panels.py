@@ -1,0 +1,47 @@
+"""The four panels of a run as a plotly figure, without curves."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from pclora_lab.methods.metrics import Panel
+from pclora_lab.plots.curves import Y_TITLES
+
+__all__ = ["cell_of", "four_panels", "style_axes"]
+
+
+def four_panels(titles: Sequence[str], horizontal_gap: float, vertical_gap: float) -> go.Figure:
+    """Two by two subplots, the last with a second y axis; gaps are shares of the figure."""
+    return make_subplots(
+        rows=2,
+        cols=2,
+        subplot_titles=titles,
+        specs=[[{}, {}], [{}, {"secondary_y": True}]],
+        horizontal_spacing=horizontal_gap,
+        vertical_spacing=vertical_gap,
+    )
+
+
+def cell_of(panel: Panel) -> dict[str, int]:
+    """Row and column, as plotly counts them."""
+    return {"row": panel // 2 + 1, "col": panel % 2 + 1}
+
+
+def style_axes(figure: go.Figure) -> None:
+    """Titles and ranges of every axis."""
+    for panel, title in Y_TITLES.items():
+        figure.update_xaxes(title_text="step", **cell_of(panel))
+        figure.update_yaxes(title_text=title, **cell_of(panel))
+    figure.update_yaxes(range=[-0.02, 1.05], **cell_of(Panel.PROGRESS))
+    figure.update_yaxes(range=[0, 1.02], **cell_of(Panel.ACCURACY))
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1, **cell_of(Panel.LOSS))
+    figure.update_yaxes(rangemode="tozero", **cell_of(Panel.COST))
+    figure.update_yaxes(
+        title_text="time per step (ms)",
+        rangemode="tozero",
+        tickmode="auto",
+        showgrid=False,
+        secondary_y=True,
+        **cell_of(Panel.COST),
+    )
