@@ -24,14 +24,9 @@ def run_to_end(config: RunConfig, root: str | Path, cache: DataCache | None = No
         root: folder of runs.
         cache: data that several runs share.
     """
-    from pclora_lab.runs.folder import new_run_folder
-    from pclora_lab.runs.recorder import record
-    from pclora_lab.training.device import resolve_device
-    from pclora_lab.training.loop import train
+    from pclora_lab.runs.execution import execute
 
-    resolve_device(config.device)
-    folder = new_run_folder(root, config)
-    return watch_to_end(record(train(config, root, cache=cache), folder))
+    return watch_to_end(execute(config, root, cache=cache))
 
 
 def watch_to_end(events: Iterator[Event]) -> RunEnd:

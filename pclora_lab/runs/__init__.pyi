@@ -1,5 +1,6 @@
 from .accuracy_estimate import AccuracyEstimate, RankPoint
 from .comparison import Comparison, compare, summarize
+from .execution import Execution, RunLogger, execute
 from .folder import delete_run, rename_run
 from .latency_estimate import LatencyEstimate
 from .reader import Run, UnreadableRun, list_runs, load_run, scan_runs
@@ -10,6 +11,8 @@ from .summary import result_lines, result_table
 
 __all__ = [
     "AccuracyEstimate",
+    "Execution",
+    "RunLogger",
     "Comparison",
     "LatencyEstimate",
     "Predictions",
@@ -23,6 +26,7 @@ __all__ = [
     "can_resume",
     "compare",
     "delete_run",
+    "execute",
     "list_runs",
     "load_run",
     "rename_run",

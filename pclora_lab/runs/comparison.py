@@ -21,13 +21,12 @@ from pclora_lab.files import write_json
 from pclora_lab.methods.base import Method, MethodConfig
 from pclora_lab.methods.registry import compared_methods, make_method, method_class
 from pclora_lab.runs import result_columns
-from pclora_lab.runs.folder import delete_run, new_run_folder
+from pclora_lab.runs.execution import execute
+from pclora_lab.runs.folder import delete_run
 from pclora_lab.runs.lr_search import LRSearch
 from pclora_lab.runs.reader import load_run
-from pclora_lab.runs.recorder import record
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import StepEnd
-from pclora_lab.training.loop import train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -223,9 +222,9 @@ class Comparison:
             return
         if (folder / "versions.json").is_file():
             delete_run(folder)
-        new_run_folder(folder.parent, cell.config, name=cell.name)
+        run = execute(cell.config, folder.parent, name=cell.name, teachers=self.out, cache=cache)
         try:
-            with closing(record(train(cell.config, self.out, cache=cache), folder)) as events:
+            with closing(run) as events:
                 for event in events:
                     if isinstance(event, StepEnd) and event.phase == "fade":
                         yield event.step

@@ -1,18 +1,18 @@
 """Taking up a run that was stopped, that failed, or whose process was killed."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.runs.checkpoints import has_checkpoint, load_checkpoint, save_checkpoint
+from pclora_lab.runs.execution import Execution, RunLogger
 from pclora_lab.runs.folder import is_being_written, reopen
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.recorder import record
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import Event
 from pclora_lab.training.lambda_override import LambdaOverride, overrides_in, overrides_to_repeat
 from pclora_lab.training.loop import train
 from pclora_lab.training.state import Checkpoint
@@ -38,7 +38,9 @@ class Resumption:
     rows: tuple[dict[str, Any], ...]
     lambda_override: LambdaOverride
 
-    def events(self, *, cache: DataCache | None = None) -> Iterator[Event]:
+    def events(
+        self, *, cache: DataCache | None = None, loggers: Iterable[RunLogger] = ()
+    ) -> Execution:
         """Reopen the folder and train the rest; everything is written down as before."""
         step = self.checkpoint.step
         overrides = self.lambda_override.made_and_planned(step)
@@ -53,7 +55,7 @@ class Resumption:
             lambda_override=self.lambda_override,
             checkpoint=self.checkpoint,
         )
-        return record(rest, self.folder)
+        return Execution(self.folder, record(rest, self.folder), loggers)
 
 
 def can_resume(folder: Path | str) -> bool:
@@ -63,22 +65,28 @@ def can_resume(folder: Path | str) -> bool:
     return has_checkpoint(folder) and not is_over and not is_being_written(folder)
 
 
-def resume(folder: Path | str, *, cache: DataCache | None = None) -> Iterator[Event]:
+def resume(
+    folder: Path | str,
+    *,
+    cache: DataCache | None = None,
+    loggers: Iterable[RunLogger] = (),
+) -> Execution:
     """Go on with a run in its folder, to the same end as if it had never stopped.
 
     Args:
         folder: of the run.
         cache: data of earlier runs in this process.
+        loggers: told of every event.
 
-    Yields:
-        The events that are left; see :func:`pclora_lab.train`.
+    Returns:
+        The events that are left, to be iterated over; see :func:`pclora_lab.train`.
 
     Raises:
         FileNotFoundError: no run, or no checkpoint.
         RuntimeError: it has finished, or is being written.
         ValueError: config or checkpoint can't be read, or are of another version.
     """
-    return read_resumption(folder).events(cache=cache)
+    return read_resumption(folder).events(cache=cache, loggers=loggers)
 
 
 def read_resumption(folder: Path | str) -> Resumption:

@@ -4,7 +4,7 @@ import atexit
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,12 @@ from torch import nn
 from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.models.serialization import save_pretrained
-from pclora_lab.runs.folder import new_run_folder
-from pclora_lab.runs.recorder import record
+from pclora_lab.runs.execution import Execution, RunLogger, execute
 from pclora_lab.runs.resuming import Resumption, read_resumption
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import resolve_device
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd, StepEnd
 from pclora_lab.training.lambda_override import LambdaOverride
-from pclora_lab.training.loop import train
 from pclora_lab.training.openmp import release_after_cells, release_workers
 
 __all__ = ["OVER", "Session", "SessionState", "live_session", "stop_all"]
@@ -74,6 +72,7 @@ class Session:
         config: what to run.
         root: folder of runs.
         cache: data that earlier runs have read.
+        loggers: told of every event, in the run's thread; see :class:`RunLogger`.
 
     Example:
         >>> session = Session(RunConfig(steps=100))
@@ -82,7 +81,12 @@ class Session:
     """
 
     def __init__(
-        self, config: RunConfig, root: Path | str = "runs", *, cache: DataCache | None = None
+        self,
+        config: RunConfig,
+        root: Path | str = "runs",
+        *,
+        cache: DataCache | None = None,
+        loggers: Iterable[RunLogger] = (),
     ) -> None:
         # Absolute, or a cell that changes the working directory would scatter the run.
         self.config, self.root, self.cache = config, Path(root).absolute(), cache
@@ -98,9 +102,17 @@ class Session:
         self._error: BaseException | None = None
         self._active_seconds, self._resumed_at = 0.0, 0.0
         self._rest: Resumption | None = None
+        self._run: Execution | None = None
+        self.loggers = tuple(loggers)
 
     @classmethod
-    def of_run(cls, folder: Path | str, *, cache: DataCache | None = None) -> "Session":
+    def of_run(
+        cls,
+        folder: Path | str,
+        *,
+        cache: DataCache | None = None,
+        loggers: Iterable[RunLogger] = (),
+    ) -> "Session":
         """A session that takes up a run that was stopped or killed, once it is started.
 
         It goes on in the run's folder, with the moves of λ that were made or are still to come.
@@ -108,6 +120,7 @@ class Session:
         Args:
             folder: of the run.
             cache: data that earlier runs have read.
+            loggers: told of every event, in the run's thread.
 
         Raises:
             FileNotFoundError: no run, or no checkpoint.
@@ -115,7 +128,7 @@ class Session:
             ValueError: config or checkpoint can't be read, or are of another version.
         """
         rest = read_resumption(folder)
-        session = cls(rest.config, rest.folder.parent, cache=cache)
+        session = cls(rest.config, rest.folder.parent, cache=cache, loggers=loggers)
         session._rest, session._lambda_override, session.folder = (
             rest,
             rest.lambda_override,
@@ -165,7 +178,14 @@ class Session:
                     "time: stop it first, wait for it, or use start(replace=True)"
                 )
             if self._rest is None:
-                self.folder = new_run_folder(self.root, self.config)
+                self._run = execute(
+                    self.config,
+                    self.root,
+                    cache=self.cache,
+                    lambda_override=self._lambda_override,
+                    loggers=self.loggers,
+                )
+                self.folder = self._run.folder
             self._state = "running"
             _busy[device] = self
         release_workers()
@@ -345,14 +365,14 @@ class Session:
                 return "stopped"
         return "finished"
 
-    def _events(self) -> Iterator[Event]:
+    def _events(self) -> Execution:
         if self._rest is not None:
             rest, self._rest = self._rest, None  # its tensors should not outlive the run
-            return rest.events(cache=self.cache)
-        events = train(
-            self.config, self.root, cache=self.cache, lambda_override=self._lambda_override
-        )
-        return record(events, self.folder)
+            return rest.events(cache=self.cache, loggers=self.loggers)
+        run, self._run = self._run, None  # its models should not live as long as the session
+        if run is None:
+            raise RuntimeError("this run was not started: call start() first")
+        return run
 
     def _take(self, event: Event) -> None:
         with self._changed:

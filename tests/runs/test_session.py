@@ -151,7 +151,7 @@ def test_a_failed_run_lets_go_of_its_models_at_once(tmp_path, monkeypatch, steps
         raise RuntimeError("out of memory")
         yield model
 
-    monkeypatch.setattr("pclora_lab.runs.session.train", broken)
+    monkeypatch.setattr("pclora_lab.runs.execution.train", broken)
     session = Session(SHORT, tmp_path).start()
     gc.disable()  # it may come too late for the next run
     try:
