@@ -16,8 +16,7 @@ from pclora_lab.cli.plan import add_plan_flags, run_plan
 from pclora_lab.cli.progress import print_end, print_result, run_to_end, watch_to_end
 from pclora_lab.export.formats import FORMATS
 from pclora_lab.methods.registry import compared_methods
-from pclora_lab.training.config import RunConfig
-from pclora_lab.training.config_files import read_config
+from pclora_lab.training.config import RunConfig, read_config
 
 __all__ = ["main"]
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pclora_lab.fields import Part, values_of
-from pclora_lab.training.config import RunConfig
-from pclora_lab.training.config_files import upgrade_config
+from pclora_lab.training.config import RunConfig, upgrade_config
 
 __all__ = ["AccuracyEstimate", "RankPoint", "accuracy_estimate", "rank_points"]
 

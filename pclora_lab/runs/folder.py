@@ -22,8 +22,7 @@ from typing import Any
 from pclora_lab.files import atomic_write, read_json, write_json
 from pclora_lab.runs.reader import TEACHERS_FOLDER, is_alive
 from pclora_lab.runs.snapshots import list_snapshots
-from pclora_lab.training.config import RunConfig
-from pclora_lab.training.config_files import write_config
+from pclora_lab.training.config import RunConfig, write_config
 
 __all__ = ["delete_run", "is_being_written", "new_run_folder", "rename_run", "reopen", "versions"]
 

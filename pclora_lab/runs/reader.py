@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from pclora_lab.files import _parse, read_json
-from pclora_lab.training.config_files import upgrade_config
+from pclora_lab.training.config import upgrade_config
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,13 +14,13 @@ from torch import nn
 from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.models.serialization import save_pretrained
+from pclora_lab.nn.openmp import release_after_cells, release_workers
 from pclora_lab.runs.execution import Execution, RunLogger, execute
 from pclora_lab.runs.resuming import Resumption, read_resumption
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import resolve_device
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd, StepEnd
 from pclora_lab.training.lambda_override import LambdaOverride
-from pclora_lab.training.openmp import release_after_cells, release_workers
 
 __all__ = ["OVER", "Session", "SessionState", "live_session", "stop_all"]
 

@@ -1,5 +1,4 @@
-from .config import RunConfig
-from .config_files import read_config, write_config
+from .config import RunConfig, read_config, write_config
 from .device import available_devices, resolve_device
 from .evaluation import accuracy, test_accuracy
 from .events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd, StepEnd

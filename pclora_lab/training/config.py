@@ -1,17 +1,34 @@
-"""What a run is made of: frozen, validated, to and from JSON."""
+"""What a run is made of: frozen, validated, to and from JSON and ``config.json``."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
-from pclora_lab.fields import FieldError, Part, check_options, known_fields, option, options_of
+from pclora_lab.fields import (
+    FieldError,
+    Part,
+    check_options,
+    known_fields,
+    option,
+    options_of,
+    present_names,
+)
+from pclora_lab.files import read_json, write_json
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.registry import config_from_dict
+from pclora_lab.methods.registry import METHODS, config_from_dict
 from pclora_lab.training.lambda_override import Override, check_overrides, parse_overrides
 
-__all__ = ["CONFIG_FORMAT", "RunConfig", "TEACHERS"]
+__all__ = [
+    "CONFIG_FORMAT",
+    "RunConfig",
+    "TEACHERS",
+    "read_config",
+    "upgrade_config",
+    "write_config",
+]
 
 # Format of config.json. In the first one, which names no version, some keys had other names.
 CONFIG_FORMAT = 2
@@ -266,3 +283,44 @@ def _method_from_dict(values: object) -> MethodConfig:
         raise FieldError("method", f"method.{error.field}: {error}{nameless}") from error
     except ValueError as error:
         raise FieldError("method", f"method: {error}") from error
+
+
+def upgrade_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as an older version wrote it, under the names that its keys have now.
+
+    Nothing is checked: what a person or a newer version wrote stays as it is.
+
+    Example:
+        >>> upgrade_config({"moves": [], "method": {"name": "svd", "spend": "energy"}})
+        {'overrides': [], 'method': {'name': 'svd', 'rank_allocation': 'energy'}}
+    """
+    values = present_names(RunConfig, values)
+    if values.get("version") in range(1, CONFIG_FORMAT + 1):
+        del values["version"]
+    method = values.get("method")
+    if isinstance(method, Mapping) and method.get("name", "pclora") in METHODS:
+        values["method"] = present_names(METHODS[method.get("name", "pclora")].Config, method)
+    return values
+
+
+def write_config(path: Path, config: RunConfig) -> None:
+    """Write a config file, with the version of its format."""
+    write_json(path, {"version": CONFIG_FORMAT, **config.to_dict()})
+
+
+def read_config(path: Path | str) -> RunConfig:
+    """Read a config file, such as the ``config.json`` of a run, or that of a run's folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it can't be read; names the file, the key and its place.
+    """
+    path = Path(path)
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        values = read_json(path)
+        if values is None:
+            raise FileNotFoundError(f"there is no config file {path}: give one, or a run's folder")
+        return RunConfig.from_dict(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, StepEnd
-from pclora_lab.training.lambda_driver import LambdaDriver
+from pclora_lab.training.lambda_override import LambdaDriver
 from pclora_lab.training.metrics import MetricTracker
 from pclora_lab.training.optimizer import make_optimizer, optimization_steps
 from pclora_lab.training.setup import RunSetup

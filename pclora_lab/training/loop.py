@@ -22,8 +22,7 @@ from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import reset_peak_memory, resolve_device
 from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd
 from pclora_lab.training.fit import Fit, kept_steps
-from pclora_lab.training.lambda_driver import LambdaDriver
-from pclora_lab.training.lambda_override import LambdaOverride
+from pclora_lab.training.lambda_override import LambdaDriver, LambdaOverride
 from pclora_lab.training.metrics import MetricTracker
 from pclora_lab.training.result import final_result
 from pclora_lab.training.setup import RunSetup, prepare
@@ -71,7 +70,8 @@ def train(
     yield PhaseStart("start", 0)
     generator = torch.Generator().manual_seed(config.seed)
     student = setup.make_student(generator)
-    driver = LambdaDriver(method, student, config, lambda_override)
+    override = lambda_override if lambda_override else LambdaOverride(config.overrides)
+    driver = LambdaDriver(method, student, config.steps, override)
     tracker = MetricTracker(setup, student, driver)
     yield PhaseStart("fade", config.steps if method.trains else 0)
     yield from Fit(setup, student, driver, tracker, generator, checkpoint).events()

@@ -1,21 +1,63 @@
-"""What a run measures while it trains: a row of its history per logged step."""
+"""What a run measures while it trains: its time, and a row of its history per logged step."""
 
+import contextlib
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
 from pclora_lab.methods.metrics import LR_SHARE
-from pclora_lab.training.clock import RunClock
 from pclora_lab.training.device import memory_mb
 from pclora_lab.training.evaluation import accuracy
-from pclora_lab.training.lambda_driver import LambdaDriver
+from pclora_lab.training.lambda_override import LambdaDriver
 from pclora_lab.training.layer_probe import LayerProbe
 from pclora_lab.training.setup import RunSetup
 from pclora_lab.training.state import Checkpoint
 
-__all__ = ["MetricTracker"]
+__all__ = ["MetricTracker", "RunClock"]
 
 _PROBE_EXAMPLES = 32
+
+
+class RunClock:
+    """Counts seconds from when it is made.
+
+    Attributes:
+        paused: seconds that were not the run's.
+
+    Example:
+        >>> clock = RunClock()
+        >>> with clock.waiting():
+        ...     before = clock.seconds
+        ...     _ = sum(range(10**5))
+        ...     clock.seconds == before
+        True
+    """
+
+    def __init__(self) -> None:
+        self._began, self.paused = time.perf_counter(), 0.0
+        self._waits_since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """That the run has taken so far, without pauses."""
+        now = time.perf_counter() if self._waits_since is None else self._waits_since
+        return now - self._began - self.paused
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time in here is not the run's: somebody else has the thread, or pauses it."""
+        began = self._waits_since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.paused += time.perf_counter() - began
+            self._waits_since = None
+
+    def add(self, seconds: float) -> None:
+        """Count what a run that is taken up had taken before."""
+        self._began -= seconds
 
 
 class MetricTracker:

@@ -20,8 +20,7 @@ from pclora_lab.methods.registry import make_method
 from pclora_lab.models.adapting import head_is_new
 from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.task_losses import classification_loss
-from pclora_lab.training.config import RunConfig
-from pclora_lab.training.config_files import write_config
+from pclora_lab.training.config import RunConfig, write_config
 from pclora_lab.training.evaluation import accuracy
 from pclora_lab.training.events import Event, LogRow, PhaseStart, StepEnd
 from pclora_lab.training.optimizer import optimization_steps

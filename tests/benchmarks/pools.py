@@ -19,10 +19,10 @@ import torch
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.files import write_json
+from pclora_lab.nn.openmp import release_workers
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow
 from pclora_lab.training.loop import train
-from pclora_lab.training.openmp import release_workers
 
 
 def main() -> None:

@@ -17,8 +17,7 @@ from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.pela.config import PELAConfig
 from pclora_lab.methods.snella.config import SNELLAConfig
 from pclora_lab.runs.reader import load_run
-from pclora_lab.training.config import RunConfig
-from pclora_lab.training.config_files import write_config
+from pclora_lab.training.config import RunConfig, write_config
 
 OTHER = {
     "model": "some_vit", "data": "photos", "img_size": 8, "max_tokens": 9, "split_qkv": True,

@@ -10,8 +10,14 @@ import torch
 
 from pclora_lab.fields import Part, options_of
 from pclora_lab.methods.pclora.config import INITS, TAPS, PCLoRAConfig
-from pclora_lab.training.config import CONFIG_FORMAT, TEACHERS, RunConfig
-from pclora_lab.training.config_files import read_config, upgrade_config, write_config
+from pclora_lab.training.config import (
+    CONFIG_FORMAT,
+    TEACHERS,
+    RunConfig,
+    read_config,
+    upgrade_config,
+    write_config,
+)
 from pclora_lab.training.teacher import teacher_key
 
 METHODS = [
