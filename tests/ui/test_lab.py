@@ -258,8 +258,8 @@ def test_a_run_that_is_shown_is_renamed_with_its_views(lab):
     until(lambda: lab.buttons.status.value == "finished")
     lab.browser.refresh()
     lab.browser.table.current = lab.session.folder.name
-    lab.browser.new_name.value = "the best"
-    lab.browser.rename_button.click()
+    lab.browser.changes.new_name.value = "the best"
+    lab.browser.changes.rename_button.click()
     assert lab.session.folder == lab.root / "the best" == lab.opened.folder
     assert "the best" in lab.views.title.value
     lab.views.tabs.selected_index = 1

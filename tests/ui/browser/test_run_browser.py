@@ -204,41 +204,41 @@ def test_only_comparable_runs_share_a_plot(browser):
 def test_rename_keeps_choice_and_selection(browser, root):
     browser.table.selected, browser.table.current = ["rank2", PLAIN], PLAIN
     browser.overlay_button.click()
-    assert browser.new_name.value == PLAIN
-    browser.new_name.value = "<i>best"
-    browser.rename_button.click()
+    assert browser.changes.new_name.value == PLAIN
+    browser.changes.new_name.value = "<i>best"
+    browser.changes.rename_button.click()
     assert (root / "<i>best" / "history.jsonl").is_file() and not (root / PLAIN).exists()
     assert browser.table.current == "<i>best" and browser.table.selected == ["rank2", "<i>best"]
     assert "is now &lt;i&gt;best" in browser.message.value
     names = {t.name for t in browser.overlay.data if t.visible}
     assert names == {"rank2", "&lt;i&gt;best"}
-    browser.new_name.value = "rank2"
-    browser.rename_button.click()
+    browser.changes.new_name.value = "rank2"
+    browser.changes.rename_button.click()
     assert "&#x27;rank2&#x27; is taken" in browser.message.value
 
 
 def test_delete_asks_first_and_no_keeps_all(browser, root):
     browser.table.selected = ["rank2", HTML]
-    browser.delete_button.click()
-    assert "Delete 2 runs? rank2, &lt;b&gt;" in browser.question.value
-    assert browser._question_box.layout.display == ""
-    browser.no_button.click()
-    browser.yes_button.click()
+    browser.changes.delete_button.click()
+    assert "Delete 2 runs? rank2, &lt;b&gt;" in browser.changes.question.value
+    assert browser.changes.question_box.layout.display == ""
+    browser.changes.no_button.click()
+    browser.changes.yes_button.click()
     assert (root / "rank2").is_dir() and (root / HTML).is_dir()
     browser.overlay_button.click()
-    browser.delete_button.click()
-    browser.yes_button.click()
-    assert browser._overlay_place.layout.display == "none", "an empty figure"
+    browser.changes.delete_button.click()
+    browser.changes.yes_button.click()
+    assert browser.overlays.widget.layout.display == "none", "an empty figure"
     assert not (root / "rank2").exists() and not (root / HTML).exists()
     assert set(RANKS) & set(rows(browser)) == {PLAIN} and browser.table.selected == []
 
 
 def test_another_selection_takes_the_question_back(browser, root):
     browser.table.selected = ["rank2"]
-    browser.delete_button.click()
+    browser.changes.delete_button.click()
     browser.table.selected = [PLAIN]
-    assert browser._question_box.layout.display == "none"
-    browser.yes_button.click()
+    assert browser.changes.question_box.layout.display == "none"
+    browser.changes.yes_button.click()
     assert (root / "rank2").is_dir() and (root / PLAIN).is_dir()
 
 
@@ -247,8 +247,8 @@ def test_what_is_no_run_folder_is_not_deleted_and_does_not_keep_the_others(brows
     (root / "mine" / "thesis.txt").write_text("years")
     browser.refresh()
     browser.table.selected = ["mine", "loop", "rank2"]
-    browser.delete_button.click()
-    browser.yes_button.click()
+    browser.changes.delete_button.click()
+    browser.changes.yes_button.click()
     assert (root / "mine" / "thesis.txt").is_file() and not (root / "rank2").exists()
     assert "no run in" in browser.message.value
 
@@ -258,13 +258,13 @@ def test_a_run_that_trains_is_neither_renamed_nor_deleted(root, name):
     folder = new_run_folder(root, RunConfig(**QUICK), name="now")
     browser = RunBrowser(root, busy=lambda folder: folder.name == "rank2")
     browser.table.current = name
-    browser.new_name.value = "other"
+    browser.changes.new_name.value = "other"
     with being_written(folder):
-        browser.rename_button.click()
+        browser.changes.rename_button.click()
         assert f"{name} is being written and can&#x27;t be renamed" in browser.message.value
-        browser.delete_button.click()
+        browser.changes.delete_button.click()
         assert f"{name} is being written and can&#x27;t be deleted" in browser.message.value
-    assert browser._question_box.layout.display == "none" and (root / name).is_dir()
+    assert browser.changes.question_box.layout.display == "none" and (root / name).is_dir()
 
 
 def test_the_same_settings_again(browser, told):
