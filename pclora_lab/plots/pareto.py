@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from pclora_lab.plots.figure import NotebookFigure
@@ -16,7 +15,7 @@ __all__ = ["pareto_figure"]
 
 
 @themed
-def pareto_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
+def pareto_figure(rows: Iterable[Mapping[str, Any]]) -> NotebookFigure:
     """Accuracy over what remains, and over what was trained; a point per method and budget.
 
     Points are means over seeds with their standard deviation. The gray line joins the points that

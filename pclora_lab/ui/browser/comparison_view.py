@@ -24,7 +24,7 @@ class ComparisonView(widgets.VBox):
         self.bar = widgets.FloatProgress(max=1.0, layout={"width": "320px"})
         self.text = widgets.Label("starting")
         self.picture = widgets.Image(format="png", layout={"max_width": "100%"})
-        self._began, self._said, self._drawn = time.monotonic(), 0.0, 0.0
+        self._began, self._updated, self._drawn = time.monotonic(), 0.0, 0.0
         self._cell, self._found = "", 0
         super().__init__([widgets.HBox([self.bar, self.text]), self.picture])
         self.add_class("pclora-comparison")
@@ -38,8 +38,8 @@ class ComparisonView(widgets.VBox):
         if step.ends_cell and now - self._drawn > _SECONDS_BETWEEN_FRAMES:
             self.draw(comparison)
             self._drawn = now
-        if now - self._said > _SECONDS_BETWEEN_UPDATES:
-            self._said, self.bar.value = now, step.done / step.total
+        if now - self._updated > _SECONDS_BETWEEN_UPDATES:
+            self._updated, self.bar.value = now, step.done / step.total
             each = (now - self._began) / max(step.done - self._found, 1)
             left = f"{each * (step.total - step.done):.0f} s left"
             self.text.value = f"{name}: {step.done} of {step.total} steps, {left}"

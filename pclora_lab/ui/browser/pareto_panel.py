@@ -33,7 +33,8 @@ class ParetoPanel:
     def __init__(
         self, on_click: Callable[[str], None], show_errors: Callable[[Callable[[], Any]], None]
     ) -> None:
-        self._on_click, self._runs = on_click, []
+        self._on_click = on_click
+        self._runs: list[Run] = []
         self.figure: go.FigureWidget | None = None
         self.button = widgets.ToggleButton(
             description="Pareto plot",

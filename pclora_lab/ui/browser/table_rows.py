@@ -42,7 +42,8 @@ def table_row(entry: Run | UnreadableRun) -> dict[str, Any]:
     if isinstance(entry, UnreadableRun):
         return {**row, "status": "unreadable", "note": entry.reason}
     config, result = entry.config, entry.result or {}
-    method = config.get("method") if isinstance(config.get("method"), dict) else {}
+    method = config.get("method")
+    method = method if isinstance(method, dict) else {}
     return {
         **row,
         "status": entry.status,

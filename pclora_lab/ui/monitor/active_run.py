@@ -99,7 +99,7 @@ class ActiveRun:
         """The session.
 
         Raises:
-            RuntimeError: there is none; says what to do.
+            RuntimeError: there is none.
         """
         if self.session is None:
             raise RuntimeError(f"nothing to {verb}: press Train first")
