@@ -3,13 +3,14 @@
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pandas as pd
+
+from pclora_lab.quiet import quiet
 
 __all__ = ["read_tables"]
 
@@ -47,7 +48,7 @@ def read_tables(name: str) -> dict[str, Any]:
     if not is_local and path.suffix in _KINDS:
         raise ValueError(f"unknown data {name!r}: there is no such file")
     try:
-        with _quietly():
+        with quiet():
             return dict(_load_local(path) if is_local else datasets.load_dataset(name))
     except (ConnectionError, datasets.exceptions.DatasetNotFoundError) as error:
         raise ConnectionError(
@@ -59,18 +60,6 @@ def read_tables(name: str) -> dict[str, Any]:
     except (FileNotFoundError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
         cause = error.__cause__ or error
         raise ValueError(f"data {name!r} can't be read as a table or images: {cause}") from error
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without progress bars, which would stand in whichever notebook cell happens to run."""
-    silent = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not silent:
-            datasets.enable_progress_bars()
 
 
 def _load_local(path: Path) -> Mapping[str, Any]:

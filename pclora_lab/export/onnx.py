@@ -1,10 +1,7 @@
 """ONNX, checked in onnxruntime against torch."""
 
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +15,7 @@ from pclora_lab.files import staged
 from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
 from pclora_lab.nn.latency import median_ms
+from pclora_lab.quiet import quiet
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -29,6 +27,8 @@ Arrays = dict[str, np.ndarray]
 
 # The first in which GELU and LayerNorm are operators of their own, so that runtimes fuse nothing.
 _OPSET = 20
+# The exporter reports its own progress and deprecations.
+_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
 _LARGEST = 2 * 1024**3
@@ -93,7 +93,7 @@ def open_onnx(file: Path | str) -> "InferenceSession":
 def _write(model: nn.Module, file: Path) -> None:
     inputs = try_inputs(model)
     # Weights of more than 2 GB stand in a file of their own, which the graph knows by name.
-    with staged(file.parent) as stage, _quietly():
+    with staged(file.parent) as stage, quiet(loggers=_LOGGERS, ignore_warnings=True):
         torch.onnx.export(
             deployed(to_low_rank_attention(model), inputs),
             (),
@@ -106,22 +106,6 @@ def _write(model: nn.Module, file: Path) -> None:
             output_names=["logits"],
             dynamic_shapes=free_axes(inputs),
         )
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """The exporter reports its own progress and deprecations, which no reader can act on."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _arrays(inputs: Mapping[str, Tensor]) -> Arrays:

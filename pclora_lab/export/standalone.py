@@ -17,7 +17,7 @@ from pclora_lab.models.embedded import vit_digits_options
 from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.models.serialization import low_rank_layers, write_weights
 from pclora_lab.nn.forward import as_inputs, call_model, eval_mode, try_inputs
-from pclora_lab.nn.latency import torch_ms
+from pclora_lab.nn.latency import latency_ms
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.split_qkv import SplitLinear
 from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
@@ -155,7 +155,7 @@ def export_standalone(
     with eval_mode(model, loaded):
         gap = largest_gap(call_model(model, inputs), call_model(loaded, inputs))
     sizes = bytes_of(folder), bytes_of(dense)
-    times = torch_ms(loaded, one), torch_ms(dense.eval(), one)
+    times = (latency_ms(net.eval(), one, repeats=7) for net in (loaded, dense))
     return ExportReport("standalone", str(folder), *sizes, gap, *times)
 
 

@@ -1,6 +1,5 @@
 """``torch.export``: the graph and its weights in one file, for torch without this package."""
 
-import warnings
 from pathlib import Path
 
 import torch
@@ -10,7 +9,8 @@ from pclora_lab.export.report import ExportReport, bytes_of, deployed, free_axes
 from pclora_lab.files import staged
 from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
-from pclora_lab.nn.latency import median_ms, torch_ms
+from pclora_lab.nn.latency import latency_ms, median_ms
+from pclora_lab.quiet import quiet
 
 __all__ = ["export_torch_program"]
 
@@ -36,8 +36,7 @@ def export_torch_program(
     inputs = try_inputs(model)
     free = free_axes(inputs)
     axes = {name: dict.fromkeys(free[name], torch.export.Dim.DYNAMIC) for name in inputs}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
+    with quiet(ignore_warnings=True), torch.no_grad():  # the exporter's own deprecations
         program = torch.export.export(
             deployed(model, inputs), (), kwargs=inputs, dynamic_shapes=axes
         )
@@ -52,5 +51,5 @@ def export_torch_program(
     with torch.inference_mode():
         latency = median_ms(lambda: run(**one))
     sizes = bytes_of(file), bytes_of(dense)
-    times = latency, torch_ms(dense.eval(), as_inputs(one))
+    times = latency, latency_ms(dense.eval(), as_inputs(one), repeats=7)
     return ExportReport("torch_export", str(file), *sizes, gap, *times)

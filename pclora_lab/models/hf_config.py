@@ -7,7 +7,6 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, S
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-from transformers.utils import logging
 
 __all__ = [
     "LOCAL_KEYS",
@@ -15,7 +14,6 @@ __all__ = [
     "is_hf_name",
     "named_classes",
     "plain_errors",
-    "quietly",
     "refuse_code",
     "resolve_tokens",
     "safe_config",
@@ -137,20 +135,6 @@ def resolve_tokens(config: PreTrainedConfig, wanted: int | None) -> int:
             f"at most {positions}; longer texts are cut"
         )
     return wanted or min(_USUAL_TOKENS, positions)
-
-
-@contextlib.contextmanager
-def quietly() -> Any:
-    """transformers prints bars and a table, in whichever notebook cell happens to run."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 @contextlib.contextmanager

@@ -26,13 +26,13 @@ from pclora_lab.models.hf_config import (
     config_of,
     named_classes,
     plain_errors,
-    quietly,
     refuse_code,
     resolve_tokens,
     safe_config,
 )
 from pclora_lab.models.hf_tokenizer import load_hf_tokenizer
 from pclora_lab.nn.heads import classifier_names, draw_head
+from pclora_lab.quiet import quiet
 
 __all__ = ["HF_TASKS", "load_hf", "name_classes", "rebuild_hf", "reset_hf_head"]
 
@@ -152,7 +152,7 @@ def _usual_task(kind: str, name: str) -> str:
 
 def _read_weights(name: str, task: str, config: PreTrainedConfig) -> tuple[nn.Module, set[str]]:
     """The model with its weights, and the names of the heads that are new."""
-    with plain_errors(name), quietly():
+    with plain_errors(name), quiet():
         model, info = HF_TASKS[task].from_pretrained(
             name,
             config=config,

@@ -3,31 +3,36 @@
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
 
 from pclora_lab.nn.forward import Inputs, call_model
 
-__all__ = ["latency_ms", "median_ms"]
+__all__ = ["latency_ms", "median_ms", "timed_ms"]
 
 
-def _pass_ms(model: nn.Module, inputs: Inputs) -> float:
-    device = next(model.parameters()).device
+def timed_ms(function: Callable[[], object], device: torch.device | None = None) -> float:
+    """Time of one call in milliseconds, up to the end of what it started on the device."""
     _finish(device)
     began = time.perf_counter()
-    call_model(model, inputs)
+    function()
     _finish(device)
     return 1000 * (time.perf_counter() - began)
 
 
-def _finish(device: torch.device) -> None:
-    """Wait for what an accelerator still computes."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+def median_ms(
+    function: Callable[[], object], repeats: int = 7, device: torch.device | None = None
+) -> float:
+    """Median time of a call in milliseconds, after one to warm up.
+
+    Args:
+        function: what is timed.
+        repeats: how often.
+        device: where it computes; None where it returns only when it is done.
+    """
+    times = [timed_ms(function, device) for _ in range(repeats + 1)]
+    return statistics.median(times[1:])
 
 
 def latency_ms(model: nn.Module, inputs: Inputs, repeats: int = 5) -> float:
@@ -38,35 +43,14 @@ def latency_ms(model: nn.Module, inputs: Inputs, repeats: int = 5) -> float:
         inputs: one batch, on the model's device.
         repeats: how often it is timed.
     """
-    times, device = [], next(model.parameters()).device
+    device = next(model.parameters()).device
     with torch.inference_mode():
-        for _ in range(repeats + 1):
-            _synchronize(device)
-            began = time.perf_counter()
-            call_model(model, inputs)
-            _synchronize(device)
-            times.append(1000 * (time.perf_counter() - began))
-    return statistics.median(times[1:])
+        return median_ms(lambda: call_model(model, inputs), repeats, device)
 
 
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
+def _finish(device: torch.device | None) -> None:
+    """Wait for what an accelerator still computes."""
+    if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)
-    elif device.type == "mps":
+    elif device is not None and device.type == "mps":
         torch.mps.synchronize()
-
-
-def median_ms(function: Callable[[], Any], repeats: int = 7) -> float:
-    """Median time of a call in milliseconds, after one to warm up."""
-    times = []
-    for _ in range(repeats + 1):
-        began = time.perf_counter()
-        function()
-        times.append(1000 * (time.perf_counter() - began))
-    return statistics.median(times[1:])
-
-
-def torch_ms(model: nn.Module, inputs: Inputs) -> float:
-    """Median time of a forward pass on the CPU."""
-    with torch.inference_mode():
-        return median_ms(lambda: call_model(model, inputs))

@@ -5,6 +5,7 @@ told every event beside the folder: a tracker such as TensorBoard or Weights & B
 class, and no other line changes.
 """
 
+import contextlib
 import warnings
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
@@ -115,6 +116,7 @@ def _told(events: Iterator[Event], loggers: list[RunLogger]) -> Generator[Event,
             for logger in tuple(loggers):
                 if not _try(logger, "log", event):
                     loggers.remove(logger)
+                    _try(logger, "close")
             yield event
     finally:
         # Explicitly, so that the folder is in order before this returns.
@@ -129,10 +131,12 @@ def _try(logger: RunLogger, verb: str, *args: Event) -> bool:
     try:
         getattr(logger, verb)(*args)
     except Exception as error:  # noqa: BLE001 - somebody else's code
-        warnings.warn(
-            f"{type(logger).__name__}.{verb} failed ({type(error).__name__}: {error}); the run "
-            "goes on without it",
-            stacklevel=2,
-        )
+        # Also where somebody has made errors of warnings.
+        with contextlib.suppress(Warning):
+            warnings.warn(
+                f"{type(logger).__name__}.{verb} failed ({type(error).__name__}: {error}); the "
+                "run goes on without it",
+                stacklevel=2,
+            )
         return False
     return True

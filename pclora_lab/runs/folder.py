@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.files import atomic_write, read_json, write_json
+from pclora_lab.files import PART, atomic_write, read_json, write_json
 from pclora_lab.runs.reader import TEACHERS_FOLDER, is_alive
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training.config import RunConfig, write_config
@@ -87,6 +87,10 @@ def reopen(folder: Path, rows: Iterable[dict[str, Any]], step: int) -> None:
         rows: the history that stays.
         step: from which the training goes on; later snapshots are of steps to be taken again.
     """
+    # A process that was killed while it wrote left them, under names that nothing replaces.
+    for left in (*folder.glob(f"*{PART}"), *(folder / "snapshots").glob(f"*{PART}")):
+        if left.is_file():
+            left.unlink()
     for taken, snapshot in list_snapshots(folder).items():
         if taken > step:
             snapshot.unlink()

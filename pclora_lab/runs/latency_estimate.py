@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from pclora_lab.models.recipes import model_recipe
-from pclora_lab.nn.forward import Inputs
-from pclora_lab.nn.latency import _pass_ms
+from pclora_lab.nn.forward import Inputs, call_model
+from pclora_lab.nn.latency import timed_ms
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.surgery import as_linear, deepcopy_sharing, replace_modules
 
@@ -190,6 +190,10 @@ def _take_turns(
             for i in (0, 1) if turn % 2 else (1, 0):
                 times[i].append(_pass_ms(models[i], inputs))
     return times, time.perf_counter() - began
+
+
+def _pass_ms(model: nn.Module, inputs: Inputs) -> float:
+    return timed_ms(lambda: call_model(model, inputs), next(model.parameters()).device)
 
 
 def _spread(times: Sequence[float]) -> float:

@@ -15,6 +15,7 @@ from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.models.serialization import save_pretrained
 from pclora_lab.nn.openmp import release_after_cells, release_workers
+from pclora_lab.quiet import quiet
 from pclora_lab.runs.execution import Execution, RunLogger, execute
 from pclora_lab.runs.resuming import Resumption, read_resumption
 from pclora_lab.training.config import RunConfig
@@ -346,9 +347,10 @@ class Session:
         return (self._active_seconds + going) / done_here * (self._steps - self._step)
 
     def _work(self) -> None:
-        _quiet()
         try:
-            self._end(self._train())
+            with quiet():
+                how = self._train()
+            self._end(how)
         except BaseException as error:  # noqa: BLE001 - kept, shown by views and re-raised in wait()
             # The kept error would hold the models, and the device's memory, through its frames.
             traceback.clear_frames(error.__traceback__)
@@ -408,15 +410,6 @@ class Session:
         with _busy_lock:
             for device in [d for d, session in _busy.items() if session is self]:
                 del _busy[device]
-
-
-def _quiet() -> None:
-    """Keep progress bars of downloads out of whichever notebook cell happens to run."""
-    import datasets
-    import huggingface_hub.utils
-
-    datasets.disable_progress_bars()
-    huggingface_hub.utils.disable_progress_bars()
 
 
 def live_session(root: Path | str | None = None) -> Session | None:

@@ -46,6 +46,13 @@ def test_a_logger_that_fails_is_left_out_and_the_run_goes_on(tmp_path):
     ):
         *_, end = execute(QUICK, tmp_path, loggers=[broken, memory])
     assert isinstance(end, RunEnd) and len(broken.events) == 1 < len(memory.events)
+    assert broken.closed == memory.closed == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_it_ends_no_run_where_warnings_are_errors(tmp_path):
+    *_, end = execute(QUICK, tmp_path, loggers=[Broken()])
+    assert isinstance(end, RunEnd)
 
 
 def test_a_run_that_is_closed_is_stopped_and_can_be_taken_up_with_loggers(tmp_path):

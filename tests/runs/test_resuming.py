@@ -363,3 +363,13 @@ def test_a_run_is_named_after_its_folder_wherever_it_is_called_from(tmp_path, mo
     folder = stopped(QUICK, tmp_path, 3)
     monkeypatch.chdir(folder)
     assert read_resumption(".").folder == folder
+
+
+def test_what_a_kill_left_half_written_is_gone_once_the_run_is_taken_up(tmp_path):
+    folder = stopped(QUICK, tmp_path, 3)
+    left = [folder / "checkpoint.safetensors.0a.part", folder / "snapshots" / "000001.0b.part"]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    list(resume(folder))
+    assert not any(path.exists() for path in left)
