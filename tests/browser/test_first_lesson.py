@@ -17,7 +17,12 @@ from pclora_lab.training.evaluation import test_accuracy as accuracy_on_test
 pytestmark = pytest.mark.browser
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "00_start_here.ipynb"
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
-PANEL_TRACES = {"fade": (0, 1), "accuracy": (4, 5), "loss": (6, 8), "size": (10, 11)}
+PANEL_TRACES = {
+    "fade": ("λ", "measured share of the base"),
+    "accuracy": ("student as it is", "if the base were removed"),
+    "loss": ("task", "feature distillation"),
+    "size": ("parameters held", "time per step (median of 9)"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +61,11 @@ def status(page: Page, pattern: str, timeout: float = 120_000) -> None:
     expect(page.locator(".pclora-status")).to_have_text(re.compile(pattern), timeout=timeout)
 
 
-def points(page: Page) -> list[int]:
-    """How many points each trace of the live figure has."""
+def points(page: Page) -> dict[str, int]:
+    """How many points each trace of the live figure has, by its name."""
     return page.evaluate(
-        "() => document.querySelector('.js-plotly-plot').data.map(t => t.x ? t.x.length : 0)"
+        "() => Object.fromEntries(document.querySelector('.js-plotly-plot').data"
+        ".map(t => [t.name, t.x ? t.x.length : 0]))"
     )
 
 
@@ -139,8 +145,9 @@ def test_curves_grow_while_another_cell_answers(page: Page) -> None:
     expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]"), timeout=20_000)
     status(page, r"fading the base")
     page.wait_for_function(
-        "n => document.querySelector('.js-plotly-plot').data[4].x.length > n + 1",
-        arg=early[4],
+        "n => document.querySelector('.js-plotly-plot').data"
+        ".find(t => t.name === 'student as it is').x.length > n + 1",
+        arg=early["student as it is"],
         timeout=120_000,
     )
     late = points(page)
