@@ -3,6 +3,7 @@
 import sys
 import time
 import weakref
+from functools import partial
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -84,7 +85,7 @@ class Lab:
         )
         self._arrange()
         self._listen()
-        run_once(self._warm_up, self.shown.message.show_error)
+        run_once(partial(_warm_up, self.controls.base, self.cache), self.shown.message.show_error)
         self.shown.show_errors(self._find_a_run)
         self._replace_older_lab()
 
@@ -136,18 +137,6 @@ class Lab:
     def _ipython_display_(self) -> None:
         self.views.shown_at = time.monotonic()
         display(self.widget)
-
-    def _warm_up(self) -> None:
-        """Read what comes with the package before anybody presses Train; nothing is downloaded."""
-        config, cache = self.controls.base, self.cache
-        if config.model not in EMBEDDED:
-            return
-        try:
-            data = cache.data(config)
-            model = load_dense(config, data)
-            cache.batches(data, preprocessing_of(model, config.img_size), config.model)
-        except Exception:  # noqa: BLE001 - the run will show it to the person who starts it
-            return
 
     def _find_a_run(self) -> None:
         """Follow the run that is going, or show the newest one there is."""
@@ -238,6 +227,18 @@ class Lab:
     def close(self) -> None:
         """Stop drawing and let go of models and data; the run goes on."""
         self.shown.release()
+
+
+def _warm_up(config: RunConfig, cache: DataCache) -> None:
+    """Read what comes with the package before anybody presses Train; nothing is downloaded."""
+    if config.model not in EMBEDDED:
+        return
+    try:
+        data = cache.data(config)
+        model = load_dense(config, data)
+        cache.batches(data, preprocessing_of(model, config.img_size), config.model)
+    except Exception:  # noqa: BLE001 - the run will show it to the person who starts it
+        return
 
 
 def _allow_widgets_in_colab() -> None:

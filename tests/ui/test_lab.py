@@ -89,6 +89,18 @@ def test_train_pressed_twice_is_refused(lab):
     until(lambda: lab.buttons.status.value == "stopped")
 
 
+def test_the_buttons_are_ready_when_the_line_names_the_end(lab):
+    seen = {}
+
+    def note(change):
+        seen[change["new"]] = lab.buttons.stop.disabled
+
+    lab.buttons.status.observe(note, "value")
+    lab.buttons.train.click()
+    until(lambda: lab.buttons.status.value == "finished")
+    assert seen["finished"]
+
+
 def test_a_new_lab_finds_the_run_that_is_going(lab, tmp_path):
     lab.controls.steps.value = 5000
     session = lab.train()

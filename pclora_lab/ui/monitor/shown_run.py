@@ -148,8 +148,9 @@ class ShownRun:
         with self._showing:
             if self.opened is None:
                 self._show_end(snapshot)
-        self.buttons.update(session, snapshot)
         self._show_state(snapshot.state)
+        # The line comes after the buttons, so that whoever reads "stopped" may press them.
+        self.buttons.update(session, snapshot)
         self.lambda_slider.update(session, snapshot)
         with self._showing:
             if self.opened is None:  # the run that trains is also the one that is shown
