@@ -30,9 +30,10 @@ from pclora_lab import Session
 from pclora_lab.nn.openmp import release_workers
 from pclora_lab.ui.lab import Lab
 facts = RunConfig(steps={steps}, evaluations=30)
-bare = replace(facts, layer_facts=False)
+bare = replace(facts, layer_metrics=False)
 lab = Lab(facts, root=tempfile.mkdtemp())
 lab.page.alive = True  # or pictures would be drawn for a browser that does not answer
+PANEL_CURVES = ("λ", "student as it is", "task", "parameters held")
 spent = []
 draw = lab.shown.draw
 
@@ -56,9 +57,8 @@ def watched(config, tab):
     time.sleep(2)  # a person looks at the numbers before the click; they are counted meanwhile
     clicked = time.perf_counter()
     lab.buttons.train.click()
-    traces = lab.view.figure.data
-    shown = (0, 4, 6, 10)  # λ, accuracy, loss and size: a curve of each panel
-    while tab == 0 and any(traces[i].x is None or not len(traces[i].x) for i in shown):
+    traces = [t for t in lab.view.figure.data if t.name in PANEL_CURVES]
+    while tab == 0 and any(t.x is None or not len(t.x) for t in traces):
         time.sleep(0.005)
     first = time.perf_counter() - clicked
     took = seconds(lab.session)

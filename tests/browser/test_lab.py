@@ -233,7 +233,7 @@ def test_back_in_time(page: Page, theme: str) -> None:
     set_steps(page, 60)
     press(page, "Train")
     status(page, "finished")
-    whole = plot(page, 0, "d[4].x.at(-1)")
+    whole = plot(page, 0, "d.find(t => t.name === 'student as it is').x.at(-1)")
     drag_handle(page, ".pclora-timeline", ["PageDown"] * 20)
     page.wait_for_function(
         "end => document.querySelector('.pclora-lab .js-plotly-plot').data[0].x.at(-1) < end - 20",
