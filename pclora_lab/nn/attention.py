@@ -1,9 +1,14 @@
 """Where the last block of a vision transformer looks, as a map over the patches of an image."""
 
+from typing import TYPE_CHECKING, TypeGuard
+
 import torch
 from torch import Tensor, nn
 
 from pclora_lab.nn.forward import call_model, eval_mode, forward_hooks
+
+if TYPE_CHECKING:  # it takes longer to import than torch
+    from transformers import PreTrainedModel
 
 __all__ = ["attention_maps"]
 
@@ -28,7 +33,7 @@ def attention_maps(model: nn.Module, images: Tensor) -> Tensor:
         >>> attention_maps(load_model("vit_digits"), torch.zeros(2, 1, 8, 8)).shape
         torch.Size([2, 4, 4])
     """
-    if hasattr(model, "set_attn_implementation"):
+    if _is_transformers(model):
         weights, grid = _of_transformers(model, images)
     else:
         weights, grid = _of_timm(model, images)
@@ -40,29 +45,36 @@ def attention_maps(model: nn.Module, images: Tensor) -> Tensor:
     return (maps / maps.sum(-1, keepdim=True)).reshape(-1, *grid)
 
 
+def _is_transformers(model: nn.Module) -> "TypeGuard[PreTrainedModel]":
+    return hasattr(model, "set_attn_implementation")
+
+
 def _of_timm(model: nn.Module, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
     """Attention of the last block ``(batch, heads, tokens, tokens)``, and the grid of patches."""
     blocks = getattr(model, "blocks", None)
     attention = getattr(blocks[-1], "attn", None) if blocks is not None and len(blocks) else None
     grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
-    if not hasattr(attention, "qkv") or not hasattr(attention, "num_heads") or grid is None:
+    heads = getattr(attention, "num_heads", None)
+    if not isinstance(attention, nn.Module) or heads is None or grid is None:
+        raise _none(model)
+    if not hasattr(attention, "qkv"):
         raise _none(model)
     seen: list[Tensor] = []
     with eval_mode(model), forward_hooks({"": attention}, lambda _, x, __: seen.append(x)):
         call_model(model, images)
-        return _weights(attention, seen[-1]), tuple(grid)
+        return _weights(attention, heads, seen[-1]), tuple(grid)
 
 
-def _weights(attention: nn.Module, x: Tensor) -> Tensor:
+def _weights(attention: nn.Module, heads: int, x: Tensor) -> Tensor:
     batch, tokens, _ = x.shape
-    heads = attention.num_heads
-    q, k, _ = attention.qkv(x).reshape(batch, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    fused = attention.get_submodule("qkv")(x)
+    q, k, _ = fused.reshape(batch, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
     norms = (getattr(attention, name, None) for name in ("q_norm", "k_norm"))
     q, k = (v if norm is None else norm(v) for v, norm in zip((q, k), norms, strict=True))
     return torch.softmax(q.float() @ k.float().transpose(-2, -1) * q.shape[-1] ** -0.5, dim=-1)
 
 
-def _of_transformers(model: nn.Module, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+def _of_transformers(model: "PreTrainedModel", images: Tensor) -> tuple[Tensor, tuple[int, int]]:
     size, patch = getattr(model.config, "image_size", None), getattr(model.config, "patch_size", 0)
     if not isinstance(size, int) or not isinstance(patch, int):
         raise _none(model)

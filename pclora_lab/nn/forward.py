@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from pclora_lab.nn.metadata import input_settings
 
 __all__ = [
     "Inputs",
@@ -57,8 +59,7 @@ def example_input(
 
 
 def _image_shape(model: nn.Module) -> tuple[int, ...] | None:
-    config = getattr(model, "pretrained_cfg", None) or {}
-    shape = config.get("input_size")
+    shape = input_settings(model).get("input_size")
     size = getattr(getattr(model, "patch_embed", None), "img_size", None)
     if shape and size:
         return (shape[0], *size)
@@ -66,16 +67,26 @@ def _image_shape(model: nn.Module) -> tuple[int, ...] | None:
         return tuple(shape)
     described = getattr(model, "config", None)
     described = getattr(described, "vision_config", described)
-    if hasattr(described, "image_size") and hasattr(described, "num_channels"):
-        return (described.num_channels, described.image_size, described.image_size)
-    return None
+    channels = getattr(described, "num_channels", None)
+    side = getattr(described, "image_size", None)
+    return None if channels is None or side is None else (channels, side, side)
+
+
+class _TextConfig(Protocol):
+    vocab_size: int
+
+
+def _text_config(model: nn.Module) -> _TextConfig | None:
+    """What transformers knows of a model's texts; None where it reads none."""
+    config = getattr(model, "config", None)
+    config = getattr(config, "text_config", config)
+    return config if hasattr(config, "vocab_size") else None
 
 
 def _text_length(model: nn.Module) -> int | None:
     """Tokens of one text: as loaded, else 128 or as many as there are positions."""
-    config = getattr(model, "config", None)
-    config = getattr(config, "text_config", config)
-    if not hasattr(config, "vocab_size"):
+    config = _text_config(model)
+    if config is None:
         return None
     loaded = getattr(model, "pclora_recipe", {}).get("tokens")
     return loaded or min(128, getattr(config, "max_position_embeddings", None) or 128)
@@ -164,13 +175,13 @@ def try_inputs(model: nn.Module, examples: int = 2) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     example = example_input(model, "cpu")
     named = {"pixel_values": example} if isinstance(example, Tensor) else example
+    text = _text_config(model)
     made = {}
     for name, value in named.items():
         shape = (examples, *value.shape[1:])
-        if value.is_floating_point():
+        if text is None or value.is_floating_point():
             made[name] = torch.randn(shape, generator=generator)
         else:
-            text = getattr(model.config, "text_config", model.config)
             made[name] = torch.randint(5, text.vocab_size, shape, generator=generator)
     if "input_ids" in made and "pixel_values" not in made:
         made["attention_mask"] = torch.ones_like(made["input_ids"])

@@ -31,6 +31,8 @@ class LowRankLinear(nn.Module):
         125952
     """
 
+    C: nn.Parameter | None
+
     def __init__(
         self,
         in_features: int,

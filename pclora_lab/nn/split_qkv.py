@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.nn.forward import example_input
-from pclora_lab.nn.surgery import as_linear, count_inputs, meta_copy, replace_modules
+from pclora_lab.nn.metadata import recipe_of, set_metadata
+from pclora_lab.nn.surgery import count_inputs, get_linear, is_linear, meta_copy, replace_modules
 
 __all__ = ["SplitLinear", "split_qkv"]
 
@@ -28,19 +29,22 @@ class SplitLinear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        rows = weight.shape[0] // 3
-        for number, name in enumerate("qkv"):
-            part = slice(number * rows, (number + 1) * rows)
-            layer = nn.Linear(weight.shape[1], rows, bias=bias is not None, device="meta")
-            # Copies, because three views of one storage can't be saved apart.
-            layer.weight = nn.Parameter(weight.detach()[part].clone())
-            if bias is not None:
-                layer.bias = nn.Parameter(bias.detach()[part].clone())
-            self.register_module(name, layer)
+        self.q, self.k, self.v = (_third(weight, bias, number) for number in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, tokens, in_features)`` → ``(batch, tokens, 3 · out_features)``."""
         return torch.cat((self.q(x), self.k(x), self.v(x)), dim=-1)
+
+
+def _third(weight: Tensor, bias: Tensor | None, number: int) -> nn.Linear:
+    rows = weight.shape[0] // 3
+    part = slice(number * rows, (number + 1) * rows)
+    layer = nn.Linear(weight.shape[1], rows, bias=bias is not None, device="meta")
+    # Copies, because three views of one storage can't be saved apart.
+    layer.weight = nn.Parameter(weight.detach()[part].clone())
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach()[part].clone())
+    return layer
 
 
 def split_qkv(model: nn.Module) -> nn.Module:
@@ -62,9 +66,9 @@ def split_qkv(model: nn.Module) -> nn.Module:
         ['q', 'k', 'v']
     """
     fused = {
-        name: as_linear(module)
+        name: get_linear(model, name)
         for name, module in model.named_modules()
-        if name.rpartition(".")[2] in _FUSED and hasattr(module, "weight")
+        if name.rpartition(".")[2] in _FUSED and is_linear(module)
     }
     fused = {name: m for name, m in fused.items() if m.weight.shape[0] % 3 == 0}
     if not fused:
@@ -75,5 +79,5 @@ def split_qkv(model: nn.Module) -> nn.Module:
     count_inputs(twin, {n: twin.get_submodule(n) for n in fused}, example_input(model, "meta"))
     replace_modules(model, {name: SplitLinear(m.weight, m.bias) for name, m in fused.items()})
     if hasattr(model, "pclora_recipe"):
-        model.pclora_recipe = {**model.pclora_recipe, "split_qkv": True}
+        set_metadata(model, pclora_recipe={**recipe_of(model), "split_qkv": True})
     return model

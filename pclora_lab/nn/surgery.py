@@ -3,12 +3,15 @@
 import copy
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from pclora_lab.nn.forward import call_model, eval_mode, forward_hooks
+
+if TYPE_CHECKING:
+    from transformers.pytorch_utils import Conv1D
 
 __all__ = [
     "as_linear",
@@ -17,31 +20,56 @@ __all__ = [
     "find_embeddings",
     "find_targets",
     "frozen_view",
+    "get_linear",
+    "is_linear",
     "meta_copy",
     "replace_modules",
     "count_inputs",
 ]
 
 
-def _is_conv1d(module: nn.Module) -> bool:
+def _is_conv1d(module: nn.Module) -> "TypeGuard[Conv1D]":
     # transformers' Conv1D (GPT-2) is a linear layer whose weight is (in, out). By name, because
     # importing transformers takes longer than importing torch.
     return type(module).__name__ == "Conv1D" and hasattr(module, "nf")
 
 
-def as_linear(module: nn.Module) -> nn.Linear:
-    """A linear layer as torch writes it; GPT-2's ``Conv1D`` as a view of the same storage.
+def is_linear(module: nn.Module) -> bool:
+    """Whether it is a linear layer, torch's or GPT-2's ``Conv1D``."""
+    return isinstance(module, nn.Linear) or _is_conv1d(module)
+
+
+def as_linear(module: nn.Module) -> nn.Linear | nn.Embedding:
+    """A layer as torch writes it; GPT-2's ``Conv1D`` as a view of the same storage.
 
     Args:
-        module: an ``nn.Linear``, returned as it is, or a ``Conv1D`` with a weight ``(in, out)``.
+        module: an ``nn.Linear`` or ``nn.Embedding``, returned as it is, or a ``Conv1D`` with a
+            weight ``(in, out)``.
+
+    Raises:
+        TypeError: another kind of layer.
     """
-    if not _is_conv1d(module):
+    if isinstance(module, nn.Linear | nn.Embedding):
         return module
+    if not _is_conv1d(module):
+        raise TypeError(f"{type(module).__name__} is neither a linear layer nor an embedding")
     weight = module.weight
     shell = nn.Linear(weight.shape[0], weight.shape[1], device="meta")
     shell.weight = nn.Parameter(weight.detach().T, requires_grad=weight.requires_grad)
     shell.bias = module.bias
     return shell
+
+
+def get_linear(model: nn.Module, name: str) -> nn.Linear:
+    """The linear layer of a full name; see :func:`as_linear`.
+
+    Raises:
+        TypeError: the name is another kind of layer's.
+    """
+    layer = as_linear(model.get_submodule(name))
+    if not isinstance(layer, nn.Linear):
+        raise TypeError(f"{name} is {type(layer).__name__}, not a linear layer")
+    return layer
 
 
 def find_embeddings(model: nn.Module) -> dict[str, nn.Embedding]:
@@ -89,7 +117,7 @@ def find_targets(model: nn.Module, targets: str = "blocks") -> dict[str, nn.Line
     if not found:
         raise ValueError(_nothing_found(model, targets, linears))
     _refuse_shared(model, found)
-    return {name: as_linear(module) for name, module in found.items()}
+    return {name: get_linear(model, name) for name in found}
 
 
 def _compile(targets: str) -> re.Pattern[str]:
@@ -208,9 +236,10 @@ def meta_copy(model: nn.Module) -> nn.Module:
     for buffer in model.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
     twin = copy.deepcopy(model, memo)
-    if getattr(getattr(twin, "config", None), "pad_token_id", None) is not None:
+    config = getattr(twin, "config", None)
+    if config is not None and getattr(config, "pad_token_id", None) is not None:
         # Or GPT-2 looks for padding in its input, which has no values here.
-        twin.config.pad_token_id = None
+        config.pad_token_id = None
     return twin
 
 

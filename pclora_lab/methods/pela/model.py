@@ -14,7 +14,7 @@ from pclora_lab.methods.pela.ranks import excluded_parts, pela_layers, pela_rank
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.low_rank import LowRankLinear
-from pclora_lab.nn.surgery import as_linear, deepcopy_sharing, meta_copy, replace_modules
+from pclora_lab.nn.surgery import deepcopy_sharing, get_linear, meta_copy, replace_modules
 
 __all__ = ["PELARecord", "as_dense", "factorize_model", "pela_record"]
 
@@ -97,7 +97,7 @@ def factorize_model(
 
 
 def _replaced(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
-    bases = {name: as_linear(model.get_submodule(name)) for name in ranks}
+    bases = {name: get_linear(model, name) for name in ranks}
     layers = _low_rank_layers(bases, ranks)
     weights = [base.get_parameter("weight") for base in bases.values()]
     return replace_modules(deepcopy_sharing(model, weights), layers)
