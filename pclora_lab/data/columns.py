@@ -47,21 +47,21 @@ def find_columns(table: Any, given: Mapping[str, str | None], data: str) -> tupl
     image = given.get("image") or (
         None if given.get("text") else _guess(table, datasets.Image, IMAGE_NAMES)
     )
-    kind, column = ("image", image) if image else ("text", given.get("text") or _text(table, label))
+    content = image or given.get("text") or _text(table, label)
     if label is None and table.column_names == [image]:
         raise ValueError(
             f"data {data!r} has one class only: a classifier needs two or more, each in a folder "
             "of its own"
         )
-    flags = {"image": "image_column or text_column", "label": "label_column"}
-    for what, found in (("image", column), ("label", label)):
-        if found is None:
-            also = " and none of texts" if what == "image" else ""
-            raise ValueError(
-                f"no {what} column found in {data!r}{also}: its columns are "
-                f"{', '.join(table.column_names)}; pass {flags[what]}"
-            )
-    return kind, column, label
+    have = f"its columns are {', '.join(table.column_names)}"
+    if content is None:
+        raise ValueError(
+            f"no image column found in {data!r} and none of texts: {have}; pass image_column or "
+            "text_column"
+        )
+    if label is None:
+        raise ValueError(f"no label column found in {data!r}: {have}; pass label_column")
+    return ("image" if image else "text"), content, label
 
 
 def _guess(table: Any, feature: type, names: tuple[str, ...]) -> str | None:

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from PIL import Image
@@ -81,7 +81,7 @@ def short_name(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2] if is_path else name
 
 
-class _Decoded(Sequence):
+class _Decoded(Sequence[Image.Image]):
     """Images of a table column, decoded on access; says which row can't be read."""
 
     def __init__(self, table: Any, column: str, rows: np.ndarray | None = None) -> None:
@@ -91,7 +91,13 @@ class _Decoded(Sequence):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Image.Image:
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> "_Decoded": ...
+    def __getitem__(self, index: int | slice) -> "Image.Image | _Decoded":
+        if isinstance(index, slice):
+            return self.take(index)
         row = int(self.rows[index])
         try:
             image = self.table[row][self.column]
@@ -104,15 +110,15 @@ class _Decoded(Sequence):
                 "row or repair the file."
             ) from error
 
-    def take(self, indices: np.ndarray) -> "_Decoded":
+    def take(self, indices: np.ndarray | slice) -> "_Decoded":
         return _Decoded(self.table, self.column, self.rows[indices])
 
 
 def _take(split: Split, indices: np.ndarray) -> Split:
     examples = split.examples
-    is_lazy = isinstance(examples, _Decoded)
-    taken = examples.take(indices) if is_lazy else [examples[i] for i in indices]
-    return Split(taken, split.labels[indices])
+    if isinstance(examples, _Decoded):
+        return Split(examples.take(indices), split.labels[indices])
+    return Split([examples[i] for i in indices], split.labels[indices])
 
 
 def _divide(split: Split, held_out: int | float) -> tuple[Split, Split]:
@@ -131,9 +137,8 @@ def _divide(split: Split, held_out: int | float) -> tuple[Split, Split]:
     counts = np.bincount(split.labels)
     balanced = counts[counts > 0].min() >= 2
     if isinstance(held_out, float):
-        held_out = max(
-            math.ceil(held_out * len(split)), np.count_nonzero(counts) if balanced else 1
-        )
+        least = int(np.count_nonzero(counts)) if balanced else 1
+        held_out = max(math.ceil(held_out * len(split)), least)
     kept, held = train_test_split(
         every,
         test_size=held_out,
