@@ -7,7 +7,8 @@ from pclora_lab.data.images import Preprocessing
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.models.hf_models import reset_hf_head
 from pclora_lab.models.recipes import model_recipe
-from pclora_lab.nn.heads import draw_head
+from pclora_lab.models.timm_models import reset_timm_head
+from pclora_lab.nn.metadata import recipe_of, set_metadata
 
 __all__ = ["reset_head", "head_is_new", "input_kind", "head_matches", "preprocessing_of"]
 
@@ -21,15 +22,19 @@ def reset_head(
         model: loaded by name.
         num_classes: how many.
         generator: draws its weights.
+
+    Raises:
+        ValueError: the model was not loaded by name.
     """
-    if model.pclora_recipe.get("library") == "transformers":
-        reset_hf_head(model, num_classes, generator)
-    else:
-        model.reset_classifier(num_classes)
-        draw_head(model.get_classifier(), generator)
-    model.pclora_head_is_new = True
-    model.pclora_class_names = None
-    model.pclora_recipe = {**model.pclora_recipe, "num_classes": num_classes}
+    is_hf = recipe_of(model).get("library") == "transformers"
+    reset = reset_hf_head if is_hf else reset_timm_head
+    reset(model, num_classes, generator)
+    set_metadata(
+        model,
+        pclora_head_is_new=True,
+        pclora_class_names=None,
+        pclora_recipe={**recipe_of(model), "num_classes": num_classes},
+    )
 
 
 def head_matches(model: nn.Module, names: tuple[str, ...]) -> bool:

@@ -1,17 +1,31 @@
 """The small pre-trained models and the texts that come with the package."""
 
+from typing import TypedDict
+
 from safetensors.torch import load_file
 from timm.models import VisionTransformer
 from torch import nn
 
 from pclora_lab.files import data_dir
+from pclora_lab.nn.metadata import set_metadata
 
 __all__ = ["EMBEDDED", "build_vit_digits", "load_vit_digits"]
 
 EMBEDDED = ("vit_digits", "bert_glosses")
 
 
-_VIT_DIGITS = {
+class ViTOptions(TypedDict):
+    """Those of timm's ``VisionTransformer`` that are not its defaults."""
+
+    img_size: int
+    patch_size: int
+    in_chans: int
+    embed_dim: int
+    depth: int
+    num_heads: int
+
+
+_VIT_DIGITS: ViTOptions = {
     "img_size": 8,
     "patch_size": 2,
     "in_chans": 1,
@@ -21,6 +35,9 @@ _VIT_DIGITS = {
 }
 
 
+_CLASSES = 10
+
+
 _DIGITS_CFG = {
     "architecture": "vit_digits",
     "input_size": (1, 8, 8),
@@ -28,7 +45,7 @@ _DIGITS_CFG = {
     "std": (0.5,),
     "interpolation": "bilinear",
     "crop_pct": 1.0,
-    "num_classes": 10,
+    "num_classes": _CLASSES,
     "classifier": "head",
 }
 
@@ -43,15 +60,18 @@ def build_vit_digits(
     """
     if img_size not in (None, _VIT_DIGITS["img_size"]):
         raise ValueError(f"vit_digits takes {_VIT_DIGITS['img_size']} px images, not {img_size}")
-    classes = _DIGITS_CFG["num_classes"] if num_classes is None else num_classes
+    classes = _CLASSES if num_classes is None else num_classes
     model = VisionTransformer(**vit_digits_options(width), num_classes=classes)
-    model.pretrained_cfg = dict(_DIGITS_CFG)
+    set_metadata(model, pretrained_cfg=dict(_DIGITS_CFG))
     return model
 
 
-def vit_digits_options(width: int | None = None) -> dict[str, int]:
+def vit_digits_options(width: int | None = None) -> ViTOptions:
     """What timm's ``VisionTransformer`` is built with."""
-    return dict(_VIT_DIGITS) if width is None else {**_VIT_DIGITS, "embed_dim": width}
+    options = _VIT_DIGITS.copy()
+    if width is not None:
+        options["embed_dim"] = width
+    return options
 
 
 def load_vit_digits(model: nn.Module) -> None:
@@ -64,7 +84,7 @@ def load_vit_digits(model: nn.Module) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: reinstall, or run data/vit_digits/recipe.py")
     state = load_file(path)
-    is_new = model.num_classes != _DIGITS_CFG["num_classes"]
+    is_new = model.num_classes != _CLASSES
     if is_new:
         state = {key: value for key, value in state.items() if not key.startswith("head.")}
     model.load_state_dict(state, strict=not is_new)

@@ -5,11 +5,13 @@ from typing import Any
 
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, StrictDataclassError
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 __all__ = [
     "LOCAL_KEYS",
+    "config_in",
     "config_of",
     "is_hf_name",
     "named_classes",
@@ -80,6 +82,18 @@ def config_of(name: str, *, weights: bool = True) -> PreTrainedConfig:
     config = AutoConfig.for_model(kind)
     if kind == "roberta":
         config.update({"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1})
+    return config
+
+
+def config_in(model: nn.Module) -> PreTrainedConfig:
+    """The configuration that a model carries.
+
+    Raises:
+        ValueError: the model is not transformers'.
+    """
+    config = getattr(model, "config", None)
+    if not isinstance(config, PreTrainedConfig):
+        raise ValueError(f"{type(model).__name__} is not transformers': it has no configuration")
     return config
 
 

@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     PreTrainedConfig,
+    PreTrainedModel,
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import (
@@ -23,6 +24,7 @@ from transformers.models.auto.modeling_auto import (
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.models.hf_config import (
     LOCAL_KEYS,
+    config_in,
     config_of,
     named_classes,
     plain_errors,
@@ -32,6 +34,8 @@ from pclora_lab.models.hf_config import (
 )
 from pclora_lab.models.hf_tokenizer import load_hf_tokenizer
 from pclora_lab.nn.heads import classifier_names, draw_head
+from pclora_lab.nn.metadata import recipe_of, set_metadata
+from pclora_lab.nn.surgery import get_linear
 from pclora_lab.quiet import quiet
 
 __all__ = ["HF_TASKS", "load_hf", "name_classes", "rebuild_hf", "reset_hf_head"]
@@ -87,27 +91,27 @@ def load_hf(
         with plain_errors(name):
             model = build_hf(config, task)
     if is_labeled:
-        model.num_classes = config.num_labels
-        model.pclora_head_is_new = not pretrained or bool(new)
-        if pretrained and not new and (names := named_classes(config)):
-            model.pclora_class_names = names
+        is_new = not pretrained or bool(new)
+        set_metadata(model, num_classes=config.num_labels, pclora_head_is_new=is_new)
+        if not is_new and (names := named_classes(config)):
+            set_metadata(model, pclora_class_names=names)
     for head in sorted(new):
         draw_head(model.get_submodule(head), generator)
     recipe: dict[str, Any] = {"library": "transformers", "task": task, "img_size": None}
     recipe["num_classes"] = getattr(model, "num_classes", None)
     if task == "image-classification":
-        model.pretrained_cfg = _image_settings(name, config, pretrained)
-        recipe["preprocessing"] = model.pretrained_cfg
+        recipe["preprocessing"] = _image_settings(name, config, pretrained)
+        set_metadata(model, pretrained_cfg=recipe["preprocessing"])
     else:
         recipe["tokens"] = resolve_tokens(config, tokens)
         if pretrained:
             tokenizer = load_hf_tokenizer(name, model.config)
-            model.pclora_text = TextPreprocessing(tokenizer, recipe["tokens"])
-    model.pclora_recipe = {**recipe, "config": safe_config(model.config)}
+            set_metadata(model, pclora_text=TextPreprocessing(tokenizer, recipe["tokens"]))
+    set_metadata(model, pclora_recipe={**recipe, "config": safe_config(model.config)})
     return model.eval()
 
 
-def build_hf(config: PreTrainedConfig, task: str) -> nn.Module:
+def build_hf(config: PreTrainedConfig, task: str) -> PreTrainedModel:
     """The architecture, untrained."""
     return HF_TASKS[task].from_config(config, dtype=torch.float32)
 
@@ -127,11 +131,11 @@ def rebuild_hf(recipe: dict[str, Any]) -> nn.Module:
         )
     with plain_errors("the saved model"):
         model = build_hf(AutoConfig.for_model(kind, **values), recipe["task"])
-    model.pclora_head_is_new = False
+    set_metadata(model, pclora_head_is_new=False)
     if recipe.get("num_classes") is not None:
-        model.num_classes = recipe["num_classes"]
+        set_metadata(model, num_classes=recipe["num_classes"])
     if "preprocessing" in recipe:
-        model.pretrained_cfg = dict(recipe["preprocessing"])
+        set_metadata(model, pretrained_cfg=dict(recipe["preprocessing"]))
     return model
 
 
@@ -150,7 +154,9 @@ def _usual_task(kind: str, name: str) -> str:
     )
 
 
-def _read_weights(name: str, task: str, config: PreTrainedConfig) -> tuple[nn.Module, set[str]]:
+def _read_weights(
+    name: str, task: str, config: PreTrainedConfig
+) -> tuple[PreTrainedModel, set[str]]:
     """The model with its weights, and the names of the heads that are new."""
     with plain_errors(name), quiet():
         model, info = HF_TASKS[task].from_pretrained(
@@ -184,7 +190,7 @@ def _read_weights(name: str, task: str, config: PreTrainedConfig) -> tuple[nn.Mo
             "config.json does not have: they are another model's"
         )
     if any("pooler" in key for key in absent - in_head):
-        draw_head(model.base_model.pooler, torch.Generator().manual_seed(0))
+        draw_head(model.base_model.get_submodule("pooler"), torch.Generator().manual_seed(0))
     return model, {key.rpartition(".")[0] for key in in_head}
 
 
@@ -222,9 +228,10 @@ def _image_settings(name: str, config: PreTrainedConfig, pretrained: bool) -> di
 
 def name_classes(model: nn.Module, names: tuple[str, ...]) -> None:
     """Write the names of the classes into the configuration, also into the one that is saved."""
-    model.config.id2label = dict(enumerate(names))
-    model.config.label2id = {name: number for number, name in enumerate(names)}
-    model.pclora_recipe["config"] = safe_config(model.config)
+    config = config_in(model)
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: number for number, name in enumerate(names)}
+    recipe_of(model)["config"] = safe_config(config)
 
 
 def reset_hf_head(model: nn.Module, num_classes: int, generator: torch.Generator | None) -> None:
@@ -233,10 +240,11 @@ def reset_hf_head(model: nn.Module, num_classes: int, generator: torch.Generator
     name = next(n for n, m in reversed(list(model.named_modules()))
                 if isinstance(m, nn.Linear) and n.split(".")[0] in names)  # fmt: skip
     parent, _, child = name.rpartition(".")
-    old = model.get_submodule(name)
+    old = get_linear(model, name)
     head = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
     draw_head(head, generator)
     setattr(model.get_submodule(parent), child, head.to(old.weight.device))
-    model.config.num_labels = model.num_classes = num_classes
-    model.pclora_recipe["config"] = safe_config(model.config)
-    model.pclora_head_is_new = True
+    config = config_in(model)
+    config.num_labels = num_classes
+    recipe_of(model)["config"] = safe_config(config)
+    set_metadata(model, num_classes=num_classes, pclora_head_is_new=True)

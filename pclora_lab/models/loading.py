@@ -10,18 +10,19 @@ from torch import nn
 from pclora_lab.files import data_dir
 from pclora_lab.models.adapting import head_is_new, input_kind, reset_head
 from pclora_lab.models.embedded import EMBEDDED
-from pclora_lab.models.hf_config import is_hf_name, refuse_code, resolve_tokens
+from pclora_lab.models.hf_config import config_in, is_hf_name, refuse_code, resolve_tokens
 from pclora_lab.models.hf_models import load_hf
 from pclora_lab.models.serialization import from_pretrained, is_compressed
 from pclora_lab.models.timm_models import (
     check_timm_folder,
     check_timm_name,
+    draw_timm_head,
     is_timm_name,
     load_timm,
     read_config,
     require_safetensors,
 )
-from pclora_lab.nn.heads import draw_head
+from pclora_lab.nn.metadata import pretrained_cfg_of, recipe_of, set_metadata
 from pclora_lab.nn.split_qkv import split_qkv as split_fused
 
 __all__ = ["describe_model", "load_model"]
@@ -73,12 +74,18 @@ def load_model(
     if _is_transformers(name, folder if is_folder else None):
         _refuse_pixels(name, img_size, width)
         place = str(data_dir(name)) if name in EMBEDDED else name.removeprefix("local-dir:")
-        options = {"task": task, "tokens": max_tokens, "pretrained": pretrained}
-        model = load_hf(place, num_classes=num_classes, generator=generator, **options)
+        model = load_hf(
+            place,
+            task=task,
+            num_classes=num_classes,
+            tokens=max_tokens,
+            pretrained=pretrained,
+            generator=generator,
+        )
     else:
         model = load_timm(name, num_classes, img_size, pretrained, width)
         if head_is_new(model):
-            draw_head(model.get_classifier(), generator)
+            draw_timm_head(model, generator)
     if split_qkv:
         split_fused(model)
     return model.eval()
@@ -120,10 +127,10 @@ def _saved_model(folder: Path, pretrained: bool) -> nn.Module | None:
 def _set_tokens(model: nn.Module, max_tokens: int | None) -> None:
     if max_tokens is None or input_kind(model) != "text":
         return
-    tokens = resolve_tokens(model.config, max_tokens)
-    model.pclora_recipe["tokens"] = tokens
+    tokens = resolve_tokens(config_in(model), max_tokens)
+    recipe_of(model)["tokens"] = tokens
     if (text := getattr(model, "pclora_text", None)) is not None:
-        model.pclora_text = dataclasses.replace(text, max_tokens=tokens)
+        set_metadata(model, pclora_text=dataclasses.replace(text, max_tokens=tokens))
 
 
 def _with_head(
@@ -133,7 +140,7 @@ def _with_head(
     img_size: int | None,
     generator: torch.Generator | None,
 ) -> nn.Module:
-    recipe = model.pclora_recipe
+    recipe = recipe_of(model)
     if img_size not in (None, recipe["img_size"]) and img_size != _side(model):
         raise ValueError(f"{name!r} was saved for img_size={recipe['img_size']}, not {img_size}")
     if num_classes not in (None, model.num_classes):
@@ -142,7 +149,7 @@ def _with_head(
 
 
 def _side(model: nn.Module) -> int | None:
-    return (getattr(model, "pretrained_cfg", None) or {}).get("input_size", (None,))[-1]
+    return pretrained_cfg_of(model).get("input_size", (None,))[-1]
 
 
 def describe_model(

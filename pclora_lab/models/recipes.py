@@ -11,6 +11,7 @@ from torch import nn
 
 from pclora_lab.models.hf_models import rebuild_hf
 from pclora_lab.models.timm_models import load_timm
+from pclora_lab.nn.metadata import pretrained_cfg_of, set_metadata
 from pclora_lab.nn.split_qkv import split_qkv as split_fused
 
 __all__ = ["build_from_recipe", "dense_twin", "model_recipe"]
@@ -33,7 +34,7 @@ def build_from_recipe(recipe: dict[str, Any]) -> nn.Module:
     if missing:
         raise ValueError(f"the recipe of the saved model lacks {', '.join(sorted(missing))}")
     model = rebuild_hf(recipe) if is_hf else _rebuild_timm(recipe)
-    model.pclora_recipe = copy.deepcopy(recipe)
+    set_metadata(model, pclora_recipe=copy.deepcopy(recipe))
     return split_fused(model) if recipe.get("split_qkv") else model
 
 
@@ -46,8 +47,8 @@ def _rebuild_timm(recipe: dict[str, Any]) -> nn.Module:
         recipe.get("width"),
     )
     classes = {"num_classes": recipe["num_classes"]}  # its saved head fits
-    model.pretrained_cfg = {**model.pretrained_cfg, **recipe["preprocessing"], **classes}
-    model.pclora_head_is_new = False
+    config = {**pretrained_cfg_of(model), **recipe["preprocessing"], **classes}
+    set_metadata(model, pretrained_cfg=config, pclora_head_is_new=False)
     return model.eval()
 
 

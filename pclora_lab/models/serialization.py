@@ -17,8 +17,9 @@ from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.files import staged
 from pclora_lab.models.recipes import build_from_recipe, model_recipe
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
+from pclora_lab.nn.metadata import set_metadata
 from pclora_lab.nn.ranks import check_rank
-from pclora_lab.nn.surgery import as_linear, deepcopy_sharing, replace_modules
+from pclora_lab.nn.surgery import deepcopy_sharing, get_linear, is_linear, replace_modules
 
 __all__ = [
     "from_pretrained",
@@ -146,11 +147,11 @@ def from_pretrained(
     replace_modules(dense, _empty_layers(dense, config, folder))
     if weights:
         _fill(dense, folder)
-    dense.pclora_method = config.get("method")
+    set_metadata(dense, pclora_method=config.get("method"))
     if config.get("pela") is not None:
-        dense.pela = config["pela"]
+        set_metadata(dense, pela=config["pela"])
     if config.get("class_names"):
-        dense.pclora_class_names = tuple(config["class_names"])
+        set_metadata(dense, pclora_class_names=tuple(config["class_names"]))
     _attach_tokenizer(dense, folder)
     return dense.eval()
 
@@ -164,7 +165,7 @@ def _attach_tokenizer(model: nn.Module, folder: Path) -> None:
     if tokens is not None and (folder / "tokenizer.json").is_file():
         # The plain class: it reads data only, whatever tokenizer_config.json names.
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-        model.pclora_text = TextPreprocessing(tokenizer, tokens)
+        set_metadata(model, pclora_text=TextPreprocessing(tokenizer, tokens))
 
 
 def _fill(model: nn.Module, folder: Path) -> None:
@@ -201,14 +202,21 @@ def _empty_layers(model: nn.Module, config: dict[str, Any], folder: Path) -> dic
     layers: dict[str, nn.Module] = {}
     for name, rank in config["ranks"].items():
         dense = modules.get(name)
-        dense = dense if dense is None else as_linear(dense)
         if isinstance(dense, nn.Embedding):
-            sizes = (dense.num_embeddings, dense.embedding_dim, check_rank(rank))
+            sizes = (dense.num_embeddings, dense.embedding_dim, _whole(rank, name))
             layers[name] = LowRankEmbedding(*sizes, dtype=torch.float32)
-        elif isinstance(dense, nn.Linear):
-            sizes = (dense.in_features, dense.out_features, check_rank(rank))
+        elif dense is not None and is_linear(dense):
+            linear = get_linear(model, name)
+            sizes = (linear.in_features, linear.out_features, _whole(rank, name))
             bias = name not in without_bias
             layers[name] = LowRankLinear(*sizes, bias=bias, dtype=torch.float32)
         else:
             raise ValueError(f"{folder} names layer {name!r}, which the architecture does not have")
     return layers
+
+
+def _whole(rank: object, name: str) -> int:
+    checked = check_rank(rank)
+    if not isinstance(checked, int):
+        raise ValueError(f"the saved rank of {name} is {rank!r}: it must be a whole number")
+    return checked

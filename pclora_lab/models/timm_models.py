@@ -3,15 +3,26 @@
 import difflib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import timm
+import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from pclora_lab.models.embedded import EMBEDDED, build_vit_digits, load_vit_digits
+from pclora_lab.nn.heads import draw_head
+from pclora_lab.nn.metadata import pretrained_cfg_of, set_metadata
 
-__all__ = ["check_timm_folder", "check_timm_name", "is_timm_name", "load_timm", "timm_recipe"]
+__all__ = [
+    "check_timm_folder",
+    "check_timm_name",
+    "draw_timm_head",
+    "is_timm_name",
+    "load_timm",
+    "reset_timm_head",
+    "timm_recipe",
+]
 
 
 def is_timm_name(name: str) -> bool:
@@ -33,19 +44,22 @@ def load_timm(
         if pretrained:
             load_vit_digits(model)
             if model.num_classes == 10:
-                model.pclora_class_names = tuple(map(str, range(10)))
+                set_metadata(model, pclora_class_names=tuple(map(str, range(10))))
     else:
         model = _create(name, num_classes, img_size, pretrained, width)
-    model.pclora_head_is_new = model.num_classes != model.pretrained_cfg.get("num_classes")
     is_free = getattr(model, "pclora_takes_any_size", False)
-    model.pclora_recipe = timm_recipe(model, None if is_free else img_size, width)
+    set_metadata(
+        model,
+        pclora_head_is_new=model.num_classes != pretrained_cfg_of(model).get("num_classes"),
+        pclora_recipe=timm_recipe(model, None if is_free else img_size, width),
+    )
     return model
 
 
 def timm_recipe(model: nn.Module, img_size: int | None, width: int | None) -> dict[str, Any]:
     """What it takes to build the same architecture again."""
     keys = ("input_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
-    config = model.pretrained_cfg
+    config = pretrained_cfg_of(model)
     return {
         "architecture": config["architecture"],
         "num_classes": model.num_classes,
@@ -53,6 +67,35 @@ def timm_recipe(model: nn.Module, img_size: int | None, width: int | None) -> di
         "preprocessing": {key: config[key] for key in keys if config.get(key) is not None},
         **({} if width is None else {"width": width}),
     }
+
+
+@runtime_checkable
+class _Classifier(Protocol):
+    """How timm's models hand out their classifier, which each calls by a name of its own."""
+
+    def get_classifier(self) -> nn.Module: ...
+
+    def reset_classifier(self, num_classes: int) -> None: ...
+
+
+def _classifier(model: nn.Module) -> _Classifier:
+    if not isinstance(model, _Classifier):
+        raise ValueError(
+            f"{type(model).__name__} has no reset_classifier, as timm's models have: its head "
+            "can't be another one"
+        )
+    return model
+
+
+def draw_timm_head(model: nn.Module, generator: torch.Generator | None) -> None:
+    """New weights for the classifier, in place."""
+    draw_head(_classifier(model).get_classifier(), generator)
+
+
+def reset_timm_head(model: nn.Module, num_classes: int, generator: torch.Generator | None) -> None:
+    """A new classifier for another number of classes, in place."""
+    _classifier(model).reset_classifier(num_classes)
+    draw_timm_head(model, generator)
 
 
 def check_timm_name(name: str) -> None:
@@ -133,9 +176,11 @@ def _create_of_any_size(name: str, pretrained: bool, options: dict[str, Any]) ->
             raise
         side = options.pop("img_size")
         model = timm.create_model(name, pretrained=pretrained, **options)
-        channels = model.pretrained_cfg["input_size"][0]
-        model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (channels, side, side)}
-        model.pclora_takes_any_size = True
+        config = pretrained_cfg_of(model)
+        size = (config["input_size"][0], side, side)
+        set_metadata(
+            model, pretrained_cfg={**config, "input_size": size}, pclora_takes_any_size=True
+        )
         return model
 
 

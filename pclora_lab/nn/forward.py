@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.nn.metadata import input_settings
+from pclora_lab.nn.metadata import pretrained_cfg_of
 
 __all__ = [
     "Inputs",
@@ -59,7 +59,7 @@ def example_input(
 
 
 def _image_shape(model: nn.Module) -> tuple[int, ...] | None:
-    shape = input_settings(model).get("input_size")
+    shape = pretrained_cfg_of(model).get("input_size")
     size = getattr(getattr(model, "patch_embed", None), "img_size", None)
     if shape and size:
         return (shape[0], *size)

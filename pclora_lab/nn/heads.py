@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pclora_lab.nn.metadata import input_settings
+from pclora_lab.nn.metadata import pretrained_cfg_of
 
 __all__ = ["classifier_names", "draw_head", "is_head"]
 
@@ -24,7 +24,7 @@ def classifier_names(model: nn.Module) -> frozenset[str]:
         >>> sorted(name for name in classifier_names(model) if hasattr(model, name))
         ['fc']
     """
-    recorded = input_settings(model).get("classifier") or ()
+    recorded = pretrained_cfg_of(model).get("classifier") or ()
     own = frozenset({recorded} if isinstance(recorded, str) else recorded)
     base = getattr(model, "base_model_prefix", "")
     if base and hasattr(model, base) and type(model).__name__.endswith("Classification"):

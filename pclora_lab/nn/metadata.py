@@ -4,7 +4,7 @@ from typing import Any, TypedDict, Unpack
 
 from torch import nn
 
-__all__ = ["ModelMetadata", "input_settings", "recipe_of", "set_metadata"]
+__all__ = ["ModelMetadata", "pretrained_cfg_of", "recipe_of", "set_metadata"]
 
 
 class ModelMetadata(TypedDict, total=False):
@@ -22,7 +22,7 @@ class ModelMetadata(TypedDict, total=False):
         pela: what was factorized, see :func:`pclora_lab.factorize_model`.
     """
 
-    num_classes: int
+    num_classes: int | None
     pretrained_cfg: dict[str, Any]
     pclora_recipe: dict[str, Any]
     pclora_text: object
@@ -39,7 +39,7 @@ def set_metadata(model: nn.Module, **metadata: Unpack[ModelMetadata]) -> None:
     Example:
         >>> model = nn.Linear(4, 2)
         >>> set_metadata(model, pretrained_cfg={"input_size": (4,)})
-        >>> input_settings(model)
+        >>> pretrained_cfg_of(model)
         {'input_size': (4,)}
     """
     vars(model).update(metadata)
@@ -60,6 +60,6 @@ def recipe_of(model: nn.Module) -> dict[str, Any]:
     return recipe
 
 
-def input_settings(model: nn.Module) -> dict[str, Any]:
+def pretrained_cfg_of(model: nn.Module) -> dict[str, Any]:
     """timm's ``pretrained_cfg``: size, mean and deviation of the pixels; empty without one."""
     return getattr(model, "pretrained_cfg", None) or {}

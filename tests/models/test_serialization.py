@@ -127,6 +127,7 @@ BAD_CONFIGS = [
     ("not linear", ranks({"norm": 3}), "layer 'norm'"),
     ("other rank", ranks({"blocks.0.attn.qkv": 4}), "do not fit the architecture"),
     ("bad rank", ranks({"blocks.0.attn.qkv": -1}), "rank -1"),
+    ("share of a rank", ranks({"blocks.0.attn.qkv": "25%"}), "'25%': it must be a whole number"),
     ("classes", recipe(num_classes=7), "do not fit the architecture"),
     ("path", recipe(architecture="/some/evil"), "no timm architecture: '/some/evil'"),
     ("parent", recipe(architecture="../evil"), "no timm architecture: '../evil'"),
