@@ -9,6 +9,8 @@ multiplied out once. The function is the same; its products have r + 1 columns i
 head's 64, and nothing is split or moved between heads. It pays where r is below a head's width.
 """
 
+from typing import TypeGuard
+
 import torch
 import torch.nn.functional as F
 from timm.layers import Attention
@@ -28,11 +30,20 @@ class LowRankAttention(nn.Module):
 
     Shape:
         ``(batch, tokens, width)`` → ``(batch, tokens, width)``.
+
+    Raises:
+        ValueError: a layer of the attention is not low-rank.
     """
+
+    A: Tensor
+    B: Tensor
+    C: Tensor | None
+    G: Tensor
+    M: Tensor
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
-        qkv, proj = attention.qkv, attention.proj
+        qkv, proj = _low_rank(attention.qkv), _low_rank(attention.proj)
         heads, width = attention.num_heads, attention.head_dim
         B = qkv.B.detach().double().view(3, heads, width, qkv.rank)
         C = torch.zeros(qkv.out_features) if qkv.C is None else qkv.C.detach()
@@ -59,11 +70,19 @@ class LowRankAttention(nn.Module):
         return F.linear((weights @ (t @ self.M)).sum(dim=1), self.B, self.C)
 
 
-def _can_be_absorbed(module: nn.Module) -> bool:
+def _low_rank(layer: nn.Module) -> LowRankLinear:
+    if not isinstance(layer, LowRankLinear):
+        raise ValueError(
+            f"{type(layer).__name__} is no LowRankLinear: compress the attention first"
+        )
+    return layer
+
+
+def _can_be_absorbed(module: nn.Module) -> TypeGuard[Attention]:
     if type(module) is not Attention:
         return False
-    layers = (module.qkv, module.proj)
-    if not all(isinstance(layer, LowRankLinear) for layer in layers):
+    layers = [m for m in (module.qkv, module.proj) if isinstance(m, LowRankLinear)]
+    if len(layers) < 2:
         return False
     between = (getattr(module, name, None) for name in ("q_norm", "k_norm", "norm", "gate"))
     plain = all(part is None or isinstance(part, nn.Identity) for part in between)
@@ -78,10 +97,8 @@ def to_low_rank_attention(model: nn.Module) -> nn.Module:
     Args:
         model: a finished model; it is not changed. Without such attention it is returned as it is.
     """
-    names = [name for name, module in model.named_modules() if _can_be_absorbed(module)]
-    if not names:
+    if not any(map(_can_be_absorbed, model.modules())):
         return model
     small = deepcopy_sharing(model, ())
-    return replace_modules(
-        small, {name: LowRankAttention(small.get_submodule(name)) for name in names}
-    ).eval()
+    absorbed = {n: LowRankAttention(m) for n, m in small.named_modules() if _can_be_absorbed(m)}
+    return replace_modules(small, absorbed).eval()

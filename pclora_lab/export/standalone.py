@@ -102,9 +102,8 @@ def _pair(layer: LowRankLinear | LowRankEmbedding) -> nn.Sequential:
         second = nn.Linear(layer.rank, layer.embedding_dim, bias=False, device="meta")
     else:
         first = nn.Linear(layer.in_features, layer.rank, bias=False, device="meta")
-        has_bias = layer.C is not None
-        second = nn.Linear(layer.rank, layer.out_features, bias=has_bias, device="meta")
-        second.bias = layer.C
+        second = nn.Linear(layer.rank, layer.out_features, bias=False, device="meta")
+        second.register_parameter("bias", layer.C)
     first.weight, second.weight = layer.A, layer.B
     return nn.Sequential(first, second)
 

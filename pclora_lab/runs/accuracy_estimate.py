@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pclora_lab.fields import Part, values_of
 from pclora_lab.training.config import RunConfig, upgrade_config
@@ -39,6 +39,13 @@ class RankPoint:
     mean: float
     std: float | None
     seeds: int
+
+
+class _Placed(NamedTuple):
+    """Runs of one size on the axis of the estimate, which is the rank or the parameters."""
+
+    at: int
+    point: RankPoint
 
 
 @dataclass(frozen=True)
@@ -109,10 +116,10 @@ def _read_run(path: Path, *ages: int) -> tuple[RunConfig, dict[str, Any]] | None
 
 
 def _but_size(config: RunConfig) -> RunConfig:
-    fields = dataclasses.fields(config.method)
-    default_config = {field.name: field.default for field in fields if field.name in _SIZES}
+    sizes = {field.name for field in dataclasses.fields(config.method)}.intersection(_SIZES)
+    usual = {name: getattr(type(config.method), name) for name in sizes}
     observes = {name: getattr(RunConfig, name) for name in values_of(config, Part.OBSERVES)}
-    return replace(config, seed=0, **observes, method=replace(config.method, **default_config))
+    return replace(config, seed=0, **observes, method=replace(config.method, **usual))
 
 
 def _uniform_rank(config: RunConfig) -> int | None:
@@ -154,52 +161,50 @@ def accuracy_estimate(
     points = rank_points(runs, config)
     if not points:
         return None
-    if isinstance(rank, int) and any(point.rank is not None for point in points):
-        known = sorted((p for p in points if p.rank is not None), key=lambda p: p.rank)
-        return _between(points, known, rank, rank, lambda p: p.rank, lambda x: f"rank {x}")
+    by_rank = [_Placed(point.rank, point) for point in points if point.rank is not None]
+    if isinstance(rank, int) and by_rank:
+        by_rank.sort(key=lambda placed: placed.at)
+        return _between(points, by_rank, rank, rank, lambda x: f"rank {x}")
     if params is None:
         note = "ranks by layer are compared by their parameters: pass params="
         return AccuracyEstimate(None, None, None, points, note)
-    words = "{:,} parameters".format
-    return _between(points, list(points), None, params, lambda p: p.params, words)
+    by_params = [_Placed(point.params, point) for point in points]
+    return _between(points, by_params, None, params, "{:,} parameters".format)
 
 
 def _between(
     points: tuple[RankPoint, ...],
-    known: list[RankPoint],
+    known: list[_Placed],
     rank: int | None,
     at: int,
-    place: Callable[[RankPoint], int],
     words: Callable[[int], str],
 ) -> AccuracyEstimate:
     """The neighbors on either side, and what lies between them."""
-    low, high = place(known[0]), place(known[-1])
+    low, high = known[0].at, known[-1].at
     if not low <= at <= high:
         there = words(low) if low == high else f"{low:,} to {words(high).removeprefix('rank ')}"
         return AccuracyEstimate(
             rank, None, None, points, f"{words(at)} is outside of what was run ({there})"
         )
     # Of runs of one size that were asked for in two ways, those with more seeds count.
-    left = max((p for p in known if place(p) <= at), key=lambda p: (place(p), p.seeds))
-    right = min((p for p in known if place(p) >= at), key=lambda p: (place(p), -p.seeds))
+    left = max((p for p in known if p.at <= at), key=lambda p: (p.at, p.point.seeds))
+    right = min((p for p in known if p.at >= at), key=lambda p: (p.at, -p.point.seeds))
     share = 0.0
-    if place(left) != place(right):
-        share = math.log(at / place(left)) / math.log(place(right) / place(left))
-    mean = (1 - share) * left.mean + share * right.mean
-    both = left.std is not None and right.std is not None
-    std = (1 - share) * left.std + share * right.std if both else None
-    return AccuracyEstimate(rank, mean, std, points, _note(left, right, place, words))
+    if left.at != right.at:
+        share = math.log(at / left.at) / math.log(right.at / left.at)
+    low_std, high_std = left.point.std, right.point.std
+    mean = (1 - share) * left.point.mean + share * right.point.mean
+    std = None
+    if low_std is not None and high_std is not None:
+        std = (1 - share) * low_std + share * high_std
+    return AccuracyEstimate(rank, mean, std, points, _note(left, right, words))
 
 
-def _note(
-    left: RankPoint,
-    right: RankPoint,
-    place: Callable[[RankPoint], int],
-    words: Callable[[int], str],
-) -> str:
+def _note(left: _Placed, right: _Placed, words: Callable[[int], str]) -> str:
     ends = [left] if left is right else [left, right]
     between = "from" if left is right else "between"
-    runs = [f"{words(place(p))} ({p.seeds} {'seed' if p.seeds == 1 else 'seeds'})" for p in ends]
+    seeds = [f"{p.point.seeds} {'seed' if p.point.seeds == 1 else 'seeds'}" for p in ends]
+    runs = [f"{words(p.at)} ({count})" for p, count in zip(ends, seeds, strict=True)]
     note = f"{between} {' and '.join(runs)}"
-    alone = [words(place(p)) for p in ends if p.std is None]
+    alone = [words(p.at) for p in ends if p.point.std is None]
     return note + (f"; one seed at {' and at '.join(alone)}: spread unknown" if alone else "")
