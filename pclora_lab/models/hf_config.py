@@ -1,6 +1,7 @@
 """transformers' configurations: found by name, without code, kernels or places on the hub."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, StrictDataclassError
@@ -152,7 +153,7 @@ def resolve_tokens(config: PreTrainedConfig, wanted: int | None) -> int:
 
 
 @contextlib.contextmanager
-def plain_errors(name: str) -> Any:
+def plain_errors(name: str) -> Iterator[None]:
     """transformers raises OSError for whatever it can't find; say which it was."""
     try:
         yield

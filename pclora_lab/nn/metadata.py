@@ -23,14 +23,14 @@ class ModelMetadata(TypedDict, total=False):
     """
 
     num_classes: int | None
-    pretrained_cfg: dict[str, Any]
-    pclora_recipe: dict[str, Any]
+    pretrained_cfg: dict[str, object]
+    pclora_recipe: dict[str, object]
     pclora_text: object
     pclora_class_names: tuple[str, ...] | None
     pclora_head_is_new: bool
     pclora_takes_any_size: bool
-    pclora_method: dict[str, Any] | None
-    pela: dict[str, Any]
+    pclora_method: dict[str, object] | None
+    pela: dict[str, object]
 
 
 def set_metadata(model: nn.Module, **metadata: Unpack[ModelMetadata]) -> None:

@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -222,13 +222,13 @@ def _refuse_fast_path(model: nn.Module, targets: Iterable[str]) -> None:
 
 def deepcopy_sharing(model: nn.Module, shared: Iterable[nn.Parameter]) -> nn.Module:
     """A deep copy that uses the very same parameter objects for those in ``shared``."""
-    memo: dict[int, Any] = {id(parameter): parameter for parameter in shared}
+    memo: dict[int, object] = {id(parameter): parameter for parameter in shared}
     return copy.deepcopy(model, memo)
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
     """The same architecture without storage; the model is only read, nothing is allocated."""
-    memo: dict[int, Any] = {}
+    memo: dict[int, object] = {}
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(
             torch.empty_like(parameter, device="meta"), requires_grad=False

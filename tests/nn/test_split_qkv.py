@@ -45,6 +45,12 @@ def test_a_model_without_a_fused_layer_is_refused():
         split_qkv(tiny("bert"))
 
 
+def test_a_convolution_by_that_name_is_no_fused_layer():
+    model = torch.nn.ModuleDict({"qkv": torch.nn.Conv2d(4, 12, 1)})
+    with pytest.raises(ValueError, match="ModuleDict has no fused"):
+        split_qkv(model)
+
+
 def test_a_model_that_reads_the_weight_past_the_layer_is_refused_by_name():
     sizes = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
     model = Beit(**sizes, num_classes=3)
