@@ -6,7 +6,8 @@ from .latency_estimate import LatencyEstimate
 from .reader import Run, UnreadableRun, list_runs, load_run, scan_runs
 from .replay import Predictions, Replay, SingularValues
 from .resuming import can_resume, resume
-from .session import Session, SessionState
+from .session import Session
+from .session_state import SessionState
 from .summary import result_lines, result_table
 
 __all__ = [

@@ -7,7 +7,8 @@ import weakref
 from collections.abc import Callable, Generator
 
 from pclora_lab.nn.openmp import release_workers
-from pclora_lab.runs.session import OVER, Session, SessionState
+from pclora_lab.runs.session import Session
+from pclora_lab.runs.session_state import OVER, SessionState
 from pclora_lab.ui.html import live_text
 
 __all__ = ["BackgroundLoop", "BackgroundTask", "Refresher", "run_once"]

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pclora_lab.data.cache import DataCache
-from pclora_lab.runs.session import OVER, Session, SessionState, live_session
+from pclora_lab.runs.session import Session, live_session
+from pclora_lab.runs.session_state import OVER, SessionState
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.background import Refresher
 

@@ -9,7 +9,8 @@ from plotly.colors import get_colorscale
 
 from pclora_lab.plots.course.methods import allocation_grid
 from pclora_lab.plots.theme import plotly_template
-from pclora_lab.runs.session import Session, SessionState
+from pclora_lab.runs.session import Session
+from pclora_lab.runs.session_state import SessionState
 from pclora_lab.ui.background import Refresher
 from pclora_lab.ui.widgets.page import set_options
 

@@ -7,7 +7,8 @@ from functools import partial
 import ipywidgets as widgets
 
 from pclora_lab.methods.registry import METHODS
-from pclora_lab.runs.session import Session, SessionState
+from pclora_lab.runs.session import Session
+from pclora_lab.runs.session_state import SessionState
 from pclora_lab.ui.html import button
 from pclora_lab.ui.monitor.status import status_line
 

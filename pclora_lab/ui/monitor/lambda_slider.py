@@ -6,7 +6,8 @@ from collections.abc import Callable
 import ipywidgets as widgets
 
 from pclora_lab.methods.registry import METHODS
-from pclora_lab.runs.session import Session, SessionState
+from pclora_lab.runs.session import Session
+from pclora_lab.runs.session_state import SessionState
 from pclora_lab.ui.html import button
 
 __all__ = ["LambdaSlider"]

@@ -10,7 +10,8 @@ import ipywidgets as widgets
 from pclora_lab.models.serialization import from_pretrained, save_pretrained
 from pclora_lab.runs.reader import Run, load_run
 from pclora_lab.runs.resuming import can_resume
-from pclora_lab.runs.session import OVER, Session, SessionState
+from pclora_lab.runs.session import Session
+from pclora_lab.runs.session_state import OVER, SessionState
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.html import MessageBox, error_html
 from pclora_lab.ui.monitor.active_run import ActiveRun

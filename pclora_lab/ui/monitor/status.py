@@ -4,7 +4,7 @@ import html
 from typing import Any
 
 from pclora_lab.methods.base import Method
-from pclora_lab.runs.session import OVER, SessionState
+from pclora_lab.runs.session_state import OVER, SessionState
 from pclora_lab.runs.summary import result_lines
 
 __all__ = ["result_html", "status_line"]
