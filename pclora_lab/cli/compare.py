@@ -129,7 +129,7 @@ def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
         "hardware": _hardware(rows),
         "torch": torch.__version__,
         "base": {k: v for k, v in comparison.base.to_dict().items() if k != "method"},
-        "methods": {name: config.to_dict() for name, config in comparison.configs.items()},
+        "methods": {name: config.to_dict() for name, config in comparison.grid.configs.items()},
         "tuning": comparison.tuning,
         "rows": rows,
     }

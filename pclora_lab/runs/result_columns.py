@@ -192,3 +192,8 @@ def result_column(key: str) -> ResultColumn:
         KeyError: there is none of that key.
     """
     return {column.key: column for column in RESULT_COLUMNS}[key]
+
+
+def compared_keys() -> list[str]:
+    """Keys of a result that the rows of a comparison hold."""
+    return [column.key for column in RESULT_COLUMNS if column.compared]

@@ -11,7 +11,7 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots.pareto import pareto_figure
 from pclora_lab.runs.comparison import Comparison, compare, summarize
-from pclora_lab.runs.lr_search import LRSearch
+from pclora_lab.runs.comparison.lr_search import LRSearch
 from pclora_lab.training.config import RunConfig
 
 BASE = RunConfig(steps=3, evaluations=1, eval_images=40, device="cpu")
@@ -286,3 +286,14 @@ def test_a_folder_of_an_older_version_that_knew_fewer_settings_is_taken_up_again
     Comparison(base, **grid, out=tmp_path)
     with pytest.raises(ValueError, match="differs in split_qkv"):
         Comparison(RunConfig(steps=2, evaluations=1, split_qkv=True), **grid, out=tmp_path)
+
+
+def test_a_method_that_is_not_installed_stays_in_the_folder(tmp_path):
+    grid = {"methods": ("svd",), "budgets": (0.2,), "seeds": (0,), "out": tmp_path}
+    Comparison(BASE, **grid)
+    path = tmp_path / "comparison.json"
+    known = json.loads(path.read_text())
+    known["methods"]["of_somebody_else"] = {"name": "of_somebody_else", "power": 3}
+    path.write_text(json.dumps(known))
+    Comparison(BASE, **grid)
+    assert json.loads(path.read_text()) == known

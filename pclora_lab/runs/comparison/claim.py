@@ -1,0 +1,79 @@
+"""A comparison's folder belongs to one configuration: what stands in ``comparison.json``."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pclora_lab.fields import Part, present_names, values_of
+from pclora_lab.files import read_json, write_json
+from pclora_lab.methods.base import MethodConfig
+from pclora_lab.methods.registry import METHODS
+from pclora_lab.training.config import RunConfig
+
+__all__ = ["claim_folder"]
+
+
+def claim_folder(
+    folder: Path,
+    base: RunConfig,
+    configs: Mapping[str, MethodConfig],
+    lrs: Sequence[float] | None,
+) -> None:
+    """Write down what a comparison compares; a later one adds its methods.
+
+    Args:
+        folder: of the comparison; made where it is missing.
+        base: the configuration of every run.
+        configs: of each method.
+        lrs: the only learning rates to try, or None.
+
+    Raises:
+        ValueError: the folder holds results of another configuration.
+    """
+    axes = values_of(base, Part.AXIS)
+    facts = {k: v for k, v in _plain(base.to_dict()).items() if k not in axes}
+    facts["lrs"] = list(lrs) if lrs else None
+    methods = {name: config.to_dict() for name, config in configs.items()}
+    path = folder / "comparison.json"
+    known = read_json(path)
+    if known is not None:
+        # One that is not installed here stays as it is written.
+        known_methods = {
+            name: present_names(METHODS[name].Config, config) if name in METHODS else config
+            for name, config in known["methods"].items()
+        }
+        together = {**known_methods, **methods}
+        different = _different_settings(facts, present_names(RunConfig, known["base"]))
+        different += _different_methods(together, known_methods)
+        # Where nothing has come out yet there is nothing to mix, only a mistake to mend.
+        if different and any(folder.glob("cells/*/result.json")):
+            raise ValueError(
+                f"{folder} holds a comparison with another configuration (it differs in "
+                f"{', '.join(different)}): choose another folder"
+            )
+        methods = methods if different else together
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"base": facts, "methods": methods})
+
+
+def _different_settings(facts: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    # What an older version did not know was as it is by default now.
+    usual = _plain(RunConfig().to_dict())
+    return [key for key in facts if known.get(key, usual.get(key)) != facts[key]]
+
+
+def _different_methods(
+    methods: Mapping[str, dict[str, Any]], known: Mapping[str, dict[str, Any]]
+) -> list[str]:
+    return [
+        name
+        for name, config in known.items()
+        if name in METHODS
+        and _plain(methods[name]) != {**_plain(METHODS[name].Config().to_dict()), **config}
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """As it would come back from JSON."""
+    return json.loads(json.dumps(value))
