@@ -89,6 +89,28 @@ def test_odd_values_stay_empty(browser):
     assert (row["steps"], row["method"], row["size"]) == (None, None, None)
 
 
+def test_a_run_whose_method_is_not_installed_is_shown_under_its_name(root, told):
+    folder = root / PLAIN
+    config = json.loads((folder / "config.json").read_text())
+    config["method"]["name"] = "made_up"
+    (folder / "config.json").write_text(json.dumps(config))
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps({**result, "method": "made_up"}))
+    browser = RunBrowser(root, **{f"on_{name}": calls.append for name, calls in told.items()})
+    row = rows(browser)[PLAIN]
+    assert (row["method"], row["status"], row["note"]) == ("made_up", "finished", None)
+    assert row["accuracy"] == 100 * result["accuracy"]
+    browser.table.current, browser.table.selected = PLAIN, [PLAIN]
+    browser.open_button.click()
+    browser.overlay_button.click()
+    browser.pareto.button.value = True
+    assert told["open"][0].folder == folder and browser.message.value == ""
+    assert {t.name for t in browser.overlay.data if t.visible} == {PLAIN}
+    assert PLAIN in [n for t in browser.pareto.figure.data[1:] for n in t.customdata]
+    browser.again_button.click()
+    assert "unknown method &#x27;made_up&#x27;" in browser.message.value and told["again"] == []
+
+
 def test_open_hands_the_run_on(browser, told):
     browser.open_button.click()
     assert "no run is chosen: click a row" in browser.message.value and told["open"] == []
