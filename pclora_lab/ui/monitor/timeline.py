@@ -50,7 +50,7 @@ class Timeline:
             style={"description_width": "34px"},
             layout=widgets.Layout(width="360px"),
         )
-        self._steps, self._step = 1, 0
+        self._steps, self._step, self._notch = 1, 0, 0
         self.text = MessageBox(value="step 0")
         self.text.add_class("pclora-step")
         self.follow = widgets.ToggleButton(
@@ -85,13 +85,14 @@ class Timeline:
         with self._lock:
             self._playing = None
             self._steps = max(steps, 1)
-            self._set(play=False, follow=True)
-            self.newest(0)
+            self._set(play=False, follow=True, notch=0)
+            self._show_step(0)
 
     def newest(self, step: int) -> None:
         """Tell the newest step; the slider stands there while it follows."""
         with self._lock:
-            if self.follow.value:
+            # A slider that is not where it was put was moved, and that waits for this lock.
+            if self.follow.value and self.slider.value == self._notch:
                 self._show_step(step)
                 self._set(notch=min(round(step / self._steps * _NOTCHES), _NOTCHES))
 
@@ -100,6 +101,7 @@ class Timeline:
     ) -> None:
         """Move the controls; none of it is taken for a person's wish."""
         self._own.yes = True
+        self._notch = self._notch if notch is None else notch
         try:
             for control, value in (
                 (self.play, play), (self.follow, follow), (self.slider, notch),
@@ -116,13 +118,13 @@ class Timeline:
         self._step = step
         self.text.value = f"step {step} of {self._steps}"
 
-    def _moved(self, _: object) -> None:
+    def _moved(self, change: dict) -> None:
         if self._is_own():
             return
         with self._lock:
             self._playing = None
-            self._set(follow=False, play=False)
-            self._show_step(round(self.slider.value / _NOTCHES * self._steps))
+            self._set(follow=False, play=False, notch=change["new"])
+            self._show_step(round(change["new"] / _NOTCHES * self._steps))
         self._on_change()
 
     def _followed(self, _: object) -> None:

@@ -1,5 +1,7 @@
 """The timeline: it follows, goes back, plays, and follows again."""
 
+import threading
+
 from waiting import until
 
 from pclora_lab.ui.monitor.timeline import Timeline
@@ -40,3 +42,23 @@ def test_another_run_is_followed_from_its_start():
     timeline.slider.value = 25
     timeline.begin(60)
     assert timeline.until is None and timeline.text.value == "step 0 of 60"
+
+
+def test_a_move_that_meets_a_frame_is_not_lost():
+    timeline = Timeline()
+    timeline.begin(60)
+    drawing = threading.Event()
+
+    def draw_a_frame():
+        with timeline._lock:
+            drawing.set()
+            until(lambda: timeline.slider.value == 100)  # moved, and waits for this lock
+            timeline.newest(60)
+
+    frame = threading.Thread(target=draw_a_frame)
+    timeline.newest(50)
+    frame.start()
+    drawing.wait(10)
+    timeline.slider.value = 100
+    frame.join()
+    assert timeline.until == 30 and timeline.slider.value == 100
