@@ -1,6 +1,7 @@
 """One tiny, randomly initialized model per architecture that the project says it takes."""
 
 import torch
+from timm.models import SwinTransformer, register_model, swin_tiny_patch4_window7_224
 from torch import Tensor, nn
 
 from pclora_lab.models.hf_config import safe_config
@@ -44,10 +45,19 @@ CONFIGS = {
 IMAGES = {
     "vit_digits": {"name": "vit_digits"},
     "deit": {"name": "deit_tiny_patch16_224", "img_size": 32},
-    "swin": {"name": "swin_tiny_patch4_window7_224", "img_size": 56},
-    "convnext": {"name": "convnext_tiny", "img_size": 32},
+    "swin": {"name": "tiny_swin", "img_size": 56},
+    "convnext": {"name": "test_convnext", "img_size": 32},
 }
 _TASKS = {"vit": "image-classification", "clip": "image-text"}
+
+
+@register_model
+def tiny_swin(pretrained: bool = False, **options) -> SwinTransformer:
+    """Two stages of two blocks; in the first, windows are shifted, and patches merged after it."""
+    sizes = {"embed_dim": 32, "depths": (2, 2), "num_heads": (2, 4)}
+    model = swin_tiny_patch4_window7_224(pretrained, **sizes, **options)
+    model.pretrained_cfg = {**model.pretrained_cfg, "architecture": "tiny_swin"}
+    return model
 
 
 def tiny(kind: str, task: str | None = None, *, split_qkv: bool = False) -> nn.Module:
