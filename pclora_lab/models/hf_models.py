@@ -1,6 +1,7 @@
 """transformers' models: encoders for sequences and images, decoders, CLIP; no code from the hub."""
 
 import re
+import threading
 from typing import Any
 
 import torch
@@ -46,6 +47,11 @@ HF_TASKS = {
     "language-model": AutoModelForCausalLM,
     "image-text": AutoModel,
 }
+
+
+# While transformers loads weights it takes tying away from the class of all models: two threads at
+# once, and it stays away, so that a model with tied weights is silently built without.
+_building = threading.RLock()
 
 
 def load_hf(
@@ -113,7 +119,8 @@ def load_hf(
 
 def build_hf(config: PreTrainedConfig, task: str) -> PreTrainedModel:
     """The architecture, untrained."""
-    return HF_TASKS[task].from_config(config, dtype=torch.float32)
+    with _building:
+        return HF_TASKS[task].from_config(config, dtype=torch.float32)
 
 
 def rebuild_hf(recipe: dict[str, Any]) -> nn.Module:
@@ -158,7 +165,7 @@ def _read_weights(
     name: str, task: str, config: PreTrainedConfig
 ) -> tuple[PreTrainedModel, set[str]]:
     """The model with its weights, and the names of the heads that are new."""
-    with plain_errors(name), quiet():
+    with plain_errors(name), quiet(), _building:
         model, info = HF_TASKS[task].from_pretrained(
             name,
             config=config,

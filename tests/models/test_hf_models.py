@@ -1,11 +1,14 @@
 """transformers' models from folders and by name; what is refused, and that nothing runs code."""
 
 import json
+import threading
+import time
+from contextlib import contextmanager
 
 import pytest
 import torch
 from tiny_hf import NAMES, TYPES, WORDS, altered, auto_class, config, seeded, tokenizer, write_model
-from transformers import BertForMaskedLM
+from transformers import BertForMaskedLM, PreTrainedModel, initialization
 
 from pclora_lab import save_pretrained
 from pclora_lab.data.images import Preprocessing
@@ -262,3 +265,24 @@ def test_a_recipe_of_nothing_known_is_refused(folders, changes, message):
 def test_a_name_that_can_not_be_had_says_why(name, options, error, message):
     with pytest.raises(error, match=message):
         load_model(name, **options)
+
+
+def test_threads_that_load_at_once_do_not_untie_later_models(folders, monkeypatch):
+    untie, tie, inside, most = initialization.no_tie_weights, PreTrainedModel.tie_weights, [], []
+
+    @contextmanager
+    def slowly():
+        with untie():
+            inside.append("a thread")
+            most.append(len(inside))
+            time.sleep(0.2)
+            yield
+        inside.pop()
+
+    monkeypatch.setattr(initialization, "no_tie_weights", slowly)
+    threads = [threading.Thread(target=load_model, args=(str(folders["bert"]),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1] and PreTrainedModel.tie_weights is tie
