@@ -8,9 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pclora_lab.fields import option
 from pclora_lab.methods.metrics import Metric, Panel
 
-__all__ = ["FEATURE", "FeatureTaps", "LOGIT", "feature_loss", "logit_loss"]
+__all__ = [
+    "FEATURE",
+    "FeatureTaps",
+    "LOGIT",
+    "TAPS",
+    "feature_loss",
+    "logit_loss",
+    "logit_weight_option",
+    "task_share_option",
+    "taps_option",
+    "temperature_option",
+]
+
+TAPS = ("linears", "blocks")
 
 FEATURE = Metric(
     "feature",
@@ -42,11 +56,11 @@ class FeatureTaps:
     def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
         self.outputs: dict[str, Tensor] = {}
         self._handles = [
-            module.register_forward_hook(self._keeper(name, module))
+            module.register_forward_hook(self._output_hook(name, module))
             for name, module in ((name, model.get_submodule(name)) for name in names)
         ]
 
-    def _keeper(self, name: str, watched: nn.Module) -> Any:
+    def _output_hook(self, name: str, watched: nn.Module) -> Any:
         def keep(module: nn.Module, args: tuple, output: Tensor | tuple) -> None:
             if module is not watched:  # a copy of the model took the hook along
                 return
@@ -118,3 +132,23 @@ def logit_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Te
     log_p = F.log_softmax(student.float() / temperature, dim=-1)
     log_q = F.log_softmax(teacher.float() / temperature, dim=-1)
     return temperature**2 * F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+
+
+def task_share_option() -> Any:
+    """A field for α, the share of the task's own loss."""
+    return option(0.2, "number", "task share α", "the share of the task loss", low=0, high=1)
+
+
+def taps_option() -> Any:
+    """A field for what is imitated: every linear layer's output, or every block's."""
+    return option("linears", "choice", "features of", "which outputs are imitated", choices=TAPS)
+
+
+def logit_weight_option() -> Any:
+    """A field for the weight of :func:`logit_loss`."""
+    return option(0.0, "number", "logit weight", "weight of logit distillation", low=0, hidden=True)
+
+
+def temperature_option() -> Any:
+    """A field for the T of :func:`logit_loss`."""
+    return option(2.0, "number", "temperature", "T of logit distillation", low=1e-3, hidden=True)

@@ -18,9 +18,11 @@ __all__ = [
     "LowRankConfig",
     "LowRankMethod",
     "budget_option",
+    "budget_unit_option",
     "chosen_ranks",
     "lora_rank",
     "planned_ranks",
+    "rank_allocation_option",
 ]
 
 
@@ -37,6 +39,22 @@ def budget_option(default: float | None = None) -> Any:
         step=0.01,
         sizes=True,
     )
+
+
+def budget_unit_option() -> Any:
+    """A field for what a budget counts."""
+    return option(
+        "params", "choice", "budget of", "what a budget counts", choices=("params", "macs"),
+        hidden=True, formerly="unit",
+    )  # fmt: skip
+
+
+def rank_allocation_option() -> Any:
+    """A field for how a budget is spent among the layers."""
+    return option(
+        "uniform", "choice", "spend it", "one rank for all, or by the energy of singular values",
+        choices=("uniform", "energy"), sizes=True, formerly="spend",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +92,8 @@ class LowRankConfig(MethodConfig):
         check=check_ranks,
     )
     budget: float | None = budget_option()
-    budget_unit: str = option(
-        "params", "choice", "budget of", "what a budget counts", choices=("params", "macs"),
-        hidden=True, formerly="unit",
-    )  # fmt: skip
-    rank_allocation: str = option(
-        "uniform", "choice", "spend it", "one rank for all, or by the energy of singular values",
-        choices=("uniform", "energy"), sizes=True, formerly="spend",
-    )  # fmt: skip
+    budget_unit: str = budget_unit_option()
+    rank_allocation: str = rank_allocation_option()
     embeddings: str = option(
         "dense", "choice", "embeddings", "word embeddings of a text model: as is, or low-rank",
         choices=("dense", "low_rank"), hidden=True,

@@ -11,9 +11,15 @@ from torch import nn
 
 from pclora_lab.fields import option
 from pclora_lab.methods.base import MethodConfig, MethodContext
-from pclora_lab.methods.distillation import FEATURE, LOGIT
+from pclora_lab.methods.distillation import (
+    FEATURE,
+    LOGIT,
+    logit_weight_option,
+    taps_option,
+    task_share_option,
+    temperature_option,
+)
 from pclora_lab.methods.metrics import LR_SHARE, TASK
-from pclora_lab.methods.pclora.config import TAPS
 from pclora_lab.methods.pclora.losses import DistillationTerms
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress, student_config
 from pclora_lab.methods.pclora.removal import compress, drop_base
@@ -64,18 +70,10 @@ class SVDKDConfig(LowRankConfig):
         "activation_svd", "choice", "start A, B, C", "which SVD",
         choices=("svd", "activation_svd"), noun="start",
     )  # fmt: skip
-    alpha: float = option(
-        0.2, "number", "task share α", "the share of the task loss", low=0, high=1
-    )
-    taps: str = option(
-        "linears", "choice", "features of", "which outputs are imitated", choices=TAPS
-    )
-    logit_weight: float = option(
-        0.0, "number", "logit weight", "weight of logit distillation", low=0, hidden=True
-    )
-    temperature: float = option(
-        2.0, "number", "temperature", "T of logit distillation", low=1e-3, hidden=True
-    )
+    alpha: float = task_share_option()
+    taps: str = taps_option()
+    logit_weight: float = logit_weight_option()
+    temperature: float = temperature_option()
 
 
 def _truncate(

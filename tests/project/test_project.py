@@ -90,6 +90,42 @@ def test_rooms_and_files_keep_their_size():
     }
     assert crowded == {}
     assert statistics.median(modules.values()) <= 160
+    assert [path.name for path, lines in modules.items() if lines > 350] == []
+
+
+def test_no_class_is_too_large_to_look_over():
+    large = [
+        node.name
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and node.end_lineno - node.lineno + 1 > 200
+    ]
+    assert large == []
+
+
+def _without_signatures_imports_and_docstrings(path):
+    """The lines that say what is done; a list of names or of arguments may well stand twice."""
+    text = path.read_text()
+    left_out = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            left_out |= {*range(node.lineno, node.end_lineno + 1)}
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            left_out |= {*range(node.lineno, node.body[0].lineno)}
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            left_out |= {*range(node.lineno, node.end_lineno + 1)}
+    lines = enumerate(map(str.strip, text.splitlines()), start=1)
+    return [line for n, line in lines if line and n not in left_out and line[0] != "#"]
+
+
+def test_no_block_of_six_lines_stands_twice():
+    places = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        lines = _without_signatures_imports_and_docstrings(path)
+        for start in range(len(lines) - 5):
+            block = tuple(lines[start : start + 6])
+            places.setdefault(block, []).append(path.relative_to(PACKAGE).as_posix())
+    assert {block: files for block, files in places.items() if len(files) > 1} == {}
 
 
 def test_few_functions_are_long():

@@ -4,13 +4,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pclora_lab.fields import option
+from pclora_lab.methods.distillation import (
+    logit_weight_option,
+    taps_option,
+    task_share_option,
+    temperature_option,
+)
 from pclora_lab.methods.pclora.schedules import check_schedule, parse_points
 from pclora_lab.methods.rank_selection import LowRankConfig
 
-__all__ = ["INITS", "PCLoRAConfig", "TAPS"]
+__all__ = ["INITS", "PCLoRAConfig"]
 
 INITS = ("zeros", "svd", "activation_svd")
-TAPS = ("linears", "blocks")
 
 
 def _check_fade_end(value: object) -> object:
@@ -67,21 +72,13 @@ class PCLoRAConfig(LowRankConfig):
         0.6, "number", "fade end q", "share of the steps until λ is 0", low=0, high=1,
         check=_check_fade_end,
     )  # fmt: skip
-    alpha: float = option(
-        0.2, "number", "task share α", "the share of the task loss", low=0, high=1
-    )
+    alpha: float = task_share_option()
     init: str = option(
         "zeros", "choice", "start A, B, C", "where the adapters start", choices=INITS, noun="start"
     )
-    taps: str = option(
-        "linears", "choice", "features of", "which outputs are imitated", choices=TAPS
-    )
-    logit_weight: float = option(
-        0.0, "number", "logit weight", "weight of logit distillation", low=0, hidden=True
-    )
-    temperature: float = option(
-        2.0, "number", "temperature", "T of logit distillation", low=1e-3, hidden=True
-    )
+    taps: str = taps_option()
+    logit_weight: float = logit_weight_option()
+    temperature: float = temperature_option()
     scale: float = option(1.0, "number", "scale s", "LoRA's alpha/r", low=1e-6, hidden=True)
     train_norms: bool = option(
         False, "switch", "train norms", "train the LayerNorms too", hidden=True

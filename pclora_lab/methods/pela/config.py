@@ -5,7 +5,11 @@ from typing import ClassVar
 
 from pclora_lab.fields import check_number, option
 from pclora_lab.methods.base import MethodConfig
-from pclora_lab.methods.rank_selection import budget_option
+from pclora_lab.methods.rank_selection import (
+    budget_option,
+    budget_unit_option,
+    rank_allocation_option,
+)
 
 __all__ = ["PELAConfig"]
 
@@ -61,14 +65,8 @@ class PELAConfig(MethodConfig):
         sizes=True,
     )  # fmt: skip
     budget: float | None = budget_option()
-    budget_unit: str = option(
-        "params", "choice", "budget of", "what a budget counts", choices=("params", "macs"),
-        hidden=True, formerly="unit",
-    )  # fmt: skip
-    rank_allocation: str = option(
-        "uniform", "choice", "spend it", "one rank for all, or by the energy of singular values",
-        choices=("uniform", "energy"), sizes=True, formerly="spend",
-    )  # fmt: skip
+    budget_unit: str = budget_unit_option()
+    rank_allocation: str = rank_allocation_option()
     exclude: str = option(
         "auto", "text", "stay dense", "parts of layer names, separated by commas", hidden=True
     )
