@@ -65,7 +65,7 @@ class LoRA(Method[LoRAConfig]):
             counts = count_model(model, targets=self.config.targets, example=context.example)
         config = peft.LoraConfig(
             r=lora_rank(self.config, counts.layers),
-            lora_alpha=self.config.alpha,  # type: ignore[arg-type] # it divides only
+            lora_alpha=self.config.alpha,  # it divides only
             lora_dropout=self.config.dropout,
             target_modules=list(targets),
             modules_to_save=[name for name, _ in model.named_modules() if is_head(name, model)],

@@ -113,14 +113,15 @@ class CheckpointWriter:
 
         A full disk ends no run: it is tried again later.
         """
-        if self._last is None:
+        last = self._last
+        if last is None or last.checkpoint is None:
             return
         began = time.monotonic()
         try:
-            save_checkpoint(self.folder, self._last.checkpoint())
+            save_checkpoint(self.folder, last.checkpoint())
         except (OSError, SafetensorError) as error:
             warnings.warn(
-                f"no checkpoint of {self.folder.name} could be written at step {self._last.step}, "
+                f"no checkpoint of {self.folder.name} could be written at step {last.step}, "
                 f"so that it can be taken up from an earlier one at best: {error}. The run goes "
                 f"on; in {_SECONDS_AFTER_FAILURE:g} s it is tried again",
                 stacklevel=2,

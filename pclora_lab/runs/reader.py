@@ -80,13 +80,14 @@ def load_run(folder: Path | str) -> Run:
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"no run in {folder}: there is no config.json")
     status, error = _read_status(folder)
+    result = read_json(folder / "result.json")
     return Run(
         folder=folder,
         config=upgrade_config(read_json(folder / "config.json") or {}),
         status=status,
         error=error,
         rows=_read_rows(folder / "history.jsonl"),
-        result=_renamed(read_json(folder / "result.json")),
+        result=_renamed(result) if result is not None else None,
     )
 
 
@@ -118,10 +119,8 @@ def is_alive(status: dict[str, Any]) -> bool:
     return not isinstance(written, (int, float)) or began <= written + _CLOCK_SLACK_SECONDS
 
 
-def _renamed(values: dict[str, Any] | None) -> dict[str, Any] | None:
+def _renamed(values: dict[str, Any]) -> dict[str, Any]:
     """Keys of a row or a result that an older version wrote, as they are called now."""
-    if values is None:
-        return None
     return {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
 
 

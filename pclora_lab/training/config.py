@@ -233,8 +233,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         """Validate every described field; paths become text."""
         check_options(self)
-        if self.lr is None:
-            object.__setattr__(self, "lr", self.method.default_lr)
+        object.__setattr__(self, "lr", self.peak_lr)
+
+    @property
+    def peak_lr(self) -> float:
+        """``lr``, or the method's own where none is given."""
+        return self.method.default_lr if self.lr is None else self.lr
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, ready for JSON."""

@@ -96,7 +96,7 @@ class Fit:
             config,
             self.setup.accelerator,
             steps=config.steps,
-            peak_lr=config.lr,
+            peak_lr=config.peak_lr,
             log_every=max(1, config.steps // _LOG_ROWS),
             generator=self.generator,
             before_step=self.driver.set_step,

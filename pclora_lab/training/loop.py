@@ -15,9 +15,11 @@ from torch import nn
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.splits import LabeledData
+from pclora_lab.data.texts import TextBatches
 from pclora_lab.methods.base import Method
 from pclora_lab.methods.pclora.schedules import schedule_notes
 from pclora_lab.methods.registry import make_method
+from pclora_lab.nn.metadata import set_metadata
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import reset_peak_memory, resolve_device
 from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd
@@ -79,8 +81,11 @@ def train(
     result, small = final_result(setup, student)
     seconds = time.perf_counter() - began - tracker.clock.paused
     result |= _facts(setup, student, driver, tracker, seconds)
-    small.pclora_method = config.method.to_dict()
-    small.pclora_class_names = setup.data.class_names
+    set_metadata(
+        small,
+        pclora_method=config.method.to_dict(),
+        pclora_class_names=setup.data.class_names,
+    )
     yield RunEnd(result, small.cpu(), setup.model.cpu())
 
 
@@ -126,7 +131,7 @@ def _data_notes(data: LabeledData, batches: dict[str, Batches]) -> list[str]:
     """What a person should know about the data that were used."""
     notes = list(data.notes)
     for name, part in batches.items():
-        if getattr(part, "cut", 0):
+        if isinstance(part, TextBatches) and part.cut:
             longest = part.preprocessing.max_tokens
             notes.append(
                 f"{part.cut:,} of {len(part):,} texts of {name} are longer than {longest} tokens "
@@ -137,7 +142,8 @@ def _data_notes(data: LabeledData, batches: dict[str, Batches]) -> list[str]:
 
 def _run_notes(setup: RunSetup, student: nn.Module, driver: LambdaDriver) -> list[str]:
     """What a person should know about how λ moved and what was kept."""
-    config, notes = setup.config, []
+    config = setup.config
+    notes: list[str | None] = []
     if hasattr(config.method, "schedule"):
         notes += schedule_notes(config.method.schedule)
     if driver.in_force:

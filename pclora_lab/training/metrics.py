@@ -123,7 +123,7 @@ class MetricTracker:
         lr = means.get("lr")
         if LR_SHARE not in self.method.metrics or lr is None:
             return {}
-        return {"lr_share": lr / self.config.lr}
+        return {"lr_share": lr / self.config.peak_lr}
 
     def _accuracy(self) -> float:
         limit = self.config.eval_images

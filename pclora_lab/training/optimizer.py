@@ -98,7 +98,7 @@ def optimization_steps(
     optimizer = optimizer or make_optimizer(model, config.weight_decay)
     device = accelerator.device
     meter = _Meter(device, f"{lr_name}={peak_lr:g}")
-    rows = islice(batches.shuffled(config.batch_size, generator), first, None)
+    indices = islice(batches.shuffled(config.batch_size, generator), first, None)
     draws = _draws(model)
     model.train()
     for step in range(first, steps):
@@ -107,7 +107,7 @@ def optimization_steps(
         lr = learning_rate(step, steps, peak_lr, config.warmup)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        inputs, labels = batches.batch(next(rows), device)
+        inputs, labels = batches.batch(next(indices), device)
         seed = hash((generator.initial_seed(), step / steps))
         with accelerator.autocast(), _own_randomness(draws, seed, device):
             terms = loss_terms(inputs, labels)
@@ -123,9 +123,7 @@ def optimization_steps(
         means = meter.means() if is_logged else None
         if step > first:  # the first one also sets up kernels and the optimizer's state
             meter.time(time.perf_counter() - began)
-        if means is not None:
-            means |= {"lr": lr, "step_ms": meter.reset_time()}
-        yield means
+        yield None if means is None else {**means, "lr": lr, "step_ms": meter.reset_time()}
 
 
 def _draws(model: nn.Module) -> bool:

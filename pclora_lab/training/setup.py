@@ -22,6 +22,7 @@ from pclora_lab.models.hf_models import name_classes
 from pclora_lab.models.loading import load_model
 from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.nn.forward import Inputs
+from pclora_lab.nn.metadata import recipe_of, set_metadata
 from pclora_lab.nn.sizes import Plan
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import make_accelerator
@@ -160,9 +161,9 @@ def load_dense(config: RunConfig, data: LabeledData) -> nn.Module:
     if not head_matches(model, data.class_names):
         generator = torch.Generator().manual_seed(config.teacher_seed)
         reset_head(model, data.num_classes, generator)
-    if model.pclora_recipe.get("library") == "transformers":
+    if recipe_of(model).get("library") == "transformers":
         name_classes(model, data.class_names)
-    model.pclora_class_names = data.class_names
+    set_metadata(model, pclora_class_names=data.class_names)
     logit_weight = getattr(config.method, "logit_weight", 0)
     if config.teacher == "pretrained" and logit_weight > 0 and head_is_new(model):
         raise ValueError(
