@@ -60,7 +60,7 @@ def lab_notebook(root: Path | str, folder: Path | str) -> dict[str, Any]:
 
 def make_app(
     root: Path | str,
-    place: Path | str,
+    folder: Path | str,
     port: int,
     announce: Callable[[str], None],
     *,
@@ -70,7 +70,7 @@ def make_app(
 
     Args:
         root: folder of runs, relative to where the app is started.
-        place: an empty folder of the app's own; nothing outside it is served as a file.
+        folder: an empty folder of the app's own; nothing outside it is served as a file.
         port: where to listen; if it is taken, one near it.
         announce: called with the address, token included, once the app listens.
         dark: a dark page.
@@ -87,11 +87,11 @@ def make_app(
         ) from error
     if not 0 < port < 65536:
         raise ValueError(f"port {port} is none: use a number from 1 to 65535, such as {PORT}")
-    notebook = Path(place) / "lab.ipynb"
+    notebook = Path(folder) / "lab.ipynb"
     write_text(notebook, json.dumps(lab_notebook(root, Path.cwd())))
     # Configuration files of other Voilà applications could open this one to the network.
     app = Voila(config_file_paths=[], ip="127.0.0.1", port=port, auto_token=True, log_level=30)
-    app.notebook_path, app.root_dir = str(notebook), str(place)
+    app.notebook_path, app.root_dir = str(notebook), str(folder)
     # With allow_remote_access any host name would do, also one that a foreign page brought along.
     headers = {"Content-Security-Policy": _POLICY}
     app.tornado_settings = {"headers": headers, "allow_remote_access": False}
@@ -149,21 +149,21 @@ def main(
         ImportError: Voilà is not installed.
         ValueError: there is no such port.
     """
-    with tempfile.TemporaryDirectory(prefix="pclora_lab_") as place:
+    with tempfile.TemporaryDirectory(prefix="pclora_lab_") as folder:
 
         def announce(address: str) -> None:
-            said = f"{TITLE}: {address}\nClosing the page ends its run; Ctrl+C ends the app."
-            print(json.dumps({"address": address}) if as_json else said, flush=True)
+            text = f"{TITLE}: {address}\nClosing the page ends its run; Ctrl+C ends the app."
+            print(json.dumps({"address": address}) if as_json else text, flush=True)
             if open_browser:
-                _open(address, Path(place))
+                _open(address, Path(folder))
 
-        make_app(root, place, port, announce, dark=dark).start()
+        make_app(root, folder, port, announce, dark=dark).start()
     return 0
 
 
-def _open(address: str, place: Path) -> None:
+def _open(address: str, folder: Path) -> None:
     """Through a file that only its owner can read: arguments of a process are seen by everyone."""
-    page = place / "open.html"
+    page = folder / "open.html"
     page.touch(mode=0o600)
     head = f'<title>{TITLE}</title><meta http-equiv="refresh" content="0;url={address}">'
     text = f'<!doctype html>{head}<a href="{address}">{TITLE}</a>'

@@ -11,7 +11,7 @@ __all__ = ["Batches"]
 
 
 class Batches:
-    """One split; a subclass turns row numbers into inputs.
+    """One split; a subclass turns indices into inputs.
 
     Args:
         labels: class numbers ``(examples,)``.
@@ -23,19 +23,19 @@ class Batches:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def inputs(self, rows: Tensor, device: torch.device | str | None = None) -> Inputs:
-        """What the model takes for these rows, on the device."""
+    def inputs(self, indices: Tensor, device: torch.device | str | None = None) -> Inputs:
+        """What the model takes for these examples, on the device."""
         raise NotImplementedError
 
     def batch(
-        self, rows: Tensor, device: torch.device | str | None = None
+        self, indices: Tensor, device: torch.device | str | None = None
     ) -> tuple[Inputs, Tensor]:
-        """Inputs and labels ``(batch,)`` of these rows, on the device."""
-        labels = self.labels[rows]
-        return self.inputs(rows, device), labels.to(device, non_blocking=True)
+        """Inputs and labels ``(batch,)`` of these examples, on the device."""
+        labels = self.labels[indices]
+        return self.inputs(indices, device), labels.to(device, non_blocking=True)
 
     def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Row numbers in batches without end, a new permutation for every epoch."""
+        """Indices in batches without end, a new permutation for every epoch."""
         batch_size = min(batch_size, len(self))
         while True:
             order = torch.randperm(len(self), generator=generator)
@@ -43,13 +43,13 @@ class Batches:
                 yield order[start : start + batch_size]
 
     def in_order(self, batch_size: int, limit: int | None = None) -> Iterator[Tensor]:
-        """Row numbers over the split once; with a limit, evenly spread examples only."""
-        yield from self._rows(limit).split(batch_size)
+        """Indices over the split once; with a limit, evenly spread examples only."""
+        yield from self._indices(limit).split(batch_size)
 
     def for_scoring(self, batch_size: int, limit: int | None = None) -> Iterator[Tensor]:
-        """The rows of :meth:`in_order` in whatever order is computed fastest."""
+        """The indices of :meth:`in_order` in whatever order is computed fastest."""
         yield from self.in_order(batch_size, limit)
 
-    def _rows(self, limit: int | None) -> Tensor:
+    def _indices(self, limit: int | None) -> Tensor:
         count = len(self) if limit is None else min(limit, len(self))
         return torch.linspace(0, len(self) - 1, count).round().long()

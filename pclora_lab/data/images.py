@@ -102,27 +102,27 @@ class ImageBatches(Batches):
         self._known = np.zeros(len(split), dtype=bool)
         self._to_bytes = preprocessing.to_bytes()
 
-    def inputs(self, rows: Tensor, device: torch.device | str | None = None) -> Tensor:
+    def inputs(self, indices: Tensor, device: torch.device | str | None = None) -> Tensor:
         """Normalized images; bytes travel to the device, a quarter of the floats."""
-        pixels = self.raw(rows).to(device, non_blocking=True)
+        pixels = self.raw(indices).to(device, non_blocking=True)
         return self.preprocessing.normalize(pixels)
 
-    def raw(self, rows: Tensor) -> Tensor:
+    def raw(self, indices: Tensor) -> Tensor:
         """uint8 images ``(batch, channels, height, width)`` in the model's size."""
-        numbers = rows.numpy()
+        numbers = indices.numpy()
         if self._cache is None:
             return torch.stack(self._decode(numbers))
         missing = numbers[~self._known[numbers]]
         if len(missing):
             self._cache[torch.as_tensor(missing)] = torch.stack(self._decode(missing))
             self._known[missing] = True
-        return self._cache[rows]
+        return self._cache[indices]
 
-    def _decode(self, rows: np.ndarray) -> list[Tensor]:
-        def one(row: int) -> Tensor:
-            return self._to_bytes(self.split.examples[row])
+    def _decode(self, indices: np.ndarray) -> list[Tensor]:
+        def one(index: int) -> Tensor:
+            return self._to_bytes(self.split.examples[index])
 
-        if len(rows) < 16:
-            return [one(row) for row in rows]
+        if len(indices) < 16:
+            return [one(index) for index in indices]
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            return list(pool.map(one, rows))
+            return list(pool.map(one, indices))

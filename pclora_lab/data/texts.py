@@ -138,9 +138,11 @@ class TextBatches(Batches):
         """Tokens of every text, ``(examples,)``."""
         return torch.tensor([len(one) for one in self.ids])
 
-    def inputs(self, rows: Tensor, device: torch.device | str | None = None) -> dict[str, Tensor]:
+    def inputs(
+        self, indices: Tensor, device: torch.device | str | None = None
+    ) -> dict[str, Tensor]:
         """``input_ids`` and ``attention_mask``, ``(batch, tokens of the longest)``."""
-        ids = [self.ids[row] for row in rows.tolist()]
+        ids = [self.ids[index] for index in indices.tolist()]
         padded = _padded(ids, self.preprocessing.tokenizer.pad_token_id)
         return {name: value.to(device, non_blocking=True) for name, value in padded.items()}
 
@@ -152,5 +154,5 @@ class TextBatches(Batches):
 
     def for_scoring(self, batch_size: int, limit: int | None = None) -> Iterator[Tensor]:
         """Shortest first, so that a batch has little padding."""
-        rows = self._rows(limit)
-        yield from rows[self.lengths[rows].argsort(stable=True)].split(batch_size)
+        indices = self._indices(limit)
+        yield from indices[self.lengths[indices].argsort(stable=True)].split(batch_size)

@@ -52,6 +52,6 @@ def push_to_hub(
     except HFValidationError as error:
         raise ValueError(f"{repo_id!r} is no repository name: use owner/name ({error})") from error
     api = HfApi(endpoint=endpoint, token=token)
-    place = api.create_repo(repo_id, private=private, exist_ok=True)
+    url = api.create_repo(repo_id, private=private, exist_ok=True)
     api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
-    return str(place)
+    return str(url)

@@ -40,7 +40,7 @@ def model_card(
         method=result["method"].replace("_", "-"),
     )
     parts = [
-        f"# {_place(config.model)}, compressed by {title}",
+        f"# {_short_name(config.model)}, compressed by {title}",
         _what(result, config, title),
         "## Sizes and accuracy",
         _table(result, config),
@@ -59,7 +59,7 @@ def model_card(
     return head + "\n" + "\n\n".join(parts) + "\n"
 
 
-def _place(name: str) -> str:
+def _short_name(name: str) -> str:
     return _one_line(short_name(name))
 
 
@@ -70,7 +70,7 @@ def _one_line(text: str) -> str:
 
 def _what(result: Mapping[str, Any], config: RunConfig, title: str) -> str:
     return (
-        f"{title} on `{_place(config.data)}`. "
+        f"{title} on `{_short_name(config.data)}`. "
         f"{result['params_removed_replaced']:.1%} of the replaced layers' parameters are removed, "
         f"{result['params_removed_whole']:.1%} of the whole model's. Made with pclora_lab "
         "(PC-LoRA: arXiv:2406.09117)."
@@ -99,7 +99,7 @@ def _cell(result: Mapping[str, Any], key: str) -> str:
 def _data(result: Mapping[str, Any], config: RunConfig) -> str:
     names = ", ".join(_one_line(name) for name in result.get("class_names") or ())
     notes = "".join(f"\n* {_one_line(note)}" for note in result.get("notes") or ())
-    return f"`{_place(config.data)}`; classes: {names}.{notes}"
+    return f"`{_short_name(config.data)}`; classes: {names}.{notes}"
 
 
 def _recipe(config: RunConfig) -> str:

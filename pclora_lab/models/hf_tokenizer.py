@@ -14,13 +14,13 @@ from pclora_lab.models.hf_config import plain_errors
 __all__ = ["check_tokenizer", "load_hf_tokenizer"]
 
 
-def load_hf_tokenizer(place: str, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+def load_hf_tokenizer(source: str, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
     """The tokenizer beside a model; a configuration without a padding token gets its own.
 
     Raises:
         ValueError: there is none, or its vocabulary is not the model's.
     """
-    folder = Path(place)
+    folder = Path(source)
     if folder.is_dir() and not any(
         (folder / n).is_file() for n in ("tokenizer.json", "vocab.txt", "vocab.json")
     ):
@@ -35,14 +35,14 @@ def load_hf_tokenizer(place: str, config: PreTrainedConfig) -> PreTrainedTokeniz
         except Exception as error:
             raise ValueError(f"{folder / 'tokenizer.json'} can't be read: {error}") from error
     else:
-        with plain_errors(place):
-            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-    check_tokenizer(tokenizer, config, place)
+        with plain_errors(source):
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    check_tokenizer(tokenizer, config, source)
     return tokenizer
 
 
 def check_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, place: str
+    tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, source: str
 ) -> None:
     """Refuse a vocabulary of another size; give padding a token where there is none.
 
@@ -54,7 +54,7 @@ def check_tokenizer(
     # Some models round their embedding up; none has twice the words that it needs.
     if words > rows or words < rows / 2:
         raise ValueError(
-            f"the tokenizer of {place!r} does not match the model: it has {words:,} words, the "
+            f"the tokenizer of {source!r} does not match the model: it has {words:,} words, the "
             f"model's embedding {rows:,} rows. Put the tokenizer there that the model was trained "
             "with"
         )

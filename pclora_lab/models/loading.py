@@ -73,9 +73,9 @@ def load_model(
         return _with_head(saved, name, num_classes, img_size, generator)
     if _is_transformers(name, folder if is_folder else None):
         _refuse_pixels(name, img_size, width)
-        place = str(data_dir(name)) if name in EMBEDDED else name.removeprefix("local-dir:")
+        source = str(data_dir(name)) if name in EMBEDDED else name.removeprefix("local-dir:")
         model = load_hf(
-            place,
+            source,
             task=task,
             num_classes=num_classes,
             tokens=max_tokens,

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.runs.folder import new_run_folder
-from pclora_lab.runs.recorder import record
+from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import resolve_device
 from pclora_lab.training.events import Event
@@ -107,7 +107,7 @@ def execute(
     folder = new_run_folder(root, config, name=name)
     home = root if teachers is None else teachers
     events = train(config, home, cache=cache, lambda_override=lambda_override)
-    return Execution(folder, record(events, folder), loggers)
+    return Execution(folder, RunRecorder(folder).record(events), loggers)
 
 
 def _told(events: Iterator[Event], loggers: list[RunLogger]) -> Generator[Event, None, None]:

@@ -195,7 +195,7 @@ def _correct_paths(folder: Path, old_name: str) -> None:
     """Its own path is in the result; nothing else in the folder knows the name."""
     with contextlib.suppress(ValueError):
         result = read_json(folder / "result.json") or {}
-        place = result.get("run_dir")
-        if isinstance(place, str) and Path(place).name == old_name:
-            new = str(Path(place).with_name(folder.name))
+        run_dir = result.get("run_dir")
+        if isinstance(run_dir, str) and Path(run_dir).name == old_name:
+            new = str(Path(run_dir).with_name(folder.name))
             write_json(folder / "result.json", {**result, "run_dir": new})

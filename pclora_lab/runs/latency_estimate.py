@@ -73,7 +73,7 @@ _measured: dict[tuple[Any, ...], LatencyEstimate] = {}
 
 
 # Two measurements at a time would measure each other.
-_measuring = threading.Lock()
+_timing_lock = threading.Lock()
 
 
 def latency_estimate(
@@ -110,7 +110,7 @@ def latency_estimate(
     recipe = json.dumps(model_recipe(model), sort_keys=True, default=str)
     sizes = tuple(sorted(ranks.items()))
     key = (recipe, sizes, batch_size, turns, seconds, device, torch.get_num_threads())
-    with _measuring:
+    with _timing_lock:
         if key not in _measured:
             found = _measure(model, ranks, batch_size, turns, seconds, device)
             while len(_measured) >= _MOST_KEPT:
@@ -136,9 +136,9 @@ def _measure(
         dense = dense_twin(model)
         small = _compressed(dense, ranks)
     inputs = as_inputs(try_inputs(dense, batch_size))
-    place = torch.device(device)
-    dense, small = dense.to(place), small.to(place).eval()
-    inputs = _to(inputs, place)
+    target = torch.device(device)
+    dense, small = dense.to(target), small.to(target).eval()
+    inputs = _to(inputs, target)
     times, took = _take_turns((dense, small), inputs, turns, seconds)
     middle = [statistics.median(column) for column in times]
     return LatencyEstimate(
@@ -166,11 +166,13 @@ def _compressed(dense: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
     layers: dict[str, nn.Module] = {}
     for name, rank in ranks.items():
         layer = as_linear(dense.get_submodule(name))
+        small: LowRankEmbedding | LowRankLinear
         if isinstance(layer, nn.Embedding):
-            layers[name] = LowRankEmbedding(layer.num_embeddings, layer.embedding_dim, rank)
+            small = LowRankEmbedding(layer.num_embeddings, layer.embedding_dim, rank)
         else:
-            layers[name] = LowRankLinear(layer.in_features, layer.out_features, rank)
-        nn.init.normal_(layers[name].B, std=0.02)
+            small = LowRankLinear(layer.in_features, layer.out_features, rank)
+        nn.init.normal_(small.B, std=0.02)
+        layers[name] = small
     return replace_modules(deepcopy_sharing(dense, dense.parameters()), layers)
 
 

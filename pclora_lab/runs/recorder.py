@@ -17,59 +17,74 @@ from pclora_lab.runs.snapshots import save_snapshot
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, RunEnd
 from pclora_lab.training.optimizer import LossDiverged
 
-__all__ = ["record"]
+__all__ = ["RunRecorder"]
 
 
-def record(events: Iterator[Event], folder: Path) -> Iterator[Event]:
-    """Pass events through and write them down; the status follows how the run ends.
+class RunRecorder:
+    """Writes down what happens in a run; the status follows how the run ends.
 
-    Closing the generator (a stop) or an interrupt leaves status ``stopped``; an exception leaves
-    ``failed`` with its message. Both go on to the caller. Until the run has finished there is a
-    checkpoint: of the step at which it was stopped, or of some seconds before an interrupt, an
-    error or a kill (a hundred times as long as writing takes, and five at least).
+    A stop (the events are closed) or an interrupt leaves status ``stopped``; an exception leaves
+    ``failed`` with its message. Until the run has finished there is a checkpoint: of the step at
+    which it was stopped, or of some seconds before an interrupt, an error or a kill (a hundred
+    times as long as writing takes, and five at least).
+
+    Args:
+        folder: of the run.
     """
-    finished, place = False, os.path.realpath(folder)
-    name = _short(folder)
-    folder = Path(place)  # somebody may change the working directory meanwhile
-    keeper = CheckpointWriter(folder)
-    _recorded[place] = threading.current_thread()
-    try:
-        with (folder / "history.jsonl").open("a", encoding="utf8") as history:
-            for event in events:
-                if isinstance(event, LogRow):
-                    history.write(json.dumps(event.values) + "\n")
-                    history.flush()
-                if isinstance(event, AdapterSnapshot):
-                    tensors = {**event.tensors, "lam": torch.tensor(event.lam)}
-                    save_snapshot(folder, event.step, tensors)
-                if isinstance(event, RunEnd):
-                    event.result["run_dir"] = name
-                    _write_result(folder, event)
-                    _set_status(folder, "finished")
-                    remove_checkpoint(folder)
-                    finished = True
-                keeper.note(event)
-                yield event
-    except GeneratorExit:
-        if not finished:
+
+    def __init__(self, folder: Path) -> None:
+        self._name = _short(folder)
+        # Somebody may change the working directory meanwhile.
+        self.folder = Path(os.path.realpath(folder))
+        self._checkpoints = CheckpointWriter(self.folder)
+        self._is_finished = False
+
+    def record(self, events: Iterator[Event]) -> Iterator[Event]:
+        """Pass events through and write them down; whatever ends them goes on to the caller."""
+        key = str(self.folder)
+        _recorded[key] = threading.current_thread()
+        try:
+            with (self.folder / "history.jsonl").open("a", encoding="utf8") as history:
+                for event in events:
+                    if isinstance(event, LogRow):
+                        history.write(json.dumps(event.values) + "\n")
+                        history.flush()
+                    self._write(event)
+                    yield event
+        except BaseException as error:
+            self._note_end(error)
+            raise
+        finally:
+            _recorded.pop(key, None)
+        _set_status(self.folder, "finished")
+
+    def _write(self, event: Event) -> None:
+        if isinstance(event, AdapterSnapshot):
+            tensors = {**event.tensors, "lam": torch.tensor(event.lam)}
+            save_snapshot(self.folder, event.step, tensors)
+        if isinstance(event, RunEnd):
+            event.result["run_dir"] = self._name
+            _write_result(self.folder, event)
+            _set_status(self.folder, "finished")
+            remove_checkpoint(self.folder)
+            self._is_finished = True
+        self._checkpoints.note(event)
+
+    def _note_end(self, error: BaseException) -> None:
+        if isinstance(error, GeneratorExit | KeyboardInterrupt):
+            if self._is_finished:
+                return
             try:
-                keeper.save()
+                # An interrupt may have come in the middle of a step: the last checkpoint is whole,
+                # the model is not.
+                if isinstance(error, GeneratorExit):
+                    self._checkpoints.save()
             finally:
-                _set_status(folder, "stopped")
-        raise
-    except KeyboardInterrupt:
-        # It may have come in the middle of a step: the last checkpoint is whole, the model is not.
-        if not finished:
-            _set_status(folder, "stopped")
-        raise
-    except BaseException as error:
+                _set_status(self.folder, "stopped")
+            return
         if isinstance(error, LossDiverged):
-            remove_checkpoint(folder)  # going on from it would only diverge again
-        _set_status(folder, "failed", f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        _recorded.pop(place, None)
-    _set_status(folder, "finished")
+            remove_checkpoint(self.folder)  # going on from it would only diverge again
+        _set_status(self.folder, "failed", f"{type(error).__name__}: {error}")
 
 
 def _short(folder: Path) -> str:
@@ -81,6 +96,6 @@ def _short(folder: Path) -> str:
 def _write_result(folder: Path, event: RunEnd) -> None:
     # What a process that was killed while writing it left there would be taken for foreign files.
     shutil.rmtree(folder / "compressed", ignore_errors=True)
-    place = save_pretrained(event.model, folder / "compressed")
-    event.result["bytes_on_disk"] = sum(path.stat().st_size for path in place.iterdir())
+    saved = save_pretrained(event.model, folder / "compressed")
+    event.result["bytes_on_disk"] = sum(path.stat().st_size for path in saved.iterdir())
     write_json(folder / "result.json", event.result)

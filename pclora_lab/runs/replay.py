@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache
+from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.layers import PCLoRALinear
 from pclora_lab.methods.pclora.model import (
     get_pclora_model,
@@ -20,6 +21,7 @@ from pclora_lab.methods.pclora.model import (
     set_base_weight_factor,
     student_config,
 )
+from pclora_lab.methods.rank_selection import LowRankConfig
 from pclora_lab.methods.registry import method_class
 from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.nn.attention import attention_maps
@@ -92,7 +94,7 @@ class Replay:
             raise ValueError(f"{method.title} keeps no adapters, so there is nothing to go back to")
         if not self.steps:
             raise ValueError(_no_snapshots(run))
-        if self.steps[0] != 0 and self.config.method.init != "zeros":
+        if self.steps[0] != 0 and self._student_config().init != "zeros":
             raise ValueError(
                 f"{run.folder.name} has lost its first snapshot, which holds where the adapters "
                 "started: nothing can be shown truly without it"
@@ -144,11 +146,17 @@ class Replay:
             self._at = step
         return self._student
 
+    def _student_config(self) -> PCLoRAConfig:
+        config = self.config.method
+        if not isinstance(config, LowRankConfig):
+            raise ValueError(f"{config.name} has no ranks: there is no student to build again")
+        return student_config(config)
+
     def _build(self) -> nn.Module:
         # Every start is only another A, B and C, and those are in the snapshot of the first step.
         first = load_snapshot(list_snapshots(self.folder)[self.steps[0]])
         ranks = {n.removesuffix(".B"): x.shape[1] for n, x in first.items() if n.endswith(".B")}
-        config = student_config(self.config.method)
+        config = self._student_config()
         config_now = replace(config, init="zeros", rank=1, budget=None, rank_allocation="uniform")
         with RNG_LOCK:
             student = get_pclora_model(self.teacher, config_now, rank=ranks)
@@ -159,23 +167,23 @@ class Replay:
                         setattr(layer, f"start_{part}", first[f"{name}.{part}"])
         return student.eval()
 
-    def predictions(self, step: int, rows: Sequence[int]) -> Predictions:
+    def predictions(self, step: int, indices: Sequence[int]) -> Predictions:
         """What teacher and student say about validation examples.
 
         Args:
             step: one of :attr:`steps`.
-            rows: numbers of examples.
+            indices: numbers of examples.
 
         Raises:
             ValueError: an example that is not there.
         """
-        inputs, labels = self._inputs(rows)
+        inputs, labels = self._inputs(indices)
         teacher, student = (self._probabilities(m, inputs) for m in self._both(step))
         return Predictions(labels, teacher, student)
 
-    def attention(self, step: int, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def attention(self, step: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Attention maps of teacher and student; see :func:`attention_maps`."""
-        inputs, _ = self._inputs(rows)
+        inputs, _ = self._inputs(indices)
         if not isinstance(inputs, Tensor):
             raise ValueError("attention maps are drawn over images, and this model reads texts")
         teacher, student = (attention_maps(model, inputs) for model in self._both(step))
@@ -201,14 +209,14 @@ class Replay:
     def _both(self, step: int) -> tuple[nn.Module, nn.Module]:
         return self.teacher, self.student_at(step)
 
-    def _inputs(self, rows: Sequence[int]) -> tuple[Inputs, Tensor]:
-        wrong = [row for row in rows if not 0 <= row < len(self.examples)]
+    def _inputs(self, indices: Sequence[int]) -> tuple[Inputs, Tensor]:
+        wrong = [index for index in indices if not 0 <= index < len(self.examples)]
         if wrong:
             raise ValueError(
                 f"there is no validation example {wrong[0]}: they go from 0 to "
                 f"{len(self.examples) - 1}"
             )
-        return self.examples.batch(torch.as_tensor(list(rows)))
+        return self.examples.batch(torch.as_tensor(list(indices)))
 
     @staticmethod
     def _probabilities(model: nn.Module, inputs: Inputs) -> Tensor:
@@ -228,7 +236,9 @@ def _no_snapshots(run: Run) -> str:
 @torch.no_grad()
 def _matrices(layer: PCLoRALinear) -> tuple[Tensor, Tensor]:
     """``λ(W − s·B₀A₀)`` and ``s·BA``, in float32."""
+    if layer.base is None:  # what is built for a replay keeps it
+        raise ValueError("the base of this layer was dropped")
     weight = layer.base.weight.float()
-    if layer.start_A is not None:
+    if layer.start_A is not None and layer.start_B is not None:
         weight = weight - layer.scale * layer.start_B.float() @ layer.start_A.float()
     return layer.lam * weight, layer.scale * layer.B.float() @ layer.A.float()

@@ -11,7 +11,7 @@ from pclora_lab.runs.checkpoints import has_checkpoint, load_checkpoint, save_ch
 from pclora_lab.runs.execution import Execution, RunLogger
 from pclora_lab.runs.folder import is_being_written, reopen
 from pclora_lab.runs.reader import load_run
-from pclora_lab.runs.recorder import record
+from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.lambda_override import LambdaOverride, overrides_in, overrides_to_repeat
 from pclora_lab.training.loop import train
@@ -55,7 +55,7 @@ class Resumption:
             lambda_override=self.lambda_override,
             checkpoint=self.checkpoint,
         )
-        return Execution(self.folder, record(rest, self.folder), loggers)
+        return Execution(self.folder, RunRecorder(self.folder).record(rest), loggers)
 
 
 def can_resume(folder: Path | str) -> bool:

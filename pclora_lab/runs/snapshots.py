@@ -19,9 +19,9 @@ _FOLDER = "snapshots"
 
 def save_snapshot(folder: Path, step: int, tensors: dict[str, Tensor]) -> Path:
     """Write beside, then rename: a reader sees a whole snapshot or none."""
-    place = folder / _FOLDER
-    place.mkdir(exist_ok=True)
-    path = place / f"{step:06}.safetensors"
+    snapshots = folder / _FOLDER
+    snapshots.mkdir(exist_ok=True)
+    path = snapshots / f"{step:06}.safetensors"
     with atomic_write(path) as part:
         save_file(tensors, part)
     return path

@@ -32,13 +32,13 @@ def accuracy(
     """
     device = next(model.parameters()).device
     precision = accelerator.autocast if accelerator is not None else nullcontext
-    right = seen = 0
+    correct = seen = 0
     with eval_mode(model), precision():
-        for rows in batches.for_scoring(batch_size, limit):
-            inputs, labels = batches.batch(rows, device)
-            right += int((call_model(model, inputs).argmax(-1) == labels).sum())
-            seen += len(rows)
-    return right / seen
+        for indices in batches.for_scoring(batch_size, limit):
+            inputs, labels = batches.batch(indices, device)
+            correct += int((call_model(model, inputs).argmax(-1) == labels).sum())
+            seen += len(indices)
+    return correct / seen
 
 
 def test_accuracy(model: nn.Module, data: str, *, batch_size: int = 256) -> float:
@@ -55,4 +55,4 @@ def test_accuracy(model: nn.Module, data: str, *, batch_size: int = 256) -> floa
 
 
 # pytest would take the name for a test.
-test_accuracy.__test__ = False
+vars(test_accuracy)["__test__"] = False

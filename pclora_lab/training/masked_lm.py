@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor
-from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast, PreTrainedTokenizerBase
+from transformers import BertConfig, BertForMaskedLM, BertTokenizer, PreTrainedTokenizerBase
 
 from pclora_lab.training.optimizer import learning_rate
 
@@ -19,7 +19,7 @@ __all__ = ["learn_vocabulary", "mask_tokens", "pretrain_masked", "small_bert_con
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def learn_vocabulary(texts: Sequence[str], size: int, max_tokens: int) -> BertTokenizerFast:
+def learn_vocabulary(texts: Sequence[str], size: int, max_tokens: int) -> BertTokenizer:
     """A lower-case word-piece tokenizer learned from texts.
 
     Args:
@@ -29,9 +29,9 @@ def learn_vocabulary(texts: Sequence[str], size: int, max_tokens: int) -> BertTo
     """
     learner = BertWordPieceTokenizer(lowercase=True)
     learner.train_from_iterator(
-        texts, vocab_size=size, special_tokens=list(_SPECIAL), show_progress=False
+        iter(texts), vocab_size=size, special_tokens=list(_SPECIAL), show_progress=False
     )
-    return BertTokenizerFast(vocab=learner.get_vocab(), model_max_length=max_tokens)
+    return BertTokenizer(vocab=learner.get_vocab(), model_max_length=max_tokens)
 
 
 def small_bert_config(
@@ -122,9 +122,10 @@ def pretrain_masked(
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, lr, 0.05)
-        rows = next(batches)
+        indices = next(batches)
         batch = tokenizer.pad(
-            {key: [encoded[key][row] for row in rows] for key in encoded}, return_tensors="pt"
+            {key: [encoded[key][index] for index in indices] for key in encoded},
+            return_tensors="pt",
         )
         special = batch["special_tokens_mask"].bool() | ~batch["attention_mask"].bool()
         ids, chosen = mask_tokens(

@@ -29,7 +29,7 @@ from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.methods.svd import SVD, SVDConfig
 from pclora_lab.nn.forward import call_model
 from pclora_lab.runs.folder import new_run_folder
-from pclora_lab.runs.recorder import record
+from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.loop import train
 
@@ -47,7 +47,7 @@ def run_folder(tmp_path_factory) -> Path:
     config = RunConfig(model="bert_glosses", data="glosses", method=method, steps=3, batch_size=8,
                        evaluations=1, eval_images=16, report_on="validation")  # fmt: skip
     folder = new_run_folder(root, config)
-    for _ in record(train(config, root), folder):
+    for _ in RunRecorder(folder).record(train(config, root)):
         pass
     return folder
 

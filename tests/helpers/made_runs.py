@@ -10,7 +10,7 @@ from pathlib import Path
 from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.runs.folder import new_run_folder
-from pclora_lab.runs.recorder import record
+from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import Event, PhaseStart
 from pclora_lab.training.loop import train
@@ -25,7 +25,7 @@ def make_runs(root: Path) -> list[str]:
     for age, (name, rank) in enumerate(RANKS.items()):
         config = RunConfig(method=PCLoRAConfig(rank=rank, init="svd"), seed=age, **QUICK)
         folder = new_run_folder(root, config, name=name)
-        with closing(record(train(config, root, cache=cache), folder)) as events:
+        with closing(RunRecorder(folder).record(train(config, root, cache=cache))) as events:
             list(events)
         stamp = 1_750_000_000 + 60 * age
         os.utime(folder / "status.json", (stamp, stamp))
@@ -63,7 +63,7 @@ def being_written(folder: Path) -> Iterator[None]:
         over.wait(60)
         yield PhaseStart("fade", 1)
 
-    writer = threading.Thread(target=lambda: list(record(events(), folder)))
+    writer = threading.Thread(target=lambda: list(RunRecorder(folder).record(events())))
     writer.start()
     begun.wait(60)
     try:

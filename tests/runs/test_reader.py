@@ -13,7 +13,7 @@ from pclora_lab.files import write_json
 from pclora_lab.runs import reader as run_reading
 from pclora_lab.runs.folder import delete_run, is_being_written, new_run_folder, rename_run
 from pclora_lab.runs.reader import Run, UnreadableRun, list_runs, load_run, scan_runs
-from pclora_lab.runs.recorder import record
+from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import PhaseStart
 
@@ -223,7 +223,7 @@ def test_a_run_that_is_being_written_stays_where_it_is(tmp_path):
 
 def test_a_run_that_this_thread_began_and_left_may_go(tmp_path):
     folder = new_run_folder(tmp_path, RunConfig(), name="left")
-    left = record(iter([PhaseStart("fade", 1)]), folder)
+    left = RunRecorder(folder).record(iter([PhaseStart("fade", 1)]))
     next(left)
     assert load_run(folder).status == "running" and not is_being_written(folder)
     delete_run(folder)

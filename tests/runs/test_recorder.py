@@ -17,7 +17,7 @@ from pclora_lab.models.loading import load_model
 from pclora_lab.models.serialization import load_compressed
 from pclora_lab.runs.folder import delete_run, new_run_folder, run_name
 from pclora_lab.runs.reader import list_runs, load_run
-from pclora_lab.runs.recorder import record
+from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, PhaseStart, RunEnd, StepEnd
 
@@ -56,7 +56,7 @@ def test_a_new_folder_says_what_was_asked_for_and_with_what(folder):
 
 
 def test_a_run_that_ends_is_finished_with_rows_result_and_model(folder, small):
-    events = list(record(run_events(small), folder))
+    events = list(RunRecorder(folder).record(run_events(small)))
     assert [type(event).__name__ for event in events] == (
         "PhaseStart StepEnd LogRow StepEnd LogRow RunEnd".split()
     )
@@ -71,7 +71,7 @@ def test_a_run_that_ends_is_finished_with_rows_result_and_model(folder, small):
 
 @pytest.mark.parametrize("taken", [1, 3, 5])
 def test_a_run_that_is_closed_is_stopped_and_keeps_its_rows(folder, small, taken):
-    events = record(run_events(small), folder)
+    events = RunRecorder(folder).record(run_events(small))
     rows = [
         event for _, event in zip(range(taken), events, strict=False) if isinstance(event, LogRow)
     ]
@@ -83,7 +83,7 @@ def test_a_run_that_is_closed_is_stopped_and_keeps_its_rows(folder, small, taken
 
 def test_a_run_that_raises_is_failed_and_the_error_goes_on(folder, small):
     with pytest.raises(RuntimeError, match="step 3"):
-        list(record(run_events(small, RuntimeError("not finite at step 3")), folder))
+        list(RunRecorder(folder).record(run_events(small, RuntimeError("not finite at step 3"))))
     run = load_run(folder)
     assert (run.status, run.error) == ("failed", "RuntimeError: not finite at step 3")
     assert len(run.rows) == 2
@@ -91,12 +91,12 @@ def test_a_run_that_raises_is_failed_and_the_error_goes_on(folder, small):
 
 def test_an_interrupt_stops_the_run(folder, small):
     with pytest.raises(KeyboardInterrupt):
-        list(record(run_events(small, KeyboardInterrupt()), folder))
+        list(RunRecorder(folder).record(run_events(small, KeyboardInterrupt())))
     assert load_run(folder).status == "stopped"
 
 
 def test_a_run_is_finished_for_whoever_stops_reading_at_its_result(folder, small):
-    for event in record(run_events(small), folder):
+    for event in RunRecorder(folder).record(run_events(small)):
         if isinstance(event, RunEnd):
             break
     del event
@@ -104,7 +104,7 @@ def test_a_run_is_finished_for_whoever_stops_reading_at_its_result(folder, small
 
 
 def test_rows_can_be_read_while_the_run_goes_on(folder, small):
-    events = record(run_events(small), folder)
+    events = RunRecorder(folder).record(run_events(small))
     while not isinstance(next(events), LogRow):
         pass
     assert len(load_run(folder).rows) == 1 and load_run(folder).status == "running"

@@ -11,7 +11,7 @@ from pclora_lab.methods.registry import make_method, method_class
 from pclora_lab.nn.attention import attention_maps
 from pclora_lab.nn.forward import call_model
 from pclora_lab.runs.folder import new_run_folder
-from pclora_lab.runs.recorder import record
+from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.runs.replay import Replay
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training.config import RunConfig
@@ -26,7 +26,7 @@ QUICK = {"steps": 6, "evaluations": 2, "eval_images": 40, "snapshots": 3}
 def made(tmp_path, **changes):
     config = RunConfig(**{**QUICK, **changes})
     folder = new_run_folder(tmp_path, config)
-    return folder, list(record(train(config, tmp_path), folder))
+    return folder, list(RunRecorder(folder).record(train(config, tmp_path)))
 
 
 @pytest.mark.parametrize("init", ["zeros", "svd", "activation_svd"])
@@ -48,7 +48,7 @@ def test_the_first_snapshot_is_the_teacher_and_the_last_the_result(tmp_path, ini
 def test_a_snapshot_in_the_middle_is_the_student_of_that_step(tmp_path):
     config = RunConfig(**QUICK, method=PCLoRAConfig(rank=4, init="svd", fade_end=1.0))
     folder = new_run_folder(tmp_path, config)
-    events = record(train(config, tmp_path), folder)
+    events = RunRecorder(folder).record(train(config, tmp_path))
     lam = next(e.lam for e in events if isinstance(e, AdapterSnapshot) and e.step == 3)
     assert 0 < lam < 1
     list(events)

@@ -24,7 +24,7 @@ from pclora_lab.runs.checkpoints import (
     save_checkpoint,
 )
 from pclora_lab.runs.folder import new_run_folder
-from pclora_lab.runs.recorder import record
+from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.runs.resuming import can_resume, read_resumption, resume
 from pclora_lab.runs.session import stop_all
 from pclora_lab.runs.session_state import Progress
@@ -51,14 +51,14 @@ def no_run_is_left():
 def stopped(config, root, step, name=None):
     """A folder whose run was stopped after a step."""
     folder = new_run_folder(root, config, name=name)
-    with closing(record(train(config, root), folder)) as events:
+    with closing(RunRecorder(folder).record(train(config, root))) as events:
         next(e for e in events if isinstance(e, StepEnd) and e.phase == "fade" and e.step == step)
     return folder
 
 
 def whole(config, root):
     folder = new_run_folder(root, config, name="whole")
-    return folder, list(record(train(config, root), folder))[-1]
+    return folder, list(RunRecorder(folder).record(train(config, root)))[-1]
 
 
 def facts(folder):
@@ -258,7 +258,7 @@ def test_a_finished_run_and_one_that_trains_are_refused(tmp_path):
 def test_a_method_that_trains_nothing_leaves_no_checkpoint(tmp_path):
     config = dataclasses.replace(QUICK, method=METHODS["svd"].default_config())
     folder = new_run_folder(tmp_path, config)
-    with closing(record(train(config, tmp_path), folder)) as events:
+    with closing(RunRecorder(folder).record(train(config, tmp_path))) as events:
         next(e for e in events if isinstance(e, PhaseStart) and e.name == "test")
     with pytest.raises(FileNotFoundError, match="its method trains nothing"):
         read_resumption(folder)
@@ -302,7 +302,9 @@ def test_moves_survive_a_second_interruption(tmp_path):
 def test_what_a_hand_asked_for_just_before_the_stop_is_kept(tmp_path):
     hold = LambdaOverride([(2, 0.9), (9, 0.1)])
     folder = new_run_folder(tmp_path, QUICK)
-    with closing(record(train(QUICK, tmp_path, lambda_override=hold), folder)) as events:
+    with closing(
+        RunRecorder(folder).record(train(QUICK, tmp_path, lambda_override=hold))
+    ) as events:
         next(e for e in events if isinstance(e, StepEnd) and e.phase == "fade" and e.step == 5)
         assert hold.lam == 0.9
         hold.set(None)
@@ -329,7 +331,7 @@ def test_an_evaluation_that_is_due_is_not_left_out(tmp_path):
     # A row every 2 steps and an evaluation about every 3: due at 3, 6, 9, so read at 4, 6, 10.
     config = dataclasses.replace(QUICK, steps=240, evaluations=80)
     untouched = new_run_folder(tmp_path, config, name="untouched")
-    with closing(record(train(config, tmp_path), untouched)) as events:
+    with closing(RunRecorder(untouched).record(train(config, tmp_path))) as events:
         next(e for e in events if isinstance(e, StepEnd) and e.step == 12)
     folder = stopped(config, tmp_path, 3)
     list(_until_step(resume(folder), 12))

@@ -133,10 +133,10 @@ def outcome_figure(runs: Iterable[Mapping[str, Any]], teacher: float | None = No
     groups = _by_label(runs)
     figure = NotebookFigure(figsize=(7, 1.1 + 0.33 * len(groups)), layout="constrained")
     axis = figure.subplots()
-    for place, group in enumerate(groups.values()):
+    for row, group in enumerate(groups.values()):
         values = [100 * run["accuracy"] for run in group]
-        axis.plot(values, [place] * len(values), "o", color=COLORS["guide"], markersize=4)
-        axis.plot(statistics.mean(values), place, "D", color=COLORS["adapter"], markersize=7)
+        axis.plot(values, [row] * len(values), "o", color=COLORS["guide"], markersize=4)
+        axis.plot(statistics.mean(values), row, "D", color=COLORS["adapter"], markersize=7)
     if teacher is not None:
         axis.axvline(100 * teacher, color=COLORS["teacher"], linestyle="--", label="teacher")
         figure.legend(fontsize=9, loc="outside upper right", frameon=False)

@@ -64,7 +64,7 @@ class ActiveRun:
         self.session = Session(config(), self.root, cache=self.cache).start()
         return self.session
 
-    def take_up(self, folder: Path) -> Session:
+    def restore(self, folder: Path) -> Session:
         """Go on with a run that was stopped.
 
         Raises:

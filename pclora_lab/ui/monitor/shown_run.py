@@ -129,7 +129,7 @@ class ShownRun:
         if left_off is None:
             return self.active.pause_or_resume()
         self.message.clear()
-        self.follow(self.active.take_up(left_off))
+        self.follow(self.active.restore(left_off))
 
     def _folder(self) -> Path | None:
         return self.active.folder if self.opened is None else self.opened.folder

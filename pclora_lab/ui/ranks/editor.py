@@ -43,7 +43,7 @@ class RankEditor:
     """The list and its buttons.
 
     Args:
-        worker: reads weights in the background, and shows errors.
+        task: reads weights in the background, and shows errors.
         on_ranks: called with a rank by layer, or with None for one rank for all.
 
     Attributes:
@@ -53,9 +53,9 @@ class RankEditor:
     """
 
     def __init__(
-        self, worker: BackgroundTask, on_ranks: Callable[[dict[str, int] | None], None] | None
+        self, task: BackgroundTask, on_ranks: Callable[[dict[str, int] | None], None] | None
     ) -> None:
-        self.worker, self.on_ranks = worker, on_ranks
+        self.task, self.on_ranks = task, on_ranks
         self.table, self.note = RankTable(), live_text()
         self.edited = False
         self._filling = False
@@ -77,7 +77,7 @@ class RankEditor:
         self.note.add_class("pclora-rank-note")
 
     def _make_controls(self) -> None:
-        show_errors = self.worker.show_errors
+        show_errors = self.task.show_errors
         self.from_rank = button(
             "From rank", "refresh", "fill in the ranks that the form gives",
             lambda: show_errors(self.fill_from_rank), width=_NARROW,
@@ -134,7 +134,7 @@ class RankEditor:
     def _note_edit(self, _: object) -> None:
         if not self._filling:
             self.edited = True
-            self.worker.show_errors(self._note_sizes)
+            self.task.show_errors(self._note_sizes)
 
     def _note_sizes(self) -> None:
         sizes = plan(self._require_chosen().counts, self.table.ranks)
@@ -170,9 +170,9 @@ class RankEditor:
                 f"{tables[0]} is a table of words, whose singular values can't be set against a "
                 "layer's: spend the budget uniformly"
             )
-        self.worker.require_rest("loaded")
+        self.task.require_rest("loaded")
         self.note.show_text("reading the weights…")
-        self.worker.start(lambda: self._fill_by_energy(chosen, budget))
+        self.task.start(lambda: self._fill_by_energy(chosen, budget))
 
     def _fill_by_energy(self, chosen: RankChoice, budget: float) -> None:
         try:

@@ -33,7 +33,7 @@ class RankPanel:
     Attributes:
         widget: to display.
         editor: the ranks, layer by layer.
-        worker: what measures and loads in the background.
+        task: what measures and loads in the background.
 
     Example:
         >>> from pclora_lab.nn.counting import count_model
@@ -54,13 +54,13 @@ class RankPanel:
     ) -> None:
         self.root = Path(root)
         self._chosen: RankChoice | None = None
-        self.worker = BackgroundTask(busy, self._lock_buttons)
-        self.editor = RankEditor(self.worker, on_ranks)
+        self.task = BackgroundTask(busy, self._lock_buttons)
+        self.editor = RankEditor(self.task, on_ranks)
         self.sizes, self.latency, self.accuracy = live_text(), live_text(), live_text()
         self.picture = widgets.HTML()
         self.measure_button = button(
             "Measure latency", "clock-o", "time the dense and the compressed model on this machine",
-            lambda: self.worker.show_errors(self.measure), width="154px",
+            lambda: self.task.show_errors(self.measure), width="154px",
         )  # fmt: skip
         self.batch_size = widgets.BoundedIntText(
             value=1, min=1, max=1024, description="batch", tooltip="examples in one pass",
@@ -76,11 +76,11 @@ class RankPanel:
         what.layout.max_width = "610px"
         sides = widgets.HBox([what, self.editor.widget])
         sides.layout = widgets.Layout(flex_flow="row wrap", grid_gap="6px 24px")
-        panel = widgets.VBox([sides, self.worker.message])
+        panel = widgets.VBox([sides, self.task.message])
         for widget, name in (
             (panel, "panel"), (self.sizes, "sizes"), (self.latency, "latency"),
             (self.accuracy, "accuracy"), (self.picture, "picture"),
-            (self.worker.message, "message"),
+            (self.task.message, "message"),
         ):  # fmt: skip
             widget.add_class(f"pclora-rank-{name}")
         return panel
@@ -93,7 +93,7 @@ class RankPanel:
             model: described or loaded by name; it is only read.
             config: as the form has it; a rank that does not fit is shown as an error.
         """
-        self.worker.message.value = ""
+        self.task.message.value = ""
         try:
             planned = make_method(config.method).plan(counts, model)
         except ValueError as error:
@@ -119,8 +119,8 @@ class RankPanel:
 
     def _lock_buttons(self) -> None:
         nothing = self._chosen is None or not self._chosen.plan.ranks
-        self.measure_button.disabled = nothing or self.worker.working
-        self.editor.from_budget.disabled = self.worker.working
+        self.measure_button.disabled = nothing or self.task.working
+        self.editor.from_budget.disabled = self.task.working
 
     def _show_accuracy(self, chosen: RankChoice) -> None:
         method, params = chosen.config.method, chosen.plan.whole_model.params_after
@@ -143,10 +143,10 @@ class RankPanel:
         """
         if self._chosen is None:
             raise ValueError("choose a model and a rank that fits first")
-        self.worker.require_rest("measured")
+        self.task.require_rest("measured")
         chosen, batch_size = self._chosen, self.batch_size.value
         self.latency.show_text("measuring…")
-        self.worker.start(lambda: self._measure(chosen, batch_size))
+        self.task.start(lambda: self._measure(chosen, batch_size))
 
     def _measure(self, chosen: RankChoice, batch_size: int) -> None:
         text = ""

@@ -69,7 +69,7 @@ def test_latency_is_measured_in_the_background(panel, digits, monkeypatch):
     monkeypatch.setattr(rank_panel, "latency_estimate", quickly)
     panel.batch_size.value = 2
     press(panel.measure_button)
-    panel.worker.wait()
+    panel.task.wait()
     assert asked[0][0] is not threading.main_thread()
     assert asked[0][1:] == (plan(digits[0], 8).ranks, 2)
     assert "median of 3 turns" in panel.latency.value and "batch size 2" in panel.latency.value
@@ -95,7 +95,7 @@ def test_a_latency_of_what_is_no_longer_chosen_is_not_shown(panel, digits, monke
     panel.show(*digits, config(rank=9))
     assert panel.measure_button.disabled
     go_on.set()
-    panel.worker.wait()
+    panel.task.wait()
     assert panel.latency.value == "" and not panel.measure_button.disabled
 
 
@@ -103,10 +103,10 @@ def test_nothing_is_measured_or_loaded_while_a_run_is_going(tmp_path, digits):
     panel = RankPanel(tmp_path, busy=lambda: True)
     panel.show(*digits, config())
     press(panel.measure_button)
-    assert "a run is going" in panel.worker.message.value and panel.latency.value == ""
+    assert "a run is going" in panel.task.message.value and panel.latency.value == ""
     panel.editor.rank_allocation.value = "energy"
     press(panel.editor.from_budget)
-    assert "nothing is loaded meanwhile" in panel.worker.message.value
+    assert "nothing is loaded meanwhile" in panel.task.message.value
 
 
 def test_an_error_of_the_background_is_shown_as_text(panel, monkeypatch):
@@ -115,8 +115,8 @@ def test_an_error_of_the_background_is_shown_as_text(panel, monkeypatch):
 
     monkeypatch.setattr(rank_panel, "latency_estimate", broken)
     press(panel.measure_button)
-    panel.worker.wait()
-    assert "&lt;b&gt;out of memory" in panel.worker.message.value
+    panel.task.wait()
+    assert "&lt;b&gt;out of memory" in panel.task.message.value
     assert panel.latency.value == "" and not panel.measure_button.disabled
 
 
@@ -158,17 +158,17 @@ def test_a_budget_is_spent_uniformly_or_by_energy(panel, digits):
     assert editor.table.ranks == ranks_for_budget(digits[0], 0.2)
     editor.rank_allocation.value = "energy"
     press(editor.from_budget)
-    panel.worker.wait()
+    panel.task.wait()
     spectra = weight_spectra(load_model("vit_digits"))
     expected = ranks_for_budget(digits[0], 0.2, rank_allocation="energy", spectra=spectra)
     assert editor.table.ranks == expected and len(set(expected.values())) > 1
-    assert panel.worker.message.value == "" and not editor.from_budget.disabled
+    assert panel.task.message.value == "" and not editor.from_budget.disabled
 
 
 def test_a_budget_that_buys_nothing_is_named(panel):
     panel.editor.budget.value = 0.001
     press(panel.editor.from_budget)
-    assert "the smallest possible here is" in panel.worker.message.value
+    assert "the smallest possible here is" in panel.task.message.value
 
 
 def test_the_ranks_are_handed_over_and_taken_back(tmp_path, digits):
@@ -189,9 +189,9 @@ def test_the_ranks_are_handed_over_and_taken_back(tmp_path, digits):
 
 def test_a_rank_that_got_past_the_browser_is_refused(panel):
     panel.editor.table.ranks = {**panel.editor.table.ranks, "blocks.0.attn.qkv": 99}
-    assert "rank 99 is not below the break-even" in panel.worker.message.value
+    assert "rank 99 is not below the break-even" in panel.task.message.value
     press(panel.editor.use_button)
-    assert "rank 99 is not below the break-even" in panel.worker.message.value
+    assert "rank 99 is not below the break-even" in panel.task.message.value
 
 
 @pytest.mark.parametrize("name", ["lora", "pela", "full"])
@@ -209,7 +209,7 @@ def test_texts_with_a_low_rank_table_of_words(tmp_path):
     panel.show(counts, model, RunConfig(model="bert_glosses", data="glosses", method=method))
     panel.editor.rank_allocation.value = "energy"
     press(panel.editor.from_budget)
-    assert "is a table of words" in panel.worker.message.value
+    assert "is a table of words" in panel.task.message.value
 
 
 def test_the_picture_is_numbers_only_and_stays_inside(digits):
