@@ -130,7 +130,7 @@ def test_training_batches_go_on_epoch_after_epoch():
 def test_scoring_reads_every_row_once_and_the_shortest_first(limit):
     made = texts([9, 1, 4, 7, 2, 8, 3, 6, 5, 1, 1])
     rows = torch.cat(list(made.for_scoring(3, limit)))
-    assert sorted(rows.tolist()) == made._rows(limit).tolist()
+    assert sorted(rows.tolist()) == made._indices(limit).tolist()
     assert len(set(rows.tolist())) == (5 if limit == 5 else 11)
     assert made.lengths[rows].diff().min() >= 0
 
