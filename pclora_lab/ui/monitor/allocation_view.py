@@ -12,12 +12,13 @@ from pclora_lab.plots.theme import plotly_template
 from pclora_lab.runs.session import Session
 from pclora_lab.runs.session_state import SessionState
 from pclora_lab.ui.background import Refresher
+from pclora_lab.ui.widgets.figure import DrawnFigure
 from pclora_lab.ui.widgets.page import set_options
 
 __all__ = ["AllocationWidget", "allocation_widget"]
 
 
-class AllocationWidget(go.FigureWidget):
+class AllocationWidget(DrawnFigure):
     """A figure widget that is made once and then only fed."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -7,6 +7,8 @@ import anywidget
 import plotly.graph_objects as go
 import traitlets
 
+from pclora_lab.ui.widgets.figure import DrawnFigure
+
 __all__ = ["Page", "fit_width", "responsive", "set_options"]
 
 # plotly's own toolbar would offer to upload the chart to a cloud.
@@ -67,6 +69,6 @@ def set_options(figure: go.FigureWidget) -> None:
 
 def responsive(figure: go.Figure) -> go.FigureWidget:
     """A figure widget that takes the width there is, and sends nothing anywhere."""
-    widget = go.FigureWidget(figure)
+    widget = DrawnFigure(figure)
     set_options(widget)
     return widget
