@@ -49,9 +49,10 @@ def server(folder: Path) -> Iterator[subprocess.Popen]:
             # A test run in the background of a shell ignores interrupts, and so would its children.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-    yield server
-    if server.poll() is None:
-        server.kill()
+    with server:  # waits for it and closes its pipe
+        yield server
+        if server.poll() is None:
+            server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +168,9 @@ def test_closing_the_page_ends_its_run(page: Page, folder: Path) -> None:
 
 
 def test_an_interrupt_ends_the_app_and_leaves_nothing(
-    server: subprocess.Popen, folder: Path
+    server: subprocess.Popen, address: str, folder: Path
 ) -> None:
+    assert address  # it has begun
     server.send_signal(signal.SIGINT)
     assert server.wait(60) == 0
     assert [path.name for path in (folder / "tmp").glob("pclora_lab_*")] == []

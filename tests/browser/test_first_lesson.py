@@ -25,6 +25,14 @@ PANEL_TRACES = {
 }
 
 
+# Also true when a cell failed, because the cells after it are then never numbered.
+ALL_CELLS_ARE_DONE = """() => {
+    const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
+    const done = prompts.length > 10 && prompts.every(prompt => /[0-9]/.test(prompt.textContent));
+    return done || document.querySelector("[data-mime-type*='stderr'], [data-mime-type*='error']");
+}"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lab")
@@ -33,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(folder: Path) -> Iterator[Page]:
+def opened(folder: Path) -> Iterator[Page]:
     chromium = find_chromium()
     with jupyter_lab(folder) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
@@ -42,8 +50,25 @@ def page(folder: Path) -> Iterator[Page]:
         page.goto(address.format(notebook=NOTEBOOK.name))
         page.wait_for_selector(".jp-Notebook .jp-CodeCell")
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+        screenshot(page, "0_opened")
         yield page
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def ran(opened: Page) -> Page:
+    """With every cell run."""
+    run_all_cells(opened)
+    opened.wait_for_function(ALL_CELLS_ARE_DONE, timeout=300_000)
+    screenshot(opened, "0_all_ran")
+    return opened
+
+
+@pytest.fixture
+def page(ran: Page) -> Page:
+    """The same, at the lab."""
+    show(ran, ".pclora-lab")
+    return ran
 
 
 def screenshot(page: Page, name: str) -> None:
@@ -84,6 +109,22 @@ def press(page: Page, name: str) -> None:
     page.locator(".pclora-lab button").filter(has_text=name).click()
 
 
+def train(page: Page) -> None:
+    """A run that goes on for longer than a test; one that is going is kept."""
+    if "fading" not in page.locator(".pclora-status").inner_text():
+        set_number(page, "steps", "3000")
+        press(page, "Train")
+        status(page, r"fading the base: step \d\d+ of 3000, (\d+ min )?\d+ s left")
+
+
+def stop(page: Page) -> None:
+    """Whatever is going."""
+    button = page.locator(".pclora-lab button").filter(has_text="Stop")
+    if button.is_enabled():
+        button.click()
+        status(page, "^stopped")
+
+
 def set_number(page: Page, label: str, value: str) -> None:
     rows = page.locator(".pclora-lab .widget-inline-hbox")
     field = rows.filter(has=page.get_by_text(label, exact=True)).locator("input").first
@@ -91,25 +132,12 @@ def set_number(page: Page, label: str, value: str) -> None:
     field.press("Enter")
 
 
-# Also true when a cell failed, because the cells after it are then never numbered.
-ALL_CELLS_ARE_DONE = """() => {
-    const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
-    const done = prompts.length > 10 && prompts.every(prompt => /[0-9]/.test(prompt.textContent));
-    return done || document.querySelector("[data-mime-type*='stderr'], [data-mime-type*='error']");
-}"""
-
-
-def test_all_cells_run_without_an_error(page: Page) -> None:
-    screenshot(page, "0_opened")
-    run_all_cells(page)
-    page.wait_for_function(ALL_CELLS_ARE_DONE, timeout=300_000)
-    screenshot(page, "0_all_ran")
-    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
-    assert "rror" not in " ".join(page.locator(".jp-OutputArea-output").all_inner_texts())
+def test_all_cells_run_without_an_error(ran: Page) -> None:
+    assert ran.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    assert "rror" not in " ".join(ran.locator(".jp-OutputArea-output").all_inner_texts())
 
 
 def test_the_sizes_follow_the_rank_slider(page: Page) -> None:
-    show(page, ".pclora-lab")
     sizes = page.locator(".pclora-sizes")
     before = sizes.inner_text()
     handle = page.locator(".pclora-rank .noUi-handle")
@@ -132,9 +160,7 @@ def test_the_sizes_follow_the_rank_slider(page: Page) -> None:
 
 
 def test_curves_grow_while_another_cell_answers(page: Page) -> None:
-    set_number(page, "steps", "3000")
-    press(page, "Train")
-    status(page, r"fading the base: step \d\d+ of 3000, (\d+ min )?\d+ s left")
+    train(page)
     page.wait_for_timeout(4000)
     early = points(page)
     cell = page.locator(".jp-CodeCell").nth(1)
@@ -160,6 +186,7 @@ def test_curves_grow_while_another_cell_answers(page: Page) -> None:
 
 
 def test_pause_resume_stop(page: Page) -> None:
+    train(page)
     press(page, "Pause")
     status(page, "^paused")
     held = page.locator(".pclora-status").inner_text()
@@ -174,6 +201,7 @@ def test_pause_resume_stop(page: Page) -> None:
 
 
 def test_a_finished_run_is_exported_and_reloads(page: Page, folder: Path) -> None:
+    stop(page)
     set_number(page, "steps", "120")
     set_number(page, "to folder", "taken/along")
     press(page, "Train")
@@ -205,7 +233,6 @@ def choose(page: Page, method: str) -> None:
 def test_another_method_trains_in_the_same_lab(
     page: Page, folder: Path, method: str, option: str, doing: str, panel: str
 ) -> None:
-    show(page, ".pclora-lab")
     choose(page, method)
     expect(page.locator(".pclora-lab").get_by_text(option, exact=True)).to_be_visible()
     screenshot(page, f"4_{method}_chosen")
@@ -222,6 +249,8 @@ def test_another_method_trains_in_the_same_lab(
 
 
 def test_the_form_of_pclora_comes_back(page: Page) -> None:
+    choose(page, "SNELLA")
+    expect(page.locator(".pclora-lab").get_by_text("sparsity", exact=True)).to_be_visible()
     choose(page, "PC-LoRA")
     expect(page.locator(".pclora-sizes")).to_contain_text("450,730 → 57,514")
 
@@ -256,9 +285,7 @@ def test_an_unknown_model_is_said_in_the_lab(page: Page) -> None:
 
 
 def test_running_the_set_up_cell_again_finds_the_run(page: Page, folder: Path) -> None:
-    set_number(page, "steps", "3000")
-    press(page, "Train")
-    status(page, "^fading")
+    train(page)
     cell = page.locator(".jp-CodeCell").nth(2)
     cell.locator(".cm-content").click()
     page.keyboard.press("Control+Enter")

@@ -76,7 +76,7 @@ def test_the_light_page_reaches_the_kernel(page: Page) -> None:
     screenshot(page, "light")
 
 
-def test_the_menus_dark_theme_reaches_the_kernel_and_the_figure(page: Page) -> None:
+def test_the_menus_theme_reaches_the_kernel_and_the_figure_and_goes_back(page: Page) -> None:
     choose_theme(page, "JupyterLab Dark")
     expect(page.locator(".said")).to_have_text("dark True, alive True, width True")
     page.wait_for_timeout(1000)
@@ -84,9 +84,6 @@ def test_the_menus_dark_theme_reaches_the_kernel_and_the_figure(page: Page) -> N
     screenshot(page, "dark")
     assert colors["line"] == "rgb(187, 187, 187)" and colors["box"] == "rgb(17, 17, 17)"
     assert colors["text"] == colors["title"] == "rgb(230, 230, 230)"
-
-
-def test_and_back_again(page: Page) -> None:
     choose_theme(page, "JupyterLab Light")
     expect(page.locator(".said")).to_have_text("dark False, alive True, width True")
     page.wait_for_timeout(1000)

@@ -69,6 +69,7 @@ def jupyter_lab(folder: Path, dark: bool = False) -> Iterator[str]:
             server.wait(30)
         except subprocess.TimeoutExpired:
             server.kill()
+            server.wait()
 
 
 def _settings(settings: Path, dark: bool) -> None:
