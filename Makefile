@@ -1,4 +1,4 @@
-# make demo · make lab · make app · make test
+# make demo · make lab · make app · make test · make quick (unit tests of at most ten seconds each)
 # PIP_FLAGS: extra flags for pip, e.g. an index with CPU-only builds of torch.
 # WORKERS: test files and notebooks that run side by side; each computes with one thread.
 PYTHON ?= python3
@@ -8,11 +8,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor
-NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+# Longest first, so that none is left for one worker at the end.
+LONG := $(wildcard $(foreach number,09 08 07 00,notebooks/$(number)_*.ipynb))
+NOTEBOOKS := $(LONG) $(filter-out $(LONG),$(wildcard notebooks/*.ipynb))
 # JupyterLab refuses to run as root, as in a container, unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo lab app test fast lint notebooks browser clean
+.PHONY: demo lab app test quick fast lint notebooks browser clean
 
 demo: $(VENV)/ready
 	$(BIN)/pclora-lab demo
@@ -38,15 +40,18 @@ lint: $(VENV)/ready
 	$(SCHEMA).github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(SCHEMA).citation-file-format CITATION.cff
 
+quick: $(VENV)/ready
+	$(SIDE_BY_SIDE) -m "not slow and not browser"
+
 fast: $(VENV)/ready
 	$(SIDE_BY_SIDE) -m "not browser"
 
 notebooks: $(VENV)/ready
-	$(SIDE_BY_SIDE) --nbval-lax --nbval-cell-timeout=900 \
+	$(SIDE_BY_SIDE) --no-loadscope-reorder --nbval-lax --nbval-cell-timeout=900 \
 		--nbval-sanitize-with tests/sanitize.cfg $(NOTEBOOKS)
 
 browser: $(VENV)/ready
-	$(BIN)/python -m pytest -q -m browser tests
+	$(SIDE_BY_SIDE) -m browser tests/browser
 
 $(VENV)/ready: pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)

@@ -111,6 +111,7 @@ def test_plan_takes_targets(capsys):
     assert set(last_json(capsys)["ranks"]) == names
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_readable_run(tmp_path):
     command = [sys.executable, "-m", "pclora_lab", "train", "--steps", "5000", "--device", "cpu"]
     process = subprocess.Popen(

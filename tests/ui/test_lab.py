@@ -332,6 +332,7 @@ def test_a_run_that_was_edited_by_hand_is_shown_as_far_as_it_goes(lab, name, tex
     assert said in lab.message.value + lab.views.problem.value
 
 
+@pytest.mark.slow
 def test_a_text_model_shows_its_examples_as_text(tmp_path):
     method = PCLoRAConfig(rank=4, init="svd")
     quick = {"steps": 4, "evaluations": 1, "eval_images": 20, "batch_size": 8}
