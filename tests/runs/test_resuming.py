@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,6 +58,19 @@ def stopped(config, root, step, name=None):
     return folder
 
 
+@pytest.fixture(scope="module")
+def stopped_at(tmp_path_factory):
+    """Gives a copy of a quick run that was stopped after a step; each is trained once."""
+    root, made = tmp_path_factory.mktemp("stopped"), {}
+
+    def copied(step, to):
+        if step not in made:
+            made[step] = stopped(QUICK, root, step, name=f"at{step}")
+        return Path(shutil.copytree(made[step], to / "run"))
+
+    return copied
+
+
 def whole(config, root):
     folder = new_run_folder(root, config, name="whole")
     return folder, list(RunRecorder(folder).record(train(config, root)))[-1]
@@ -67,9 +82,9 @@ def facts(folder):
 
 
 @pytest.mark.parametrize("step", [5, 12])
-def test_the_end_is_the_same_bit_for_bit(tmp_path, step):
+def test_the_end_is_the_same_bit_for_bit(tmp_path, stopped_at, step):
     untouched, expected = whole(QUICK, tmp_path)
-    folder = stopped(QUICK, tmp_path, step)
+    folder = stopped_at(step, tmp_path)
     assert load_run(folder).status == "stopped" and can_resume(folder)
     *_, finished = resume(folder)
     assert isinstance(finished, RunEnd) and load_run(folder).status == "finished"
@@ -129,8 +144,8 @@ def test_the_time_left_counts_the_steps_of_this_session_only():
     assert 22 < progress.eta_seconds() < 30
 
 
-def test_moves_logged_after_the_checkpoint_are_made_again(tmp_path):
-    folder = stopped(QUICK, tmp_path, 4)
+def test_moves_logged_after_the_checkpoint_are_made_again(tmp_path, stopped_at):
+    folder = stopped_at(4, tmp_path)
     early = (folder / "checkpoint.safetensors").read_bytes()
     *_, last = (e for e in _until_step(resume(folder), 8))
     assert last.step == 8
@@ -162,6 +177,7 @@ def test_a_base_that_was_gone_stays_gone_while_lam_is_held(tmp_path):
     assert rows and all(row["lam"] == 0 and not row["base_held"] for row in rows)
 
 
+@pytest.mark.slow
 def test_a_killed_process_can_be_taken_up_from_the_command_line(tmp_path, capsys):
     flags = ["train", "--steps", "90", "--device", "cpu", "--init", "svd", "--out", str(tmp_path)]
     process = subprocess.Popen(
@@ -191,8 +207,8 @@ def test_a_killed_process_can_be_taken_up_from_the_command_line(tmp_path, capsys
         (lambda f: _edit_method(f, rank=2), "does not fit the student"),
     ],
 )
-def test_what_cannot_be_taken_up_says_why(tmp_path, spoil, message):
-    folder = stopped(QUICK, tmp_path, 5)
+def test_what_cannot_be_taken_up_says_why(tmp_path, stopped_at, spoil, message):
+    folder = stopped_at(5, tmp_path)
     spoil(folder)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         list(resume(folder))
@@ -208,8 +224,8 @@ def _edit_method(folder, **changes):
     _edit(folder, method={**method, **changes})
 
 
-def test_moments_that_do_not_fit_are_refused(tmp_path):
-    folder = stopped(QUICK, tmp_path, 5)
+def test_moments_that_do_not_fit_are_refused(tmp_path, stopped_at):
+    folder = stopped_at(5, tmp_path)
     checkpoint = load_checkpoint(folder)
     name = next(n for n in checkpoint.tensors if n.startswith("exp_avg/"))
     tensors = {**checkpoint.tensors, name: torch.zeros(3, 3, 3)}
@@ -237,8 +253,8 @@ def test_a_stop_is_a_stop_even_if_its_checkpoint_fails(tmp_path, monkeypatch):
     assert load_run(tmp_path / "lost").status == "stopped"
 
 
-def test_foreign_tensors_are_no_checkpoint(tmp_path):
-    folder = stopped(QUICK, tmp_path, 5)
+def test_foreign_tensors_are_no_checkpoint(tmp_path, stopped_at):
+    folder = stopped_at(5, tmp_path)
     path = folder / "checkpoint.safetensors"
     save_file(load_file(path), path)  # the same tensors without what this package writes beside
     with pytest.raises(ValueError, match="start the run again"):
@@ -289,8 +305,8 @@ def test_a_finished_run_leaves_no_checkpoint_however_often_they_are_written(tmp_
     assert not has_checkpoint(folder) and not can_resume(folder)
 
 
-def test_moves_survive_a_second_interruption(tmp_path):
-    folder = stopped(QUICK, tmp_path, 4)
+def test_moves_survive_a_second_interruption(tmp_path, stopped_at):
+    folder = stopped_at(4, tmp_path)
     with (folder / "history.jsonl").open("a") as history:
         history.write(json.dumps({"phase": "fade", "step": 9, "overrides": [[8, 0.5]]}) + "\n")
     events = resume(folder)
@@ -354,22 +370,24 @@ def test_other_data_under_the_same_name_are_refused(tmp_path):
         list(resume(folder))
 
 
-def test_half_of_a_compressed_model_does_not_stand_in_the_way(tmp_path):
-    folder = stopped(QUICK, tmp_path, 12)
+def test_half_of_a_compressed_model_does_not_stand_in_the_way(tmp_path, stopped_at):
+    folder = stopped_at(12, tmp_path)
     (folder / "compressed").mkdir()
     (folder / "compressed" / "model.safetensors").write_bytes(b"half")
     *_, finished = resume(folder)
     assert isinstance(finished, RunEnd) and load_run(folder).status == "finished"
 
 
-def test_a_run_is_named_after_its_folder_wherever_it_is_called_from(tmp_path, monkeypatch):
-    folder = stopped(QUICK, tmp_path, 3)
+def test_a_run_is_named_after_its_folder_wherever_it_is_called_from(
+    tmp_path, stopped_at, monkeypatch
+):
+    folder = stopped_at(3, tmp_path)
     monkeypatch.chdir(folder)
     assert read_resumption(".").folder == folder
 
 
-def test_what_a_kill_left_half_written_is_gone_once_the_run_is_taken_up(tmp_path):
-    folder = stopped(QUICK, tmp_path, 3)
+def test_what_a_kill_left_half_written_is_gone_once_the_run_is_taken_up(tmp_path, stopped_at):
+    folder = stopped_at(3, tmp_path)
     left = [folder / "checkpoint.safetensors.0a.part", folder / "snapshots" / "000001.0b.part"]
     for path in left:
         path.parent.mkdir(exist_ok=True)
