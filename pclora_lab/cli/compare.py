@@ -4,17 +4,21 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pclora_lab.cli.parsing import parse_option
 from pclora_lab.fields import Part, nearest, options_of, values_of
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import method_class
 from pclora_lab.training.config import RunConfig
+
+if TYPE_CHECKING:
+    from pclora_lab.runs.result_columns import ResultColumn
 
 __all__ = ["add_compare_flags", "run_compare", "set_by_comparison"]
 
@@ -148,6 +152,12 @@ def _hardware(rows: list[dict[str, Any]]) -> str:
     return f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads"
 
 
+def _number(row: Any, column: "ResultColumn") -> str:
+    value = getattr(row, column.key, math.nan)  # older results lack what was not measured then
+    missing = math.isnan(value)
+    return "–" if missing else f"{column.scale * value:,.{min(column.digits, 1)}f}"
+
+
 def _table(summary: Any) -> str:
     from pclora_lab.runs.result_columns import RESULT_COLUMNS
 
@@ -158,8 +168,6 @@ def _table(summary: Any) -> str:
     for row in summary.itertuples():
         spread = "" if row.seeds < 2 else f" ± {100 * row.accuracy_std:.1f}"
         accuracy = f"{100 * row.accuracy_mean:.1f}{spread} %"
-        cells = " ".join(
-            f"{c.scale * getattr(row, c.key):{widths[c.key]},.{min(c.digits, 1)}f}" for c in shown
-        )
+        cells = " ".join(f"{_number(row, c):>{widths[c.key]}}" for c in shown)
         lines.append(f"{row.method:16} {row.budget:6g} {accuracy:>16} {cells}")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pclora_lab.cli.parsing import parse_option
 from pclora_lab.fields import Option, options_of
 from pclora_lab.methods.base import MethodConfig
+from pclora_lab.methods.pclora.schedules import SCHEDULES
 from pclora_lab.methods.registry import METHODS, method_class
 from pclora_lab.training.config import RunConfig
 
@@ -54,7 +55,9 @@ def _run_options(config: RunConfig) -> dict[str, Option]:
 def _add_flag(
     parser: argparse.ArgumentParser, name: str, kept_as: str, described: Option, ending: str
 ) -> None:
-    choices = f": {', '.join(described.choices)}" if described.choices else ""
+    # Other packages add schedules, so the field can't list them.
+    names = SCHEDULES if described.kind == "schedule" else described.choices
+    choices = f": {', '.join(names)}" if names else ""
     is_switch = described.kind == "switch"
     parser.add_argument(
         _flag(name),

@@ -83,17 +83,18 @@ def _table(result: Mapping[str, Any], config: RunConfig) -> str:
     lines = ["| | dense | this model |", "|---|---|---|"]
     for column in sorted(shown, key=lambda column: column.better == "higher"):
         keys = (column.before, column.key)
-        cells = [column.card.format(split=config.report_on), *(_cell(result, k) for k in keys)]
+        cells = [column.card.format(split=config.report_on)]
+        cells += [_cell(result, key, column) for key in keys]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(result: Mapping[str, Any], key: str) -> str:
-    """A stored value: a share in percent, a count in full."""
+def _cell(result: Mapping[str, Any], key: str, column: result_columns.ResultColumn) -> str:
+    """A stored value: a count in full, anything else as its column is read."""
     value = result.get(key)
     if value is None:
         return "not measured"
-    return f"{value:.2%}" if isinstance(value, float) else f"{value:,}"
+    return f"{value:,}" if isinstance(value, int) else column.format(value)
 
 
 def _data(result: Mapping[str, Any], config: RunConfig) -> str:

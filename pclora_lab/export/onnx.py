@@ -40,7 +40,7 @@ def export_onnx(
     """Write a finished model as ONNX; batch size and length of texts stay free.
 
     Attention with a low-rank query-key-value layer is written inside the rank, see
-    :mod:`pclora_lab.export.absorbing`.
+    :mod:`pclora_lab.export.low_rank_attention`.
 
     Args:
         model: from :func:`pclora_lab.compress` or :func:`pclora_lab.from_pretrained`, loaded by

@@ -134,21 +134,21 @@ def logit_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Te
     return temperature**2 * F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
 
 
-def task_share_option() -> Any:
+def task_share_option() -> float:
     """A field for α, the share of the task's own loss."""
     return option(0.2, "number", "task share α", "the share of the task loss", low=0, high=1)
 
 
-def taps_option() -> Any:
+def taps_option() -> str:
     """A field for what is imitated: every linear layer's output, or every block's."""
     return option("linears", "choice", "features of", "which outputs are imitated", choices=TAPS)
 
 
-def logit_weight_option() -> Any:
+def logit_weight_option() -> float:
     """A field for the weight of :func:`logit_loss`."""
     return option(0.0, "number", "logit weight", "weight of logit distillation", low=0, hidden=True)
 
 
-def temperature_option() -> Any:
+def temperature_option() -> float:
     """A field for the T of :func:`logit_loss`."""
     return option(2.0, "number", "temperature", "T of logit distillation", low=1e-3, hidden=True)

@@ -41,7 +41,7 @@ def budget_option(default: float | None = None) -> Any:
     )
 
 
-def budget_unit_option() -> Any:
+def budget_unit_option() -> str:
     """A field for what a budget counts."""
     return option(
         "params", "choice", "budget of", "what a budget counts", choices=("params", "macs"),
@@ -49,7 +49,7 @@ def budget_unit_option() -> Any:
     )  # fmt: skip
 
 
-def rank_allocation_option() -> Any:
+def rank_allocation_option() -> str:
     """A field for how a budget is spent among the layers."""
     return option(
         "uniform", "choice", "spend it", "one rank for all, or by the energy of singular values",

@@ -50,8 +50,9 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
         The folder.
 
     Raises:
-        ValueError: the model comes from no method and was not loaded by name, or the folder holds
-            a model of another format, which would be overwritten.
+        ValueError: the model comes from no method and was not loaded by name, it has layers that
+            this format can't build again, or the folder holds a model of another format, which
+            would be overwritten.
     """
     layers = low_rank_layers(model)
     method = getattr(model, "pclora_method", None)
@@ -61,7 +62,6 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
         )
     folder = Path(folder)
     _refuse_foreign(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     config = {
         "format": FORMAT,
         "version": VERSION,
@@ -74,6 +74,8 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
         "pela": getattr(model, "pela", None),
         "class_names": list(getattr(model, "pclora_class_names", None) or ()) or None,
     }
+    _refuse_unknown_layers(model, config)
+    folder.mkdir(parents=True, exist_ok=True)
     with staged(folder) as stage:
         write_weights(model, stage / "model.safetensors")
         text = json.dumps(config, indent=1, sort_keys=True) + "\n"
@@ -81,6 +83,27 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
         if (preprocessing := getattr(model, "pclora_text", None)) is not None:
             preprocessing.tokenizer.save_pretrained(stage)
     return folder
+
+
+def _refuse_unknown_layers(model: nn.Module, config: dict[str, Any]) -> None:
+    """Or the model would be saved and could never be read again."""
+    if config["model"] is None:
+        return
+    again = build_from_recipe(config["model"])
+    replace_modules(again, _empty_layers(again, config, "the model"))
+    shapes, expected = _shapes(model), _shapes(again)
+    wrong = [key for key in shapes.keys() | expected.keys() if shapes.get(key) != expected.get(key)]
+    if wrong:
+        layers = sorted({key.rpartition(".")[0] or key for key in wrong})
+        raise ValueError(
+            f"{', '.join(layers[:3])} can't be saved, as it could not be read again: a finished "
+            "model holds LowRankLinear, LowRankEmbedding and the architecture's own layers, or "
+            "carries another recipe"
+        )
+
+
+def _shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {key: tensor.shape for key, tensor in model.state_dict().items()}
 
 
 def write_weights(model: nn.Module, file: Path) -> None:
@@ -196,7 +219,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _empty_layers(model: nn.Module, config: dict[str, Any], folder: Path) -> dict[str, nn.Module]:
+def _empty_layers(
+    model: nn.Module, config: dict[str, Any], folder: Path | str
+) -> dict[str, nn.Module]:
     modules = dict(model.named_modules())
     without_bias = config.get("without_bias", ())
     layers: dict[str, nn.Module] = {}

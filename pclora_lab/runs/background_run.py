@@ -4,12 +4,11 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pclora_lab.quiet import quiet
 from pclora_lab.runs.execution import Execution
 from pclora_lab.runs.session_state import LIVE, OVER, Progress
-from pclora_lab.training.events import AdapterSnapshot, LogRow
+from pclora_lab.training.events import AdapterSnapshot, LogRow, Result
 
 __all__ = ["BackgroundRun"]
 
@@ -51,7 +50,7 @@ class BackgroundRun:
         return self._error
 
     @property
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> Result | None:
         """Final numbers, once finished."""
         return self._progress.result
 
@@ -104,7 +103,7 @@ class BackgroundRun:
         if wait:
             self._wait_until_over(timeout)
 
-    def wait(self, timeout: float | None = None) -> dict[str, Any] | None:
+    def wait(self, timeout: float | None = None) -> Result | None:
         """Block until the run is over.
 
         An interrupt (■) stops the run first.

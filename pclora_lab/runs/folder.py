@@ -17,12 +17,12 @@ import time
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from pclora_lab.files import PART, atomic_write, read_json, write_json
 from pclora_lab.runs.reader import TEACHERS_FOLDER, is_alive
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training.config import RunConfig, write_config
+from pclora_lab.training.events import Row
 
 __all__ = ["delete_run", "is_being_written", "new_run_folder", "rename_run", "reopen", "versions"]
 
@@ -79,7 +79,7 @@ def new_run_folder(root: Path | str, config: RunConfig, *, name: str | None = No
     return folder
 
 
-def reopen(folder: Path, rows: Iterable[dict[str, Any]], step: int) -> None:
+def reopen(folder: Path, rows: Iterable[Row], step: int) -> None:
     """Get a run folder ready for the rest of its run.
 
     Args:

@@ -10,6 +10,7 @@ import psutil
 
 from pclora_lab.files import _parse, read_json
 from pclora_lab.training.config import upgrade_config
+from pclora_lab.training.events import Result, Row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,8 +59,8 @@ class Run:
     config: dict[str, Any]
     status: str
     error: str | None
-    rows: list[dict[str, Any]]
-    result: dict[str, Any] | None
+    rows: list[Row]
+    result: Result | None
 
     def history(self) -> "pd.DataFrame":
         """The rows as a table."""
@@ -124,7 +125,7 @@ def _renamed(values: dict[str, Any]) -> dict[str, Any]:
     return {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path) -> list[Row]:
     """All lines that hold a row; a process killed in mid-line leaves one that does not."""
     if not path.is_file():
         return []

@@ -2,7 +2,7 @@
 
 Whatever shows results reads this list: the summary in a terminal and in the lab, the report, the
 model card, the list of runs, the table of a comparison. A new number is measured in
-:mod:`pclora_lab.training.metrics` and gets one entry here.
+:mod:`pclora_lab.training.result` and gets one entry here.
 """
 
 import math
@@ -75,12 +75,11 @@ class ResultColumn:
     def line(self, result: Result) -> str | None:
         """What a summary writes behind the label; None leaves the line out.
 
-        Raises:
-            KeyError: the result is of a version that did not measure it.
+        A result of a version that did not measure this number has no such line either.
         """
         if self.text is not None:
             return self.text(result)
-        return self.format(result[self.key])
+        return self.format(result[self.key]) if self.key in result else None
 
 
 def finite(value: object) -> float | None:

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.runs.checkpoints import has_checkpoint, load_checkpoint, save_checkpoint
@@ -13,6 +12,7 @@ from pclora_lab.runs.folder import is_being_written, reopen
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import Row
 from pclora_lab.training.lambda_override import LambdaOverride, overrides_in, overrides_to_repeat
 from pclora_lab.training.loop import train
 from pclora_lab.training.state import Checkpoint
@@ -35,7 +35,7 @@ class Resumption:
     folder: Path
     config: RunConfig
     checkpoint: Checkpoint
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[Row, ...]
     lambda_override: LambdaOverride
 
     def events(
@@ -119,5 +119,5 @@ def read_resumption(folder: Path | str) -> Resumption:
     return Resumption(folder, config, checkpoint, rows, lambda_override)
 
 
-def _is_done(row: dict[str, Any], step: int) -> bool:
+def _is_done(row: Row, step: int) -> bool:
     return row.get("phase") != "fade" or (row.get("step") or 0) <= step

@@ -2,11 +2,10 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
-from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd, StepEnd
+from pclora_lab.training.events import Event, LogRow, PhaseStart, Result, Row, RunEnd, StepEnd
 
 __all__ = ["LIVE", "OVER", "Progress", "SessionState"]
 
@@ -37,8 +36,8 @@ class SessionState:
     step: int
     steps: int
     eta_seconds: float | None
-    rows: tuple[dict[str, Any], ...]
-    result: dict[str, Any] | None
+    rows: tuple[Row, ...]
+    result: Result | None
     error: BaseException | None
     stopping: bool = False
     lambda_override: float | None = None
@@ -59,8 +58,8 @@ class Progress:
 
     def __init__(self) -> None:
         self.phase, self.step, self.steps = "", 0, 0
-        self.rows: list[dict[str, Any]] = []
-        self.result: dict[str, Any] | None = None
+        self.rows: list[Row] = []
+        self.result: Result | None = None
         self.student: nn.Module | None = None
         self.teacher: nn.Module | None = None
         self._steps_before = 0

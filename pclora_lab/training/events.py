@@ -8,7 +8,20 @@ from torch import Tensor, nn
 
 from pclora_lab.training.state import Checkpoint
 
-__all__ = ["Event", "RunEnd", "AdapterSnapshot", "PhaseStart", "LogRow", "StepEnd"]
+__all__ = [
+    "AdapterSnapshot",
+    "Event",
+    "LogRow",
+    "PhaseStart",
+    "Result",
+    "Row",
+    "RunEnd",
+    "StepEnd",
+]
+
+# One line of a history, and the final numbers of a run: text, numbers, lists, None.
+Row = dict[str, Any]
+Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,7 @@ class StepEnd:
 class LogRow:
     """One line of the history; a value that was not measured is None."""
 
-    values: dict[str, Any]
+    values: Row
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,7 @@ class RunEnd:
         teacher: the dense model it was distilled from, on the CPU.
     """
 
-    result: dict[str, Any]
+    result: Result
     model: nn.Module = field(repr=False)
     teacher: nn.Module = field(repr=False)
 

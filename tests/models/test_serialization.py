@@ -12,7 +12,7 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.models.loading import load_model
-from pclora_lab.models.serialization import load_compressed, save_compressed
+from pclora_lab.models.serialization import load_compressed, save_compressed, save_pretrained
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +186,15 @@ def test_a_foreign_model_is_never_overwritten(tmp_path):
         save_compressed(small, tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == b"precious"
     save_compressed(small, save_compressed(small, tmp_path / "own"))
+
+
+def test_layers_that_could_not_be_read_again_are_refused_before_anything_is_written(tmp_path):
+    model = load_model("vit_digits")
+    fc1 = model.blocks[0].mlp.fc1
+    model.blocks[0].mlp.fc1 = nn.Sequential(fc1)
+    with pytest.raises(ValueError, match=r"blocks\.0\.mlp\.fc1.* can't be saved"):
+        save_pretrained(model, tmp_path / "saved")
+    model.blocks[0].mlp.fc1 = nn.Linear(fc1.in_features, fc1.out_features - 1)
+    with pytest.raises(ValueError, match=r"^blocks\.0\.mlp\.fc1 can't be saved"):
+        save_pretrained(model, tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()

@@ -9,7 +9,8 @@ import pytest
 from pclora_lab import Comparison, RunConfig, load_run
 from pclora_lab.cli import compare as cli_compare
 from pclora_lab.export import model_card
-from pclora_lab.runs import result_columns, result_lines, summarize
+from pclora_lab.export.model_card import _cell as model_card_cell
+from pclora_lab.runs import execute, result_columns, result_lines, summarize
 from pclora_lab.runs.result_columns import RESULT_COLUMNS, ResultColumn
 from pclora_lab.ui.browser.table_rows import table_columns, table_row
 
@@ -27,10 +28,12 @@ def run():
     return found
 
 
-def test_every_number_that_is_shown_somewhere_is_described_once():
+def test_every_number_that_is_shown_somewhere_is_described_once(tmp_path):
     keys = [column.key for column in RESULT_COLUMNS]
     assert len(set(keys)) == len(keys)
-    measured = json.loads((WRITTEN / "finished" / "result.json").read_text())
+    config = RunConfig(steps=1, evaluations=1, eval_images=16, device="cpu")
+    *_, end = execute(config, tmp_path)
+    measured = json.loads((Path(end.result["run_dir"]) / "result.json").read_text())
     assert set(keys) <= set(measured)
     assert {column.before for column in RESULT_COLUMNS} - {""} <= set(measured)
     assert {column.better for column in RESULT_COLUMNS} == {"", "higher", "lower"}
@@ -43,7 +46,7 @@ def test_one_more_column_is_seen_everywhere(run, monkeypatch, tmp_path):
     assert table_row(run)["top5_accuracy"] == 87.5
     listed = {"name": "top5_accuracy", "label": "top-5", "kind": "number", "digits": 1, "unit": "%"}
     assert listed in table_columns()
-    assert "| top-5 accuracy | not measured | 87.50% |" in model_card(run.result, RunConfig())
+    assert "| top-5 accuracy | not measured | 87.5% |" in model_card(run.result, RunConfig())
     assert "top-5" not in str(without)
 
 
@@ -78,3 +81,18 @@ def test_the_table_of_a_comparison_is_written_as_ever():
         "method           budget         accuracy   parameters      trained    MMACs       ms",
         "svd                 0.1    50.0 ± 14.1 %       57,514       51,234      1.1      3.3",
     ]
+
+
+def test_a_run_that_was_before_the_column_is_shown_without_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(result_columns, "RESULT_COLUMNS", (*RESULT_COLUMNS, TOP_5))
+    run = load_run(WRITTEN / "finished")
+    assert "student, top-5" not in dict(result_lines(run.result))
+    assert table_row(run)["top5_accuracy"] is None
+    numbers = {c.key: 0.5 for c in RESULT_COLUMNS if c.compared}
+    rows = [{"method": "svd", "budget": 0.1, "seed": 0, **numbers, "error": None}]
+    assert cli_compare._table(summarize(rows)).splitlines()[1].endswith("–")
+
+
+def test_a_number_of_the_card_is_read_as_its_column_says():
+    latency = ResultColumn("latency_ms_after", unit="ms", digits=2, card="latency")
+    assert model_card_cell({"latency_ms_after": 3.256}, "latency_ms_after", latency) == "3.26 ms"

@@ -1,5 +1,6 @@
 """Figures that read the records in ``data/results``: fades, the late jump, outcomes, starts."""
 
+import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -261,14 +262,14 @@ def parts_figure(
 def schedule_figure(
     schedules: Sequence[str | Points] | None = None, fade_end: float = 0.6
 ) -> Figure:
-    """λ over the training for some schedules; None draws those there are, at most four."""
+    """λ over the training for some schedules; None draws those there are."""
     schedules = tuple(SCHEDULES) if schedules is None else schedules
     figure = NotebookFigure(figsize=(6, 3.2), layout="constrained")
     axis = figure.subplots()
     progress = np.linspace(0, 1, 201)
-    for schedule, style in zip(schedules, ("-", "--", "-.", ":"), strict=False):
+    for schedule, style in zip(schedules, itertools.cycle(_LINES), strict=False):
         lam = [base_weight_factor(p, schedule, fade_end) for p in progress]
-        axis.plot(100 * progress, lam, style, label=str(schedule), linewidth=2)
+        axis.plot(100 * progress, lam, linestyle=style, label=str(schedule), linewidth=2)
     axis.set(xlabel="training done (%)", ylabel="λ, weight of the base", ylim=(-0.02, 1.05))
     axis.axvline(100 * fade_end, color=in_theme(COLORS["guide"]), linewidth=1)
     axis.grid()

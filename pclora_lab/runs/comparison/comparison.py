@@ -25,7 +25,7 @@ from pclora_lab.runs.execution import execute
 from pclora_lab.runs.folder import delete_run
 from pclora_lab.runs.reader import load_run
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import StepEnd
+from pclora_lab.training.events import Result, Row, StepEnd
 
 __all__ = ["Comparison", "Step"]
 
@@ -150,7 +150,7 @@ class Comparison:
         facts |= {"lr": cell.config.lr, "error": self._error(cell)}
         self.search.note({**facts, "validation_accuracy": result and result["accuracy"]})
 
-    def _result(self, cell: Cell) -> dict[str, Any] | None:
+    def _result(self, cell: Cell) -> Result | None:
         result = read_json(self._folder(cell) / "result.json")
         # One at another learning rate is left over from before the choice changed.
         trained = method_class(cell.method).trains
@@ -165,7 +165,7 @@ class Comparison:
         folder = self._folder(cell)
         return load_run(folder).error if folder.is_dir() else "not run yet"
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         """One row per method, budget and seed; plain types only.
 
         A method without a size to choose is run once per seed and stands at every budget; one

@@ -1,11 +1,11 @@
 """What a run is doing, as one line, and what came out, as a table."""
 
 import html
-from typing import Any
 
 from pclora_lab.methods.base import Method
 from pclora_lab.runs.session_state import OVER, SessionState
 from pclora_lab.runs.summary import result_lines
+from pclora_lab.training.events import Result
 
 __all__ = ["result_html", "status_line"]
 
@@ -37,7 +37,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
-def result_html(result: dict[str, Any]) -> str:
+def result_html(result: Result) -> str:
     """The final numbers; names and labels are shown as text."""
     cells = "".join(
         f'<div style="break-inside:avoid;display:flex;gap:10px"><span style="flex:0 0 170px">'
