@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,12 +144,27 @@ def hold(page: Page) -> float:
     expect(readout).not_to_have_text(re.compile(r"^0?\.?0*$"))
     drag_handle(page, ".pclora-lambda", ["ArrowLeft"] * 5)
     expect(lab(page).locator(".pclora-hold")).to_have_text("λ is in your hand")
+    # The page sends the last of many values when the kernel has answered those before it.
+    page.wait_for_timeout(1000)
     return float(readout.inner_text())
 
 
 def give_back(page: Page) -> None:
     press(page, "Give back")
     expect(lab(page).locator(".pclora-hold")).to_have_text("the schedule moves λ")
+
+
+def some_steps_later(page: Page) -> None:
+    """Until a row of the history has been written; there are about 120 of them."""
+    line = lab(page).locator(".pclora-status")
+
+    def step() -> int:
+        return int(re.search(r"step (\d+)", line.inner_text())[1])
+
+    until, began = step() + 40, time.monotonic()
+    while step() < until:
+        assert time.monotonic() < began + 60, "the training goes on"
+        page.wait_for_timeout(100)
 
 
 def drag_handle(page: Page, css: str, presses: list[str]) -> None:
@@ -306,6 +322,7 @@ def test_the_same_settings_again_and_what_a_rank_gives(
     train(page)
     hold(page)
     give_back(page)
+    some_steps_later(page)
     stop(page)
     tab(page, "What would it give?")
     expect(lab(page).locator(".pclora-rank-sizes")).to_contain_text("57,514")

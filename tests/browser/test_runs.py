@@ -270,6 +270,7 @@ def test_delete_asks_in_place(page: Page, folder: Path, theme: str) -> None:
     count(page, "7 of 7")
     for name in ("rank2", HTML):
         line(page, name).get_by_role("checkbox").check()
+    count(page, "7 of 7, 2 selected")
     press(page, "Delete")
     question = runs(page).locator(".pclora-runs-question")
     expect(question).to_contain_text("Delete 2 runs?")
@@ -284,6 +285,7 @@ def test_delete_asks_in_place(page: Page, folder: Path, theme: str) -> None:
     count(page, "5 of 5")
     assert not (folder / "runs" / "rank2").exists() and not (folder / "runs" / HTML).exists()
     line(page, "odd_values").get_by_role("checkbox").check()
+    count(page, "5 of 5, 1 selected")
     press(page, "Delete")
     expect(message(page)).to_contain_text("odd_values is being written and can't be deleted")
 
