@@ -215,68 +215,6 @@ def test_a_finished_run_is_exported_and_reloads(page: Page, folder: Path) -> Non
     assert accuracy_on_test(load_compressed(folder / "taken/along"), "digits") == expected
 
 
-def panel_titles(page: Page) -> list[str]:
-    return page.locator(".js-plotly-plot .annotation-text").all_text_contents()
-
-
-def choose(page: Page, method: str) -> None:
-    page.locator(".pclora-method select").select_option(label=method)
-
-
-@pytest.mark.parametrize(
-    ("method", "option", "doing", "panel"),
-    [
-        ("PELA", "perturbation", "repairing, then fine-tuning", "Repair, then fine-tuning"),
-        ("SNELLA", "sparsity", "training", "Weights that may change"),
-    ],
-)
-def test_another_method_trains_in_the_same_lab(
-    page: Page, folder: Path, method: str, option: str, doing: str, panel: str
-) -> None:
-    choose(page, method)
-    expect(page.locator(".pclora-lab").get_by_text(option, exact=True)).to_be_visible()
-    screenshot(page, f"4_{method}_chosen")
-    set_number(page, "steps", "100")
-    press(page, "Train")
-    status(page, f"^{doing}: step")
-    assert panel in panel_titles(page)
-    status(page, "^finished", timeout=240_000)
-    page.wait_for_timeout(1500)
-    screenshot(page, f"4_{method}_finished")
-    newest = max(folder.glob("runs/*/result.json"), key=lambda path: path.stat().st_mtime)
-    result = json.loads(newest.read_text())
-    assert result["method"] == method.lower() and result["accuracy"] > 0.5
-
-
-def test_the_form_of_pclora_comes_back(page: Page) -> None:
-    choose(page, "SNELLA")
-    expect(page.locator(".pclora-lab").get_by_text("sparsity", exact=True)).to_be_visible()
-    choose(page, "PC-LoRA")
-    expect(page.locator(".pclora-sizes")).to_contain_text("450,730 → 57,514")
-
-
-def test_the_text_default_trains_in_the_same_lab(page: Page, folder: Path) -> None:
-    set_number(page, "model", "bert_glosses")
-    lab = page.locator(".pclora-lab")
-    expect(page.locator(".pclora-sizes")).to_contain_text("857,386 → 470,314")
-    expect(lab.get_by_text("tokens", exact=True)).to_be_visible()
-    set_number(page, "steps", "60")
-    press(page, "Train")
-    status(page, "^fading the base: step")
-    status(page, "^finished", timeout=240_000)
-    page.wait_for_timeout(1500)
-    screenshot(page, "5_text_finished")
-    expect(page.locator(".pclora-message")).to_contain_text("10: act, animal")
-    newest = max(folder.glob("runs/*/result.json"), key=lambda path: path.stat().st_mtime)
-    result = json.loads(newest.read_text())
-    assert result["input"] == "text" and result["accuracy"] > 0.5
-    press(page, "Export")
-    expect(page.locator(".pclora-message")).to_contain_text("exported to")
-    set_number(page, "model", "vit_digits")
-    expect(page.locator(".pclora-sizes")).to_contain_text("450,730 → 57,514")
-    expect(lab.get_by_text("side (px)", exact=True)).to_be_visible()
-
-
 def test_an_unknown_model_is_said_in_the_lab(page: Page) -> None:
     set_number(page, "model", "vit_digit")
     expect(page.locator(".pclora-sizes")).to_contain_text("did you mean vit_digits")
