@@ -1,18 +1,21 @@
 """What a student can imitate: outputs of layers or blocks (features), and logits."""
 
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from pclora_lab.fields import option
 from pclora_lab.methods.metrics import Metric, Panel
 
 __all__ = [
     "FEATURE",
+    "FeaturePair",
     "FeatureTaps",
     "LOGIT",
     "TAPS",
@@ -39,40 +42,71 @@ LOGIT = Metric("logit", "logit distillation", Panel.LOSS, "purple", dash="dot")
 
 
 class FeatureTaps:
-    """Keeps the outputs of named modules from the latest forward pass.
+    """Keeps the outputs of named modules while it records; every call of a module counts.
+
+    The first call of a module stands under its name, a second one under ``name (2)``: a block that
+    a model runs several times is compared call by call. The hooks go when this object does.
 
     Args:
         model: the model to watch.
         names: full module names; an output that is a tuple counts with its first element.
+        recording: whether to record from the start; else :meth:`record` and :meth:`take` do.
+
+    Raises:
+        ValueError: while recording with gradients, a module runs without them, as inside a
+            re-entrant checkpoint: what it gives could teach nothing.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
         >>> with FeatureTaps(model, ["0"]) as taps:
         ...     _ = model(torch.zeros(1, 2))
-        ...     taps.outputs["0"].shape
-        torch.Size([1, 3])
+        ...     list(taps.take()), taps.outputs
+        (['0'], {})
     """
 
-    def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
+    def __init__(self, model: nn.Module, names: Iterable[str], *, recording: bool = True) -> None:
         self.outputs: dict[str, Tensor] = {}
+        self.recording, self._has_gradients = recording, False
         self._handles = [
-            module.register_forward_hook(self._output_hook(name, module))
+            module.register_forward_hook(_output_hook(weakref.ref(self), name, module))
             for name, module in ((name, model.get_submodule(name)) for name in names)
         ]
+        # Not bound to this object, which could never be collected then.
+        self._finalizer = weakref.finalize(self, _remove, self._handles)
 
-    def _output_hook(self, name: str, watched: nn.Module) -> Any:
-        def keep(module: nn.Module, args: tuple, output: Tensor | tuple) -> None:
-            if module is not watched:  # a copy of the model took the hook along
-                return
-            self.outputs[name] = output[0] if isinstance(output, tuple) else output
+    def record(self, *, gradients: bool = False) -> None:
+        """Begin anew, with the forward pass that comes next.
 
-        return keep
+        Args:
+            gradients: whether every output is to have one.
+        """
+        self.outputs, self.recording, self._has_gradients = {}, True, gradients
+
+    def take(self) -> dict[str, Tensor]:
+        """What was recorded; nothing is held or recorded any more."""
+        outputs, self.outputs, self.recording = self.outputs, {}, False
+        return outputs
+
+    def keep(self, name: str, output: Tensor | tuple) -> None:
+        """One more output of a module."""
+        if self._has_gradients and not torch.is_grad_enabled():
+            self.take()
+            raise ValueError(
+                f"{name} runs without gradients inside a forward pass that has them, as under "
+                "re-entrant checkpointing: its features could teach nothing. Use "
+                'gradient_checkpointing_kwargs={"use_reentrant": False}, or turn checkpointing off'
+            )
+        calls = 1
+        key = name
+        while key in self.outputs:
+            calls += 1
+            key = f"{name} ({calls})"
+        self.outputs[key] = output[0] if isinstance(output, tuple) else output
 
     def close(self) -> None:
         """Remove the hooks and let go of the outputs."""
-        for handle in self._handles:
-            handle.remove()
-        self.outputs = {}
+        self._finalizer()
+        self.take()
 
     def __enter__(self) -> "FeatureTaps":
         return self
@@ -84,6 +118,125 @@ class FeatureTaps:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _output_hook(
+    taps: "weakref.ref[FeatureTaps]", name: str, watched: nn.Module
+) -> Callable[[nn.Module, tuple, Tensor | tuple], None]:
+    owner = weakref.ref(watched)
+
+    def keep(module: nn.Module, args: tuple, output: Tensor | tuple) -> None:
+        found = taps()
+        # A copy of the model takes the hook along.
+        if found is not None and found.recording and module is owner():
+            found.keep(name, output)
+
+    return keep
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
+
+
+class FeaturePair:
+    """Taps on the same modules of a student and its teacher, that record only when asked.
+
+    A student has one pair: a new one takes the place of an older one, which takes it back when it
+    is used again. So hooks never pile up.
+
+    Args:
+        student: that imitates.
+        teacher: that is imitated.
+        names: full module names, the same in both.
+
+    Example:
+        >>> model, teacher = nn.Sequential(nn.Linear(2, 3)), nn.Sequential(nn.Linear(2, 3))
+        >>> _ = teacher.load_state_dict(model.state_dict())
+        >>> pair = FeaturePair(model, teacher, ["0"])
+        >>> with pair.recording():
+        ...     _ = model(torch.ones(1, 2)), teacher(torch.ones(1, 2))
+        >>> feature_loss(*pair.take()).item()
+        0.0
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, names: Iterable[str]) -> None:
+        self.student, self.teacher, self.names = student, teacher, tuple(names)
+        self._taps: tuple[FeatureTaps, FeatureTaps] | None = None
+        self._open()
+
+    def _open(self) -> tuple[FeatureTaps, FeatureTaps]:
+        current = _PAIRS.get(self.student)
+        other = None if current is None else current()
+        if other is not None and other is not self:
+            other.close()
+        if self._taps is None:
+            _PAIRS[self.student] = weakref.ref(self)
+            made = [FeatureTaps(m, self.names, recording=False) for m in self._both]
+            self._taps = made[0], made[1]
+        return self._taps
+
+    @property
+    def _both(self) -> tuple[nn.Module, nn.Module]:
+        return self.student, self.teacher
+
+    def record(self) -> None:
+        """Begin with the forward passes that come next."""
+        student, teacher = self._open()
+        student.record(gradients=torch.is_grad_enabled())
+        teacher.record()
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record inside; if it fails, nothing is held."""
+        self.record()
+        try:
+            yield
+        except BaseException:
+            self.take(checked=False)
+            raise
+
+    def take(self, *, checked: bool = True) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Outputs of student and teacher since :meth:`record`; nothing is held any more.
+
+        Args:
+            checked: refuse what can't be compared.
+
+        Raises:
+            ValueError: a module ran in one of the two only, or more often.
+        """
+        student, teacher = (taps.take() for taps in self._taps) if self._taps else ({}, {})
+        if checked and (student.keys() != teacher.keys() or not student):
+            raise ValueError(_unequal(student, teacher))
+        return student, teacher
+
+    def close(self) -> None:
+        """Remove the hooks from both models."""
+        for taps in self._taps or ():
+            taps.close()
+        self._taps = None
+
+
+# The pair that has its hooks on a student.
+_PAIRS: "weakref.WeakKeyDictionary[nn.Module, weakref.ref[FeaturePair]]" = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _unequal(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> str:
+    if not student:
+        return (
+            "no layer of the student was seen in a forward pass with gradients: the model that is "
+            "trained is another one (model_init, a copy, a DataParallel replica), or it was "
+            "compiled before the distiller was made. Make the distiller for the model that is "
+            "trained, on one device, before it is compiled"
+        )
+    first = sorted(student.keys() ^ teacher.keys())[0]
+    where = "student" if first in student else "teacher"
+    return (
+        f"{first} ran in the {where} only ({len(student)} calls of the student's layers, "
+        f"{len(teacher)} of the teacher's): the two must run the same layers on the same batch"
+    )
 
 
 def feature_loss(

@@ -1,23 +1,148 @@
 """PC-LoRA inside ``transformers.Trainer``: a callback that moves λ, and the distillation loss."""
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pclora_lab.methods.pclora.losses import Distiller, total_loss
-from pclora_lab.methods.pclora.model import pclora_layers, set_progress
-from pclora_lab.nn.task_losses import TaskLossFunction, classification_loss
+from pclora_lab.methods.pclora.model import pclora_config, pclora_layers, set_progress
+from pclora_lab.methods.pclora.schedules import base_weight_factor
+from pclora_lab.nn.task_losses import TaskLossFunction, classification_loss, language_model_loss
 
 __all__ = ["DistillationLoss", "PCLoRACallback"]
+
+# What the trainer gives a model beside its inputs.
+_NO_INPUTS = ("labels", "num_items_in_batch", "return_dict")
+
+
+class DistillationLoss:
+    """``compute_loss_func`` of a trainer: the task's loss and the teacher's features.
+
+    The trainer hands its loss function the outputs only, so a hook keeps the inputs of the
+    student's forward pass, and the teacher is run on the same ones.
+
+    With gradient accumulation or several processes every term of a batch is weighted with its share
+    of the labels of the whole step, as transformers' own losses are: k batches give what one of
+    k times the size would. Texts of unequal length are padded batch by batch, and the feature term
+    is a mean over a batch's real tokens: a batch weighs as its examples, however long they are.
+
+    Without gradients (evaluation) the loss is the task's alone, and no teacher is run.
+
+    Args:
+        student: the trainer's model.
+        teacher: the dense model it was made from, on the same device.
+        task_loss: see :mod:`pclora_lab.nn.task_losses`.
+
+    Raises:
+        ValueError: when it is called: the trained model is not the student.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        *,
+        task_loss: TaskLossFunction = classification_loss,
+    ) -> None:
+        self.distiller = Distiller(student, teacher, task_loss=task_loss)
+        self.inputs: dict[str, Any] = {}
+        self._sums: dict[str, Tensor] = {}
+
+        # A function and no method: whoever copies the student must not copy this object too.
+        def keep(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+            if module is student:  # a copy of the model took the hook along
+                self.inputs = {}
+                if torch.is_grad_enabled():
+                    self.inputs = _named(module, args, kwargs)
+                    self.distiller.features.record()
+
+        self._hook = student.register_forward_pre_hook(keep, with_kwargs=True)
+
+    def __call__(
+        self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """The total loss of the batch that the student has just seen.
+
+        Args:
+            outputs: the student's.
+            labels: ``(batch,)``, or what the task's loss takes; −100 does not count.
+            num_items_in_batch: labels that count in all batches of the step, on all processes; None
+                where the loss is that of this batch alone.
+        """
+        share = self._share(labels, num_items_in_batch)
+        logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
+        if not torch.is_grad_enabled():
+            return share * self.distiller.task_loss(logits, labels)
+        inputs, self.inputs = self.inputs, {}
+        if not inputs:
+            raise ValueError(
+                "the student of this DistillationLoss was not run: the trainer has another model "
+                "(model_init, or a DataParallel replica). Make the loss for the trainer's model, "
+                "and start one process for each GPU"
+            )
+        with torch.no_grad():
+            target = self.distiller.teacher_logits(inputs)
+        terms = self.distiller.terms_of(logits, target, inputs, labels)
+        self._add(terms, share)
+        return share * total_loss(terms, self.distiller.config)
+
+    def _share(self, labels: Tensor, items: Tensor | int | None) -> Tensor | float:
+        """How much of the step this batch is, in labels that count."""
+        if items is None:
+            return 1.0
+        shifts = self.distiller.task_loss is language_model_loss
+        counted = labels[..., 1:] if shifts else labels
+        here = counted.ne(-100).sum()
+        return here / (items.to(here.device) if isinstance(items, Tensor) else items)
+
+    def _add(self, terms: Mapping[str, Tensor], share: Tensor | float) -> None:
+        weighted = {name: (share * value).detach() for name, value in terms.items()}
+        weighted["share"] = torch.as_tensor(share, device=weighted["task"].device)
+        for name, value in weighted.items():
+            self._sums[name] = self._sums.get(name, 0) + value
+
+    def take_means(self) -> dict[str, float]:
+        """Mean of each term over this process's examples since the last call; empty without any."""
+        sums, self._sums = self._sums, {}
+        weight = sums.pop("share", None)
+        return {} if weight is None else {n: float(value / weight) for n, value in sums.items()}
+
+    def close(self) -> None:
+        """Remove the hooks from both models."""
+        self._hook.remove()
+        self.inputs = {}
+        self.distiller.close()
+
+
+def _named(module: nn.Module, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """A forward pass's inputs by name, whatever way they came."""
+    names = list(inspect.signature(module.forward).parameters)
+    given = dict(zip(names, args, strict=False)) | dict(kwargs)
+    return {n: v for n, v in given.items() if n not in _NO_INPUTS and v is not None}
 
 
 class PCLoRACallback(TrainerCallback):
     """Sets λ before every optimizer step, and to its last value when the training is over.
 
+    It moves the model that the trainer has, so it also serves ``model_init``. Until λ is 0 no
+    evaluation counts as the best one: ``load_best_model_at_end`` and early stopping never compare a
+    student that leans on its base with one that does not.
+
+    Every logged row gets ``lam`` and, with a ``loss``, the mean of each of its terms: in
+    ``state.log_history`` and for the callbacks that come after this one.
+
     Args:
-        student: from :func:`pclora_lab.get_pclora_model`, the trainer's model.
+        student: from :func:`pclora_lab.get_pclora_model`; None with ``model_init``.
+        loss: the trainer's, so that its terms are logged.
+
+    Raises:
+        ValueError: no student; from ``on_train_begin``: the best model is to be loaded, but λ is 0
+            in no evaluation.
 
     Example:
         >>> from pclora_lab import PCLoRAConfig, get_pclora_model, load_model
@@ -29,72 +154,74 @@ class PCLoRACallback(TrainerCallback):
         0.0
     """
 
-    def __init__(self, student: nn.Module) -> None:
-        pclora_layers(student)  # refuses a model that has none
-        self.student = student
-        self.lam = 1.0
+    def __init__(
+        self, student: nn.Module | None = None, *, loss: DistillationLoss | None = None
+    ) -> None:
+        if student is not None:
+            pclora_layers(student)  # refuses a model that has none
+        self.student, self.loss, self.lam = student, loss, 1.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Refuses what would choose a student by what its base can do."""
+        student = self._trained(kwargs)
+        self.lam = float(next(iter(pclora_layers(student).values())).lam)
+        last = _lam_at(student, state.max_steps - 1, state.max_steps)
+        if getattr(args, "load_best_model_at_end", False) and last > 0:
+            raise ValueError(
+                f"load_best_model_at_end: λ is still {last:.2g} at the last of "
+                f"{state.max_steps} steps, so no evaluation sees the student without its base. Use "
+                "fade_end=0.6, more steps, or load_best_model_at_end=False"
+            )
 
     def on_step_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """λ for ``global_step / max_steps``."""
-        self.lam = set_progress(self.student, min(1.0, state.global_step / state.max_steps))
+        self._forget_best(state)
+        self._move(state, kwargs)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """A checkpoint at λ > 0 is never the best one."""
+        self._forget_best(state)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """λ of the step that was just taken, and the terms of the loss."""
+        row = {"lam": self.lam, **(self.loss.take_means() if self.loss else {})}
+        kwargs.get("logs", {}).update(row)
+        if state.log_history:
+            state.log_history[-1].update(row)
+        if "train_runtime" in kwargs.get("logs", {}):  # the best model is loaded after this
+            self._forget_best(state)
 
     def on_train_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """λ at the end; left where it is if the training was stopped early."""
-        self.lam = set_progress(self.student, min(1.0, state.global_step / state.max_steps))
+        self._move(state, kwargs)
+
+    def _trained(self, given: Mapping[str, Any]) -> nn.Module:
+        model = given.get("model") if given.get("model") is not None else self.student
+        if model is None:
+            raise ValueError("PCLoRACallback has no student: pass one, or give it to a Trainer")
+        unwrapped = extract_model_from_parallel(model, keep_torch_compile=False)
+        pclora_layers(unwrapped)
+        return unwrapped
+
+    def _move(self, state: TrainerState, given: Mapping[str, Any]) -> None:
+        progress = min(1.0, state.global_step / state.max_steps)
+        self.lam = set_progress(self._trained(given), progress)
+
+    def _forget_best(self, state: TrainerState) -> None:
+        if self.lam > 0:
+            state.best_metric = state.best_global_step = state.best_model_checkpoint = None
 
 
-class DistillationLoss:
-    """``compute_loss_func`` of a trainer: the task's loss and the teacher's features.
-
-    The trainer hands its loss function the outputs only, so a hook keeps the inputs of the
-    student's forward pass, and the teacher is run on the same ones.
-
-    Args:
-        student: the trainer's model.
-        teacher: the dense model it was made from, on the same device.
-        task_loss: see :mod:`pclora_lab.nn.task_losses`.
-    """
-
-    def __init__(
-        self,
-        student: nn.Module,
-        teacher: nn.Module,
-        *,
-        task_loss: TaskLossFunction = classification_loss,
-    ) -> None:
-        self.distiller = Distiller(student, teacher, task_loss=task_loss)
-        self.inputs: dict[str, Tensor] = {}
-
-        # A function and no method: whoever copies the student must not copy this object too.
-        def keep(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-            if module is student:  # a copy of the model took the hook along
-                self.inputs = {k: v for k, v in kwargs.items() if isinstance(v, Tensor)}
-
-        self._hook = student.register_forward_pre_hook(keep, with_kwargs=True)
-
-    def __call__(
-        self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
-    ) -> Tensor:
-        """The total loss of the batch that the student has just seen."""
-        inputs = {name: value for name, value in self.inputs.items() if name != "labels"}
-        with torch.no_grad():
-            target = self.distiller.teacher_logits(inputs)
-        terms = self.distiller.terms_of(outputs.logits, target, inputs, labels)
-        return total_loss(terms, self.distiller.config)
-
-    def close(self) -> None:
-        """Remove the hooks from both models."""
-        self._hook.remove()
-        self.distiller.close()
+def _lam_at(student: nn.Module, step: int, steps: int) -> float:
+    config = pclora_config(student)
+    return base_weight_factor(max(0, step) / steps, config.schedule, config.fade_end)

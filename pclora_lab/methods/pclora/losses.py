@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from pclora_lab.methods.distillation import FeatureTaps, feature_loss, logit_loss
+from pclora_lab.methods.distillation import FeaturePair, feature_loss, logit_loss
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import pclora_config, pclora_targets
 from pclora_lab.nn.forward import Inputs, call_model, eval_mode, token_mask
@@ -56,8 +56,7 @@ class Distiller:
         self.config = config if config is not None else pclora_config(student)
         names = pclora_targets(student)
         taps = names if self.config.taps == "linears" else block_names(names)
-        self.student_taps = FeatureTaps(student, taps)
-        self.teacher_taps = FeatureTaps(teacher, taps)
+        self.features = FeaturePair(student, teacher, taps)
 
     def terms(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         """``task``, ``feature`` and, if weighted, ``logit``.
@@ -66,8 +65,10 @@ class Distiller:
             inputs: one batch, as the model takes it.
             labels: class numbers ``(batch,)``, or what the task's loss takes.
         """
-        target = self.teacher_logits(inputs)
-        return self.terms_of(call_model(self.student, inputs), target, inputs, labels)
+        with self.features.recording():
+            target = self.teacher_logits(inputs)
+            logits = call_model(self.student, inputs)
+        return self.terms_of(logits, target, inputs, labels)
 
     def terms_of(
         self,
@@ -76,26 +77,27 @@ class Distiller:
         inputs: Inputs,
         labels: Tensor,
     ) -> dict[str, Tensor]:
-        """The terms of a batch that both models have just seen.
+        """The terms of a batch that both models have seen since ``features.record()``.
+
+        The recorded features are let go here; in between, nothing is held.
 
         Args:
             logits: the student's.
             target: the teacher's.
             inputs: the batch, for its padding.
             labels: as in :meth:`terms`.
+
+        Raises:
+            ValueError: one of the two has not run, or not the same layers as often.
         """
-        terms = {
-            "task": self.task_loss(logits, labels),
-            "feature": feature_loss(
-                self.student_taps.outputs, self.teacher_taps.outputs, token_mask(inputs)
-            ),
-        }
+        feature = feature_loss(*self.features.take(), token_mask(inputs))
+        terms = {"task": self.task_loss(logits, labels), "feature": feature}
         if self.config.logit_weight > 0:
             terms["logit"] = self._logit_term(logits, target)
         return terms
 
     def teacher_logits(self, inputs: Inputs) -> Tensor:
-        """The teacher's answer, in eval mode and without gradients; its taps fill."""
+        """The teacher's answer, in eval mode and without gradients."""
         with eval_mode(self.teacher):
             return call_model(self.teacher, inputs)
 
@@ -110,8 +112,7 @@ class Distiller:
 
     def close(self) -> None:
         """Remove the hooks from both models."""
-        self.student_taps.close()
-        self.teacher_taps.close()
+        self.features.close()
 
 
 class DistillationTerms:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pclora_lab.methods.base import Batch, TaskLoss
-from pclora_lab.methods.distillation import FeatureTaps, feature_loss
+from pclora_lab.methods.distillation import FeaturePair, feature_loss
 from pclora_lab.methods.pela.config import PELAConfig
 from pclora_lab.methods.pela.model import pela_record
 from pclora_lab.nn.forward import call_model, eval_mode
@@ -116,16 +116,17 @@ class RepairTerms:
         # Blocks by all their layers: with most of them excluded, one alone looks like a block.
         every = block_names([*linears, *names])
         blocks = [b for b in every if any(n == b or n.startswith(f"{b}.") for n in names)]
-        self.taps = FeatureTaps(student, blocks), FeatureTaps(teacher, blocks)
+        self.features = FeaturePair(student, teacher, blocks)
 
     def __call__(self, inputs: Batch, labels: Tensor, progress: float) -> dict[str, Tensor]:
         if progress >= self.config.repair:
             self.close()
             return TaskLoss(self.student)(inputs, labels, progress)
-        with eval_mode(self.teacher):
-            call_model(self.teacher, inputs)
-        task = F.cross_entropy(call_model(self.student, inputs).float(), labels)
-        feature = feature_distillation(*(tap.outputs for tap in self.taps))
+        with self.features.recording():
+            with eval_mode(self.teacher):
+                call_model(self.teacher, inputs)
+            task = F.cross_entropy(call_model(self.student, inputs).float(), labels)
+        feature = feature_distillation(*self.features.take())
         loss, terms = task + self.config.distil_weight * feature, {"task": task, "feature": feature}
         if self.config.perturbation_weight > 0:
             moved = weight_perturbation(self.student, self.teacher, self.config.epsilon)
@@ -133,5 +134,4 @@ class RepairTerms:
         return {"loss": loss, **terms}
 
     def close(self) -> None:
-        for tap in self.taps:
-            tap.close()
+        self.features.close()

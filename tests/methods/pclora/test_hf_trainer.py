@@ -4,12 +4,12 @@ import pytest
 import torch
 from datasets import Dataset
 from tiny import batch, tiny
-from transformers import Trainer, TrainerState, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainerState, TrainingArguments
 
 from pclora_lab import DistillationLoss, PCLoRACallback
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.losses import Distiller, total_loss
-from pclora_lab.methods.pclora.model import get_pclora_model, pclora_layers
+from pclora_lab.methods.pclora.model import get_pclora_model, pclora_layers, set_progress
 from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.methods.pclora.schedules import base_weight_factor
 
@@ -20,16 +20,22 @@ def pair():
     return get_pclora_model(teacher, PCLoRAConfig(rank=2, init="svd")), teacher
 
 
-def fit(student, tmp_path, steps=10, **more):
-    rows = batch(student, 16)
+QUIET = {
+    "report_to": [], "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True,
+    "use_cpu": True, "learning_rate": 1e-2, "per_device_train_batch_size": 4,
+}  # fmt: skip
+
+
+def make_trainer(student, tmp_path, steps=10, arguments=(), **more):
+    rows = batch(tiny("bert"), 16)
     rows["labels"] = torch.arange(16) % 3
-    arguments = TrainingArguments(
-        str(tmp_path), max_steps=steps, per_device_train_batch_size=4, report_to=[],
-        save_strategy="no", logging_strategy="no", disable_tqdm=True, use_cpu=True,
-        learning_rate=1e-2,
-    )  # fmt: skip
+    settings = TrainingArguments(str(tmp_path), max_steps=steps, **QUIET | dict(arguments))
     table = Dataset.from_dict({name: values.tolist() for name, values in rows.items()})
-    return Trainer(student, arguments, train_dataset=table, **more).train()
+    return Trainer(student, settings, train_dataset=table, eval_dataset=table, **more)
+
+
+def fit(student, tmp_path, steps=10, **more):
+    return make_trainer(student, tmp_path, steps, **more).train()
 
 
 def test_the_trainer_fades_the_base_and_the_result_compresses(pair, tmp_path):
@@ -61,7 +67,7 @@ def test_its_loss_is_the_distillers(pair):
     torch.testing.assert_close(found, wanted)
     loss.close()
     student(**inputs)
-    assert not student._forward_pre_hooks and set(loss.inputs) == {"input_ids", "attention_mask"}
+    assert not student._forward_pre_hooks and loss.inputs == {}
 
 
 def test_the_student_can_be_copied_while_the_hooks_are_on(pair):
@@ -83,3 +89,127 @@ def test_a_training_that_was_stopped_early_keeps_its_base(pair):
 def test_a_model_that_does_not_fade_is_refused():
     with pytest.raises(ValueError, match="has no PCLoRALinear"):
         PCLoRACallback(tiny("bert"))
+
+
+@pytest.mark.parametrize("items", [int, torch.tensor])
+def test_accumulated_batches_give_what_one_large_batch_gives(pair, items):
+    student, teacher = pair
+    set_progress(student, 0.3)
+    inputs, labels = batch(student, 8), torch.arange(8) % 3
+    del inputs["attention_mask"]  # equal lengths
+    gradients = []
+    for parts in ([slice(0, 8)], [slice(0, 2), slice(2, 8)]):
+        loss, total = DistillationLoss(student, teacher), 0.0
+        student.zero_grad()
+        for part in parts:
+            outputs = student(**{name: values[part] for name, values in inputs.items()})
+            value = loss(outputs, labels[part], num_items_in_batch=items(8))
+            value.backward()
+            total += value.item()
+        gradients.append((total, {n: p.grad.clone() for n, p in student.named_parameters()
+                                  if p.grad is not None}))  # fmt: skip
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
+
+
+def test_two_processes_give_what_one_gives(pair):
+    """As the trainer does it: labels are counted over both, the loss is doubled, DDP averages."""
+    student, teacher = pair
+    set_progress(student, 0.3)
+    inputs, labels = batch(student, 8), torch.arange(8) % 3
+    del inputs["attention_mask"]
+    loss = DistillationLoss(student, teacher)
+    whole = loss(student(**inputs), labels, num_items_in_batch=8).item()
+    halves = [
+        2 * loss(student(**{n: v[part] for n, v in inputs.items()}), labels[part], 8).item()
+        for part in (slice(0, 3), slice(3, 8))
+    ]
+    assert sum(halves) / 2 == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_label_that_does_not_count_is_not_counted(pair):
+    student, teacher = pair
+    loss, inputs = DistillationLoss(student, teacher), batch(student)
+    labels = torch.tensor([0, 1, -100, -100])
+    once, half = (loss(student(**inputs), labels, items).item() for items in (2, 4))
+    assert half == pytest.approx(once / 2)
+
+
+def test_rows_tell_lambda_and_the_terms_and_the_loss_is_their_sum(pair, tmp_path):
+    student, teacher = pair
+    loss = DistillationLoss(student, teacher)
+    arguments = {"logging_strategy": "steps", "logging_steps": 2, "gradient_accumulation_steps": 2}
+    trainer = make_trainer(
+        student, tmp_path, 4, arguments, compute_loss_func=loss,
+        callbacks=[PCLoRACallback(student, loss=loss)],
+    )  # fmt: skip
+    trainer.train()
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    wanted = [base_weight_factor(step / 4) for step in (1, 3)]
+    assert [row["lam"] for row in rows] == pytest.approx(wanted)
+    for row in rows:
+        total = 0.2 * row["task"] + 0.8 * row["feature"]
+        assert row["loss"] == pytest.approx(total, rel=1e-4)
+
+
+def test_an_evaluation_runs_no_teacher_and_holds_nothing(pair):
+    student, teacher = pair
+    loss, inputs, labels = DistillationLoss(student, teacher), batch(student), torch.arange(4) % 3
+    teacher.forward = None
+    with torch.no_grad():
+        outputs = student(**inputs)
+        value = loss(outputs, labels, num_items_in_batch=torch.tensor(4))
+    torch.testing.assert_close(value, torch.nn.functional.cross_entropy(outputs.logits, labels))
+    assert loss.inputs == {} and loss.distiller.features.take(checked=False) == ({}, {})
+
+
+def test_a_loss_for_another_student_is_refused(pair, tmp_path):
+    student, teacher = pair
+    other = get_pclora_model(teacher, PCLoRAConfig(rank=2))
+    loss = DistillationLoss(other, teacher)
+    with pytest.raises(ValueError, match="another model"):
+        fit(student, tmp_path, compute_loss_func=loss)
+
+
+def test_the_callback_moves_the_model_that_the_trainer_has(pair, tmp_path):
+    student, teacher = pair
+    made = []
+
+    def model_init():
+        made.append(get_pclora_model(teacher, PCLoRAConfig(rank=2)))
+        return made[-1]
+
+    for callback in (PCLoRACallback(), PCLoRACallback(student)):
+        fit(None, tmp_path, 2, model_init=model_init, callbacks=[callback])
+        assert next(iter(pclora_layers(made[-1]).values())).lam == 0 == callback.lam
+
+
+BEST = {
+    "load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 1, "save_steps": 1,
+    "save_strategy": "steps", "metric_for_best_model": "score", "greater_is_better": True,
+}  # fmt: skip
+
+
+def falling(scores):
+    left = iter(scores)
+    return lambda _: {"score": next(left)}
+
+
+@pytest.mark.parametrize("stopping", [[], [EarlyStoppingCallback(1)]])
+def test_only_a_student_without_its_base_can_be_the_best(pair, tmp_path, stopping):
+    student, _ = pair
+    trainer = make_trainer(
+        student, tmp_path, 8, BEST, compute_metrics=falling([9, 8, 7, 6, 5, 4, 3, 2]),
+        callbacks=[PCLoRACallback(student), *stopping],
+    )  # fmt: skip
+    trainer.train()
+    # λ = 0 from the step with number 5 on (5 / 8 > 0.6), which is the sixth.
+    assert trainer.state.best_global_step == 6 and trainer.state.best_metric == 4
+    assert compress(student) is not None
+
+
+def test_a_best_model_that_no_evaluation_could_be_is_refused(pair, tmp_path):
+    _, teacher = pair
+    student = get_pclora_model(teacher, PCLoRAConfig(rank=2, fade_end=1.0))
+    trainer = make_trainer(student, tmp_path, 4, BEST, callbacks=[PCLoRACallback(student)])
+    with pytest.raises(ValueError, match="no evaluation sees the student without its base"):
+        trainer.train()

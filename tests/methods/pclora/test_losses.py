@@ -1,9 +1,13 @@
 """Loss terms against hand and numpy computations; the teacher teaches and stays as it is."""
 
+import gc
+
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from pclora_lab.methods.distillation import FeatureTaps, feature_loss, logit_loss
 from pclora_lab.methods.pclora.config import PCLoRAConfig
@@ -81,7 +85,7 @@ def test_taps_decide_which_outputs_are_compared(vit, images, taps, names):
     names = names or list(find_targets(vit))
     student, distiller = make_pair(vit, taps=taps)
     term = distiller.terms(images, LABELS)["feature"]
-    assert list(distiller.teacher_taps.outputs) == names
+    assert list(distiller.features.names) == names
     with FeatureTaps(student, names) as ours, FeatureTaps(vit, names) as theirs:
         student(images), vit(images)
         gaps = [(ours.outputs[n] - theirs.outputs[n]).square().mean() for n in names]
@@ -136,12 +140,102 @@ def test_other_classes_in_teacher_and_student_are_refused_for_the_logit_term(vit
 
 def test_copies_made_meanwhile_do_not_write_into_the_taps(vit, images):
     student, distiller = make_pair(vit, taps="blocks", progress=1.0)
+    with distiller.features.recording():
+        distiller.teacher_logits(images), student(images)
+        get_pclora_model(vit, PCLoRAConfig(rank=2))(images + 1)
+        compress(student)(images + 1)
+    ours, theirs = distiller.features.take()
+    assert list(ours) == list(theirs) == ["blocks.0", "blocks.1"]
+
+
+def test_nothing_is_held_once_it_was_read_or_where_nothing_is_trained(vit, images):
+    student, distiller = make_pair(vit)
     distiller.terms(images, LABELS)
-    taps = (distiller.student_taps.outputs, distiller.teacher_taps.outputs)
-    kept = [dict(outputs) for outputs in taps]
-    get_pclora_model(vit, PCLoRAConfig(rank=2))(images + 1)
-    compress(student)(images + 1)
-    assert all(now[n] is then[n] for now, then in zip(taps, kept, strict=True) for n in then)
+    student(images), vit(images)
+    with torch.no_grad():
+        student(images)
+        assert distiller.terms(images, LABELS)["feature"] > 0, "asked for, it is computed"
+    assert [taps.outputs for taps in distiller.features._taps] == [{}, {}]
+
+
+def test_hooks_do_not_pile_up_and_go_with_their_distiller(vit, images):
+    student, first = make_pair(vit)
+    second = Distiller(student, vit)
+    layer = student.get_submodule("blocks.0.mlp.fc1")
+
+    def count():
+        return len(layer._forward_hooks), len(vit.get_submodule("blocks.0.mlp.fc1")._forward_hooks)
+
+    assert count() == (1, 1)
+    terms = [d.terms(images, LABELS)["feature"] for d in (first, second, first)]
+    assert terms[0] == terms[1] == terms[2] > 0 and count() == (1, 1)
+    del first, second, terms
+    gc.collect()
+    assert count() == (0, 0)
+
+
+class Twice(nn.Module):
+    """One layer, run as often as it is told."""
+
+    def __init__(self, runs=2):
+        super().__init__()
+        self.runs, self.layer = runs, nn.Linear(5, 5)
+
+    def forward(self, x):
+        for _ in range(self.runs):
+            x = self.layer(x).relu()
+        return x
+
+
+def test_every_call_of_a_layer_is_imitated():
+    teacher, x, ours, theirs = Twice(3), torch.randn(8, 5), [], []
+    config = PCLoRAConfig(rank=2, targets="^layer$")
+    student = get_pclora_model(teacher, config, example=x[:1])
+    set_progress(student, 0.3)
+    for model, seen in ((student, ours), (teacher, theirs)):
+        model.layer.register_forward_hook(lambda module, args, y, seen=seen: seen.append(y))
+    term = Distiller(student, teacher).terms(x, LABELS)["feature"]
+    gaps = [(a - b).square().mean() for a, b in zip(ours, theirs, strict=True)]
+    assert len(gaps) == 3
+    torch.testing.assert_close(term, sum(gaps) / 3)
+
+
+def test_a_layer_that_runs_more_often_in_one_of_the_two_is_refused():
+    teacher, x = Twice(2), torch.randn(8, 5)
+    config = PCLoRAConfig(rank=2, targets="^layer$")
+    student = get_pclora_model(teacher, config, example=x[:1])
+    student.runs = 3
+    with pytest.raises(ValueError, match=r"layer \(3\) ran in the student only"):
+        Distiller(student, teacher).terms(x, LABELS)
+
+
+def test_albert_s_shared_block_counts_as_often_as_it_runs():
+    config = transformers.AlbertConfig(
+        vocab_size=50, embedding_size=8, hidden_size=16, num_hidden_layers=3, num_attention_heads=2,
+        intermediate_size=16, num_labels=5,
+    )  # fmt: skip
+    teacher = transformers.AlbertForSequenceClassification(config).eval()
+    inputs = {"input_ids": torch.arange(48).view(8, 6)}
+    student = get_pclora_model(teacher, PCLoRAConfig(rank=2, targets="ffn_output"), example=inputs)
+    distiller = Distiller(student, teacher)
+    with distiller.features.recording():
+        distiller.teacher_logits(inputs), student(**inputs)
+    assert len(distiller.features.take()[0]) == 3
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpointing_teaches_or_is_refused(vit, images, reentrant):
+    student, distiller = make_pair(vit)
+    run = student.blocks.forward
+    student.blocks.forward = lambda x: checkpoint(run, x, use_reentrant=reentrant)
+    images.requires_grad_()
+    if reentrant:
+        with pytest.raises(ValueError, match="blocks.0.attn.qkv runs without gradients.*False"):
+            distiller.terms(images, LABELS)
+        assert [taps.outputs for taps in distiller.features._taps] == [{}, {}]
+    else:
+        distiller.terms(images, LABELS)["feature"].backward()
+        assert all(grad.abs().sum() > 0 for grad in adapter_gradients(student))
 
 
 def test_closing_removes_every_hook(vit, images):
@@ -149,4 +243,3 @@ def test_closing_removes_every_hook(vit, images):
     distiller.terms(images, LABELS)
     distiller.close()
     assert not any(m._forward_hooks for model in (student, vit) for m in model.modules())
-    assert distiller.student_taps.outputs == {}

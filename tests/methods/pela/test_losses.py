@@ -133,5 +133,5 @@ def test_blocks_are_imitated_as_a_whole_also_where_most_layers_stay_dense(vit, i
     method = make_method(method_class("pela").Config(exclude="attn.proj,mlp"))
     losses = method.loss_terms(method.apply(vit), vit)
     losses(images, torch.zeros(8, dtype=torch.long), 0.0)
-    assert list(losses.taps[0].outputs) == ["blocks.0", "blocks.1"]
+    assert list(losses.features.names) == ["blocks.0", "blocks.1"]
     losses.close()
