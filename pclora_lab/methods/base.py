@@ -201,6 +201,10 @@ class Method(Generic[ConfigT]):
         """Metrics that need a forward pass, taken now and then."""
         return {}
 
+    def notes(self, student: nn.Module) -> list[str]:
+        """What a person should know about a student whose training is over, a sentence each."""
+        return []
+
     def state_dict(self, student: nn.Module) -> dict[str, Tensor]:
         """What the training changes beside the student's own ``state_dict``, for a checkpoint."""
         return {}

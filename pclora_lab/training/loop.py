@@ -146,7 +146,9 @@ def _run_notes(setup: RunSetup, student: nn.Module, driver: LambdaDriver) -> lis
     notes: list[str | None] = []
     if hasattr(config.method, "schedule"):
         notes += schedule_notes(config.method.schedule)
-    if driver.in_force:
+    if not driver.in_force:
+        notes += setup.method.notes(student)
+    else:
         notes.append(
             f"λ was held at {driver.in_force:.2f} until the training ended; the base was "
             "removed all the same, from one step to the next"

@@ -101,7 +101,7 @@ class MetricTracker:
         """One line of the history; what takes a forward pass only when it is due."""
         if step == self.config.steps:
             self.driver.set_step(step)
-        tensors = _unique([*self.student.parameters(), *self.student.buffers()])
+        tensors = held_tensors(self.student)
         held = sum(t.numel() for t in tensors)
         return {
             "phase": "fade",
@@ -167,5 +167,12 @@ class MetricTracker:
         return round(100 * self.layers.seconds / elapsed, 2)
 
 
-def _unique(tensors: list[Tensor]) -> list[Tensor]:
-    return list({id(tensor): tensor for tensor in tensors}.values())
+def held_tensors(model: nn.Module) -> list[Tensor]:
+    """Parameters and buffers, each once, without what a layer notes about itself only."""
+    noted = {
+        id(getattr(module, name))
+        for module in model.modules()
+        for name in getattr(module, "bookkeeping", ())
+    }
+    tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return [tensor for key, tensor in tensors.items() if key not in noted]

@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pclora_lab.methods.pclora.fading import FadingModule
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.surgery import frozen_view
 
 __all__ = ["PCLoRAEmbedding", "PCLoRALinear"]
 
 
-class PCLoRALinear(nn.Module):
+class PCLoRALinear(FadingModule):
     r"""A linear layer whose frozen base is faded out by λ while its adapter learns.
 
     .. math:: y = λ (W x + b) + s \cdot B (A x) + C
@@ -48,7 +49,6 @@ class PCLoRALinear(nn.Module):
         True
     """
 
-    lam: Tensor
     start_A: Tensor | None
     start_B: Tensor | None
     start_C: Tensor | None
@@ -69,7 +69,7 @@ class PCLoRALinear(nn.Module):
         self.A = nn.Parameter(weight.new_empty(rank, self.in_features))
         self.B = nn.Parameter(weight.new_zeros(self.out_features, rank))
         self.C = nn.Parameter(weight.new_zeros(self.out_features))
-        self.register_buffer("lam", torch.ones((), device=weight.device))
+        self._register_lambda(weight.device)
         for name in ("start_A", "start_B", "start_C"):
             self.register_buffer(name, None)
         self._draw_A(generator)
@@ -115,8 +115,8 @@ class PCLoRALinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The faded base plus the adapter; the adapter alone once the base was dropped."""
         if self.base is None:
-            return self.adapter_output(x)
-        return self.lam * self.base(x) + self._adapter_less_start(x)
+            return self._note_lambda(self.adapter_output(x))
+        return self._note_lambda(self.lam * self.base(x) + self._adapter_less_start(x))
 
     def _adapter_less_start(self, x: Tensor) -> Tensor:
         if self.start_A is None or self.start_B is None or self.start_C is None:
@@ -151,7 +151,7 @@ class PCLoRALinear(nn.Module):
         return f"{self.in_features}, {self.out_features}, rank={self.rank}, {state}"
 
 
-class PCLoRAEmbedding(nn.Module):
+class PCLoRAEmbedding(FadingModule):
     r"""A word embedding whose table is faded out by λ while a low-rank one learns.
 
     .. math:: y_i = λ (E_i - B_0 A_{0,i}) + B A_i
@@ -175,7 +175,6 @@ class PCLoRAEmbedding(nn.Module):
         True
     """
 
-    lam: Tensor
     start_A: Tensor | None
     start_B: Tensor | None
 
@@ -191,7 +190,7 @@ class PCLoRAEmbedding(nn.Module):
         drawn = torch.randn(self.num_embeddings, rank, generator=generator) / math.sqrt(rank)
         self.A = nn.Parameter(drawn.to(weight.device, weight.dtype))
         self.B = nn.Parameter(weight.new_zeros(self.embedding_dim, rank))
-        self.register_buffer("lam", torch.ones((), device=weight.device))
+        self._register_lambda(weight.device)
         self.register_buffer("start_A", None)
         self.register_buffer("start_B", None)
 
@@ -224,7 +223,7 @@ class PCLoRAEmbedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """The faded table plus the adapter; the adapter alone once the table was dropped."""
         adapter = self.adapter_output(ids)
-        return adapter if self.base is None else self.base_output(ids) + adapter
+        return self._note_lambda(adapter if self.base is None else self.base_output(ids) + adapter)
 
     def drop_base(self) -> None:
         """Let go of the table and the start."""

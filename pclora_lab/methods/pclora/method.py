@@ -8,6 +8,7 @@ from pclora_lab.methods.base import Batch, MethodContext, MetricValues
 from pclora_lab.methods.distillation import FEATURE, LOGIT
 from pclora_lab.methods.metrics import TASK, Metric, Panel
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.fading import UNFADED
 from pclora_lab.methods.pclora.losses import DistillationTerms
 from pclora_lab.methods.pclora.model import (
     get_pclora_model,
@@ -15,7 +16,13 @@ from pclora_lab.methods.pclora.model import (
     set_base_weight_factor,
     set_progress,
 )
-from pclora_lab.methods.pclora.removal import base_removed, base_shares, compress, drop_base
+from pclora_lab.methods.pclora.removal import (
+    base_removed,
+    base_shares,
+    compress,
+    drop_base,
+    trained_lambda,
+)
 from pclora_lab.methods.pclora.schedules import fade_is_over
 from pclora_lab.methods.rank_selection import LowRankMethod
 
@@ -84,7 +91,8 @@ class PCLoRA(LowRankMethod[PCLoRAConfig]):
         """Set λ; the base goes the moment λ is 0 for good."""
         lam = set_progress(student, progress)
         if fade_is_over(progress, self.config.schedule, self.config.fade_end):
-            drop_base(student)
+            # A schedule that jumps trains on without it.
+            drop_base(student, allow_unfaded=True)
         return {"lam": lam}
 
     def override_lambda(self, student: nn.Module, lam: float) -> MetricValues:
@@ -98,6 +106,16 @@ class PCLoRA(LowRankMethod[PCLoRAConfig]):
         """See :func:`pclora_lab.total_loss`."""
         return DistillationTerms(student, teacher)
 
+    def notes(self, student: nn.Module) -> list[str]:
+        """Says if the last step was trained with a base that is gone now."""
+        lam = trained_lambda(student)
+        if lam is None or lam <= UNFADED:
+            return []
+        return [
+            f"the last step was trained at λ = {lam:.2f}: the base was removed all the same, from "
+            "one step to the next"
+        ]
+
     def measure(self, student: nn.Module, probe: Batch) -> MetricValues:
         """See :func:`base_shares`: their mean, and by layer."""
         shares = base_shares(student, probe)
@@ -109,5 +127,5 @@ class PCLoRA(LowRankMethod[PCLoRAConfig]):
         return base_removed(student) if held else None
 
     def finalize(self, student: nn.Module) -> nn.Module:
-        """See :func:`compress`."""
-        return compress(student)
+        """See :func:`compress`; a run that ended unfaded says so in its notes."""
+        return compress(student, allow_unfaded=True)

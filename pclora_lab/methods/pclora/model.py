@@ -115,6 +115,8 @@ def _student(
 ) -> nn.Module:
     """A copy that has the layers and shares the weights inside them."""
     shared = [p for name in layers for p in model.get_submodule(name).parameters(recurse=False)]
+    for name, layer in layers.items():  # a new module is in training mode
+        layer.train(model.get_submodule(name).training)
     student = replace_modules(deepcopy_sharing(model, shared), layers)
     vars(student).update(pclora_config=config, pclora_targets=tuple(layers))
     return _freeze_rest(student, config.train_norms)

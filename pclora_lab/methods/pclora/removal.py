@@ -1,26 +1,34 @@
 """How much of a student still rests on its base, and taking the base away."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from pclora_lab.methods.pclora.fading import UNFADED
 from pclora_lab.methods.pclora.model import FadingLayer, pclora_layers
 from pclora_lab.nn.forward import Inputs, call_model, eval_mode, forward_hooks
 from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
 
-__all__ = ["base_removed", "base_share", "base_shares", "compress", "drop_base"]
+__all__ = ["base_removed", "base_share", "base_shares", "compress", "drop_base", "trained_lambda"]
 
 
-def drop_base(student: nn.Module) -> nn.Module:
+def drop_base(student: nn.Module, *, allow_unfaded: bool = False) -> nn.Module:
     """Let go of every base, in place; only allowed once λ is 0.
 
+    Args:
+        student: with or without its base.
+        allow_unfaded: also where the weights were last trained above λ = 0.1.
+
     Raises:
-        ValueError: λ is not 0 yet; nothing is changed.
+        ValueError: λ is not 0 yet, or the weights lean on the base; nothing is changed.
     """
     layers = pclora_layers(student)
     _require_faded(layers)
+    if not allow_unfaded and any(layer.base is not None for layer in layers.values()):
+        _require_trained_faded(layers)
     for layer in layers.values():
         layer.drop_base()
     return student
@@ -33,24 +41,56 @@ def _require_faded(layers: Mapping[str, FadingLayer]) -> None:
         raise ValueError(
             f"λ is {lam:.3g} in {len(held)} of {len(layers)} layers (first: {name}): {lam:.1%} of "
             "the base's output is still added, and removing it now would change the model. Train "
-            "to the end of the fade, or call set_progress(student, 1.0) to remove it all the same."
+            "to the end of the fade, or call set_progress(student, 1.0) and pass "
+            "allow_unfaded=True to remove it all the same."
         )
 
 
-def compress(student: nn.Module) -> nn.Module:
+def trained_lambda(student: nn.Module) -> float | None:
+    """The largest λ of the last training step of any layer; None before the first one.
+
+    Raises:
+        ValueError: it is no student.
+    """
+    return _largest(pclora_layers(student))[1]
+
+
+def _largest(layers: Mapping[str, FadingLayer]) -> tuple[str, float | None]:
+    # One transfer from the device for all layers.
+    values = torch.stack([m.trained_lam.float().to("cpu") for m in layers.values()]).tolist()
+    known = {n: v for n, v in zip(layers, values, strict=True) if not math.isnan(v)}
+    return max(known.items(), key=lambda item: item[1]) if known else ("", None)
+
+
+def _require_trained_faded(layers: Mapping[str, FadingLayer]) -> None:
+    name, lam = _largest(layers)
+    if lam is not None and lam > UNFADED:
+        raise ValueError(
+            f"the weights of {name} were last trained at λ = {lam:.2f}, so they lean on a base "
+            f"that λ = 0 takes away: train on at λ ≤ {UNFADED:g}, load weights of such a step, or "
+            "pass allow_unfaded=True to remove the base all the same"
+        )
+
+
+def compress(student: nn.Module, *, allow_unfaded: bool = False) -> nn.Module:
     """The deployable model: every fading layer becomes a :class:`LowRankLinear`.
 
     Args:
         student: after the fade, λ = 0. It is not changed.
+        allow_unfaded: also where the weights were last trained above λ = 0.1, as those of a
+            checkpoint from the middle of the fade. A student that was never trained needs it not.
 
     Returns:
         A new model that holds no base tensor, in eval mode.
 
     Raises:
-        ValueError: λ > 0; says how much still comes from the base.
+        ValueError: λ > 0, or the weights belong to a larger λ; says how much still comes from the
+            base.
     """
     layers = pclora_layers(student)
     _require_faded(layers)
+    if not allow_unfaded:
+        _require_trained_faded(layers)
     bases = {id(p): p for m in layers.values() if m.base is not None for p in m.base.parameters()}
     small = deepcopy_sharing(student, bases.values())
     replace_modules(small, {name: layer.to_low_rank() for name, layer in layers.items()})

@@ -81,7 +81,7 @@ def test_the_dropped_table_is_gone():
     made.lam.zero_()
     before = made(IDS)
     made.drop_base()
-    assert set(made.state_dict()) == {"A", "B", "lam"}
+    assert set(made.state_dict()) == {"A", "B", "lam", "trained_lam"}
     torch.testing.assert_close(made(IDS), before)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file
 from tiny import batch, tiny
 from transformers import EarlyStoppingCallback, Trainer, TrainerState, TrainingArguments
 
@@ -73,6 +74,7 @@ def test_its_loss_is_the_distillers(pair):
 def test_the_student_can_be_copied_while_the_hooks_are_on(pair):
     student, teacher = pair
     loss = DistillationLoss(student, teacher)
+    set_progress(student, 0.59)
     loss(student(**batch(student)), torch.tensor([0, 1, 2, 0])).backward()
     callback = PCLoRACallback(student)
     callback.on_train_end(None, TrainerState(global_step=10, max_steps=10), None)
@@ -213,3 +215,16 @@ def test_a_best_model_that_no_evaluation_could_be_is_refused(pair, tmp_path):
     trainer = make_trainer(student, tmp_path, 4, BEST, callbacks=[PCLoRACallback(student)])
     with pytest.raises(ValueError, match="no evaluation sees the student without its base"):
         trainer.train()
+
+
+def test_weights_of_another_lambda_do_not_compress(pair, tmp_path):
+    student, _ = pair
+    trainer = make_trainer(student, tmp_path, 8, {"save_strategy": "steps", "save_steps": 2},
+                           callbacks=[PCLoRACallback(student)])  # fmt: skip
+    trainer.train()
+    assert compress(student) is not None
+    saved = load_file(tmp_path / "checkpoint-2" / "model.safetensors")
+    student.load_state_dict(saved, strict=False)
+    set_progress(student, 1.0)
+    with pytest.raises(ValueError, match="last trained at λ = 0.68"):
+        compress(student)

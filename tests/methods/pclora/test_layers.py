@@ -124,7 +124,7 @@ def test_dropping_the_base_leaves_the_output_at_lambda_zero(residual):
     before = layer(inputs())
     layer.drop_base()
     torch.testing.assert_close(layer(inputs()), before, atol=1e-6, rtol=1e-6)
-    assert set(layer.state_dict()) == {"A", "B", "C", "lam"}
+    assert set(layer.state_dict()) == {"A", "B", "C", "lam", "trained_lam"}
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.25])

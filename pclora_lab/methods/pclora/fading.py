@@ -1,0 +1,49 @@
+"""What every layer that fades keeps: λ, and the λ at which its weights were last trained."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["FadingModule", "UNFADED"]
+
+# Weights that were last trained above this λ lean on their base.
+UNFADED = 0.1
+
+
+class FadingModule(nn.Module):
+    """A layer with λ, which anybody may move, and what its weights were trained at.
+
+    Attributes:
+        lam: λ now, 0-dim.
+        trained_lam: λ of the last forward pass that was trained on, 0-dim; NaN before the first.
+            It is saved and loaded with the weights, so λ can't be moved away from under them.
+    """
+
+    lam: Tensor
+    trained_lam: Tensor
+    # A note about the weights, nothing that the layer computes with.
+    bookkeeping = ("trained_lam",)
+
+    def _register_lambda(self, device: torch.device) -> None:
+        self.register_buffer("lam", torch.ones((), device=device))
+        self.register_buffer("trained_lam", torch.full((), torch.nan, device=device))
+
+    def _note_lambda(self, output: Tensor) -> Tensor:
+        """Remember λ if this forward pass is one of a training."""
+        if torch.is_grad_enabled() and self.training:
+            self.trained_lam.copy_(self.lam.detach())
+        elif output.requires_grad and not self.training and not torch.compiler.is_compiling():
+            # In eval mode only the backward pass tells a training from a look at the outputs.
+            output.register_hook(lambda grad: self._note_backward())
+        return output
+
+    def _note_backward(self) -> None:
+        with torch.no_grad():
+            self.trained_lam.copy_(self.lam)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Weights that were saved before the note was kept: λ was that of their last step.
+        if f"{prefix}lam" in state_dict and f"{prefix}trained_lam" not in state_dict:
+            state_dict[f"{prefix}trained_lam"] = state_dict[f"{prefix}lam"]
+        super()._load_from_state_dict(state_dict, prefix, *args)
