@@ -91,6 +91,7 @@ class RunConfig:
         evaluations: how often both accuracies are measured while training (at most once per
             logged row, of which there are about 120).
         eval_images: validation examples for each of these measurements.
+        eval_batch_size: examples at once in them and in the final one: memory, not results.
         layer_metrics: measure every layer on a probe batch; at most 5 % of the training time, but
             for the first step and the last, which are always measured.
         snapshots: how many times the adapters are kept on the way, to look at later; 0 for never.
@@ -207,6 +208,10 @@ class RunConfig:
     eval_images: int = option(
         512, "whole", "examples", "validation examples for each of these readings",
         low=1, hidden=True, parts=(Part.DENSE,),
+    )  # fmt: skip
+    eval_batch_size: int = option(
+        256, "whole", "evaluation batch", "examples at once where accuracy is measured",
+        low=1, hidden=True, parts=(Part.OBSERVES,),
     )  # fmt: skip
     report_on: str = option(
         "test", "choice", "report on", "split that the final accuracy is read on",

@@ -99,11 +99,16 @@ class Fit:
             peak_lr=config.peak_lr,
             log_every=max(1, config.steps // _LOG_ROWS),
             generator=self.generator,
-            before_step=self.driver.set_step,
+            before_step=self._set_step,
             after_backward=lambda: method.after_backward(self.student),
             optimizer=self.optimizer,
             first=first,
         )
+
+    def _set_step(self, step: int) -> bool:
+        """Move λ; whether the optimizer is to begin anew because of it."""
+        self.driver.set_step(step)
+        return self.driver.jumped and getattr(self.setup.config.method, "reset_moments", False)
 
     def _logged(self, step: int, means: dict[str, float | None] | None) -> Iterator[Event]:
         """A row where one is due, and the adapters at the steps that are kept."""
@@ -136,6 +141,7 @@ class Fit:
             method.set_progress(student, 1.0)
         own = load_training_state(student, self.optimizer, checkpoint.tensors)
         method.load_state_dict(student, own)
+        self.driver.take_up(checkpoint.step)
         self.tracker.restore(checkpoint)
 
 

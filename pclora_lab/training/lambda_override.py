@@ -9,6 +9,7 @@ from torch import nn
 
 from pclora_lab.fields import check_number
 from pclora_lab.methods.base import Method
+from pclora_lab.methods.pclora.fading import lambda_jumps
 
 __all__ = [
     "LambdaDriver",
@@ -145,6 +146,11 @@ class LambdaOverride:
         self._told = already_told
 
     @property
+    def in_force(self) -> float | None:
+        """What held at the step that was asked for last."""
+        return self._in_force
+
+    @property
     def made(self) -> tuple[Override, ...]:
         """All moves that came into force so far."""
         with self._lock:
@@ -186,6 +192,7 @@ class LambdaDriver:
         progress: share of the training that is done, in [0, 1].
         facts: what the method said about the student at this step, for the history.
         in_force: λ that a hand holds at this step, or None.
+        jumped: whether λ is far from that of the step before.
     """
 
     def __init__(
@@ -199,15 +206,28 @@ class LambdaDriver:
         self.progress = 0.0
         self.facts: dict[str, Any] = {}
         self.in_force: float | None = None
+        self.jumped = False
+
+    def take_up(self, step: int) -> None:
+        """Find λ as it was at the last step before this one, which a jump is measured from."""
+        if self.method.fades:
+            held, before = self.override.in_force, (step - 1) / self.steps
+            self.facts = (
+                self.method.set_progress(self.student, before)
+                if held is None
+                else self.method.override_lambda(self.student, held)
+            )
 
     def set_step(self, step: int) -> None:
         """Tell the method how far the training is; a hand on λ has the last word until the end."""
         self.progress, is_over = step / self.steps, step >= self.steps
         lam = self.override.at(step) if self.method.fades and not is_over else None
+        before = self.facts.get("lam")
         if lam is None:
             self.facts = self.method.set_progress(self.student, self.progress)
         else:
             self.facts = self.method.override_lambda(self.student, lam)
+        self.jumped = lambda_jumps(before, self.facts.get("lam"))
         if not is_over:
             in_force = lam is not None and self.facts.get("lam") == lam
             self.in_force = lam if in_force else None

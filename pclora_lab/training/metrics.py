@@ -126,8 +126,14 @@ class MetricTracker:
         return {"lr_share": lr / self.config.peak_lr}
 
     def _accuracy(self) -> float:
-        limit = self.config.eval_images
-        return accuracy(self.student, self.batches, self.accelerator, limit=limit)
+        config = self.config
+        return accuracy(
+            self.student,
+            self.batches,
+            self.accelerator,
+            limit=config.eval_images,
+            batch_size=config.eval_batch_size,
+        )
 
     def _measured(self, step: int) -> dict[str, Any]:
         eval_index = step * self.config.evaluations // self.config.steps

@@ -39,6 +39,29 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
+def rise_again(step: int, taken: int, steps: int, warmup: float) -> float:
+    """Share of the learning rate while the moments are young again; 1 if they never were cleared.
+
+    Args:
+        step: of the training.
+        taken: since the moments were cleared.
+        steps: of the whole training.
+        warmup: share of them in which the rate rises.
+
+    Example:
+        >>> rise_again(40, 40, 100, 0.04), rise_again(60, 0, 100, 0.04)
+        (1.0, 0.25)
+    """
+    rising = max(1, round(warmup * steps))
+    return 1.0 if taken == step else min(1.0, (taken + 1) / rising)
+
+
+def _steps_taken(optimizer: torch.optim.Optimizer) -> int:
+    """As AdamW counts them, so that a checkpoint knows; it keeps the number on the CPU."""
+    counts = (state["step"] for state in optimizer.state.values() if "step" in state)
+    return max(map(int, counts), default=0)
+
+
 def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
     """AdamW over what is trained; the learning rate is set at every step."""
     return torch.optim.AdamW(_parameter_groups(model, weight_decay))
@@ -64,7 +87,7 @@ def optimization_steps(
     peak_lr: float,
     log_every: int,
     generator: torch.Generator,
-    before_step: Callable[[int], None] = lambda step: None,
+    before_step: Callable[[int], bool | None] = lambda step: None,
     after_backward: Callable[[], None] = lambda: None,
     lr_name: str = "lr",
     optimizer: torch.optim.Optimizer | None = None,
@@ -82,7 +105,8 @@ def optimization_steps(
         peak_lr: learning rate after the warm-up.
         log_every: steps between two means.
         generator: draws the batches; its seed also draws dropout.
-        before_step: called with the step number before the step is taken.
+        before_step: called with the step number before the step is taken; True clears the
+            optimizer's moments and lets the learning rate rise again as in the warm-up.
         after_backward: called when the gradients are there and not yet clipped.
         lr_name: what the setting behind ``peak_lr`` is called, for the message of an error.
         optimizer: from :func:`make_optimizer`, with its moments if the training is taken up.
@@ -99,12 +123,15 @@ def optimization_steps(
     device = accelerator.device
     meter = _Meter(device, f"{lr_name}={peak_lr:g}")
     indices = islice(batches.shuffled(config.batch_size, generator), first, None)
-    draws = _draws(model)
+    draws, taken = _draws(model), _steps_taken(optimizer)
     model.train()
     for step in range(first, steps):
         began = time.perf_counter()
-        before_step(step)
+        if before_step(step):
+            optimizer.state.clear()
+            taken = 0
         lr = learning_rate(step, steps, peak_lr, config.warmup)
+        lr *= rise_again(step, taken, steps, config.warmup)
         for group in optimizer.param_groups:
             group["lr"] = lr
         inputs, labels = batches.batch(next(indices), device)
@@ -117,6 +144,7 @@ def optimization_steps(
             [p for g in optimizer.param_groups for p in g["params"]], config.grad_clip
         )
         optimizer.step()
+        taken += 1
         optimizer.zero_grad(set_to_none=True)
         meter.add(step, terms)
         is_logged = (step + 1) % log_every == 0 or step + 1 == steps

@@ -34,7 +34,7 @@ def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], n
     inputs = batches.inputs(next(batches.in_order(_LATENCY_EXAMPLES)), device)
     with torch.no_grad():
         gap = call_model(student.eval(), inputs) - call_model(small, inputs)
-    correct = accuracy(small, batches)
+    correct = accuracy(small, batches, batch_size=setup.config.eval_batch_size)
     result = {
         "method": setup.method.name,
         "accuracy": correct,

@@ -120,8 +120,8 @@ def _finetune(
     for step, means in enumerate(steps, start=1):
         yield StepEnd("teacher", step, config.teacher_steps)
         if means is not None:
-            limit = config.eval_images
-            measured = accuracy(model, batches["validation"], accelerator, limit=limit)
+            split, limit, size = batches["validation"], config.eval_images, config.eval_batch_size
+            measured = accuracy(model, split, accelerator, limit=limit, batch_size=size)
             position = {"phase": "teacher", "step": step, "steps": config.teacher_steps}
             yield LogRow({**position, "accuracy": measured, **means})
 
@@ -163,4 +163,9 @@ def teacher_accuracy(
     # Methods that start from the pre-trained model see it before any fine-tuning.
     facts += (stamp(config.model), stamp(config.data))
     key = (*facts, make_method(config.method).starts_from, split, final)
-    return cache.once(key, lambda: accuracy(teacher, batches[split], accelerator, limit=limit))
+    size = config.eval_batch_size
+
+    def measure() -> float:
+        return accuracy(teacher, batches[split], accelerator, limit=limit, batch_size=size)
+
+    return cache.once(key, measure)

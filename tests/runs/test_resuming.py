@@ -118,6 +118,18 @@ def test_moves_of_lam_are_kept_and_made_again(tmp_path):
     assert facts(folder) == facts(untouched)
 
 
+@pytest.mark.parametrize("at", [3, 4, 5])
+def test_moments_that_a_jump_of_lam_clears_are_cleared_again(tmp_path, at):
+    method = dataclasses.replace(SVD, schedule="identity", fade_end=0.5, reset_moments=True)
+    config = dataclasses.replace(QUICK, method=method, steps=8, warmup=0.4)
+    untouched, expected = whole(config, tmp_path)
+    folder = stopped(config, tmp_path, at)
+    *_, finished = resume(folder)
+    assert facts(folder) == facts(untouched)
+    for key, tensor in expected.model.state_dict().items():
+        assert torch.equal(tensor, finished.model.state_dict()[key]), key
+
+
 def test_a_hand_that_held_when_the_session_stopped_holds_again(tmp_path):
     session = Session(dataclasses.replace(QUICK, steps=2000), tmp_path).start()
     until(lambda: session.snapshot().step > 2)

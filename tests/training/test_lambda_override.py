@@ -10,6 +10,7 @@ from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, RunEnd
 from pclora_lab.training.lambda_override import LambdaOverride, check_overrides, overrides_in
 from pclora_lab.training.loop import train
+from pclora_lab.training.optimizer import learning_rate
 
 QUICK = {"steps": 10, "evaluations": 2, "eval_images": 40, "snapshots": 0, "layer_metrics": False}
 SVD = PCLoRAConfig(rank=4, init="svd")
@@ -100,3 +101,34 @@ def test_a_hold_notes_only_changes():
     assert [hold.at(3), hold.at(4)] == [0.5, 0.5] and hold.take() == [[3, 0.5]]
     hold.set(0.5)
     assert hold.at(5) == 0.5 and hold.take() == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "schedule", "jumps"),
+    [
+        ((), "identity", [6]),
+        ((), "linear", []),
+        (((1, 1.0), (4, None)), "linear", [4]),
+        (((2, 0.0),), "linear", [2]),
+    ],
+)
+def test_a_jump_of_lam_is_seen_and_the_rate_rises_again(tmp_path, overrides, schedule, jumps):
+    method = PCLoRAConfig(rank=4, init="svd", schedule=schedule, reset_moments=True)
+    config = RunConfig(**{**QUICK, "warmup": 0.2}, method=method, overrides=overrides)
+    rates = [row["lr"] for row in rows_of(train(config, tmp_path)) if "lr" in row]
+    wanted = [learning_rate(step, 10, config.peak_lr, 0.2) for step in range(10)]
+    for jump in jumps:
+        wanted[jump] /= 2  # the first of two steps in which it rises
+    assert rates == pytest.approx(wanted)
+
+
+def test_moments_stay_where_nobody_asked_to_clear_them(tmp_path):
+    rows = {}
+    for reset in (False, True):
+        method = PCLoRAConfig(rank=4, schedule="identity", reset_moments=reset)
+        rows[reset] = rows_of(train(RunConfig(**QUICK, method=method), tmp_path))
+    lr = [[row.get("lr") for row in rows[reset]] for reset in (False, True)]
+    assert lr[0] == lr[1], "one step of warm-up"
+    pairs = list(zip(rows[False], rows[True], strict=True))
+    assert all(a.get("loss") == b.get("loss") for a, b in pairs[:8])
+    assert pairs[-1][0]["loss"] != pairs[-1][1]["loss"]

@@ -146,3 +146,18 @@ def test_a_second_run_leaves_the_first_ones_device_and_precision_alone():
         assert model(torch.zeros(1, 2)).dtype == torch.bfloat16
     with second.autocast():
         assert model(torch.zeros(1, 2)).dtype == torch.float32
+
+
+def test_accuracy_is_measured_in_batches_of_the_size_that_was_asked_for(tmp_path, monkeypatch):
+    from pclora_lab.data.batches import Batches
+
+    asked = set()
+    scoring = Batches.for_scoring
+
+    def spy(self, batch_size, limit=None):
+        asked.add(batch_size)
+        return scoring(self, batch_size, limit)
+
+    monkeypatch.setattr(Batches, "for_scoring", spy)
+    config = dataclasses.replace(QUICK, steps=2, evaluations=1, eval_batch_size=7)
+    assert list(train(config, tmp_path)) and asked == {7}

@@ -44,6 +44,9 @@ class PCLoRAConfig(LowRankConfig):
         temperature: T of that term.
         scale: s on the adapter, LoRA's alpha/r.
         train_norms: train the LayerNorms as well.
+        reset_moments: where λ jumps by more than 0.25 from one step to the next (schedule
+            ``identity``, a hand that lets go), clear AdamW's moments, which are those of other
+            gradients, and let the learning rate rise again.
 
     Raises:
         ValueError: a value out of its range, with the range and a cure.
@@ -83,6 +86,12 @@ class PCLoRAConfig(LowRankConfig):
     train_norms: bool = option(
         False, "switch", "train norms", "train the LayerNorms too", hidden=True
     )
+
+    reset_moments: bool = option(
+        False, "switch", "reset moments",
+        "where λ jumps by more than 0.25, clear the optimizer's moments and warm up again",
+        hidden=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         """Validate; points become a tuple of pairs."""

@@ -5,10 +5,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FadingModule", "UNFADED"]
+__all__ = ["JUMP", "UNFADED", "FadingModule", "lambda_jumps"]
 
 # Weights that were last trained above this λ lean on their base.
 UNFADED = 0.1
+
+# A larger change of λ from one step to the next leaves the optimizer with moments of gradients
+# that come no more.
+JUMP = 0.25
+
+
+def lambda_jumps(before: float | None, now: float | None) -> bool:
+    """Whether two steps that follow each other see quite different gradients.
+
+    Example:
+        >>> lambda_jumps(1.0, 0.0), lambda_jumps(0.5, 0.4), lambda_jumps(None, 0.0)
+        (True, False, False)
+    """
+    return before is not None and now is not None and abs(before - now) > JUMP
 
 
 class FadingModule(nn.Module):
