@@ -139,7 +139,7 @@ def export_standalone(
     folder.mkdir(parents=True, exist_ok=True)
     plain = to_standalone(model)
     layers = {name: _shape(layer) for name, layer in sorted(low_rank_layers(model).items())}
-    config = _config(recipe, model) | {"low_rank": layers}
+    config = _config(recipe) | {"low_rank": layers}
     config["class_names"] = list(getattr(model, "pclora_class_names", None) or ()) or None
     has_split = any(isinstance(module, SplitLinear) for module in model.modules())
     with staged(folder) as stage:
@@ -158,7 +158,7 @@ def export_standalone(
     return ExportReport("standalone", str(folder), *sizes, gap, *times)
 
 
-def _config(recipe: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+def _config(recipe: dict[str, Any]) -> dict[str, Any]:
     if recipe.get("library") == "transformers":
         # Under a key of its own: transformers' from_pretrained(folder) would else draw new weights
         # for every layer that it expects and does not find, and say so on stderr only.

@@ -63,11 +63,9 @@ class RunConfig:
 
     Attributes:
         model: ``vit_digits``, ``bert_glosses``, a timm or transformers name, or a folder.
-        data: ``digits``, ``glosses``, a hub data set's name, a CSV, JSON lines or parquet file, or
-            a folder of such files or of images.
+        data: ``digits``, ``glosses``, a hub name, a CSV, JSON lines or parquet file, or a folder.
         img_size: side of the square input in pixels; None takes the model's own.
-        max_tokens: longest text in tokens, longer ones are cut; None takes 128, or what the model
-            has room for.
+        max_tokens: longest text in tokens, longer ones are cut; None: 128, or the model's room.
         split_qkv: fade fused query-key-value layers as three layers.
         image_column: name of the image column; None guesses.
         text_column: name of the text column; None guesses.
@@ -81,8 +79,7 @@ class RunConfig:
         grad_clip: largest gradient norm.
         seed: draws A, a new head and the batches.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-        precision: ``auto`` (bfloat16 where the device computes it and the model is large enough
-            to gain), ``float32`` or ``bfloat16``.
+        precision: ``auto`` (bfloat16 where it gains), ``float32`` or ``bfloat16``.
         teacher: ``auto`` fine-tunes one only where the model's head does not fit the data;
             ``finetune`` always; ``pretrained`` takes the model as given and distills features only.
         teacher_steps: optimizer steps of the teacher's fine-tuning.
@@ -91,15 +88,13 @@ class RunConfig:
         evaluations: how often both accuracies are measured while training (at most once per
             logged row, of which there are about 120).
         eval_images: validation examples for each of these measurements.
-        eval_batch_size: examples at once in them and in the final one: memory, not results.
-        layer_metrics: measure every layer on a probe batch; at most 5 % of the training time, but
-            for the first step and the last, which are always measured.
+        eval_batch_size: examples at once in them and in the final one.
+        layer_metrics: measure every layer on a probe batch: the first step, the last, and between
+            them for 5 % of the training time.
         snapshots: how many times the adapters are kept on the way, to look at later; 0 for never.
         snapshot_mb: most megabytes that all of them may take; fewer are kept if need be.
-        overrides: λ set by hand, ``(step, λ)`` or ``(step, None)`` to release it; a run's history
-            has them, so that it can be run again.
-        report_on: the split that the final accuracy is read on; ``validation`` while choosing
-            hyper-parameters, so that the test split is read once.
+        overrides: λ set by hand, ``(step, λ)`` or ``(step, None)`` to release it; as in a history.
+        report_on: the split of the final accuracy; ``validation`` while choosing hyper-parameters.
 
     Raises:
         ValueError: a value out of its range, with the range and a cure.
@@ -210,8 +205,8 @@ class RunConfig:
         low=1, hidden=True, parts=(Part.DENSE,),
     )  # fmt: skip
     eval_batch_size: int = option(
-        256, "whole", "evaluation batch", "examples at once where accuracy is measured",
-        low=1, hidden=True, parts=(Part.OBSERVES,),
+        256, "whole", "evaluation batch", "examples at once where accuracy is measured", low=1,
+        hidden=True, parts=(Part.OBSERVES,),
     )  # fmt: skip
     report_on: str = option(
         "test", "choice", "report on", "split that the final accuracy is read on",

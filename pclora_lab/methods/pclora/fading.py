@@ -15,14 +15,16 @@ UNFADED = 0.1
 JUMP = 0.25
 
 
-def lambda_jumps(before: float | None, now: float | None) -> bool:
+def lambda_jumps(before: object, now: object) -> bool:
     """Whether two steps that follow each other see quite different gradients.
 
     Example:
         >>> lambda_jumps(1.0, 0.0), lambda_jumps(0.5, 0.4), lambda_jumps(None, 0.0)
         (True, False, False)
     """
-    return before is not None and now is not None and abs(before - now) > JUMP
+    if not (isinstance(before, float | int) and isinstance(now, float | int)):
+        return False
+    return abs(before - now) > JUMP
 
 
 class FadingModule(nn.Module):

@@ -9,6 +9,7 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from pclora_lab.methods.pclora.fading import lambda_jumps
 from pclora_lab.methods.pclora.losses import Distiller, total_loss
 from pclora_lab.methods.pclora.model import pclora_config, pclora_layers, set_progress
 from pclora_lab.methods.pclora.schedules import base_weight_factor
@@ -133,6 +134,9 @@ class PCLoRACallback(TrainerCallback):
     evaluation counts as the best one: ``load_best_model_at_end`` and early stopping never compare a
     student that leans on its base with one that does not.
 
+    With ``reset_moments`` in the student's config, a jump of λ clears the optimizer's moments, and
+    the learning rate rises again over the warm-up's steps (a twentieth of all without one).
+
     Every logged row gets ``lam`` and, with a ``loss``, the mean of each of its terms: in
     ``state.log_history`` and for the callbacks that come after this one.
 
@@ -160,6 +164,7 @@ class PCLoRACallback(TrainerCallback):
         if student is not None:
             pclora_layers(student)  # refuses a model that has none
         self.student, self.loss, self.lam = student, loss, 1.0
+        self._cleared: int | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -181,6 +186,17 @@ class PCLoRACallback(TrainerCallback):
         """λ for ``global_step / max_steps``."""
         self._forget_best(state)
         self._move(state, kwargs)
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """A rate that rises again while moments are young; the scheduler sets the next one."""
+        if self._cleared is None:
+            return
+        rising = max(1, args.get_warmup_steps(state.max_steps) or state.max_steps // 20)
+        share = (state.global_step - self._cleared + 1) / rising
+        for group in kwargs["optimizer"].param_groups:
+            group["lr"] *= min(1.0, share)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -214,8 +230,12 @@ class PCLoRACallback(TrainerCallback):
         return unwrapped
 
     def _move(self, state: TrainerState, given: Mapping[str, Any]) -> None:
-        progress = min(1.0, state.global_step / state.max_steps)
-        self.lam = set_progress(self._trained(given), progress)
+        student, before = self._trained(given), self.lam
+        self.lam = set_progress(student, min(1.0, state.global_step / state.max_steps))
+        optimizer, asked = given.get("optimizer"), pclora_config(student).reset_moments
+        if asked and optimizer is not None and lambda_jumps(before, self.lam):
+            optimizer.state.clear()
+            self._cleared = state.global_step
 
     def _forget_best(self, state: TrainerState) -> None:
         if self.lam > 0:

@@ -5,7 +5,13 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file
 from tiny import batch, tiny
-from transformers import EarlyStoppingCallback, Trainer, TrainerState, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
 
 from pclora_lab import DistillationLoss, PCLoRACallback
 from pclora_lab.methods.pclora.config import PCLoRAConfig
@@ -228,3 +234,23 @@ def test_weights_of_another_lambda_do_not_compress(pair, tmp_path):
     set_progress(student, 1.0)
     with pytest.raises(ValueError, match="last trained at λ = 0.68"):
         compress(student)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_moments_are_cleared_where_lambda_jumps_if_asked(pair, tmp_path, reset):
+    _, teacher = pair
+    config = PCLoRAConfig(rank=2, schedule="identity", fade_end=0.5, reset_moments=reset)
+    student, seen = get_pclora_model(teacher, config), []
+
+    class Spy(TrainerCallback):
+        def on_optimizer_step(self, args, state, control, optimizer, **kwargs):
+            counts = {int(values["step"]) for values in optimizer.state.values()}
+            seen.append((max(counts), optimizer.param_groups[0]["lr"]))
+
+    arguments = {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 2}
+    fit_with = make_trainer(student, tmp_path, 8, arguments,
+                            callbacks=[PCLoRACallback(student), Spy()])  # fmt: skip
+    fit_with.train()
+    steps, rates = zip(*seen, strict=True)
+    assert steps == ((1, 2, 3, 4, 1, 2, 3, 4) if reset else (1, 2, 3, 4, 5, 6, 7, 8))
+    assert rates[3] == rates[5] == 1e-2 and rates[4] == (5e-3 if reset else 1e-2)

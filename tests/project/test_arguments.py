@@ -1,0 +1,70 @@
+"""An argument that is taken is used: what a function ignores is named here, with the reason."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "pclora_lab"
+
+# What callers pass by a protocol, of somebody else's or of this package's own.
+PROTOCOLS = {
+    # transformers' callbacks
+    "on_train_begin", "on_step_begin", "on_pre_optimizer_step", "on_save", "on_log",
+    "on_train_end",
+    # Python's and torch's
+    "__exit__", "__deepcopy__", "__torch_dispatch__", "backward",
+    # a method's verbs, where a method has nothing to say to them
+    "apply", "set_progress", "override_lambda", "loss_terms", "after_backward", "measure", "notes",
+    "state_dict", "load_state_dict", "without_base", "plan",
+}  # fmt: skip
+EXPLAINED = {
+    "fields.py:_switch": "one of a table of checks, which are all called alike",
+    "data/loading.py:_image_split": "called as _text_split is, whose rows can be left out",
+    "methods/base.py:__call__": "TaskLoss: a loss that does not change with the progress",
+    "methods/pclora/losses.py:__call__": "DistillationTerms: likewise",
+    "methods/distillation.py:keep": "torch's forward hooks are given the inputs too",
+    "methods/pclora/schedules.py:identity": "a schedule that does not depend on t",
+    "nn/task_losses.py:contrastive_loss": "every task's loss is called alike",
+    "runs/accuracy_estimate.py:_read_run": "they are part of the cache's key",
+    "ui/monitor/allocation_view.py:_draw": "what a Refresher calls",
+    "ui/monitor/layers_view.py:_clicked": "what plotly calls",
+}
+
+
+def ignored_arguments(source: str) -> dict[str, list[str]]:
+    """Arguments that a function's body never names, by the function's name."""
+    found: dict[str, list[str]] = {}
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        does = [s for s in node.body if not isinstance(getattr(s, "value", s), ast.Constant)]
+        if not does or all(isinstance(statement, ast.Raise | ast.Pass) for statement in does):
+            continue
+        arguments = node.args
+        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        every += [a for a in (arguments.vararg, arguments.kwarg) if a is not None]
+        names = {n.id for s in does for n in ast.walk(s) if isinstance(n, ast.Name)}
+        left = {a.arg for a in every} - names - {"self", "cls"}
+        if ignored := sorted(name for name in left if name[0] != "_"):
+            found[node.name] = ignored
+    return found
+
+
+def test_it_finds_what_is_taken_and_not_used():
+    assert ignored_arguments("def loss(outputs, num_items=None):\n    return outputs") == {
+        "loss": ["num_items"]
+    }
+
+
+def test_every_argument_is_used_or_the_reason_is_known():
+    found = {
+        f"{path.relative_to(PACKAGE).as_posix()}:{name}": arguments
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for name, arguments in ignored_arguments(path.read_text()).items()
+        if name not in PROTOCOLS
+    }
+    assert {place: names for place, names in found.items() if place not in EXPLAINED} == {}
+
+
+def test_a_trainer_s_number_of_items_is_used():
+    source = (PACKAGE / "methods/pclora/hf_trainer.py").read_text()
+    assert set(ignored_arguments(source)) <= PROTOCOLS
