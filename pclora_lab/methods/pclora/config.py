@@ -89,8 +89,7 @@ class PCLoRAConfig(LowRankConfig):
 
     reset_moments: bool = option(
         False, "switch", "reset moments",
-        "where λ jumps by more than 0.25, clear the optimizer's moments and warm up again",
-        hidden=True,
+        "where λ jumps (a hand lets go, identity), clear the optimizer's moments and warm up again",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
