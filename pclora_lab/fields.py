@@ -17,11 +17,13 @@ __all__ = [
     "FieldError",
     "Option",
     "Part",
+    "check_names",
     "check_number",
     "check_options",
     "nearest",
     "option",
     "options_of",
+    "parse_names",
     "values_of",
 ]
 
@@ -239,6 +241,33 @@ def check_number(
     if not fits or isinstance(value, bool):
         bounds = f"in [{low}, {high}]" if high < math.inf else f"of at least {low}"
         raise ValueError(f"{what} is {value!r}: it must be a number {bounds}{why}")
+
+
+def check_names(value: object) -> tuple[str, str]:
+    """Two different names, as a tuple.
+
+    Raises:
+        ValueError: anything else.
+
+    Example:
+        >>> check_names(["premise", "hypothesis"])
+        ('premise', 'hypothesis')
+    """
+    if isinstance(value, (list, tuple)) and len(value) == 2:
+        first, second = value
+        if isinstance(first, str) and isinstance(second, str) and "" != first != second != "":
+            return first, second
+    raise ValueError(f"{value!r} are not two different names, such as premise,hypothesis")
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Names as they are typed, with commas between them.
+
+    Example:
+        >>> parse_names("premise, hypothesis")
+        ('premise', 'hypothesis')
+    """
+    return tuple(part.strip() for part in text.split(","))
 
 
 def nearest(name: str, known: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""``pclora-lab demo · app · train · resume · compare · plan · export · doctor``: no notebook.
+"""``pclora-lab demo · app · train · resume · compare · data · plan · export · doctor``.
 
 Progress and notes go to stderr. With ``--json`` the last line of stdout is one JSON object.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pclora_lab.cli.compare import add_compare_flags, run_compare, set_by_comparison
+from pclora_lab.cli.data import add_data_flags, run_data
 from pclora_lab.cli.flags import add_method_flags, add_run_flags, run_from_flags
 from pclora_lab.cli.plan import add_plan_flags, run_plan
 from pclora_lab.cli.progress import print_end, print_result, run_to_end, watch_to_end
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_resume(commands)
     _add_compare(commands)
+    _add_data(commands)
     _add_plan(commands)
     _add_export(commands)
     _add_doctor(commands)
@@ -114,6 +116,14 @@ def _add_plan(commands: Any) -> None:
         "'whole_model' is both."
     )
     add_plan_flags(_command(commands, "plan", run_plan, text))
+
+
+def _add_data(commands: Any) -> None:
+    text = (
+        "Say what is in a data set, without training: files, columns and rows found, used and left "
+        "out and why, the splits, and the examples of every class."
+    )
+    add_data_flags(_command(commands, "data", run_data, text))
 
 
 def _add_export(commands: Any) -> None:

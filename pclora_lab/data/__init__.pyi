@@ -1,3 +1,4 @@
+from .account import Account, AccountError, DataError
 from .batches import Batches
 from .cache import DataCache
 from .images import ImageBatches, Preprocessing
@@ -7,8 +8,11 @@ from .texts import TextBatches, TextPreprocessing
 
 __all__ = [
     "EMBEDDED_DATA",
+    "Account",
+    "AccountError",
     "Batches",
     "DataCache",
+    "DataError",
     "ImageBatches",
     "LabeledData",
     "Preprocessing",

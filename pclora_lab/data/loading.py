@@ -1,9 +1,10 @@
-"""Labeled data by name: embedded digits and glosses, hub data sets, files and folders.
+"""Labeled data by name: embedded digits and glosses, hub data sets, files, folders, tables.
 
 A data set is read once as three raw splits. What a model expects of its input
 (:mod:`pclora_lab.data.images`, :mod:`pclora_lab.data.texts`) turns a split into batches.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,64 +13,94 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from pclora_lab.data.columns import (
-    class_names_of,
-    find_columns,
-    is_labeled,
-    is_missing,
-    label_numbers,
-)
-from pclora_lab.data.sources import read_tables
-from pclora_lab.data.splits import LabeledData, Split, _Decoded, _divide, _three_splits, short_name
+from pclora_lab.data.account import Account, DataError, Ledger, Tally
+from pclora_lab.data.columns import Columns, find_columns
+from pclora_lab.data.dividing import divide, three_splits
+from pclora_lab.data.labels import Classes, LabelColumn, classes_of
+from pclora_lab.data.overlap import leave_shared_rows
+from pclora_lab.data.reading.trees import split_named
+from pclora_lab.data.rows import joined_splits, raw_split, sample_texts
+from pclora_lab.data.sources import read_tables, source_name
+from pclora_lab.data.splits import LabeledData, Split
 
 __all__ = ["EMBEDDED_DATA", "load_data"]
 
 EMBEDDED_DATA = ("digits", "glosses")
 
+_SPLITS = ("train", "validation", "test")
+
 
 def load_data(
-    name: str | Path,
+    data: Any,
     *,
     image_column: str | None = None,
     text_column: str | None = None,
+    text_columns: Sequence[str] | None = None,
     label_column: str | None = None,
+    max_left_out: float = 0.01,
+    max_overlap: float = 0.01,
 ) -> LabeledData:
     """Read a data set.
 
     Args:
-        name: ``digits``, ``glosses``, a CSV, TSV, JSON lines or parquet file, a folder of such
-            files or of images (``folder/train/cat/1.png``), or a hub name such as
-            ``uoft-cs/cifar10`` or ``stanfordnlp/sst2``.
+        data: ``digits``, ``glosses``, a CSV, TSV, JSON lines or parquet file, a folder of such
+            files, of images (``folder/train/cat/1.png``), of text files in the same way, or one
+            that ``save_to_disk`` wrote; a hub name such as ``uoft-cs/cifar10`` or
+            ``stanfordnlp/sst2``; a DataFrame, a ``datasets.Dataset``, a pyarrow Table, or several
+            of them by split.
         image_column: name of the image column; None guesses.
         text_column: name of the text column; None guesses.
+        text_columns: names of two text columns, for pairs such as ``("premise", "hypothesis")``;
+            None guesses.
         label_column: name of the label column; None guesses.
+        max_left_out: largest share of a split's rows that may be left out, such as rows without
+            a label.
+        max_overlap: largest share of the test rows, or of the validation rows, that may stand
+            among the training rows too. They are left out of the training rows.
 
     Raises:
-        ValueError: unknown name, nothing to read, missing column, one class only.
+        DataError: a ValueError: unknown name, nothing to read, missing column, one class only,
+            labels of another task, or more rows left out than allowed.
         ConnectionError: the hub can't be reached.
 
     Example:
         >>> digits = load_data("digits")
         >>> len(digits.train), len(digits.validation), len(digits.test), digits.num_classes
         (1077, 360, 360, 10)
+        >>> print(digits.account)
+        rows: 1,797 found, 1,797 used
     """
-    name = str(name)
+    name = source_name(data)
     if name == "digits":
         return _digits()
+    ledger = Ledger()
+    tables = read_tables(str(_glosses_folder()) if name == "glosses" else data, ledger)
+    first = tables[_first(tables)]
+    if not len(first):
+        ledger.check(name, 0)
+        raise DataError(
+            f"data {name!r} has no rows: its columns are {', '.join(first.column_names)}"
+        )
     given = {"image": image_column, "text": text_column, "label": label_column}
-    tables = read_tables(str(_glosses_folder()) if name == "glosses" else name)
-    first = tables.get("train") or next(iter(tables.values()))
-    kind, column, label = find_columns(first, given, name)
-    class_names = class_names_of(first, label, name)
-    notes: list[str] = []
-    splits = {}
-    for key, table in tables.items():
-        if len(tables) > 1 and not is_labeled(table, label):
-            notes.append(f"the split {key} has no labels and is left out")
-            continue
-        make = _image_split if kind == "image" else _text_split
-        splits[key] = make(table, column, label, class_names, f"{short_name(name)} ({key})", notes)
-    return _three_splits(name, kind, splits, class_names, notes)
+    columns = find_columns(first, given, name, text_columns)
+    ledger.use_columns(first.column_names, columns.used)
+    labels = _labels(tables, columns, name)
+    classes = _classes(labels, tables, columns, name)
+    splits = _labeled(tables, labels, columns, classes, ledger)
+    have = ", ".join(first.column_names)
+    ledger.check(name, max_left_out, f"; its columns are {have}")
+    leave_shared_rows(splits, name, max_overlap, ledger)
+    account = ledger.close({key: len(split) for key, split in splits.items()})
+    three = three_splits(name, _by_role(splits, ledger.notes), ledger.notes)
+    return LabeledData(
+        name=name,
+        kind=columns.kind,
+        **three,
+        class_names=classes.names,
+        notes=(*ledger.notes, *classes.notes),
+        account=account,
+        content=columns.content,
+    )
 
 
 def _glosses_folder() -> Path:
@@ -82,51 +113,76 @@ def _digits() -> LabeledData:
     bunch = load_digits()
     pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     split = Split([Image.fromarray(image) for image in pixels], bunch.target)
-    rest, test = _divide(split, 360)
-    train, validation = _divide(rest, 360)
-    return LabeledData("digits", "image", train, validation, test, tuple(map(str, range(10))))
+    rest, test = divide(split, 360)
+    train, validation = divide(rest, 360)
+    account = Account(Tally(0, 0), Tally(0, 0), Tally(len(split), len(split)))
+    names = tuple(map(str, range(10)))
+    return LabeledData("digits", "image", train, validation, test, names, account=account)
 
 
-def _text_split(
-    table: Any, column: str, label: str, names: tuple[str, ...], where: str, notes: list[str]
-) -> Split:
-    """Rows without a text or without a label are left out, and said."""
-    feature = table.features[column]
-    if getattr(feature, "dtype", None) is None or feature.dtype in ("struct", "list"):
-        raise ValueError(
-            f"column {column!r} of {where} holds no texts: pass another text_column "
-            f"({', '.join(table.column_names)})"
-        )
-    texts, labels = table[column], table[label]
-    pairs = zip(texts, labels, strict=True)
-    kept = [i for i, (text, word) in enumerate(pairs) if not (is_missing(text) or is_missing(word))]
-    dropped = len(table) - len(kept)
-    if dropped > len(table) / 2:
-        raise ValueError(
-            f"{where}: {dropped} of {len(table)} rows have no text or no label in {column!r} and "
-            f"{label!r}; are these the right columns ({', '.join(table.column_names)})?"
-        )
-    if dropped:
-        notes.append(f"{where}: {dropped} of {len(table)} rows without text or label left out")
-        table = table.select(kept)
-    return Split([str(text) for text in table[column]], label_numbers(table, label, names, where))
+Tables = dict[str, datasets.Dataset]
 
 
-def _image_split(
-    table: Any, column: str, label: str, names: tuple[str, ...], where: str, notes: list[str]
-) -> Split:
-    missing = [row for row, word in enumerate(table[label]) if is_missing(word)]
-    if missing:
-        raise ValueError(
-            f"{where} has {len(missing)} rows without a label in column {label!r}, row "
-            f"{missing[0]} first: label or remove them"
-        )
-    labels = label_numbers(table, label, names, where)
-    try:
-        images = table.cast_column(column, datasets.Image())
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise ValueError(
-            f"column {column!r} of {where} holds no images: pass another image_column "
-            f"({', '.join(table.column_names)})"
-        ) from error
-    return Split(_Decoded(images, column), labels)
+def _role(key: str, tables: Tables) -> str | None:
+    """Which of the three splits a table is; a single one is what is trained on."""
+    return "train" if len(tables) == 1 else split_named(key)
+
+
+def _first(tables: Tables) -> str:
+    """The table that says which columns and classes there are: what is trained on, if there is."""
+    return next((key for key in tables if _role(key, tables) == "train"), next(iter(tables)))
+
+
+def _labels(tables: Tables, columns: Columns, name: str) -> dict[str, LabelColumn]:
+    """The label columns of the splits that have one."""
+    return {
+        key: LabelColumn.of(table, columns.label, name)
+        for key, table in tables.items()
+        if columns.label in table.column_names
+    }
+
+
+def _classes(
+    labels: dict[str, LabelColumn], tables: Tables, columns: Columns, name: str
+) -> Classes:
+    key = _first(tables)
+    table = tables[key]
+    texts = sample_texts(table, columns) if columns.kind == "text" else []
+    have = ", ".join(table.column_names)
+    return classes_of(labels[key], columns.label, name, have, texts)
+
+
+def _labeled(
+    tables: Tables,
+    labels: dict[str, LabelColumn],
+    columns: Columns,
+    classes: Classes,
+    ledger: Ledger,
+) -> dict[str, Split]:
+    """The rows that can be used of every table that has labels and is one of the three splits."""
+    splits: dict[str, Split] = {}
+    for key, table in tables.items():
+        found = labels.get(key)
+        if len(tables) > 1 and (found is None or not found.is_labeled):
+            ledger.notes.append(f"the split {key} has no labels and is left out")
+            ledger.leave_rows(key, "in a split without labels", len(table), is_excused=True)
+        elif found is None or _role(key, tables) is None:
+            reason = "in a split that is none of train, validation and test"
+            ledger.leave_rows(key, reason, len(table))
+        else:
+            splits[key] = raw_split(table, columns, found, classes, key, ledger)
+    return splits
+
+
+def _by_role(splits: dict[str, Split], notes: list[str]) -> dict[str, Split]:
+    """Train, validation and test; parts of one of them are joined."""
+    if len(splits) == 1:
+        return dict(splits)
+    parts = {role: [key for key in splits if split_named(key) == role] for role in _SPLITS}
+    made: dict[str, Split] = {}
+    for role, keys in parts.items():
+        if len(keys) > 1:
+            notes.append(f"the split {role} is {' and '.join(keys)} together")
+        if keys:
+            made[role] = joined_splits([splits[key] for key in keys])
+    return made

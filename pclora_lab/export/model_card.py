@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pclora_lab.data.account import account_lines
 from pclora_lab.data.splits import short_name
 from pclora_lab.export.report import ExportReport
 from pclora_lab.fields import Part, values_of
@@ -99,7 +100,8 @@ def _cell(result: Mapping[str, Any], key: str, column: result_columns.ResultColu
 
 def _data(result: Mapping[str, Any], config: RunConfig) -> str:
     names = ", ".join(_one_line(name) for name in result.get("class_names") or ())
-    notes = "".join(f"\n* {_one_line(note)}" for note in result.get("notes") or ())
+    said = [*account_lines(result.get("account")), *(result.get("notes") or ())]
+    notes = "".join(f"\n* {_one_line(note)}" for note in said)
     return f"`{_short_name(config.data)}`; classes: {names}.{notes}"
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pclora_lab.data.account import account_lines
+
 __all__ = ["RESULT_COLUMNS", "ResultColumn", "finite", "result_column"]
 
 Result = Mapping[str, Any]
@@ -107,6 +109,11 @@ def _classes(result: Result, most: int = 6) -> str | None:
     return f"{len(names)}: {', '.join(names[:most])}{more}"
 
 
+def _rows(result: Result) -> str | None:
+    lines = account_lines(result.get("account"))
+    return lines[-1].removeprefix("rows: ") if lines else None
+
+
 def _trained(result: Result) -> str | None:
     return f"{result['params_trained']:,} parameters" if "params_trained" in result else None
 
@@ -131,6 +138,7 @@ RESULT_COLUMNS = (
         listed="accuracy", card="accuracy ({split})", compared=True,
     ),
     ResultColumn("class_names", "classes", text=_classes),
+    ResultColumn("account", "rows", text=_rows),
     ResultColumn(
         "params_removed_replaced", "removed, replaced layers", 100, "%", 2, "higher",
         text=lambda r: f"{r['params_removed_replaced']:.2%} of parameters", compared=True,

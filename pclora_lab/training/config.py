@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from pclora_lab.data.reading.settings import ReadingSettings
 from pclora_lab.fields import (
     FieldError,
     Part,
@@ -58,8 +59,8 @@ def _check_method(value: object) -> object:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Everything that determines one run.
+class RunConfig(ReadingSettings):
+    """Everything that determines one run; how its data are read is described in the base class.
 
     Attributes:
         model: ``vit_digits``, ``bert_glosses``, a timm or transformers name, or a folder.
@@ -67,9 +68,6 @@ class RunConfig:
         img_size: side of the square input in pixels; None takes the model's own.
         max_tokens: longest text in tokens, longer ones are cut; None: 128, or the model's room.
         split_qkv: fade fused query-key-value layers as three layers.
-        image_column: name of the image column; None guesses.
-        text_column: name of the text column; None guesses.
-        label_column: name of the label column; None guesses.
         method: how the model is compressed or tuned.
         steps: optimizer steps of the method.
         batch_size: examples per step.
@@ -124,18 +122,6 @@ class RunConfig:
     split_qkv: bool = option(
         False, "switch", "split q, k, v", "take fused query-key-value layers as three",
         hidden=True, parts=_TEACHER_RECIPE,
-    )  # fmt: skip
-    image_column: str | None = option(
-        None, "text", "image column", "name of the image column (none: guessed)",
-        optional=True, hidden=True, parts=(Part.DATA,),
-    )  # fmt: skip
-    text_column: str | None = option(
-        None, "text", "text column", "name of the text column (none: guessed)",
-        optional=True, hidden=True, parts=(Part.DATA,),
-    )  # fmt: skip
-    label_column: str | None = option(
-        None, "text", "label column", "name of the label column (none: guessed)",
-        optional=True, hidden=True, parts=(Part.DATA,),
     )  # fmt: skip
     method: MethodConfig = option(
         PCLoRAConfig(rank=8, init="activation_svd"), "method", "method",

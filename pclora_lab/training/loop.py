@@ -121,6 +121,7 @@ def _facts(
         "report_on": config.report_on,
         "input": data.kind,
         "class_names": list(data.class_names),
+        "account": data.account.to_dict() if data.account else None,
         "notes": [*_data_notes(data, setup.batches), *_run_notes(setup, student, driver)],
         "probe_percent": tracker.probe_percent,
         "overrides": [list(override) for override in driver.override.made],

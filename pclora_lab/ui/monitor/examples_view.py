@@ -8,6 +8,7 @@ import ipywidgets as widgets
 import numpy as np
 import torch
 
+from pclora_lab.data.splits import example_text
 from pclora_lab.plots.layers import examples_figure, prediction_text
 from pclora_lab.runs.replay import Predictions, Replay
 from pclora_lab.runs.snapshots import list_snapshots
@@ -137,7 +138,7 @@ def _kept(step: int, kept: dict[int, Any], replay: Replay) -> str:
 def _texts(replay: Replay, indices: list[int], predictions: Predictions) -> str:
     lines = []
     for i, index in enumerate(indices):
-        text = str(replay.raw[index])
+        text = example_text(replay.raw[index])
         text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
         label = int(predictions.labels[i])
         cells = (

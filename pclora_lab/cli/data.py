@@ -1,0 +1,77 @@
+"""``pclora-lab data``: what is in a data set, and what a run would leave out of it."""
+
+import argparse
+import json
+from typing import Any
+
+import numpy as np
+
+from pclora_lab.cli.flags import add_run_flags, run_from_flags
+from pclora_lab.data.splits import LabeledData
+from pclora_lab.fields import Part, options_of
+from pclora_lab.training.config import RunConfig
+
+__all__ = ["add_data_flags", "run_data"]
+
+_MOST_CLASSES = 50
+
+
+def add_data_flags(parser: argparse.ArgumentParser) -> None:
+    """The data set, and the settings that determine how it is read."""
+    parser.add_argument("data", help=options_of(RunConfig)["data"].help)
+    names = [n for n, o in options_of(RunConfig).items() if Part.DATA in o.parts and n != "data"]
+    add_run_flags(parser, RunConfig(), only=names)
+
+
+def run_data(args: argparse.Namespace) -> int:
+    """Print the account, the splits and the classes; returns 0."""
+    from pclora_lab.data.cache import DataCache
+
+    data = DataCache().data(run_from_flags(args, RunConfig(data=args.data)))
+    print(data.summary())
+    for line in data.account.lines() if data.account else []:
+        print(line)
+    for note in data.notes:
+        print(f"note: {note}")
+    _print_classes(data)
+    if args.json:
+        print(json.dumps(_facts(data)))
+    return 0
+
+
+def _counts(data: LabeledData) -> dict[str, list[int]]:
+    """Examples of every class, by split."""
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {
+        name: np.bincount(split.labels, minlength=data.num_classes).tolist()
+        for name, split in splits.items()
+    }
+
+
+def _print_classes(data: LabeledData) -> None:
+    counts = _counts(data)
+    shown = data.class_names[:_MOST_CLASSES]
+    width = min(40, max(map(len, (*shown, "class"))))
+    print(f"{'class':{width}} " + " ".join(f"{name:>10}" for name in counts))
+    for number, name in enumerate(shown):
+        numbers = " ".join(f"{split[number]:10,}" for split in counts.values())
+        print(f"{_one_line(name, width):{width}} {numbers}")
+    if len(shown) < data.num_classes:
+        print(f"… and {data.num_classes - len(shown)} more classes")
+
+
+def _one_line(name: str, width: int) -> str:
+    plain = "".join(c if c.isprintable() else " " for c in name)
+    return plain if len(plain) <= width else plain[: width - 1] + "…"
+
+
+def _facts(data: LabeledData) -> dict[str, Any]:
+    return {
+        "data": data.name,
+        "kind": data.kind,
+        "columns": list(data.content),
+        "class_names": list(data.class_names),
+        "examples": _counts(data),
+        "account": data.account.to_dict() if data.account else None,
+        "notes": list(data.notes),
+    }

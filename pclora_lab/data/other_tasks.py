@@ -1,0 +1,158 @@
+"""Labels of other tasks than classification, recognized by their type and their values.
+
+They are refused by name: bent into classes, they would train and mean nothing.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+__all__ = ["OtherTask", "other_task_of_column", "other_task_of_table", "other_task_of_words"]
+
+_LISTS = (pa.ListType, pa.LargeListType, pa.FixedSizeListType, pa.ListViewType)
+
+_TAG = re.compile(r"[BIOLUES]|[BILUES]-\S+")
+
+_WRITTEN_LIST = re.compile(r"\s*[\[({].*[\])}]\s*", re.S)
+
+_BETWEEN = ("|", ";", ",")
+
+_FEW_ROWS = 5
+
+_MANY_VALUES = 20
+
+_MULTI_LABEL = "multi-label data (several classes at once)"
+
+_TOKEN_LABEL = "token-level labels (one for each word)"
+
+_REGRESSION = "regression targets"
+
+
+@dataclass(frozen=True)
+class OtherTask:
+    """Labels that are not one class for each example.
+
+    Attributes:
+        what: was found.
+        task: that it looks like.
+
+    Example:
+        >>> print(OtherTask("fractions such as 0.5", "regression targets"))
+        fractions such as 0.5. These look like regression targets, which is another task
+    """
+
+    what: str
+    task: str
+
+    def __str__(self) -> str:
+        return f"{self.what}. These look like {self.task}, which is another task"
+
+
+def other_task_of_column(feature: Any, arrow_type: pa.DataType) -> OtherTask | None:
+    """What a label column's type says; None for one that may hold classes."""
+    if isinstance(feature, datasets.Image) or _is_picture(arrow_type):
+        return OtherTask("a picture in each row", "segmentation masks")
+    if isinstance(arrow_type, _LISTS):
+        if pa.types.is_floating(arrow_type.value_type):
+            return OtherTask("a list of numbers in each row", _REGRESSION)
+        return OtherTask("a list in each row", f"{_MULTI_LABEL} or {_TOKEN_LABEL}")
+    if pa.types.is_struct(arrow_type):
+        names = ", ".join(field.name for field in arrow_type)
+        return OtherTask(f"several fields in each row ({names})", "boxes, spans or answers")
+    return None
+
+
+def _is_picture(arrow_type: pa.DataType) -> bool:
+    if not pa.types.is_struct(arrow_type):
+        return False
+    return {field.name for field in arrow_type} == {"bytes", "path"}
+
+
+def other_task_of_words(
+    counts: Mapping[str, int], texts: Sequence[tuple[str, str]] = ()
+) -> OtherTask | None:
+    """What the values of a label column look like; None where they may be classes.
+
+    Args:
+        counts: rows by value.
+        texts: some texts with their label, to compare their numbers of words.
+
+    Example:
+        >>> found = other_task_of_words({"comedy": 9, "comedy|drama": 5, "drama": 9})
+        >>> found.what, found.task
+        ("such as 'comedy|drama'", 'multi-label data (several classes at once)')
+        >>> other_task_of_words({"1.5": 3, "2.25": 3}).what
+        'fractions such as 1.5'
+    """
+    return _tags(counts, texts) or _written_lists(counts) or _numbers(counts) or _combined(counts)
+
+
+def _such_as(value: str) -> str:
+    return f"such as {value[:60]!r}"
+
+
+def _tags(counts: Mapping[str, int], texts: Sequence[tuple[str, str]]) -> OtherTask | None:
+    words = {word for value in counts for word in value.split()}
+    if words and all(_TAG.fullmatch(word) for word in words) and any("-" in w for w in words):
+        return OtherTask(_such_as(next(iter(counts))), _TOKEN_LABEL)
+    several = [(text.split(), label.split()) for text, label in texts if len(label.split()) > 2]
+    if len(several) > len(texts) / 2 and all(len(a) == len(b) for a, b in several):
+        return OtherTask(f"as many words as the text, {_such_as(texts[0][1])}", _TOKEN_LABEL)
+    return None
+
+
+def _written_lists(counts: Mapping[str, int]) -> OtherTask | None:
+    listed = [value for value in counts if _WRITTEN_LIST.fullmatch(value)]
+    if sum(counts[value] for value in listed) <= sum(counts.values()) / 2:
+        return None
+    return OtherTask(f"lists {_such_as(listed[0])}", _MULTI_LABEL)
+
+
+def _numbers(counts: Mapping[str, int]) -> OtherTask | None:
+    try:
+        numbers = [float(value) for value in counts]
+    except (ValueError, OverflowError):
+        return None
+    fractions = [value for value in counts if not float(value).is_integer()]
+    if fractions:
+        return OtherTask(f"fractions such as {fractions[0]}", _REGRESSION)
+    rows = sum(counts.values())
+    if len(numbers) > _MANY_VALUES and rows < _FEW_ROWS * len(numbers):
+        what = f"{len(numbers)} different values in {rows} rows, which are hardly classes"
+        return OtherTask(what, _REGRESSION)
+    return None
+
+
+def _combined(counts: Mapping[str, int]) -> OtherTask | None:
+    """Combinations of few labels, each of which stands alone too or in more than one of them."""
+    for mark in _BETWEEN:
+        parts = {v: [p.strip() for p in v.split(mark) if p.strip()] for v in counts if mark in v}
+        parts = {value: names for value, names in parts.items() if len(names) > 1}
+        rows = sum(counts[value] for value in parts)
+        if not parts or rows < 0.1 * sum(counts.values()):
+            continue
+        uses = Counter(name for names in parts.values() for name in set(names))
+        alone = {value.strip() for value in counts if value not in parts}
+        if all(count > 1 or name in alone for name, count in uses.items()):
+            return OtherTask(_such_as(next(iter(parts))), _MULTI_LABEL)
+    return None
+
+
+def other_task_of_table(table: datasets.Dataset) -> OtherTask | None:
+    """What a table without a label column may be meant for; None if nothing suggests itself."""
+    schema = table.features.arrow_schema
+    for column in table.column_names:
+        found = other_task_of_column(table.features[column], schema.field(column).type)
+        if found and column.lower() in ("annotation", "mask", "objects", "answers", "ner_tags"):
+            return OtherTask(f"Column {column!r} holds {found.what}", found.task)
+    some = table.select(range(min(100, len(table))))
+    switches = [c for c in table.column_names if {str(v) for v in some[c]} == {"0", "1"}]
+    if len(switches) > 1:
+        listed = ", ".join(switches[:4])
+        return OtherTask(f"Columns {listed} hold 0 and 1 each", _MULTI_LABEL)
+    return None

@@ -1,0 +1,1 @@
+"""Files and folders as tables by split, every row counted."""

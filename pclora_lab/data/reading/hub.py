@@ -1,0 +1,63 @@
+"""What goes through the cache of the datasets library: the hub, and tables larger than memory."""
+
+import atexit
+import glob
+import os
+import shutil
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from pclora_lab.quiet import quiet
+
+__all__ = ["cached_parquet", "read_hub"]
+
+
+def read_hub(name: str) -> dict[str, Any]:
+    """All splits of a data set on the hub.
+
+    Raises:
+        ConnectionError: the hub can't be reached or does not have it.
+    """
+    try:
+        with quiet():
+            return dict(datasets.load_dataset(name, cache_dir=_cache_folder()))
+    except (
+        ConnectionError,
+        datasets.exceptions.DatasetNotFoundError,
+        # What offline mode says of a name that the cache does not hold.
+        FileNotFoundError,
+    ) as error:
+        raise ConnectionError(
+            f"data {name!r} is no file or folder here, and the hub can't be reached or does not "
+            "have it. Offline, use digits or a folder or file of your own, or glosses for texts. "
+            f"({error})"
+        ) from error
+
+
+def cached_parquet(path: Path) -> pa.Table:
+    """A parquet file as pages on the disk, which are read when they are needed."""
+    with quiet():
+        made = datasets.load_dataset(
+            "parquet", data_files=[glob.escape(str(path))], split="train", cache_dir=_cache_folder()
+        )
+    return made.data.table
+
+
+@lru_cache(maxsize=1)
+def _cache_folder() -> str | None:
+    """None for the usual place; without a home that can be written, one until the process ends."""
+    usual = Path(datasets.config.HF_DATASETS_CACHE)
+    try:
+        usual.mkdir(parents=True, exist_ok=True)
+        if os.access(usual, os.W_OK):
+            return None
+    except OSError:
+        pass
+    folder = tempfile.mkdtemp(prefix="pclora_lab_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

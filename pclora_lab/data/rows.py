@@ -1,0 +1,159 @@
+"""The rows of a table that can be used; the others are counted, each for one reason."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from pclora_lab.data.account import DataError, Ledger
+from pclora_lab.data.columns import Columns
+from pclora_lab.data.labels import Classes, LabelColumn, arrow_column, is_missing
+from pclora_lab.data.pictures import DecodedImages
+from pclora_lab.data.splits import Split
+
+__all__ = ["joined_splits", "raw_split", "sample_texts"]
+
+_SAMPLE = 100
+
+
+def raw_split(
+    table: datasets.Dataset,
+    columns: Columns,
+    labels: LabelColumn,
+    classes: Classes,
+    split: str,
+    ledger: Ledger,
+) -> Split:
+    """Examples and class numbers of the rows that have both.
+
+    Args:
+        table: of the split.
+        columns: what it holds.
+        labels: its label column.
+        classes: of the whole data set.
+        split: its name in the ledger.
+        ledger: is told what is left out.
+
+    Raises:
+        DataError: a column that holds no texts or no pictures.
+    """
+    numbers = classes.of(labels)
+    reading = _pictures if columns.kind == "image" else _texts
+    examples, is_there = reading(table, columns.content)
+    thing = {"image": "picture", "text": "text"}[columns.kind]
+    named = " or ".join(repr(name) for name in columns.content)
+    _leave(ledger, split, f"without a {thing} in column {named}", ~is_there, columns.content[0])
+    is_none = is_there & (numbers == -1)
+    _leave(ledger, split, "without a label", is_none, columns.label)
+    for reason, is_unknown in _unknown(labels, numbers, classes, is_there):
+        _leave(ledger, split, reason, is_unknown, columns.label)
+    kept = is_there & (numbers >= 0)
+    if kept.all():
+        return Split(examples, numbers)
+    rows = np.flatnonzero(kept)
+    if isinstance(examples, DecodedImages):
+        return Split(examples.take(rows), numbers[rows])
+    return Split([examples[row] for row in rows], numbers[rows])
+
+
+def _leave(ledger: Ledger, split: str, reason: str, is_left: np.ndarray, column: str) -> None:
+    count = int(is_left.sum())
+    if count:
+        ledger.leave_rows(split, reason, count, f"row {int(is_left.argmax())}, column {column!r}")
+
+
+def _unknown(
+    labels: LabelColumn, numbers: np.ndarray, classes: Classes, is_there: np.ndarray
+) -> list[tuple[str, np.ndarray]]:
+    is_unknown = is_there & (numbers == -2)
+    if not is_unknown.any():
+        return []
+    words = sorted({labels.words[code] for code in np.unique(labels.codes[is_unknown])})
+    if classes.is_named:
+        count = len(classes.names)
+        which = f"outside the {count} classes (0 to {count - 1}), such as {words[0]}"
+    else:
+        which = f"that train does not have: {words[:5]}"
+    return [(f"with labels {which}", is_unknown)]
+
+
+def _pictures(
+    table: datasets.Dataset, content: tuple[str, ...]
+) -> tuple[DecodedImages, np.ndarray]:
+    column = content[0]
+    wrong = DataError(
+        f"column {column!r} holds no images: pass another image_column "
+        f"({', '.join(table.column_names)})"
+    )
+    try:
+        pictures = table.cast_column(column, datasets.Image())
+    except (TypeError, ValueError, NotImplementedError, pa.ArrowException) as error:
+        raise wrong from error
+    stored = arrow_column(pictures, column)
+    if not pa.types.is_struct(stored.type):
+        raise wrong
+    bytes_, paths = (
+        pa.chunked_array([chunk.field(name).is_valid() for chunk in stored.chunks], pa.bool_())
+        for name in ("bytes", "path")
+    )
+    is_there = bytes_.to_numpy() | paths.to_numpy()
+    return DecodedImages(pictures, column), is_there.astype(bool)
+
+
+def _texts(
+    table: datasets.Dataset, content: tuple[str, ...]
+) -> tuple[list[str] | list[tuple[str, str]], np.ndarray]:
+    """Texts, or pairs of them, and which rows have all of theirs."""
+    read = [_words(table, column) for column in content]
+    is_there = np.ones(len(table), dtype=bool)
+    for words in read:
+        is_there &= np.fromiter((not is_missing(word) for word in words), bool, len(words))
+    if len(read) == 1:
+        return read[0], is_there
+    return list(zip(*read, strict=True)), is_there
+
+
+def _words(table: datasets.Dataset, column: str) -> list[Any]:
+    stored = arrow_column(table, column)
+    kind = stored.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        raise DataError(
+            f"column {column!r} holds no texts but {kind}: pass another text_column "
+            f"({', '.join(table.column_names)})"
+        )
+    words = stored.to_pylist()
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return words
+    return [None if is_missing(word) else str(word) for word in words]
+
+
+def sample_texts(table: datasets.Dataset, columns: Columns) -> list[tuple[str, str]]:
+    """The first texts with their labels, as words."""
+    some = table.select(range(min(_SAMPLE, len(table))))
+    texts, labels = (arrow_column(some, c).to_pylist() for c in (columns.content[0], columns.label))
+    pairs = zip(texts, labels, strict=True)
+    return [(str(text), str(label)) for text, label in pairs if not is_missing(label)]
+
+
+def joined_splits(splits: Sequence[Split]) -> Split:
+    """One behind the other.
+
+    Raises:
+        DataError: pictures in columns of different names or types.
+    """
+    if len(splits) == 1:
+        return splits[0]
+    labels = np.concatenate([split.labels for split in splits])
+    if not isinstance(splits[0].examples, DecodedImages):
+        return Split([example for split in splits for example in split.examples], labels)
+    parts = [split.examples for split in splits if isinstance(split.examples, DecodedImages)]
+    column = parts[0].column
+    tables = [part.table.select(part.rows).select_columns([column]) for part in parts]
+    try:
+        return Split(DecodedImages(datasets.concatenate_datasets(tables), column), labels)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"the parts of one split do not fit each other: {error}") from error

@@ -1,0 +1,40 @@
+"""``pclora-lab data`` prints the account without training."""
+
+import json
+
+import pytest
+
+from pclora_lab.cli.main import main
+
+
+@pytest.fixture
+def mail(tmp_path):
+    lines = [f"text {i},{('ham', 'spam')[i % 2]}" for i in range(400)]
+    lines[7] = "no label,"
+    path = tmp_path / "mail.csv"
+    path.write_text("\n".join(["text,label", *lines]))
+    return str(path)
+
+
+def test_it_prints_account_splits_and_classes(mail, capsys):
+    assert main(["data", mail, "--json"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert "mail.csv: 287 / 32 / 80 texts" in out[0]
+    text = "\n".join(out)
+    assert "rows: 400 found, 399 used, 1 left out: 1 without a label (row 7" in text
+    facts = json.loads(out[-1])
+    assert facts["account"]["rows"]["found"] == 400
+    assert sum(map(sum, facts["examples"].values())) == 399
+    assert "ham" in text and "note: no test split" in text
+
+
+def test_a_refusal_names_the_flag_that_allows_it(mail, capsys):
+    assert main(["data", mail, "--max-left-out", "0.001"]) == 2
+    assert "1 of 400 rows" in capsys.readouterr().err
+    assert main(["data", mail, "--max-left-out", "0.003"]) == 0
+
+
+def test_it_takes_columns_and_names_those_that_are_there(mail, capsys):
+    assert main(["data", mail, "--text-column", "label"]) == 2
+    assert main(["data", mail, "--label-column", "nope"]) == 2
+    assert "has no column 'nope': it has text, label" in capsys.readouterr().err
