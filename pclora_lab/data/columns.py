@@ -114,11 +114,16 @@ def _refuse_both(given: Mapping[str, str | None], pair: Sequence[str] | None) ->
 
 
 def _no_label(table: datasets.Dataset, data: str, have: str) -> str:
+    said = f"no label column found in {data!r}: its columns are {have}; pass label_column"
+    if any(_is_value(column) for column in table.column_names):
+        said += ". Its first line looks like a row: a heading must name the columns"
     found = other_task_of_table(table)
-    return (
-        f"no label column found in {data!r}: its columns are {have}; pass label_column, or give "
-        "the table a heading if it has none"
-    ) + (f". {found}" if found else "")
+    return said + (f". {found}" if found else "")
+
+
+def _is_value(column: str) -> bool:
+    """Whether a column's name reads like a value, as where a table has no heading."""
+    return column.strip().lstrip("-").replace(".", "").isdigit() or len(column.split()) > 4
 
 
 def _guess(table: datasets.Dataset, feature: type, names: tuple[str, ...]) -> str | None:

@@ -255,3 +255,9 @@ def test_pictures_of_every_kind_become_finite_pixels(tmp_path, kind, channels):
 def test_a_truncated_picture_is_named_by_its_row(tmp_path, form):
     with pytest.raises(ValueError, match="row 5, column 'img'"):
         read_picture(tmp_path / "a.parquet", picture(f"RGB {form}")[:-200])
+
+
+def test_a_table_without_a_heading_is_told_so(tmp_path):
+    table().to_csv(tmp_path / "a.csv", index=False, header=["a very good film it was", "1"])
+    with pytest.raises(ValueError, match="no label column.*first line looks like a row: a heading"):
+        load_data(str(tmp_path / "a.csv"))
