@@ -1,7 +1,9 @@
-"""A matplotlib figure that a notebook shows by itself."""
+"""A matplotlib figure that a notebook shows by itself, and what keeps a figure complete."""
 
 import io
-from typing import Any
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +11,10 @@ from PIL import Image
 
 from pclora_lab.plots.theme import current_theme, matplotlib_theme
 
-__all__ = ["NotebookFigure"]
+__all__ = ["NotebookFigure", "common_names", "thinned", "with_styles"]
+
+T = TypeVar("T")
+S = TypeVar("S")
 
 
 class NotebookFigure(Figure):
@@ -41,3 +46,47 @@ class NotebookFigure(Figure):
         # 256 colors are enough for curves, and a notebook becomes half as large.
         Image.open(drawn).convert("RGB").quantize(256).save(image, format="png", optimize=True)
         return image.getvalue()
+
+
+def with_styles(things: Iterable[T], styles: Sequence[S]) -> Iterator[tuple[T, S]]:
+    """Each thing with a style; where there are more things than styles, these begin anew.
+
+    Example:
+        >>> list(with_styles("abc", "-:"))
+        [('a', '-'), ('b', ':'), ('c', '-')]
+    """
+    return zip(things, itertools.cycle(styles), strict=False)
+
+
+def common_names(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names that every group has, in the first one's order.
+
+    Raises:
+        ValueError: there is no group, or one has other names: a figure would leave them out.
+
+    Example:
+        >>> common_names({"a": {"fc1": 1, "fc2": 2}, "b": {"fc2": 3, "fc1": 4}})
+        ['fc1', 'fc2']
+    """
+    if not groups:
+        raise ValueError("there is nothing to draw: pass at least one group of values by name")
+    (first, names), *others = ((group, list(values)) for group, values in groups.items())
+    for other, others_names in others:
+        if odd := sorted(set(names) ^ set(others_names)):
+            raise ValueError(
+                f"{first!r} and {other!r} do not have the same names ({odd[0]!r} is in one of them "
+                "only), so they can't be drawn side by side: leave it out of both"
+            )
+    return names
+
+
+def thinned(count: int, most: int) -> list[int]:
+    """Evenly spaced indices, not more than ``most``; the first and the last are among them.
+
+    Example:
+        >>> thinned(3, 5), thinned(10, 4)
+        ([0, 1, 2], [0, 3, 6, 9])
+    """
+    if count <= most:
+        return list(range(count))
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]

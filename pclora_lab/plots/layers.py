@@ -85,7 +85,7 @@ def layer_grid(
     rows = [row for row in rows if isinstance(row.get(column), Mapping) and row[column]]
     if not rows:
         return [], [], np.empty((0, 0))
-    layers = list(rows[0][column])
+    layers = list(dict.fromkeys(name for row in rows for name in row[column]))
     values = [[row[column].get(name, np.nan) for name in layers] for row in rows]
     grid = np.asarray(values, dtype=float).T
     if LAYER_METRICS[column].log:

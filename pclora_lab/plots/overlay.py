@@ -5,7 +5,6 @@ and never made anew.
 """
 
 import html
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import plotly.graph_objects as go
 
 from pclora_lab.methods.metrics import Panel
 from pclora_lab.plots.curves import PANELS, Curve, curves, history_curves
+from pclora_lab.plots.figure import thinned
 from pclora_lab.plots.panels import cell_of, four_panels, style_axes
 from pclora_lab.runs.reader import Run
 from pclora_lab.runs.result_columns import finite
@@ -125,8 +125,8 @@ def _fill_slot(traces: Sequence[Any], run: Run | None) -> None:
         trace.name, trace.visible = name, run is not None
     for trace, index in zip(traces[1:], _overlaid(), strict=True):
         x, y = points[index]
-        step = max(1, math.ceil(len(x) / _MOST_POINTS))
-        trace.x, trace.y = np.asarray(x)[::step], np.asarray(y)[::step]
+        some = thinned(len(x), _MOST_POINTS)
+        trace.x, trace.y = np.asarray(x)[some], np.asarray(y)[some]
 
 
 def _drawable(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from pclora_lab.runs.resuming import Resumption, read_resumption
 from pclora_lab.runs.session_state import SessionState
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import resolve_device
-from pclora_lab.training.lambda_override import LambdaOverride
+from pclora_lab.training.lambda_override import RESET, LambdaOverride
 
 __all__ = ["Session", "live_session", "stop_all"]
 
@@ -168,9 +168,14 @@ class Session(BackgroundRun):
             raise RuntimeError("the base was dropped when λ reached 0: there is nothing to hold")
         self._lambda_override.set(lam)
 
-    def release_lambda(self) -> None:
-        """Give λ back to the schedule; nothing happens if it was not held."""
-        self._lambda_override.set(None)
+    def release_lambda(self, *, reset_moments: bool = False) -> None:
+        """Give λ back to the schedule; nothing happens if it was not held.
+
+        Args:
+            reset_moments: also clear the optimizer's moments and let the learning rate rise again,
+                which helps where λ falls far at once.
+        """
+        self._lambda_override.set(RESET if reset_moments else None)
 
     @property
     def lambda_override(self) -> float | None:

@@ -91,7 +91,7 @@ class RunConfig(ReadingSettings):
             them for 5 % of the training time.
         snapshots: how many times the adapters are kept on the way, to look at later; 0 for never.
         snapshot_mb: most megabytes that all of them may take; fewer are kept if need be.
-        overrides: λ set by hand, ``(step, λ)`` or ``(step, None)`` to release it; as in a history.
+        overrides: λ set by hand: ``(step, λ)``, or None or "reset" instead of λ to let go.
         report_on: the split of the final accuracy; ``validation`` while choosing hyper-parameters.
 
     Raises:
@@ -211,7 +211,7 @@ class RunConfig(ReadingSettings):
         low=0, hidden=True, parts=(Part.OBSERVES,),
     )  # fmt: skip
     overrides: tuple[Override, ...] = option(
-        (), "overrides", "λ by hand", "λ set by hand: step:λ, or step:none to release it",
+        (), "overrides", "λ by hand", "λ set by hand: step:λ, or step:none (or :reset) to end it",
         hidden=True, formerly="moves", parts=(Part.STUDENT,),
         check=check_overrides, parse=parse_overrides,
     )  # fmt: skip

@@ -63,7 +63,6 @@ class Fit:
             yield LogRow(self.tracker.row(self.setup.config.steps, {}))
             return
         if checkpoint is None:
-            self.driver.set_step(0)
             # Before the row, so that whoever reads the row can look back at once.
             if 0 in self.snapshot_steps:
                 yield self._snapshot(0)
@@ -99,16 +98,11 @@ class Fit:
             peak_lr=config.peak_lr,
             log_every=max(1, config.steps // _LOG_ROWS),
             generator=self.generator,
-            before_step=self._set_step,
+            before_step=self.driver.begin_step,
             after_backward=lambda: method.after_backward(self.student),
             optimizer=self.optimizer,
             first=first,
         )
-
-    def _set_step(self, step: int) -> bool:
-        """Move λ; whether the optimizer is to begin anew because of it."""
-        self.driver.set_step(step)
-        return self.driver.jumped and getattr(self.setup.config.method, "reset_moments", False)
 
     def _logged(self, step: int, means: dict[str, float | None] | None) -> Iterator[Event]:
         """A row where one is due, and the adapters at the steps that are kept."""
@@ -118,6 +112,7 @@ class Fit:
             yield self._snapshot(step)
 
     def _snapshot(self, step: int) -> AdapterSnapshot:
+        self.driver.set_step(step)
         lam = self.driver.facts.get("lam", 0.0)
         return AdapterSnapshot(step, lam, trained_tensors(self.student))
 

@@ -1,4 +1,8 @@
-"""λ at every step: moved by the schedule, or in a person's hand from the step they asked on."""
+"""λ at every step, moved by the schedule or in a person's hand from the step they asked on.
+
+A move is ``(step, λ)``, ``(step, None)`` to give λ back to the schedule, or ``(step, "reset")`` to
+give it back and clear the optimizer's moments.
+"""
 
 import json
 import threading
@@ -13,6 +17,7 @@ from pclora_lab.methods.pclora.fading import lambda_jumps
 
 __all__ = [
     "LambdaDriver",
+    "RESET",
     "LambdaOverride",
     "Override",
     "check_overrides",
@@ -21,11 +26,14 @@ __all__ = [
     "parse_overrides",
 ]
 
-Override = tuple[int, float | None]
+# Moments of gradients at a λ that jumps come no more: the hand may clear them as it lets go.
+RESET = "reset"
+
+Override = tuple[int, float | str | None]
 
 
 def check_overrides(overrides: Iterable[Iterable[Any]]) -> tuple[Override, ...]:
-    """Moves in order of their steps: ``(step, λ)``, or ``(step, None)`` to let go.
+    """Moves in order of their steps, checked.
 
     Raises:
         ValueError: a step that is no whole number, λ outside [0, 1], or steps out of order.
@@ -40,13 +48,13 @@ def check_overrides(overrides: Iterable[Iterable[Any]]) -> tuple[Override, ...]:
             step, lam = move
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"{move!r} is no move: give pairs (step, λ), or (step, None)"
+                f'{move!r} is no move: give pairs (step, λ), (step, None) or (step, "reset")'
             ) from error
         if isinstance(step, bool) or not isinstance(step, int) or step < 0:
             raise ValueError(f"move {move!r}: the step must be a whole number from 0 on")
         if checked and step < checked[-1][0]:
             raise ValueError(f"move {move!r} comes after step {checked[-1][0]}: sort them by step")
-        if lam is not None:
+        if lam is not None and lam != RESET:
             check_number("λ of a move", lam, 0, 1)
         checked.append((step, lam))
     return tuple(checked)
@@ -69,12 +77,16 @@ def parse_overrides(text: str) -> list[list[Any]]:
             raise ValueError(f"overrides {text!r} are not JSON: {error}") from error
     pairs = [part.partition(":") for part in text.split(",") if part.strip()]
     try:
-        return [[int(s), None if lam.strip() == "none" else float(lam)] for s, _, lam in pairs]
+        return [[int(step), _parsed(lam.strip())] for step, _, lam in pairs]
     except ValueError:
         raise ValueError(
             f"overrides {text!r} are no list of step:λ: write 100:0.5,200:none, where none gives "
-            "λ back to the schedule"
+            "λ back to the schedule (reset: and clears the optimizer's moments)"
         ) from None
+
+
+def _parsed(lam: str) -> float | str | None:
+    return {"none": None, RESET: RESET}[lam] if lam in ("none", RESET) else float(lam)
 
 
 class LambdaOverride:
@@ -94,39 +106,60 @@ class LambdaOverride:
 
     def __init__(self, overrides: Iterable[Override] = ()) -> None:
         self._planned = list(check_overrides(overrides))
-        self._lam: float | None = None
+        self._wanted: float | str | None = None
         self._in_force: float | None = None
         self._made: list[Override] = []
+        self._asked_at = self._reset_at = -1
         self._told = 0
         self._lock = threading.Lock()
 
     @property
     def lam(self) -> float | None:
         """What the hand asks for; None while the schedule decides."""
-        return self._lam
+        wanted = self._wanted
+        return None if isinstance(wanted, str) else wanted
 
-    def set(self, lam: float | None) -> None:
-        """Hold λ at a value from the next step on, or give it back with None.
+    def set(self, lam: float | str | None) -> None:
+        """Hold λ at a value from the next step on, or give it back with None or :data:`RESET`.
 
         A hand overrules moves that were planned: none of them is made any more.
 
         Raises:
             ValueError: λ outside [0, 1].
         """
-        if lam is not None:
+        if lam is not None and lam != RESET:
             check_number("λ", lam, 0, 1)
         with self._lock:
-            self._planned, self._lam = [], lam
+            # Where nothing is held, there is nothing to give back.
+            is_idle = lam == RESET and self._in_force is None
+            self._planned, self._wanted = [], None if is_idle else lam
 
     def at(self, step: int) -> float | None:
-        """What holds at this step; a change is noted as made here."""
+        """What holds at this step, however often it is asked; a change is noted as made here."""
         with self._lock:
+            if step == self._asked_at:  # its row may have been logged: a hand comes too late
+                return self._in_force
+            self._asked_at = step
             while self._planned and self._planned[0][0] <= step:
-                self._lam = self._planned.pop(0)[1]
-            if self._lam != self._in_force:
-                self._in_force = self._lam
-                self._made.append((step, self._lam))
-            return self._lam
+                self._wanted = self._planned.pop(0)[1]
+            if self._wanted != self._in_force:
+                self._made.append((step, self._wanted))
+                if isinstance(self._wanted, str):
+                    self._reset_at, self._wanted = step, None
+                self._in_force = self._wanted
+            return self._in_force
+
+    def resets_at(self, step: int) -> bool:
+        """Whether the hand let go at this step and asked for fresh moments.
+
+        Example:
+            >>> lambda_override = LambdaOverride([(2, 0.5), (4, "reset")])
+            >>> [lambda_override.at(step) for step in (2, 3, 4)]
+            [0.5, 0.5, None]
+            >>> lambda_override.resets_at(3), lambda_override.resets_at(4)
+            (False, True)
+        """
+        return step == self._reset_at
 
     def make_until(self, step: int, already_told: int = 0) -> None:
         """Make all planned moves before a step at once, as a training that is taken up needs.
@@ -169,7 +202,8 @@ class LambdaOverride:
             ((2, 0.5), (5, 0.25))
         """
         with self._lock:
-            asked = [(step, self._lam)] if self._lam != self._in_force else []
+            next_step = max(step, self._asked_at + 1)
+            asked = [(next_step, self._wanted)] if self._wanted != self._in_force else []
             return (*self._made, *asked, *self._planned)
 
     def take(self) -> list[list[Any]]:
@@ -192,7 +226,6 @@ class LambdaDriver:
         progress: share of the training that is done, in [0, 1].
         facts: what the method said about the student at this step, for the history.
         in_force: λ that a hand holds at this step, or None.
-        jumped: whether λ is far from that of the step before.
     """
 
     def __init__(
@@ -206,28 +239,42 @@ class LambdaDriver:
         self.progress = 0.0
         self.facts: dict[str, Any] = {}
         self.in_force: float | None = None
-        self.jumped = False
+        self._trained_facts: dict[str, Any] = {}
 
     def take_up(self, step: int) -> None:
         """Find λ as it was at the last step before this one, which a jump is measured from."""
         if self.method.fades:
             held, before = self.override.in_force, (step - 1) / self.steps
-            self.facts = (
+            self._trained_facts = (
                 self.method.set_progress(self.student, before)
                 if held is None
                 else self.method.override_lambda(self.student, held)
             )
 
+    def begin_step(self, step: int) -> bool:
+        """Move the student to the step that is trained next; whether moments are to be cleared.
+
+        That is so where λ jumps and the method's ``reset_moments`` asks for it, or where a hand
+        that lets go does.
+        """
+        self.set_step(step)
+        before, self._trained_facts = self._trained_facts, self.facts
+        jumped = lambda_jumps(before.get("lam"), self.facts.get("lam"))
+        asked = getattr(self.method.config, "reset_moments", False)
+        return (jumped and asked) or self.override.resets_at(step)
+
     def set_step(self, step: int) -> None:
-        """Tell the method how far the training is; a hand on λ has the last word until the end."""
+        """Tell the method how far the training is; a hand on λ has the last word until the end.
+
+        A row, a snapshot and the training step that follow one another have the same step number,
+        so each of them may ask for it, and all see one λ.
+        """
         self.progress, is_over = step / self.steps, step >= self.steps
         lam = self.override.at(step) if self.method.fades and not is_over else None
-        before = self.facts.get("lam")
         if lam is None:
             self.facts = self.method.set_progress(self.student, self.progress)
         else:
             self.facts = self.method.override_lambda(self.student, lam)
-        self.jumped = lambda_jumps(before, self.facts.get("lam"))
         if not is_over:
             in_force = lam is not None and self.facts.get("lam") == lam
             self.in_force = lam if in_force else None

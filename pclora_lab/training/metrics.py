@@ -98,9 +98,11 @@ class MetricTracker:
             self.layers.seconds += checkpoint.probe_seconds
 
     def row(self, step: int, means: dict[str, float | None]) -> dict[str, Any]:
-        """One line of the history; what takes a forward pass only when it is due."""
-        if step == self.config.steps:
-            self.driver.set_step(step)
+        """One line of the history; what takes a forward pass only when it is due.
+
+        The student is measured at the λ of this step, which the next training step has too.
+        """
+        self.driver.set_step(step)
         tensors = held_tensors(self.student)
         held = sum(t.numel() for t in tensors)
         return {

@@ -8,8 +8,8 @@ PACKAGE = Path(__file__).parents[2] / "pclora_lab"
 # What callers pass by a protocol, of somebody else's or of this package's own.
 PROTOCOLS = {
     # transformers' callbacks
-    "on_train_begin", "on_step_begin", "on_pre_optimizer_step", "on_save", "on_log",
-    "on_train_end",
+    "on_train_begin", "on_step_begin", "on_pre_optimizer_step", "on_step_end", "on_save",
+    "on_log", "on_train_end",
     # Python's and torch's
     "__exit__", "__deepcopy__", "__torch_dispatch__", "backward",
     # a method's verbs, where a method has nothing to say to them

@@ -336,8 +336,8 @@ def test_what_a_hand_asked_for_just_before_the_stop_is_kept(tmp_path):
         next(e for e in events if isinstance(e, StepEnd) and e.phase == "fade" and e.step == 5)
         assert hold.lam == 0.9
         hold.set(None)
-    assert load_checkpoint(folder).overrides == ((2, 0.9), (5, None))
-    assert read_resumption(folder).lambda_override.at(5) is None
+    assert load_checkpoint(folder).overrides == ((2, 0.9), (6, None))
+    assert read_resumption(folder).lambda_override.at(6) is None
 
 
 def test_planned_moves_are_kept_with_the_checkpoint(tmp_path):

@@ -5,10 +5,16 @@ from waiting import until
 
 from pclora_lab import Session
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.schedules import base_weight_factor
 from pclora_lab.methods.registry import method_class
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import LogRow, RunEnd
-from pclora_lab.training.lambda_override import LambdaOverride, check_overrides, overrides_in
+from pclora_lab.training.events import AdapterSnapshot, LogRow, RunEnd
+from pclora_lab.training.lambda_override import (
+    LambdaOverride,
+    check_overrides,
+    overrides_in,
+    parse_overrides,
+)
 from pclora_lab.training.loop import train
 from pclora_lab.training.optimizer import learning_rate
 
@@ -25,8 +31,7 @@ def test_moves_hold_and_give_back(tmp_path):
     rows = rows_of(train(config, tmp_path))
     lam = {row["step"]: row["lam"] for row in rows}
     free = {row["step"]: row["lam"] for row in rows_of(train(RunConfig(**QUICK, method=SVD)))}
-    # A row tells the λ of the step that was just taken, so step 3 was taken at the move of 2.
-    assert (lam[3], lam[4]) == (0.9, 0.9) and lam[2] == free[2] and lam[5] == free[5]
+    assert (lam[2], lam[3]) == (0.9, 0.9) and lam[1] == free[1] and lam[4] == free[4]
     assert overrides_in(rows) == config.overrides
 
 
@@ -34,8 +39,8 @@ def test_the_base_stays_while_lam_is_held_and_goes_afterwards(tmp_path):
     config = RunConfig(**QUICK, method=SVD, overrides=((1, 0.0), (5, 0.8), (8, None)))
     rows = {row["step"]: row for row in rows_of(train(config, tmp_path))}
     assert rows[3]["lam"] == 0 and rows[3]["base_held"]
-    assert rows[8]["lam"] == 0.8  # beyond q = 0.6, where the schedule is at 0
-    assert not rows[9]["base_held"] and rows[9]["lam"] == 0
+    assert rows[7]["lam"] == 0.8  # beyond q = 0.6, where the schedule is at 0
+    assert not rows[8]["base_held"] and rows[8]["lam"] == 0
 
 
 def test_lam_held_to_the_end_is_removed_all_the_same_and_said(tmp_path):
@@ -95,6 +100,23 @@ def test_bad_moves_are_refused(overrides, message):
         check_overrides(overrides)
 
 
+def test_a_row_and_a_snapshot_tell_the_lam_of_their_own_step(tmp_path):
+    config = RunConfig(**{**QUICK, "steps": 10, "snapshots": 6}, method=SVD)
+    events = list(train(config, tmp_path))
+    lam = {step: base_weight_factor(step / 10, "sine", 0.6) for step in range(11)}
+    assert {row["step"]: row["lam"] for row in rows_of(events)} == pytest.approx(lam)
+    kept = {e.step: e.lam for e in events if isinstance(e, AdapterSnapshot)}
+    assert kept == pytest.approx({step: lam[step] for step in kept}) and len(kept) == 6
+
+
+def test_a_hand_that_comes_after_the_row_of_a_step_moves_the_next_one():
+    hold = LambdaOverride()
+    assert hold.at(4) is None  # the row
+    hold.set(0.5)
+    assert hold.at(4) is None and hold.made_and_planned(4) == ((5, 0.5),)
+    assert hold.at(5) == 0.5 and hold.take() == [[5, 0.5]]
+
+
 def test_a_hold_notes_only_changes():
     hold = LambdaOverride()
     hold.set(0.5)
@@ -120,6 +142,37 @@ def test_a_jump_of_lam_is_seen_and_the_rate_rises_again(tmp_path, overrides, sch
     for jump in jumps:
         wanted[jump] /= 2  # the first of two steps in which it rises
     assert rates == pytest.approx(wanted)
+
+
+def test_a_hand_that_lets_go_may_clear_the_moments(tmp_path):
+    rows = {}
+    for release in (None, "reset"):
+        config = RunConfig(**QUICK, method=SVD, overrides=((1, 1.0), (7, release)))
+        rows[release] = rows_of(train(config, tmp_path))
+        assert overrides_in(rows[release]) == config.overrides
+    lr = {release: [row.get("lr") for row in part] for release, part in rows.items()}
+    assert lr[None][:8] == lr["reset"][:8] and rows[None][7]["loss"] == rows["reset"][7]["loss"]
+    assert [row["lam"] for row in rows[None]] == [row["lam"] for row in rows["reset"]]
+    assert rows[None][9]["loss"] != rows["reset"][9]["loss"]
+
+
+def test_fresh_moments_are_asked_for_once_and_survive_a_checkpoint():
+    hold = LambdaOverride([(2, 0.5)])
+    assert hold.at(2) == 0.5
+    hold.set("reset")
+    assert hold.lam is None and hold.made_and_planned(3) == ((2, 0.5), (3, "reset"))
+    again = LambdaOverride(hold.made_and_planned(3))
+    again.make_until(3)
+    for override in (hold, again):
+        assert [override.at(3), override.at(3)] == [None, None] and override.resets_at(3)
+        override.set("reset")  # nothing is held any more
+        assert override.at(4) is None and not override.resets_at(4)
+        assert override.made == ((2, 0.5), (3, "reset"))
+
+
+@pytest.mark.parametrize("text", ["1:0.5,2:reset", '[[1, 0.5], [2, "reset"]]'])
+def test_a_reset_can_be_typed(text):
+    assert check_overrides(parse_overrides(text)) == ((1, 0.5), (2, "reset"))
 
 
 def test_moments_stay_where_nobody_asked_to_clear_them(tmp_path):

@@ -301,6 +301,7 @@ def test_a_hand_on_lambda_is_followed_and_shown(lab):
     again = Lab(root=lab.root)
     until(lambda: again.lambda_slider.slider.value == 0.6)
     assert not again.lambda_slider.button.disabled
+    again.lambda_slider.fresh.value = True
     again.lambda_slider.button.click()
     until(lambda: again.session.snapshot().rows[-1]["lam"] != 0.6)
     again.buttons.stop.click()
@@ -310,7 +311,7 @@ def test_a_hand_on_lambda_is_followed_and_shown(lab):
     again.browser.table.current = lab.session.folder.name
     again.browser.again_button.click()
     overrides = again.controls.config().overrides
-    assert config.overrides == () and overrides[0][1] == 0.6 and overrides[-1][1] is None
+    assert config.overrides == () and overrides[0][1] == 0.6 and overrides[-1][1] == "reset"
 
 
 @pytest.mark.parametrize(

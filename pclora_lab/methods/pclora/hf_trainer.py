@@ -164,6 +164,7 @@ class PCLoRACallback(TrainerCallback):
         if student is not None:
             pclora_layers(student)  # refuses a model that has none
         self.student, self.loss, self.lam = student, loss, 1.0
+        self._trained_lam = 1.0
         self._cleared: int | None = None
 
     def on_train_begin(
@@ -171,7 +172,7 @@ class PCLoRACallback(TrainerCallback):
     ) -> None:
         """Refuses what would choose a student by what its base can do."""
         student = self._trained(kwargs)
-        self.lam = float(next(iter(pclora_layers(student).values())).lam)
+        self.lam = self._trained_lam = float(next(iter(pclora_layers(student).values())).lam)
         last = _lam_at(student, state.max_steps - 1, state.max_steps)
         if getattr(args, "load_best_model_at_end", False) and last > 0:
             raise ValueError(
@@ -186,6 +187,14 @@ class PCLoRACallback(TrainerCallback):
         """λ for ``global_step / max_steps``."""
         self._forget_best(state)
         self._move(state, kwargs)
+        before, self._trained_lam = self._trained_lam, self.lam
+        optimizer, asked = (
+            kwargs.get("optimizer"),
+            pclora_config(self._trained(kwargs)).reset_moments,
+        )
+        if asked and optimizer is not None and lambda_jumps(before, self.lam):
+            optimizer.state.clear()
+            self._cleared = state.global_step
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -198,6 +207,12 @@ class PCLoRACallback(TrainerCallback):
         for group in kwargs["optimizer"].param_groups:
             group["lr"] *= min(1.0, share)
 
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """What is logged, evaluated or saved now belongs to the λ of the steps done so far."""
+        self._move(state, kwargs)
+
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -207,7 +222,7 @@ class PCLoRACallback(TrainerCallback):
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """λ of the step that was just taken, and the terms of the loss."""
+        """λ for the steps that are done, and the terms of the loss since the last row."""
         row = {"lam": self.lam, **(self.loss.take_means() if self.loss else {})}
         kwargs.get("logs", {}).update(row)
         if state.log_history:
@@ -230,15 +245,11 @@ class PCLoRACallback(TrainerCallback):
         return unwrapped
 
     def _move(self, state: TrainerState, given: Mapping[str, Any]) -> None:
-        student, before = self._trained(given), self.lam
-        self.lam = set_progress(student, min(1.0, state.global_step / state.max_steps))
-        optimizer, asked = given.get("optimizer"), pclora_config(student).reset_moments
-        if asked and optimizer is not None and lambda_jumps(before, self.lam):
-            optimizer.state.clear()
-            self._cleared = state.global_step
+        progress = min(1.0, state.global_step / state.max_steps)
+        self.lam = set_progress(self._trained(given), progress)
 
     def _forget_best(self, state: TrainerState) -> None:
-        if self.lam > 0:
+        if self._trained_lam > 0:
             state.best_metric = state.best_global_step = state.best_model_checkpoint = None
 
 

@@ -6,6 +6,7 @@ The four shapes follow PC-LoRA (arXiv:2406.09117); another package adds its own 
 the group ``pclora_lab.schedules`` that names a function.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -116,7 +117,7 @@ def _check_points(points: tuple[tuple[float, float], ...], may_rise: bool) -> No
         raise ValueError(f"schedule {points} has {len(points)} point(s): give at least two")
     if any(not (0 <= p <= 1 and 0 <= value <= 1) for p, value in points):
         raise ValueError(f"schedule {points}: progress and λ must both lie in [0, 1]")
-    for (p0, v0), (p1, v1) in zip(points, points[1:], strict=False):
+    for (p0, v0), (p1, v1) in itertools.pairwise(points):
         if p1 <= p0:
             raise ValueError(f"schedule {points}: progress must rise, but {p1} follows {p0}")
         if v1 > v0 and not may_rise:
@@ -190,7 +191,7 @@ def schedule_notes(schedule: str | Points) -> list[str]:
             f"λ starts at {schedule[0][1]:g} and not at 1: the student differs from its teacher "
             "before the first step, since a part of the base is taken away at once"
         )
-    if any(v1 > v0 for (_, v0), (_, v1) in zip(schedule, schedule[1:], strict=False)):
+    if any(v1 > v0 for (_, v0), (_, v1) in itertools.pairwise(schedule)):
         notes.append("λ rises on the way: the base comes back for a while, then leaves for good")
     return notes
 
@@ -245,7 +246,7 @@ def base_weight_factor(
 def _interpolate(progress: float, points: Points) -> float:
     if progress <= points[0][0]:
         return points[0][1]
-    for (p0, v0), (p1, v1) in zip(points, points[1:], strict=False):
+    for (p0, v0), (p1, v1) in itertools.pairwise(points):
         if progress < p1:
             return round(v0 + (v1 - v0) * (progress - p0) / (p1 - p0), 12)
     return 0.0

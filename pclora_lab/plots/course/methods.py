@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from pclora_lab.methods.snella.kernels import SPARSIFIERS, sparsify
-from pclora_lab.plots.figure import NotebookFigure
+from pclora_lab.plots.figure import NotebookFigure, common_names, with_styles
 from pclora_lab.plots.method_styles import method_style
 from pclora_lab.plots.palette import COLORS
 from pclora_lab.plots.theme import current_theme, in_theme, themed
@@ -39,7 +39,14 @@ _ROUNDING = 1e-6
 _CORNER = 32
 
 
-_MARKS = ((COLORS["adapter"], "o"), (COLORS["base"], "s"), (COLORS["feature"], "^"))
+_MARKS = (
+    (COLORS["adapter"], "o"), (COLORS["base"], "s"), (COLORS["feature"], "^"),
+    (COLORS["task"], "D"), (COLORS["logit"], "v"),
+)  # fmt: skip
+
+
+_LINES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
+_IN_TURN = ("base", "adapter", "feature", "task", "logit")
 
 
 def _kind(name: str) -> str:
@@ -78,7 +85,7 @@ def spectra_figure(
     lines = -(-len(kinds) // columns)
     figure = NotebookFigure(figsize=(2.5 * columns, 0.2 + 2.3 * lines), layout="constrained")
     axes = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
-    for axis, (kind, names) in zip(axes, kinds.items(), strict=False):
+    for axis, (kind, names) in zip(axes[: len(kinds)], kinds.items(), strict=True):
         _draw_spectra(axis, {name: spectra[name] for name in names}, ranks or {})
         axis.set(title=kind, xlabel="singular value, by size", ylim=(0, 1.04))
         axis.grid()
@@ -116,20 +123,24 @@ def cut_cost_figure(costs: Mapping[str, Mapping[str, float]]) -> Figure:
     """What a cut leaves out, by layer; a marker for each way to cut.
 
     Args:
-        costs: by way to cut (up to three), then by layer name: relative errors, 0 to 1.
+        costs: by way to cut, then by layer name: relative errors, 0 to 1.
+
+    Raises:
+        ValueError: ways with other layers than the first.
 
     Example:
         >>> figure = cut_cost_figure({"plain": {"fc": 0.5}, "weighted": {"fc": 0.25}})
         >>> [line.get_xdata().tolist() for line in figure.axes[0].lines]
         [[50.0], [25.0]]
     """
-    layers = list(next(iter(costs.values())))
+    layers = common_names(costs)
     height = 1.2 + 0.24 * len(layers)
     figure, axis = _one_axis(7, height, xlabel="error of the layer's output (% of its size)")
     percent = 100 * np.array([[errors[name] for name in layers] for errors in costs.values()])
     places = np.arange(len(layers))
     axis.hlines(places, percent.min(0), percent.max(0), color=in_theme(COLORS["guide"]), zorder=0)
-    for way, values, (color, marker) in zip(costs, percent, _MARKS, strict=False):
+    ways = zip(costs, percent, strict=True)
+    for (way, values), (color, marker) in with_styles(ways, _MARKS):
         axis.plot(values, places, marker, color=in_theme(color), label=way, linestyle="none")
     axis.set_xlim(0, None)
     axis.set_yticks(places, layers, fontsize=9)
@@ -143,7 +154,7 @@ def kernel_figure(matrices: Mapping[str, Any]) -> Figure:
     """Corners of merged matrices beside each other, and singular values of the whole ones.
 
     Args:
-        matrices: by title, up to three, ``(in_features, out_features)`` each.
+        matrices: by title, ``(in_features, out_features)`` each.
 
     Example:
         >>> figure = kernel_figure({"diagonal": np.diag([4.0, 1.0])})
@@ -152,8 +163,9 @@ def kernel_figure(matrices: Mapping[str, Any]) -> Figure:
     """
     figure = NotebookFigure(figsize=(2.8 * len(matrices) + 3.4, 2.9), layout="constrained")
     *heats, spectrum = figure.subplots(1, len(matrices) + 1)
-    styles = (("-", COLORS["base"]), ("--", COLORS["adapter"]), (":", COLORS["feature"]))
-    for axis, style, (title, matrix) in zip(heats, styles, matrices.items(), strict=False):
+    styles = list(zip(_LINES, (COLORS[name] for name in _IN_TURN), strict=True))
+    panels = zip(heats, matrices.items(), strict=True)
+    for (axis, (title, matrix)), style in with_styles(panels, styles):
         values = np.asarray(matrix, dtype=float)
         _draw_matrix(figure, axis, title, values)
         shares = _shares_of_largest(np.linalg.svd(values, compute_uv=False))
@@ -188,7 +200,7 @@ def sparsifier_figure(sparsity: float = 0.6) -> Figure:
     """What each sparsifier makes of values between −1 and 1; see ``sparsify``."""
     figure, axis = _one_axis(5.5, 3.6, xlabel="entry of M", ylabel="entry of S")
     M = torch.linspace(-1, 1, 401, dtype=torch.float64)
-    for sparsifier, (color, _), style in zip(SPARSIFIERS, _MARKS, ("-", "--", ":"), strict=True):
+    for (sparsifier, (color, _)), style in with_styles(with_styles(SPARSIFIERS, _MARKS), _LINES):
         values = sparsify(M, sparsity, sparsifier)
         axis.plot(M, values, style, color=in_theme(color), label=sparsifier, linewidth=2)
     axis.legend(title=f"at sparsity {sparsity:g}")

@@ -1,6 +1,5 @@
 """Figures that read the records in ``data/results``: fades, the late jump, outcomes, starts."""
 
-import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from pclora_lab.methods.pclora.schedules import SCHEDULES, Points, base_weight_factor
-from pclora_lab.plots.figure import NotebookFigure
+from pclora_lab.plots.figure import NotebookFigure, common_names, with_styles
 from pclora_lab.plots.palette import COLORS, CYCLE, INIT_COLORS
 from pclora_lab.plots.theme import in_theme, themed
 
@@ -193,12 +192,15 @@ def reach_figure(norms: Mapping[str, Mapping[str, float]]) -> Figure:
     Args:
         norms: by term, then by layer.
 
+    Raises:
+        ValueError: terms with other layers than the first.
+
     Example:
         >>> figure = reach_figure({"task": {"fc": 2.0}, "cut off": {"fc": 0.0}})
         >>> [text.get_text() for text in figure.legends[0].get_texts()]
         ['task', 'cut off (zero everywhere)']
     """
-    layers = list(next(iter(norms.values())))
+    layers = common_names(norms)
     figure = NotebookFigure(figsize=(9, 3.6), layout="constrained")
     axis = figure.subplots()
     found = [value for term in norms.values() for value in term.values() if value > 0]
@@ -233,6 +235,9 @@ def parts_figure(
         after: the same of the smaller models.
         label: what the smaller models are called.
 
+    Raises:
+        ValueError: models with other parts than the first, or not the same before and after.
+
     Example:
         >>> figure = parts_figure({"a": {"W": 4_000_000}}, {"a": {"W": 1_000_000}}, "rank 1")
         >>> [[float(bar.get_width()) for bar in axis.patches] for axis in figure.axes]
@@ -240,11 +245,11 @@ def parts_figure(
     """
     small = {f"{name}\n{label}": parts for name, parts in after.items()}
     both: dict[str, Mapping[str, int]] = {}
-    for name in after:
+    for name in common_names({"before": before, "after": after}):
         both |= {f"{name}\ndense": before[name], f"{name}\n{label}": after[name]}
     figure = NotebookFigure(figsize=(11, 3.8), layout="constrained")
     axes, titles = figure.subplots(1, 2), ("all", "what is left, enlarged")
-    names = list(next(iter(both.values())))[::-1]
+    names = common_names(both)[::-1]
     for axis, bars, title in zip(axes, (both, small), titles, strict=True):
         end = np.zeros(len(bars))
         for i, part in enumerate(names):
@@ -267,7 +272,7 @@ def schedule_figure(
     figure = NotebookFigure(figsize=(6, 3.2), layout="constrained")
     axis = figure.subplots()
     progress = np.linspace(0, 1, 201)
-    for schedule, style in zip(schedules, itertools.cycle(_LINES), strict=False):
+    for schedule, style in with_styles(schedules, _LINES):
         lam = [base_weight_factor(p, schedule, fade_end) for p in progress]
         axis.plot(100 * progress, lam, linestyle=style, label=str(schedule), linewidth=2)
     axis.set(xlabel="training done (%)", ylabel="λ, weight of the base", ylim=(-0.02, 1.05))
@@ -286,7 +291,7 @@ def initialization_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
     """
     figure = NotebookFigure(figsize=(7.5, 4), layout="constrained")
     axis = figure.subplots()
-    styles = {"zeros": "-", "svd": "--", "activation_svd": "-."}
+    styles = dict(with_styles(INIT_COLORS, ("-", "--", "-.")))
     named: set[str] = set()
     for run in runs:
         start = run["start"]

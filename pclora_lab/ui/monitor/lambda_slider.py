@@ -25,6 +25,7 @@ class LambdaSlider:
     Attributes:
         slider: λ; moving it takes λ over.
         button: gives λ back.
+        fresh: whether the optimizer's moments are cleared then.
         widget: to display.
     """
 
@@ -45,12 +46,18 @@ class LambdaSlider:
             "Give back", "hand-paper-o", "let the schedule move λ again",
             lambda: self._show_errors(self.release_lambda), width="110px", disabled=True,
         )  # fmt: skip
+        self.fresh = widgets.Checkbox(
+            value=False, description="clear moments", indent=False, disabled=True,
+            tooltip="when λ is given back: AdamW forgets the gradients it saw at your λ and the "
+            "learning rate rises again; try it where λ falls far at once",
+            layout=widgets.Layout(width="130px"),
+        )  # fmt: skip
         self.text = widgets.HTML()
         self.text.add_class("pclora-hold")
         self.slider.add_class("pclora-lambda")
         self.slider.observe(self._moved, "value")
         self.widget = widgets.HBox(
-            [self.slider, self.button, self.text],
+            [self.slider, self.button, self.fresh, self.text],
             layout=widgets.Layout(align_items="center", flex_flow="row wrap"),
         )
 
@@ -64,15 +71,15 @@ class LambdaSlider:
         if session is None:
             raise RuntimeError("nothing to hold: press Train first")
         session.override_lambda(round(lam, 4))
-        self.button.disabled = False
+        self.button.disabled = self.fresh.disabled = False
         self.text.value = _HAND
 
     def release_lambda(self) -> None:
         """Give λ back to the schedule."""
         session = self._session()
         if session is not None:
-            session.release_lambda()
-        self.button.disabled = True
+            session.release_lambda(reset_moments=self.fresh.value)
+        self.button.disabled = self.fresh.disabled = True
         self.text.value = _SCHEDULE
 
     def _moved(self, change: dict) -> None:
@@ -87,7 +94,7 @@ class LambdaSlider:
         # Read now, because the snapshot is older than what the person may just have done.
         override = session.lambda_override if live else None
         self.slider.disabled = not can_override
-        self.button.disabled = not can_override or override is None
+        self.button.disabled = self.fresh.disabled = not can_override or override is None
         if not fades:
             self.text.value = "this method has no λ"
         elif live:

@@ -152,7 +152,7 @@ def test_rows_tell_lambda_and_the_terms_and_the_loss_is_their_sum(pair, tmp_path
     )  # fmt: skip
     trainer.train()
     rows = [row for row in trainer.state.log_history if "loss" in row]
-    wanted = [base_weight_factor(step / 4) for step in (1, 3)]
+    wanted = [base_weight_factor(step / 4) for step in (2, 4)]
     assert [row["lam"] for row in rows] == pytest.approx(wanted)
     for row in rows:
         total = 0.2 * row["task"] + 0.8 * row["feature"]

@@ -67,7 +67,7 @@ def test_cut_costs_stand_beside_their_layer():
     axis = cut_cost_figure(costs).axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]
     np.testing.assert_allclose([line.get_xdata() for line in axis.lines], [[50, 30], [10, 20]])
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="'plain' and 'weighted' do not have the same names"):
         cut_cost_figure({"plain": {"a": 0.5}, "weighted": {"b": 0.1}})
 
 
