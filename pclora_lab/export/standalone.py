@@ -68,6 +68,11 @@ if __name__ == "__main__":
 '''
 
 
+# transformers reads a weights file's name here, and stops. Its classes take any config.json, and
+# would draw new weights for every layer that is two here.
+_OWN_LOADER = "none, as this model is loaded by the load.py beside it"
+
+
 _PUT = "model.set_submodule(name, pair)"
 
 
@@ -139,7 +144,7 @@ def export_standalone(
     folder.mkdir(parents=True, exist_ok=True)
     plain = to_standalone(model)
     layers = {name: _shape(layer) for name, layer in sorted(low_rank_layers(model).items())}
-    config = _config(recipe) | {"low_rank": layers}
+    config = _config(recipe) | {"low_rank": layers, "transformers_weights": _OWN_LOADER}
     config["class_names"] = list(getattr(model, "pclora_class_names", None) or ()) or None
     has_split = any(isinstance(module, SplitLinear) for module in model.modules())
     with staged(folder) as stage:
@@ -160,8 +165,7 @@ def export_standalone(
 
 def _config(recipe: dict[str, Any]) -> dict[str, Any]:
     if recipe.get("library") == "transformers":
-        # Under a key of its own: transformers' from_pretrained(folder) would else draw new weights
-        # for every layer that it expects and does not find, and say so on stderr only.
+        # Under a key of its own, so that transformers' automatic classes say what they lack.
         return {"transformers": dict(recipe["config"])}
     settings = {"num_classes": recipe["num_classes"]}
     for key, name in (("img_size", "img_size"), ("width", "embed_dim")):

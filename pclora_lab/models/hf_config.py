@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, StrictDataclassError
@@ -9,6 +10,8 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+from pclora_lab.models.saved_layers import METHOD
 
 __all__ = [
     "LOCAL_KEYS",
@@ -43,7 +46,7 @@ _CODE_KEYS = ("auto_map", "custom_pipelines", "quantization_config")
 
 LOCAL_KEYS = (
     "_name_or_path", "_attn_implementation", "attn_implementation", "dtype", "torch_dtype",
-    *_CODE_KEYS,
+    "transformers_weights", *_CODE_KEYS,
 )  # fmt: skip
 
 
@@ -73,7 +76,7 @@ def config_of(name: str, *, weights: bool = True) -> PreTrainedConfig:
         ConnectionError: see :func:`load_hf`.
     """
     kind = name.removeprefix("config:") if name.startswith("config:") else None
-    if not weights and kind is None:
+    if not weights and kind is None and not Path(name).is_dir():
         kind = _DEFAULTS.get(name.rpartition("/")[2])
     if kind is None:
         with plain_errors(name):
@@ -116,7 +119,8 @@ def refuse_code(config: dict[str, Any], name: str) -> None:
                 f"{name!r} asks for {key} {config[key]!r}, a kernel that would be fetched from the "
                 "hub and run: remove the line from its config.json"
             )
-    if config.get("quantization_config"):
+    packed = config.get("quantization_config")
+    if packed and not (isinstance(packed, dict) and packed.get("quant_method") == METHOD):
         raise ValueError(
             f"{name!r} is quantized: its packed weights have no matrices to factorize; take the "
             "unquantized model"

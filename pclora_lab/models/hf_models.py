@@ -1,5 +1,6 @@
 """transformers' models: encoders for sequences and images, decoders, CLIP; no code from the hub."""
 
+import copy
 import re
 import threading
 from typing import Any
@@ -33,13 +34,22 @@ from pclora_lab.models.hf_config import (
     resolve_tokens,
     safe_config,
 )
+from pclora_lab.models.hf_quantizer import build_layers
 from pclora_lab.models.hf_tokenizer import load_hf_tokenizer
 from pclora_lab.nn.heads import classifier_names, draw_head
 from pclora_lab.nn.metadata import recipe_of, set_metadata
 from pclora_lab.nn.surgery import get_linear
 from pclora_lab.quiet import quiet
 
-__all__ = ["HF_TASKS", "load_hf", "name_classes", "rebuild_hf", "reset_hf_head"]
+__all__ = [
+    "HF_TASKS",
+    "hf_task",
+    "load_hf",
+    "name_classes",
+    "rebuild_hf",
+    "reset_hf_head",
+    "set_hf_recipe",
+]
 
 HF_TASKS = {
     "text-classification": AutoModelForSequenceClassification,
@@ -118,9 +128,30 @@ def load_hf(
 
 
 def build_hf(config: PreTrainedConfig, task: str) -> PreTrainedModel:
-    """The architecture, untrained."""
+    """The architecture, untrained; with the low-rank layers that its configuration names."""
+    config = copy.deepcopy(config)
+    saved = vars(config).pop("quantization_config", None)
+    vars(config).pop("transformers_weights", None)
     with _building:
-        return HF_TASKS[task].from_config(config, dtype=torch.float32)
+        model = HF_TASKS[task].from_config(config, dtype=torch.float32)
+    if saved:
+        build_layers(model, saved, config.name_or_path, torch.float32)
+    return model
+
+
+def hf_task(recipe: dict[str, Any]) -> Any:
+    """The class that builds what a saved recipe names.
+
+    Raises:
+        ValueError: unknown task or model type.
+    """
+    kind = dict(recipe["config"]).get("model_type")
+    if recipe.get("task") not in HF_TASKS or kind not in CONFIG_MAPPING_NAMES:
+        raise ValueError(
+            f"the saved model names task {recipe.get('task')!r} and model type {kind!r}, unknown "
+            "to this version of transformers: update it, or pass model="
+        )
+    return HF_TASKS[recipe["task"]]
 
 
 def rebuild_hf(recipe: dict[str, Any]) -> nn.Module:
@@ -129,16 +160,16 @@ def rebuild_hf(recipe: dict[str, Any]) -> nn.Module:
     Raises:
         ValueError: unknown task or model type.
     """
+    hf_task(recipe)
     values = {k: v for k, v in dict(recipe["config"]).items() if k not in LOCAL_KEYS}
-    kind = values.pop("model_type", None)
-    if recipe.get("task") not in HF_TASKS or kind not in CONFIG_MAPPING_NAMES:
-        raise ValueError(
-            f"the saved model names task {recipe.get('task')!r} and model type {kind!r}, unknown "
-            "to this version of transformers: update it, or pass model="
-        )
     with plain_errors("the saved model"):
-        model = build_hf(AutoConfig.for_model(kind, **values), recipe["task"])
-    set_metadata(model, pclora_head_is_new=False)
+        model = build_hf(AutoConfig.for_model(values.pop("model_type"), **values), recipe["task"])
+    return set_hf_recipe(model, recipe)
+
+
+def set_hf_recipe(model: nn.Module, recipe: dict[str, Any]) -> nn.Module:
+    """Let a model know what a saved recipe says about it; it has the saved head."""
+    set_metadata(model, pclora_head_is_new=False, pclora_recipe=copy.deepcopy(recipe))
     if recipe.get("num_classes") is not None:
         set_metadata(model, num_classes=recipe["num_classes"])
     if "preprocessing" in recipe:

@@ -12,7 +12,7 @@ from pclora_lab.models.adapting import head_is_new, input_kind, reset_head
 from pclora_lab.models.embedded import EMBEDDED
 from pclora_lab.models.hf_config import config_in, is_hf_name, refuse_code, resolve_tokens
 from pclora_lab.models.hf_models import load_hf
-from pclora_lab.models.serialization import from_pretrained, is_compressed
+from pclora_lab.models.serialization import from_pretrained, has_recipe
 from pclora_lab.models.timm_models import (
     check_timm_folder,
     check_timm_name,
@@ -120,8 +120,9 @@ def _refuse_pixels(name: str, img_size: int | None, width: int | None) -> None:
 
 
 def _saved_model(folder: Path, pretrained: bool) -> nn.Module | None:
-    """A finished model of an earlier run, if the folder is one."""
-    return from_pretrained(folder, weights=pretrained) if is_compressed(folder) else None
+    """A finished model of an earlier run, if the folder is one; ready to be trained."""
+    # Without a recipe it is read like any other folder of transformers.
+    return from_pretrained(folder, weights=pretrained).float() if has_recipe(folder) else None
 
 
 def _set_tokens(model: nn.Module, max_tokens: int | None) -> None:

@@ -1,6 +1,8 @@
 """A finished model on disk: ``config.json`` + ``model.safetensors``, never pickle.
 
-Reading it again needs this package; :mod:`pclora_lab.export` writes formats that do not.
+A model of transformers is written in its own format, which its ``from_pretrained`` opens wherever
+this package is imported (:mod:`pclora_lab.models.hf_quantizer`). Reading any of them needs this
+package; :mod:`pclora_lab.export` writes formats that do not.
 """
 
 import json
@@ -8,18 +10,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+import transformers
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.files import staged
+from pclora_lab.models.hf_config import LOCAL_KEYS, safe_config
+from pclora_lab.models.hf_models import hf_task, set_hf_recipe
+from pclora_lab.models.hf_quantizer import build_layers
+from pclora_lab.models.hf_saving import describe, is_replaced, remove_older
 from pclora_lab.models.recipes import build_from_recipe, model_recipe
-from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
+from pclora_lab.models.saved_layers import (
+    FORMAT,
+    METHOD,
+    NOTICE,
+    VERSION,
+    describe_layers,
+    empty_layers,
+    low_rank_layers,
+    weight_files,
+)
 from pclora_lab.nn.metadata import set_metadata
-from pclora_lab.nn.ranks import check_rank
-from pclora_lab.nn.surgery import deepcopy_sharing, get_linear, is_linear, replace_modules
+from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
+from pclora_lab.quiet import quiet
 
 __all__ = [
     "from_pretrained",
@@ -29,14 +45,6 @@ __all__ = [
     "save_compressed",
     "save_pretrained",
 ]
-
-LowRank = LowRankLinear | LowRankEmbedding
-
-
-FORMAT = "pclora_lab.compressed"
-
-
-VERSION = 2
 
 
 def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
@@ -62,27 +70,28 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
         )
     folder = Path(folder)
     _refuse_foreign(folder)
-    config = {
-        "format": FORMAT,
-        "version": VERSION,
-        "model": model_recipe(model),
-        "ranks": {name: layer.rank for name, layer in sorted(layers.items())},
-        "without_bias": [
-            name for name, layer in sorted(layers.items()) if getattr(layer, "C", 0) is None
-        ],
-        "method": method,
-        "pela": getattr(model, "pela", None),
-        "class_names": list(getattr(model, "pclora_class_names", None) or ()) or None,
-    }
+    config = {**describe_layers(model), "model": model_recipe(model)}
     _refuse_unknown_layers(model, config)
     folder.mkdir(parents=True, exist_ok=True)
     with staged(folder) as stage:
-        write_weights(model, stage / "model.safetensors")
-        text = json.dumps(config, indent=1, sort_keys=True) + "\n"
-        (stage / "config.json").write_text(text, encoding="utf8")
+        if isinstance(model, PreTrainedModel):
+            _write_transformers(model, stage)
+        else:
+            write_weights(model, stage / "model.safetensors")
+            # A class of transformers takes any config.json, and draws what it does not find.
+            text = json.dumps({**config, "transformers_weights": NOTICE}, indent=1, sort_keys=True)
+            (stage / "config.json").write_text(text + "\n", encoding="utf8")
         if (preprocessing := getattr(model, "pclora_text", None)) is not None:
             preprocessing.tokenizer.save_pretrained(stage)
+        remove_older(folder, stage)
     return folder
+
+
+def _write_transformers(model: PreTrainedModel, folder: Path) -> None:
+    with quiet():
+        model.save_pretrained(folder)
+    if not is_replaced(model):  # else it is written down already
+        describe(model, folder)
 
 
 def _refuse_unknown_layers(model: nn.Module, config: dict[str, Any]) -> None:
@@ -90,7 +99,7 @@ def _refuse_unknown_layers(model: nn.Module, config: dict[str, Any]) -> None:
     if config["model"] is None:
         return
     again = build_from_recipe(config["model"])
-    replace_modules(again, _empty_layers(again, config, "the model"))
+    replace_modules(again, empty_layers(again, config, "the model"))
     shapes, expected = _shapes(model), _shapes(again)
     wrong = [key for key in shapes.keys() | expected.keys() if shapes.get(key) != expected.get(key)]
     if wrong:
@@ -124,18 +133,21 @@ def _refuse_foreign(folder: Path) -> None:
             ) from error
 
 
-def low_rank_layers(model: nn.Module) -> dict[str, LowRank]:
-    """A finished model's low-rank layers and tables by name."""
-    return {name: m for name, m in model.named_modules() if isinstance(m, LowRank)}
-
-
 def is_compressed(folder: Path | str) -> bool:
-    """Whether a folder says that it holds a model that :func:`save_pretrained` wrote."""
+    """Whether a folder says that it holds a model with replaced layers, or of a method."""
     try:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf8"))
     except (OSError, ValueError):
         return False
-    return isinstance(config, dict) and config.get("format") == FORMAT
+    return _saved_part(config) is not None
+
+
+def has_recipe(folder: Path | str) -> bool:
+    """Whether a folder tells all that :func:`from_pretrained` needs, or is to tell why not."""
+    if not is_compressed(folder):
+        return False
+    config = _read_config(Path(folder))
+    return "architectures" not in config or config["model"] is not None
 
 
 def from_pretrained(
@@ -149,7 +161,7 @@ def from_pretrained(
         weights: False builds the architecture only.
 
     Returns:
-        The compressed model on the CPU, in eval mode.
+        The compressed model on the CPU, in eval mode and in the precision that it was saved in.
 
     Raises:
         FileNotFoundError: the folder holds no compressed model.
@@ -158,18 +170,13 @@ def from_pretrained(
     """
     folder = Path(folder)
     config = _read_config(folder)
-    if model is None:
-        if config["model"] is None:
-            raise ValueError(
-                f"{folder} holds no recipe for its architecture, because the model was not loaded "
-                "by name: pass model=, the dense architecture"
-            )
-        dense = build_from_recipe(config["model"])
+    if "architectures" in config:
+        dense = _open_transformers(folder, config, model, weights)
     else:
-        dense = deepcopy_sharing(model, ())
-    replace_modules(dense, _empty_layers(dense, config, folder))
-    if weights:
-        _fill(dense, folder)
+        dense = _dense(folder, config, model)
+        replace_modules(dense, empty_layers(dense, config, folder))
+        if weights:
+            _fill(dense, folder)
     set_metadata(dense, pclora_method=config.get("method"))
     if config.get("pela") is not None:
         set_metadata(dense, pela=config["pela"])
@@ -177,6 +184,62 @@ def from_pretrained(
         set_metadata(dense, pclora_class_names=tuple(config["class_names"]))
     _attach_tokenizer(dense, folder)
     return dense.eval()
+
+
+def _dense(folder: Path, config: dict[str, Any], model: nn.Module | None) -> nn.Module:
+    if model is not None:
+        return deepcopy_sharing(model, ())
+    if config["model"] is None:
+        raise ValueError(
+            f"{folder} holds no recipe for its architecture, because the model was not loaded "
+            "by name: pass model=, the dense architecture"
+        )
+    return build_from_recipe(config["model"])
+
+
+def _open_transformers(
+    folder: Path, config: dict[str, Any], model: nn.Module | None, weights: bool
+) -> nn.Module:
+    recipe = config["model"] if model is None else None
+    if not weights:
+        dense = _dense(folder, config, model)
+        build_layers(dense, config, str(folder), torch.float32)
+        return dense
+    cls: Any = type(model) if model is not None else _transformers_class(folder, config)
+    if not issubclass(cls, PreTrainedModel) and model is not None:
+        raise ValueError(
+            f"{folder} holds one of transformers' models, and model= is a {cls.__name__}: pass one "
+            "of the same class, or leave it out"
+        )
+    try:
+        with quiet():
+            dense, info = cls.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"the tensors in {folder} do not fit the architecture: {error}") from error
+    wrong = sorted(
+        str(key) for kind in ("missing", "unexpected", "mismatched") for key in info[f"{kind}_keys"]
+    )
+    if wrong:
+        raise ValueError(f"the tensors in {folder} do not fit the architecture: {wrong[0]}")
+    if recipe is not None:
+        set_hf_recipe(dense, {**recipe, "config": safe_config(dense.config)})
+    return dense
+
+
+def _transformers_class(folder: Path, config: dict[str, Any]) -> Any:
+    """What opens the folder: the recipe's task, or the class that it was saved from."""
+    if config["model"] is not None:
+        return hf_task(config["model"])
+    name = next(iter(config["architectures"] or ()), None)
+    found = getattr(transformers, name, None) if isinstance(name, str) else None
+    if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):
+        raise ValueError(
+            f"{folder} holds a {name}, which this version of transformers does not have: update "
+            "it, or pass model=, the dense architecture"
+        )
+    return found
 
 
 # The names that these two had at first.
@@ -192,21 +255,42 @@ def _attach_tokenizer(model: nn.Module, folder: Path) -> None:
 
 
 def _fill(model: nn.Module, folder: Path) -> None:
+    file = folder / "model.safetensors"
     try:
-        load_model(model, folder / "model.safetensors")
+        _take_precision(model, file)
+        load_model(model, file)
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"the tensors in {folder} do not fit the architecture: {error}") from error
 
 
+_PRECISIONS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16,
+               "BF16": torch.bfloat16}  # fmt: skip
+
+
+def _take_precision(model: nn.Module, file: Path) -> None:
+    """Give every tensor the precision of the file's, or the copy would be in float32."""
+    own = model.state_dict(keep_vars=True)
+    with safe_open(file, "pt") as tensors:
+        for key in tensors.keys():
+            dtype = _PRECISIONS.get(tensors.get_slice(key).get_dtype())
+            if dtype is not None and key in own and own[key].is_floating_point():
+                own[key].data = own[key].data.to(dtype)
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
+    """What was saved beside the weights; with ``architectures`` where they are transformers'."""
+    for name, is_there in (
+        ("config.json", (folder / "config.json").is_file()),
+        ("model.safetensors", bool(weight_files(folder))),
+    ):
+        if not is_there:
             raise FileNotFoundError(f"no compressed model in {folder}: {name} is missing")
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf8"))
+        values = json.loads((folder / "config.json").read_text(encoding="utf8"))
     except ValueError as error:
         raise ValueError(f"{folder / 'config.json'} can't be read: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
+    config = _saved_part(values)
+    if config is None:
         raise ValueError(f"{folder / 'config.json'} is not of format {FORMAT!r}")
     if config.get("version", 0) > VERSION:
         raise ValueError(
@@ -219,29 +303,17 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _empty_layers(
-    model: nn.Module, config: dict[str, Any], folder: Path | str
-) -> dict[str, nn.Module]:
-    modules = dict(model.named_modules())
-    without_bias = config.get("without_bias", ())
-    layers: dict[str, nn.Module] = {}
-    for name, rank in config["ranks"].items():
-        dense = modules.get(name)
-        if isinstance(dense, nn.Embedding):
-            sizes = (dense.num_embeddings, dense.embedding_dim, _whole(rank, name))
-            layers[name] = LowRankEmbedding(*sizes, dtype=torch.float32)
-        elif dense is not None and is_linear(dense):
-            linear = get_linear(model, name)
-            sizes = (linear.in_features, linear.out_features, _whole(rank, name))
-            bias = name not in without_bias
-            layers[name] = LowRankLinear(*sizes, bias=bias, dtype=torch.float32)
-        else:
-            raise ValueError(f"{folder} names layer {name!r}, which the architecture does not have")
-    return layers
-
-
-def _whole(rank: object, name: str) -> int:
-    checked = check_rank(rank)
-    if not isinstance(checked, int):
-        raise ValueError(f"the saved rank of {name} is {rank!r}: it must be a whole number")
-    return checked
+def _saved_part(values: Any) -> dict[str, Any] | None:
+    """The part of a config.json that is this package's; None where nothing is."""
+    if not isinstance(values, dict):
+        return None
+    if values.get("format") == FORMAT:
+        return values
+    saved = values.get("quantization_config")
+    if not isinstance(saved, dict) or saved.get("quant_method") != METHOD:
+        return None
+    recipe = saved.get("model")
+    if isinstance(recipe, dict):
+        config = {key: value for key, value in values.items() if key not in LOCAL_KEYS}
+        saved = {**saved, "model": {**recipe, "config": config}}
+    return {**saved, "architectures": values.get("architectures")}

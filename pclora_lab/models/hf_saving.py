@@ -1,0 +1,140 @@
+"""``save_pretrained`` of transformers' models, for those whose layers this package has replaced.
+
+transformers builds the architecture that config.json names and draws new weights for whatever the
+file lacks, with a warning. So config.json says what was replaced, which
+:mod:`pclora_lab.models.hf_quantizer` reads, and stops everybody who would not read it.
+"""
+
+import functools
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pclora_lab.files import staged
+from pclora_lab.models.saved_layers import METHOD, NOTICE, describe_layers, shapes_in
+from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
+from pclora_lab.nn.split_qkv import SplitLinear
+
+__all__ = ["UNFINISHED", "describe", "is_replaced", "remove_older", "saving_what_was_replaced"]
+
+UNFINISHED = (
+    "none, as this is a student in the middle of its training, which no from_pretrained builds. "
+    "Save what compress(student) returns; or make the student again from the dense model with the "
+    "same config, and read model.safetensors with safetensors.torch.load_model"
+)
+
+_BUILT_AGAIN = (LowRankLinear, LowRankEmbedding, SplitLinear)
+
+# Of save_pretrained, for push_to_hub alone.
+_HUB = ("repo_id", "commit_message", "commit_description", "private", "token", "revision",
+        "create_pr", "tags")  # fmt: skip
+
+
+def is_replaced(model: nn.Module) -> bool:
+    """Whether layers of a model are this package's, so that its own config.json tells not all."""
+    return any(isinstance(m, _BUILT_AGAIN) or _is_unfinished(m) for m in model.modules())
+
+
+def _is_unfinished(module: nn.Module) -> bool:
+    is_ours = type(module).__module__.startswith("pclora_lab.")
+    return is_ours and not isinstance(module, _BUILT_AGAIN)
+
+
+def saving_what_was_replaced(save: Callable[..., None]) -> Callable[..., None]:
+    """``PreTrainedModel.save_pretrained`` that also writes down which layers were replaced."""
+    signature = inspect.signature(save)
+
+    @functools.wraps(save)
+    def save_pretrained(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        if not is_replaced(self):
+            return save(self, *args, **kwargs)
+        given = signature.bind(self, *args, **kwargs).arguments
+        given |= given.pop("kwargs", {})
+        del given["self"]
+        return _save_replaced(functools.partial(save, self), self, **given)
+
+    return save_pretrained
+
+
+def _save_replaced(
+    save: Callable[..., None],
+    model: Any,
+    save_directory: Any,
+    push_to_hub: bool = False,
+    distributed_checkpoint: bool = False,
+    **options: Any,
+) -> None:
+    if distributed_checkpoint:
+        raise ValueError(
+            "distributed_checkpoint=True does not write down which layers were replaced, so the "
+            "model could not be read again: leave it out"
+        )
+    folder = Path(save_directory)
+    hub = {key: options.pop(key) for key in _HUB if push_to_hub and key in options}
+    folder.mkdir(parents=True, exist_ok=True)
+    with staged(folder) as stage:
+        save(stage, **options)
+        # Else adapters alone were written, or this is not the process that writes.
+        if (stage / "config.json").is_file():
+            describe(model, stage)
+            remove_older(folder, stage, options.get("variant"))
+    if push_to_hub:
+        model.push_to_hub(hub.pop("repo_id", folder.name), **hub)
+
+
+def describe(model: Any, folder: Path) -> None:
+    """Add to a folder's config.json what was replaced in the model that was written there.
+
+    Args:
+        model: one of transformers'.
+        folder: as its ``save_pretrained`` has just written it.
+
+    Raises:
+        ValueError: the model is quantized as well.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf8"))
+    if config.get("quantization_config"):
+        raise ValueError(
+            f"{type(model).__name__} has low-rank layers and is quantized, and config.json has "
+            "room for one of the two: save it before it is quantized"
+        )
+    saved = {"quant_method": METHOD, **describe_layers(model)}
+    # The recipe's own copy of the configuration could contradict the one around it.
+    recipe = getattr(model, "pclora_recipe", None)
+    saved["model"] = recipe and {k: v for k, v in recipe.items() if k != "config"}
+    saved["tensors"] = shapes_in(sorted(folder.glob("*.safetensors")))
+    saved["dtype"] = str(model.dtype).removeprefix("torch.")
+    saved["dtypes"] = {
+        name: str(tensor.dtype).removeprefix("torch.")
+        for name, tensor in model.state_dict().items()
+        if tensor.is_floating_point() and tensor.dtype != model.dtype
+    }
+    if any(_is_unfinished(module) for module in model.modules()):
+        saved["unfinished"] = True
+        config["transformers_weights"] = UNFINISHED
+    elif is_replaced(model):
+        config["transformers_weights"] = NOTICE
+    config["quantization_config"] = saved
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf8")
+
+
+def remove_older(folder: Path, stage: Path, variant: str | None = None) -> None:
+    """Remove weights of an earlier save that the new ones do not replace, or both would be there.
+
+    Args:
+        folder: of both.
+        stage: a folder with what was just written.
+        variant: as in the names of the files.
+    """
+    name = "model" if variant is None else f"model.{variant}"
+    index = f"model.safetensors.index.{'' if variant is None else variant + '.'}json"
+    written = {path.name for path in stage.iterdir()}
+    for pattern in (f"{name}.safetensors", f"{name}-*-of-*.safetensors", index):
+        for path in folder.glob(pattern):
+            if path.name not in written:
+                path.unlink()

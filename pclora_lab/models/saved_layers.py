@@ -1,0 +1,149 @@
+"""What a saved model's config.json says about its layers, and the layers that it stands for."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
+from pclora_lab.nn.ranks import check_rank
+from pclora_lab.nn.split_qkv import SplitLinear
+from pclora_lab.nn.surgery import get_linear, is_linear
+
+__all__ = [
+    "FORMAT",
+    "METHOD",
+    "NOTICE",
+    "VERSION",
+    "check_tensors",
+    "describe_layers",
+    "empty_layers",
+    "low_rank_layers",
+    "shapes_in",
+    "weight_files",
+]
+
+LowRank = LowRankLinear | LowRankEmbedding
+
+FORMAT = "pclora_lab.compressed"
+
+VERSION = 2
+
+METHOD = "pclora_lab"
+"""The name under which transformers knows these layers, as a kind of quantization."""
+
+NOTICE = (
+    "none, as transformers alone does not know the low-rank layers of this model and would draw "
+    "new weights for them. Install pclora-lab, `import pclora_lab`, and load it again"
+)
+"""Stands where transformers looks for the name of a weights file, so that it stops there."""
+
+
+def low_rank_layers(model: nn.Module) -> dict[str, LowRank]:
+    """A finished model's low-rank layers and tables by name."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, LowRank)}
+
+
+def describe_layers(model: nn.Module) -> dict[str, Any]:
+    """What has to be built before a finished model's weights fit: plain types, ready for JSON."""
+    layers = low_rank_layers(model)
+    split = [name for name, m in model.named_modules() if isinstance(m, SplitLinear)]
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "ranks": {name: layer.rank for name, layer in sorted(layers.items())},
+        "without_bias": [
+            name for name, layer in sorted(layers.items()) if getattr(layer, "C", 0) is None
+        ],
+        **({"split_layers": sorted(split)} if split else {}),
+        "method": getattr(model, "pclora_method", None),
+        "pela": getattr(model, "pela", None),
+        "class_names": list(getattr(model, "pclora_class_names", None) or ()) or None,
+    }
+
+
+def empty_layers(
+    model: nn.Module,
+    saved: Mapping[str, Any],
+    folder: Path | str,
+    dtype: torch.dtype | None = torch.float32,
+) -> dict[str, nn.Module]:
+    """The layers of :func:`describe_layers` for a dense architecture, on its device, untrained.
+
+    Args:
+        model: the dense architecture; it is not changed.
+        saved: as :func:`describe_layers` wrote it.
+        folder: where it was read, for errors.
+        dtype: of the layers.
+
+    Raises:
+        ValueError: a layer that the architecture lacks, or a rank that is none.
+    """
+    modules = dict(model.named_modules())
+    without_bias = saved.get("without_bias", ())
+    layers: dict[str, nn.Module] = {}
+    for name, rank in saved["ranks"].items():
+        dense = modules.get(name)
+        if isinstance(dense, nn.Embedding):
+            table = (dense.num_embeddings, dense.embedding_dim, _whole(rank, name))
+            layers[name] = LowRankEmbedding(*table, dtype=dtype, device=dense.weight.device)
+        elif dense is not None and is_linear(dense):
+            linear = get_linear(model, name)
+            sizes = (linear.in_features, linear.out_features, _whole(rank, name))
+            layers[name] = LowRankLinear(
+                *sizes, bias=name not in without_bias, dtype=dtype, device=linear.weight.device
+            )
+        else:
+            raise ValueError(f"{folder} names layer {name!r}, which the architecture does not have")
+    return layers
+
+
+def _whole(rank: object, name: str) -> int:
+    checked = check_rank(rank)
+    if not isinstance(checked, int):
+        raise ValueError(f"the saved rank of {name} is {rank!r}: it must be a whole number")
+    return checked
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, one or in shards; none where there is no model."""
+    whole = folder / "model.safetensors"
+    return [whole] if whole.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
+
+
+def shapes_in(files: Iterable[Path | str]) -> dict[str, str]:
+    """The shape of every tensor in safetensors files, as ``8x32``; only their headers are read.
+
+    Raises:
+        ValueError: a file that is damaged or cut short.
+    """
+    shapes: dict[str, str] = {}
+    for file in files:
+        try:
+            with safe_open(file, "pt") as tensors:
+                for key in tensors.keys():
+                    shapes[key] = "x".join(map(str, tensors.get_slice(key).get_shape())) or "scalar"
+        except SafetensorError as error:
+            raise ValueError(f"{file} is damaged or cut short ({error}): fetch it again") from error
+    return shapes
+
+
+def check_tensors(files: Iterable[Path | str], expected: Mapping[str, str]) -> None:
+    """Refuse weights that are not those which config.json was written for.
+
+    Raises:
+        ValueError: names the first tensor that is missing, one too many or of another shape.
+    """
+    files = list(files)
+    found = shapes_in(files)
+    wrong = sorted(k for k in found.keys() | expected.keys() if found.get(k) != expected.get(k))
+    if wrong:
+        was, told = (at.get(wrong[0]) for at in (found, expected))
+        raise ValueError(
+            f"{Path(files[0]).parent} holds other weights than its config.json says: {wrong[0]} is "
+            f"{was or 'missing'} and should be {told or 'absent'}. Save the model again, or fetch "
+            "the whole folder again"
+        )
