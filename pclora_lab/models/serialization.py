@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.files import staged
-from pclora_lab.models.hf_config import LOCAL_KEYS, safe_config
+from pclora_lab.models.hf_config import LOCAL_KEYS, refuse_code, safe_config
 from pclora_lab.models.hf_models import hf_task, set_hf_recipe
 from pclora_lab.models.hf_quantizer import build_layers
 from pclora_lab.models.hf_saving import describe, is_replaced, remove_older
@@ -214,7 +214,11 @@ def _open_transformers(
     try:
         with quiet():
             dense, info = cls.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"the tensors in {folder} do not fit the architecture: {error}") from error
@@ -297,6 +301,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{folder} was written by a newer version (format {config['version']}, this one reads "
             f"up to {VERSION}): update pclora-lab"
         )
+    if "architectures" in config:
+        refuse_code(values, str(folder))
     missing = [key for key in ("model", "ranks") if key not in config]
     if missing:
         raise ValueError(f"{folder / 'config.json'} lacks {', '.join(missing)}")

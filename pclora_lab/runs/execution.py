@@ -15,7 +15,7 @@ from pclora_lab.data.cache import DataCache
 from pclora_lab.runs.folder import new_run_folder
 from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.device import resolve_device
+from pclora_lab.training.device import refuse_several_processes, resolve_device
 from pclora_lab.training.events import Event
 from pclora_lab.training.lambda_override import LambdaOverride
 from pclora_lab.training.loop import train
@@ -87,6 +87,7 @@ def execute(
 
     Raises:
         ValueError: the device is unknown or not there.
+        RuntimeError: a launcher has started several processes.
         OSError: the folder can't be written.
 
     Example:
@@ -103,6 +104,7 @@ def execute(
         >>> end.result["steps"]
         2
     """
+    refuse_several_processes()
     resolve_device(config.device)
     folder = new_run_folder(root, config, name=name)
     home = root if teachers is None else teachers

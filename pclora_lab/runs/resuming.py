@@ -12,6 +12,7 @@ from pclora_lab.runs.folder import is_being_written, reopen
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.device import refuse_several_processes
 from pclora_lab.training.events import Row
 from pclora_lab.training.lambda_override import LambdaOverride, overrides_in, overrides_to_repeat
 from pclora_lab.training.loop import train
@@ -42,6 +43,7 @@ class Resumption:
         self, *, cache: DataCache | None = None, loggers: Iterable[RunLogger] = ()
     ) -> Execution:
         """Reopen the folder and train the rest; everything is written down as before."""
+        refuse_several_processes()
         step = self.checkpoint.step
         overrides = self.lambda_override.made_and_planned(step)
         if overrides != self.checkpoint.overrides:
@@ -83,7 +85,8 @@ def resume(
 
     Raises:
         FileNotFoundError: no run, or no checkpoint.
-        RuntimeError: it has finished, or is being written.
+        RuntimeError: it has finished, is being written, or a launcher has started several
+            processes.
         ValueError: config or checkpoint can't be read, or are of another version.
     """
     return read_resumption(folder).events(cache=cache, loggers=loggers)

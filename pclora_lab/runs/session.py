@@ -16,7 +16,7 @@ from pclora_lab.runs.execution import Execution, RunLogger, execute
 from pclora_lab.runs.resuming import Resumption, read_resumption
 from pclora_lab.runs.session_state import SessionState
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.device import resolve_device
+from pclora_lab.training.device import refuse_several_processes, resolve_device
 from pclora_lab.training.lambda_override import RESET, LambdaOverride
 
 __all__ = ["Session", "live_session", "stop_all"]
@@ -104,13 +104,15 @@ class Session(BackgroundRun):
             replace: stop a run that holds the device, instead of refusing to start.
 
         Raises:
-            RuntimeError: started before, or another run holds the device.
+            RuntimeError: started before, another run holds the device, or a launcher has started
+                several processes.
             ValueError: the device is unknown or not there.
         """
         if self.state != "new":
             raise RuntimeError(
                 f"this run is {self.state} and can't be started again: make a new Session"
             )
+        refuse_several_processes()
         device = str(resolve_device(self.config.device))
         other = _holders.get(device)
         if replace and other is not None and other.is_live:

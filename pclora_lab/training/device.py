@@ -1,6 +1,7 @@
 """Where a run computes, and in which precision: names to an ``accelerate`` object."""
 
 import contextlib
+import os
 import resource
 import sys
 import threading
@@ -16,7 +17,14 @@ from torch import nn
 
 from pclora_lab.training.config import RunConfig
 
-__all__ = ["available_devices", "has_bfloat16", "make_accelerator", "memory_mb", "resolve_device"]
+__all__ = [
+    "available_devices",
+    "has_bfloat16",
+    "make_accelerator",
+    "memory_mb",
+    "refuse_several_processes",
+    "resolve_device",
+]
 
 # Below this size, casting costs more than bfloat16 saves on a CPU.
 _CPU_AUTOCAST_PARAMS = 1_000_000
@@ -76,6 +84,39 @@ def resolve_device(name: str) -> torch.device:
     if full.startswith("cuda") and torch.version.cuda is None:
         reason = "this build of torch has no CUDA support"
     raise ValueError(f"device {name!r} is not available: {reason}. Use auto or {', '.join(there)}")
+
+
+# Set by torchrun and accelerate, and by mpirun of three kinds. SLURM_NTASKS is no sign: it says
+# what was asked for, also to a notebook that runs once in such an allocation.
+_PROCESS_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+def refuse_several_processes() -> None:
+    """Refuse to train where a launcher has started several processes.
+
+    Each of them would train the same run from its start to its end, in a folder of its own. A
+    training loop of your own may have as many as it likes.
+
+    Raises:
+        RuntimeError: names the sign and the cure.
+    """
+    count, sign = 1, ""
+    for name in _PROCESS_COUNTS:
+        value = os.environ.get(name, "")
+        if value.isdecimal() and int(value) > count:
+            count, sign = int(value), f"{name} is {value}"
+    group = torch.distributed
+    if group.is_available() and group.is_initialized() and group.get_world_size() > count:
+        count = group.get_world_size()
+        sign = f"torch.distributed has a group of {count}"
+    if count > 1:
+        raise RuntimeError(
+            f"{sign}: a launcher such as torchrun has started {count} processes, and each would "
+            "train the whole run again, into a folder of its own. Start it without the launcher: a "
+            "run uses one process and one device. (If there is one process only, unset the "
+            "variable; in a training loop of your own, get_pclora_model and DistillationLoss work "
+            "with several.)"
+        )
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -21,7 +21,11 @@ from pclora_lab.methods.pclora.schedules import schedule_notes
 from pclora_lab.methods.registry import make_method
 from pclora_lab.nn.metadata import set_metadata
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.device import reset_peak_memory, resolve_device
+from pclora_lab.training.device import (
+    refuse_several_processes,
+    reset_peak_memory,
+    resolve_device,
+)
 from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd
 from pclora_lab.training.fit import Fit, kept_steps
 from pclora_lab.training.lambda_override import LambdaDriver, LambdaOverride
@@ -57,8 +61,10 @@ def train(
 
     Raises:
         ValueError: anything in the config that does not fit model, data or machine.
+        RuntimeError: a launcher has started several processes.
         LossDiverged: the loss is no longer finite.
     """
+    refuse_several_processes()
     cache = cache if cache is not None else DataCache()
     method = _checked_method(config)
     resolve_device(config.device)

@@ -101,7 +101,7 @@ def main() -> None:
     first, *others = args.seeds.split(",")
     chosen, tried = [], []
     for start in args.starts.split(","):
-        trials = [run(args, start, lr, first) for lr in args.lr_grid.split(",")]
+        trials = [run(args, start, lr, first) for lr in args.lrs.split(",")]
         best = max(trials, key=lambda row: row["validation_accuracy"])
         tried += [{k: t[k] for k in ("start", "lr", "seed", "validation_accuracy")} for t in trials]
         chosen.append(best)

@@ -1,6 +1,7 @@
 """transformers' models from folders and by name; what is refused, and that nothing runs code."""
 
 import json
+import shutil
 import threading
 import time
 from contextlib import contextmanager
@@ -30,7 +31,23 @@ def folders(tmp_path_factory):
     place = tmp_path_factory.mktemp("models")
     made = {kind: write_model(place / kind, kind) for kind in TYPES}
     made["saved"] = save_pretrained(load_model(str(made["bert"])), place / "saved")
+    made["before"] = before(made["saved"], place / "before")
     return made
+
+
+def before(saved, folder):
+    """The same as earlier versions wrote it: with the recipe around the configuration."""
+    shutil.copytree(saved, folder)
+    recipe = json.loads(json.dumps(load_model(str(saved)).pclora_recipe))
+    values = {
+        "format": "pclora_lab.compressed",
+        "version": 2,
+        "model": recipe,
+        "ranks": {},
+        "class_names": list(NAMES),
+    }
+    (folder / "config.json").write_text(json.dumps(values))
+    return folder
 
 
 def inputs_of(kind: str, model) -> dict[str, torch.Tensor]:
@@ -136,6 +153,13 @@ def test_a_saved_model_keeps_its_class_names_and_tokens(folders, tmp_path):
     assert logits(wider, inputs_of("bert", wider)).shape == (2, 4)
 
 
+def test_a_folder_of_an_earlier_version_is_read_as_ever(folders):
+    inputs = inputs_of("bert", load_model(str(folders["bert"])))
+    expected, again = (load_model(str(folders[kind])) for kind in ("bert", "before"))
+    assert torch.equal(logits(again, inputs), logits(expected, inputs))
+    assert again.pclora_class_names == NAMES
+
+
 def test_max_tokens_is_taken_or_refused_for_a_saved_model_too(folders):
     assert TextPreprocessing.of(load_model(str(folders["saved"]), max_tokens=5)).max_tokens == 5
     with pytest.raises(ValueError, match="max_tokens is 17.*16 positions"):
@@ -221,18 +245,19 @@ def test_weights_of_more_layers_than_the_configuration_has_are_refused(folders, 
 
 @pytest.mark.parametrize(
     ("kind", "key"),
-    [(kind, key) for kind in ("bert", "hub", "saved") for key in ATTENTION]
-    + [("saved", key) for key in ("auto_map", "custom_pipelines", "quantization_config")],
+    [(kind, key) for kind in ("bert", "hub", "saved", "before") for key in ATTENTION]
+    + [(kind, key) for kind in ("saved", "before") for key in ("auto_map", "custom_pipelines")]
+    + [("before", "quantization_config")],
 )
 def test_what_a_configuration_names_is_never_fetched_or_run(folders, tmp_path, kind, key):
-    source = folders["saved" if kind == "saved" else "bert"]
+    source = folders["bert" if kind == "hub" else kind]
     values = json.loads((source / "config.json").read_text())
-    (values["model"]["config"] if kind == "saved" else values)[key] = EVIL
+    (values["model"]["config"] if kind == "before" else values)[key] = EVIL
     folder = altered(source, tmp_path / "a", **values)
     try:  # a name on the hub goes to load_hf as it is
         model = (load_hf if kind == "hub" else load_model)(str(folder))
     except ValueError as error:
-        assert key.strip("_") in str(error)
+        assert key.strip("_") in str(error) or "auto_map" in str(error)
     else:
         assert EVIL not in str(vars(model.config))
 

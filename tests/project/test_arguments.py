@@ -11,7 +11,9 @@ PROTOCOLS = {
     "on_train_begin", "on_step_begin", "on_pre_optimizer_step", "on_step_end", "on_save",
     "on_log", "on_train_end",
     # Python's and torch's
-    "__exit__", "__deepcopy__", "__torch_dispatch__", "backward",
+    "__exit__", "__deepcopy__", "__torch_dispatch__", "backward", "find_spec",
+    # transformers' quantizers
+    "_process_model_before_weight_loading", "postprocess_model",
     # a method's verbs, where a method has nothing to say to them
     "apply", "set_progress", "override_lambda", "loss_terms", "after_backward", "measure", "notes",
     "state_dict", "load_state_dict", "without_base", "plan",

@@ -203,3 +203,12 @@ def test_the_text_table_in_the_readme_is_the_record():
             for v in (cells[data, method, rank] for data in ("sst2", "imdb") for rank in (16, 8))
         )
         assert f"| {line} |" in readme
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("tests/benchmarks/*.py")), ids=lambda p: p.stem)
+def test_a_benchmark_reads_the_flags_that_it_has(path):
+    text = path.read_text()
+    shared = re.search(r"^from (\w+) import .*\barguments\b", text, re.M)
+    parser = path.with_name(f"{shared[1]}.py").read_text() if shared else text
+    flags = re.findall(r'add_argument\(\s*"--([a-z-]+)"', parser)
+    assert set(re.findall(r"\bargs\.([a-z_]+)", text)) <= {flag.replace("-", "_") for flag in flags}

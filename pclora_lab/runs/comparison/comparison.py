@@ -25,6 +25,7 @@ from pclora_lab.runs.execution import execute
 from pclora_lab.runs.folder import delete_run
 from pclora_lab.runs.reader import load_run
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.device import refuse_several_processes
 from pclora_lab.training.events import Result, Row, StepEnd
 
 __all__ = ["Comparison", "Step"]
@@ -57,6 +58,7 @@ class Comparison:
     Raises:
         ValueError: unknown method, a budget outside (0, 1], nothing to compare, or a folder that
             holds a comparison with another configuration.
+        RuntimeError: a launcher has started several processes.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Comparison:
         options: Mapping[str, MethodConfig] | None = None,
         lrs: Sequence[float] | None = None,
     ) -> None:
+        refuse_several_processes()
         self.base = base if base is not None else RunConfig(evaluations=4)
         self.grid = Grid(self.base, methods, budgets, seeds, options or {})
         self.out, self.search = Path(out), LRSearch(Path(out) / "tuning", lrs)
