@@ -77,10 +77,10 @@ def find_columns(
         DataError: a given column is not there, or none can be guessed.
     """
     have = ", ".join(table.column_names)
+    _refuse_both(given, pair)
     for column in [*filter(None, given.values()), *(pair or ())]:
         if column not in table.column_names:
             raise DataError(f"data {data!r} has no column {column!r}: it has {have}")
-    _refuse_both(given, pair)
     label = given.get("label") or _guess(table, datasets.ClassLabel, LABEL_NAMES)
     text = given.get("text")
     asked = text or pair

@@ -22,6 +22,7 @@ from pclora_lab.data.reading.trees import split_named
 from pclora_lab.data.rows import joined_splits, raw_split, sample_texts
 from pclora_lab.data.sources import read_tables, source_name
 from pclora_lab.data.splits import LabeledData, Split
+from pclora_lab.fields import check_number
 
 __all__ = ["EMBEDDED_DATA", "load_data"]
 
@@ -70,24 +71,25 @@ def load_data(
         >>> print(digits.account)
         rows: 1,797 found, 1,797 used
     """
+    for argument, share in (("max_left_out", max_left_out), ("max_overlap", max_overlap)):
+        check_number(argument, share, 0, 1)
     name = source_name(data)
     if name == "digits":
         return _digits()
     ledger = Ledger()
     tables = read_tables(str(_glosses_folder()) if name == "glosses" else data, ledger)
     first = tables[_first(tables)]
+    have = ", ".join(first.column_names)
     if not len(first):
         ledger.check(name, 0)
-        raise DataError(
-            f"data {name!r} has no rows: its columns are {', '.join(first.column_names)}"
-        )
+        raise DataError(f"data {name!r} has no rows: its columns are {have or 'none'}")
     given = {"image": image_column, "text": text_column, "label": label_column}
     columns = find_columns(first, given, name, text_columns)
     ledger.use_columns(first.column_names, columns.used)
+    del first
     labels = _labels(tables, columns, name)
     classes = _classes(labels, tables, columns, name)
     splits = _labeled(tables, labels, columns, classes, ledger)
-    have = ", ".join(first.column_names)
     ledger.check(name, max_left_out, f"; its columns are {have}")
     leave_shared_rows(splits, name, max_overlap, ledger)
     account = ledger.close({key: len(split) for key, split in splits.items()})
@@ -159,14 +161,19 @@ def _labeled(
     classes: Classes,
     ledger: Ledger,
 ) -> dict[str, Split]:
-    """The rows that can be used of every table that has labels and is one of the three splits."""
+    """The rows that can be used of every table that has labels and is one of the three splits.
+
+    ``tables`` is empty afterwards.
+    """
     splits: dict[str, Split] = {}
-    for key, table in tables.items():
+    roles = {key: _role(key, tables) for key in tables}
+    for key in roles:
+        table = tables.pop(key)  # texts are kept once
         found = labels.get(key)
-        if len(tables) > 1 and (found is None or not found.is_labeled):
+        if len(roles) > 1 and (found is None or not found.is_labeled):
             ledger.notes.append(f"the split {key} has no labels and is left out")
             ledger.leave_rows(key, "in a split without labels", len(table), is_excused=True)
-        elif found is None or _role(key, tables) is None:
+        elif found is None or roles[key] is None:
             reason = "in a split that is none of train, validation and test"
             ledger.leave_rows(key, reason, len(table))
         else:

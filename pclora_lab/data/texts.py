@@ -1,5 +1,10 @@
-"""Texts as a language model takes them: tokenized once, padded per batch to its longest text."""
+"""Texts as a language model takes them: tokenized once, padded per batch to its longest text.
 
+A pair of texts is one example: the tokenizer joins them as its model expects it, and a model that
+tells the first from the second by token types gets these too.
+"""
+
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.splits import Split
 
-__all__ = ["TextPreprocessing", "TextBatches", "by_length"]
+__all__ = ["TextBatches", "TextPreprocessing", "TokenIds", "by_length", "reads_token_types"]
 
 _POOL = 50
 
@@ -21,17 +26,50 @@ _POOL = 50
 _CHUNK = 2000
 
 
+Text = str | tuple[str, str]
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """Texts as a tokenizer made them.
+
+    Attributes:
+        ids: numbers of every text's tokens.
+        types: 0 for a token of the first text of a pair, 1 for one of the second; None for texts
+            that are no pairs, and for a model that does not ask.
+        cut: how many texts were cut.
+    """
+
+    ids: list[Tensor]
+    types: list[Tensor] | None
+    cut: int
+
+
+def reads_token_types(model: nn.Module) -> bool:
+    """Whether a model tells the first text of a pair from the second by a number at each token.
+
+    Example:
+        >>> reads_token_types(nn.Linear(1, 1))
+        False
+    """
+    takes = "token_type_ids" in inspect.signature(model.forward).parameters
+    config = getattr(model, "config", None)
+    return takes and getattr(config, "type_vocab_size", 2) > 1
+
+
 @dataclass(frozen=True)
 class TextPreprocessing:
-    """What a model expects of a text.
+    """What a model expects of a text, or of a pair of texts.
 
     Attributes:
         tokenizer: the model's own.
-        max_tokens: longer texts are cut, special tokens included.
+        max_tokens: longer texts are cut, special tokens included; of a pair, the longer one.
+        token_types: whether the model reads them; see :func:`reads_token_types`.
     """
 
     tokenizer: PreTrainedTokenizerBase
     max_tokens: int
+    token_types: bool = False
 
     @classmethod
     def of(cls, model: nn.Module) -> "TextPreprocessing":
@@ -56,33 +94,46 @@ class TextPreprocessing:
         """A split as batches of token numbers."""
         return TextBatches(split, self)
 
-    def encode(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """One padded batch: ``input_ids`` and ``attention_mask``, ``(batch, tokens)``."""
-        ids, _ = self.token_ids(texts)
-        return _padded(ids, self.tokenizer.pad_token_id)
+    def encode(self, texts: Sequence[Text]) -> dict[str, Tensor]:
+        """One padded batch: ``input_ids`` and ``attention_mask``, ``(batch, tokens)``.
 
-    def token_ids(self, texts: Sequence[str]) -> tuple[list[Tensor], int]:
-        """The numbers of every text's tokens, and how many texts were cut at ``max_tokens``."""
+        For pairs also ``token_type_ids``, if the model reads them.
+        """
+        return self.padded(self.token_ids(texts), range(len(texts)))
+
+    def token_ids(self, texts: Sequence[Text]) -> TokenIds:
+        """The numbers of every text's tokens, cut at ``max_tokens``."""
+        is_paired = len(texts) > 0 and isinstance(texts[0], tuple)
+        types: list[Tensor] | None = [] if is_paired and self.token_types else None
         ids: list[Tensor] = []
         cut = 0
         for start in range(0, len(texts), _CHUNK):
+            part = list(texts[start : start + _CHUNK])
             encoded = self.tokenizer(
-                list(texts[start : start + _CHUNK]),
+                *(map(list, zip(*part, strict=True)) if is_paired else [part]),
                 truncation=True,
                 max_length=self.max_tokens,
                 return_attention_mask=False,
-                return_token_type_ids=False,
+                return_token_type_ids=types is not None,
             )
             cut += sum(bool(encoding.overflowing) for encoding in encoded.encodings or ())
             ids += [torch.tensor(one, dtype=torch.long) for one in encoded["input_ids"]]
-        return ids, cut
+            if types is not None:
+                types += [torch.tensor(one) for one in encoded["token_type_ids"]]
+        return TokenIds(ids, types, cut)
 
-
-def _padded(ids: list[Tensor], pad: int) -> dict[str, Tensor]:
-    lengths = torch.tensor([len(one) for one in ids])
-    padded = pad_sequence(ids, batch_first=True, padding_value=pad)
-    mask = torch.arange(padded.shape[1]) < lengths[:, None]
-    return {"input_ids": padded, "attention_mask": mask.long()}
+    def padded(self, tokens: TokenIds, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Some of the texts as one batch; see :meth:`encode`."""
+        ids = [tokens.ids[row] for row in rows]
+        lengths = torch.tensor([len(one) for one in ids])
+        pad = self.tokenizer.pad_token_id
+        padded = pad_sequence(ids, batch_first=True, padding_value=pad)
+        mask = torch.arange(padded.shape[1]) < lengths[:, None]
+        batch = {"input_ids": padded, "attention_mask": mask.long()}
+        if tokens.types is not None:
+            types = [tokens.types[row] for row in rows]
+            batch["token_type_ids"] = pad_sequence(types, batch_first=True)
+        return batch
 
 
 def by_length(lengths: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -109,26 +160,26 @@ class TextBatches(Batches):
     """A split of texts as batches of ``input_ids`` and ``attention_mask``.
 
     Args:
-        split: raw texts and labels.
+        split: raw texts, or pairs of them, and labels.
         preprocessing: the model's.
     """
 
     def __init__(self, split: Split, preprocessing: TextPreprocessing) -> None:
         super().__init__(torch.as_tensor(split.labels))
         self.split, self.preprocessing = split, preprocessing
-        self._encoded: tuple[list[Tensor], int] | None = None
+        self._encoded: TokenIds | None = None
 
     @property
     def ids(self) -> list[Tensor]:
         """Token numbers of every text; made when first asked for."""
-        return self._encode()[0]
+        return self._encode().ids
 
     @property
     def cut(self) -> int:
         """How many texts are longer than the model reads."""
-        return self._encode()[1]
+        return self._encode().cut
 
-    def _encode(self) -> tuple[list[Tensor], int]:
+    def _encode(self) -> TokenIds:
         if self._encoded is None:
             self._encoded = self.preprocessing.token_ids(self.split.examples)
         return self._encoded
@@ -142,8 +193,7 @@ class TextBatches(Batches):
         self, indices: Tensor, device: torch.device | str | None = None
     ) -> dict[str, Tensor]:
         """``input_ids`` and ``attention_mask``, ``(batch, tokens of the longest)``."""
-        ids = [self.ids[index] for index in indices.tolist()]
-        padded = _padded(ids, self.preprocessing.tokenizer.pad_token_id)
+        padded = self.preprocessing.padded(self._encode(), indices.tolist())
         return {name: value.to(device, non_blocking=True) for name, value in padded.items()}
 
     def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

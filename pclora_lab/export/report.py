@@ -65,6 +65,12 @@ class _Texts(_Deployed):
         return call_model(self.model, {"input_ids": input_ids, "attention_mask": attention_mask})
 
 
+class _Pairs(_Deployed):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        named = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return call_model(self.model, {**named, "token_type_ids": token_type_ids})
+
+
 class _ImagesAndTexts(_Deployed):
     def forward(self, input_ids: Tensor, pixel_values: Tensor) -> Tensor:
         return call_model(self.model, {"input_ids": input_ids, "pixel_values": pixel_values})
@@ -77,7 +83,8 @@ def deployed(model: nn.Module, names: Iterable[str]) -> nn.Module:
         model: a finished model.
         names: of its inputs, as :func:`try_inputs` gives them.
     """
-    kinds = {("pixel_values",): _Images, ("input_ids", "attention_mask"): _Texts}
+    texts = ("input_ids", "attention_mask")
+    kinds = {("pixel_values",): _Images, texts: _Texts, (*texts, "token_type_ids"): _Pairs}
     return kinds.get(tuple(names), _ImagesAndTexts)(model.eval())
 
 

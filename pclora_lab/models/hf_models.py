@@ -23,7 +23,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from pclora_lab.data.texts import TextPreprocessing
+from pclora_lab.data.texts import TextPreprocessing, reads_token_types
 from pclora_lab.models.hf_config import (
     LOCAL_KEYS,
     config_in,
@@ -122,7 +122,9 @@ def load_hf(
         recipe["tokens"] = resolve_tokens(config, tokens)
         if pretrained:
             tokenizer = load_hf_tokenizer(name, model.config)
-            set_metadata(model, pclora_text=TextPreprocessing(tokenizer, recipe["tokens"]))
+            types = reads_token_types(model)
+            text = TextPreprocessing(tokenizer, recipe["tokens"], types)
+            set_metadata(model, pclora_text=text)
     set_metadata(model, pclora_recipe={**recipe, "config": safe_config(model.config)})
     return model.eval()
 

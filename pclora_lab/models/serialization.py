@@ -16,7 +16,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from pclora_lab.data.texts import TextPreprocessing
+from pclora_lab.data.texts import TextPreprocessing, reads_token_types
 from pclora_lab.files import staged
 from pclora_lab.models.hf_config import LOCAL_KEYS, refuse_code, safe_config
 from pclora_lab.models.hf_models import hf_task, set_hf_recipe
@@ -255,7 +255,8 @@ def _attach_tokenizer(model: nn.Module, folder: Path) -> None:
     if tokens is not None and (folder / "tokenizer.json").is_file():
         # The plain class: it reads data only, whatever tokenizer_config.json names.
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-        set_metadata(model, pclora_text=TextPreprocessing(tokenizer, tokens))
+        text = TextPreprocessing(tokenizer, tokens, reads_token_types(model))
+        set_metadata(model, pclora_text=text)
 
 
 def _fill(model: nn.Module, folder: Path) -> None:

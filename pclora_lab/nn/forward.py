@@ -187,6 +187,9 @@ def try_inputs(model: nn.Module, examples: int = 2) -> dict[str, Tensor]:
         made["attention_mask"] = torch.ones_like(made["input_ids"])
         if examples > 1:
             made["attention_mask"][0, -2:] = 0
+        if getattr(model, "pclora_recipe", {}).get("token_types"):
+            made["token_type_ids"] = torch.zeros_like(made["input_ids"])
+            made["token_type_ids"][:, made["input_ids"].shape[1] // 2 :] = 1
     return made
 
 

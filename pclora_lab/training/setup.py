@@ -10,6 +10,7 @@ from torch import nn
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.splits import LabeledData
+from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.methods.base import Method, MethodContext
 from pclora_lab.models.adapting import (
     head_is_new,
@@ -164,6 +165,8 @@ def load_dense(config: RunConfig, data: LabeledData) -> nn.Module:
     if recipe_of(model).get("library") == "transformers":
         name_classes(model, data.class_names)
     set_metadata(model, pclora_class_names=data.class_names)
+    if data.is_paired and TextPreprocessing.of(model).token_types:
+        set_metadata(model, pclora_recipe={**recipe_of(model), "token_types": True})
     logit_weight = getattr(config.method, "logit_weight", 0)
     if config.teacher == "pretrained" and logit_weight > 0 and head_is_new(model):
         raise ValueError(
