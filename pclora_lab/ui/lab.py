@@ -64,7 +64,9 @@ class Lab:
         self.root = Path(root).absolute()
         self.active = ActiveRun(self.root, DataCache())
         self.controls = Controls(
-            config if self.session is None else self.session.config, self._refresh_ranks
+            config if self.session is None else self.session.config,
+            self._refresh_ranks,
+            self.cache,
         )
         self.page = Page()
         self.shown = ShownRun(self.active, self.page, self.train, self._refresh_runs)

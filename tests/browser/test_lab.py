@@ -410,3 +410,20 @@ def test_a_new_kernel_shows_the_newest_run_and_goes_on(page: Page, theme: str) -
     press(page, "Stop")
     status(page, "stopped")
     expect(lab(page).get_by_role("button", name="Resume")).to_be_enabled()
+
+
+def test_the_chosen_data_say_what_is_left_out(page: Page, theme: str, folder: Path) -> None:
+    lines = [f"text {i},{('ham', 'spam')[i % 2]}" for i in range(400)]
+    lines[7] = "no label,"
+    (folder / "mail.csv").write_text("\n".join(["text,label", *lines]))
+    tab(page, "Settings")
+    field = lab(page).locator(".pclora-data input").first
+    before = field.input_value()
+    field.fill(str(folder / "mail.csv"))
+    field.press("Enter")
+    said = lab(page).locator(".pclora-data-account")
+    expect(said).to_contain_text("rows: 400 found, 399 used, 1 left out: 1 without a label")
+    screenshot(page, "data", theme)
+    field.fill(before)
+    field.press("Enter")
+    expect(said).to_contain_text("1,797 used")

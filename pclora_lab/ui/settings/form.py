@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 import ipywidgets as widgets
 from torch import nn
 
+from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.nn.ranks import resolve_ranks
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.html import button
+from pclora_lab.ui.settings.data_preview import DataPreview
 from pclora_lab.ui.settings.method_fields import MethodFields
 from pclora_lab.ui.settings.option_fields import OptionForm
 from pclora_lab.ui.settings.size_preview import SizePreview
@@ -28,21 +30,27 @@ class Controls:
         config: what the form shows at first. What it has no control for stays as given; a rank
             in percent becomes the whole rank of the thinnest layer.
         on_change: called when what the form asks for may have changed.
+        cache: data of earlier runs; without one the form says nothing about the chosen data.
 
     Attributes:
         source: model, data, teacher and device.
         methods: the method and its options.
         preview: the sizes that they give.
+        data_preview: what is in the chosen data.
         training: steps, learning rate, batch size and seed.
         overrides: a note on λ set by hand.
     """
 
     def __init__(
-        self, config: RunConfig | None = None, on_change: Callable[[], None] = lambda: None
+        self,
+        config: RunConfig | None = None,
+        on_change: Callable[[], None] = lambda: None,
+        cache: DataCache | None = None,
     ) -> None:
         config = config if config is not None else RunConfig()
         self._base, self._on_change = config, on_change
-        self.source = SourceFields(config)
+        self.data_preview = DataPreview(cache)
+        self.source = SourceFields(config, self.data_preview.widget)
         self.methods = MethodFields(config.method, self.refresh_method)
         self.preview = SizePreview()
         self.training = OptionForm(config, group="training", filled=("lr",), layout=_QUARTER)
@@ -54,6 +62,7 @@ class Controls:
         self.refresh_model()
         self._fit_percentage(config.method)
         self.widget = self._arrange()
+        self._show_data()
 
     def _name_widgets(self) -> None:
         """The widgets that a script may want to set."""
@@ -64,8 +73,12 @@ class Controls:
 
     def _watch(self) -> None:
         self.model.observe(lambda _: self._change_model(), "value")
+        self.data.observe(lambda _: self._show_data(), "value")
         self.input_size.observe(lambda _: self.refresh_model(), "value")
         self.method.observe(lambda _: self._change_method(), "value")
+
+    def _show_data(self) -> None:
+        self.data_preview.show(self.source.data_config(self._base))
 
     def _change_model(self) -> None:
         self.methods.ranks.use(None)  # another model has other layers
@@ -134,6 +147,7 @@ class Controls:
         self.refresh_model()
         self._fit_percentage(config.method)
         self._show_overrides()
+        self._show_data()
 
     def _show_overrides(self) -> None:
         """A note on λ set by hand, which the settings bring along; it can be left out."""

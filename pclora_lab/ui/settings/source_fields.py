@@ -25,6 +25,7 @@ class SourceFields:
 
     Args:
         config: what the fields show at first.
+        about_data: stands below the field of the data.
 
     Attributes:
         fields: widgets by the setting's name.
@@ -33,7 +34,8 @@ class SourceFields:
         input_size: side of images, or length of texts; 0 takes the model's own.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, about_data: widgets.Widget | None = None) -> None:
+        self._about_data = about_data
         form = OptionForm(config, group="source", without=_SIZES, makers={"device": _device})
         self._form, self.fields = form, form.fields
         self.model, self.data = form.fields["model"], form.fields["data"]
@@ -71,6 +73,16 @@ class SourceFields:
         unset = {} if is_same else {name: getattr(type(base), name) for name in about_data}
         return {**unset, **self._form.values(), **self.sizes}
 
+    def data_config(self, base: RunConfig) -> RunConfig:
+        """A configuration with the chosen data, and the settings that determine how they are read.
+
+        Raises:
+            ValueError: a setting out of its range.
+        """
+        read = values_of(base, Part.DATA)
+        chosen = {name: value for name, value in self.values(base).items() if name in read}
+        return RunConfig(**{**read, **chosen})
+
     def show(self, config: RunConfig) -> None:
         """Put a configuration's settings into the fields."""
         known = config.device in self.fields["device"].options
@@ -80,7 +92,10 @@ class SourceFields:
     def column(self) -> list[widgets.Widget]:
         """The widgets in the order of the settings."""
         fields = {**self.fields, _SIZES[0]: self.input_size}
-        return [fields[name] for name in self._order if name in fields]
+        column = [fields[name] for name in self._order if name in fields]
+        if self._about_data is not None:
+            column.insert(column.index(self.data) + 1, self._about_data)
+        return column
 
 
 def _device(described: Option, value: str) -> widgets.Widget:

@@ -1,0 +1,76 @@
+"""The account of the chosen data stands in the form before anything is trained."""
+
+import threading
+
+import pytest
+from waiting import until
+
+from pclora_lab.data.cache import DataCache
+from pclora_lab.training.config import RunConfig
+from pclora_lab.ui.settings import data_preview
+from pclora_lab.ui.settings.data_preview import DataPreview
+from pclora_lab.ui.settings.form import Controls
+
+
+@pytest.fixture
+def mail(tmp_path):
+    lines = [f"text {i},{('ham', '<b>spam</b>')[i % 2]}" for i in range(400)]
+    lines[7] = "no label,"
+    path = tmp_path / "mail.csv"
+    path.write_text("\n".join(["text,label", *lines]))
+    return str(path)
+
+
+def shows(preview, text):
+    until(lambda: text in preview.widget.value, 20)
+
+
+def test_the_form_shows_the_account_of_the_chosen_data(mail):
+    controls = Controls(RunConfig(), cache=DataCache())
+    preview = controls.data_preview
+    shows(preview, "rows: 1,797 found, 1,797 used")
+    column = controls.source.column()
+    assert column.index(preview.widget) == column.index(controls.data) + 1
+    controls.data.value = mail
+    shows(preview, "rows: 400 found, 399 used, 1 left out: 1 without a label")
+    assert "&lt;b&gt;spam" in preview.widget.value and "<b>" not in preview.widget.value
+
+
+def test_what_is_wrong_with_the_data_is_shown_with_its_cure(mail, tmp_path):
+    controls = Controls(RunConfig(), cache=DataCache())
+    controls.data.value = str(tmp_path / "<i>nowhere")
+    shows(controls.data_preview, "there is no such folder")
+    assert "<i>" not in controls.data_preview.widget.value
+    controls.show(RunConfig(data=mail, max_left_out=0.001))
+    shows(controls.data_preview, "max_left_out=0.01")
+    controls.show(RunConfig(data=mail))
+    shows(controls.data_preview, "399 used")
+
+
+def test_nothing_is_downloaded_and_a_form_alone_reads_nothing(monkeypatch):
+    read = []
+    cache = DataCache()
+    monkeypatch.setattr(cache, "data", read.append)
+    preview = DataPreview(cache)
+    preview.show(RunConfig(data="someone/something"))
+    assert "read from the hub when a run begins" in preview.widget.value and not read
+    assert Controls(RunConfig()).data_preview.widget.value == ""
+
+
+def test_the_answer_to_an_older_question_is_not_shown(monkeypatch):
+    go_on, cache = threading.Event(), DataCache()
+
+    def read(config):
+        if config.data == "digits":
+            go_on.wait(10)
+        return config.data
+
+    monkeypatch.setattr(cache, "data", read)
+    monkeypatch.setattr(data_preview, "account_html", lambda name: f"about {name}")
+    preview = DataPreview(cache)
+    preview.show(RunConfig(data="digits"))
+    preview.show(RunConfig(data="glosses"))
+    shows(preview, "about glosses")
+    go_on.set()
+    threading.Event().wait(0.2)
+    assert preview.widget.value == "about glosses"
