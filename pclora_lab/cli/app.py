@@ -83,7 +83,7 @@ def make_app(
         from voila.app import Voila
     except ImportError as error:
         raise ImportError(
-            "the app needs Voilà, which is not installed: pip install voila"
+            "the app needs Voilà, which is not installed: pip install 'pclora-lab[app]', or voila"
         ) from error
     if not 0 < port < 65536:
         raise ValueError(f"port {port} is none: use a number from 1 to 65535, such as {PORT}")

@@ -8,7 +8,8 @@ from typing import Any
 
 __all__ = ["examine"]
 
-_KERNEL = ("torch", "timm", "transformers", "accelerate", "datasets", "plotly", "anywidget")
+_KERNEL = ("torch", "timm", "transformers", "accelerate", "peft", "datasets", "plotly",
+           "anywidget")  # fmt: skip
 _WIDGETS = ("ipywidgets", "ipykernel", "jupyterlab", "jupyterlab_widgets")
 # Python package in the kernel → its half in JupyterLab, and which majors understand each other.
 _PAIRS = {

@@ -120,5 +120,5 @@ def _require_packages() -> None:
     except ImportError as error:
         raise ImportError(
             f"the ONNX export needs {error.name}, which is not installed: "
-            "pip install onnx onnxscript onnxruntime"
+            "pip install 'pclora-lab[onnx]', or onnx onnxscript onnxruntime"
         ) from error

@@ -23,7 +23,7 @@ def test_the_notebook_is_valid_and_its_code_whatever_the_names():
 def test_without_voila_the_cure_is_said(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "voila.app", None)
     assert main(["app", "--no-browser"]) == 2
-    assert "pip install voila" in capsys.readouterr().err
+    assert "pip install 'pclora-lab[app]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("port", [0, -1, 70000])
