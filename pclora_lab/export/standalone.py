@@ -101,14 +101,10 @@ def to_standalone(model: nn.Module) -> nn.Module:
 
 
 def _pair(layer: LowRankLinear | LowRankEmbedding) -> nn.Sequential:
-    first: nn.Module
-    if isinstance(layer, LowRankEmbedding):
-        first = nn.Embedding(layer.num_embeddings, layer.rank, device="meta")
-        second = nn.Linear(layer.rank, layer.embedding_dim, bias=False, device="meta")
-    else:
-        first = nn.Linear(layer.in_features, layer.rank, bias=False, device="meta")
-        second = nn.Linear(layer.rank, layer.out_features, bias=False, device="meta")
-        second.register_parameter("bias", layer.C)
+    if isinstance(layer, LowRankLinear):
+        return nn.Sequential(layer.down, layer.up)
+    first = nn.Embedding(layer.num_embeddings, layer.rank, device="meta")
+    second = nn.Linear(layer.rank, layer.embedding_dim, bias=False, device="meta")
     first.weight, second.weight = layer.A, layer.B
     return nn.Sequential(first, second)
 

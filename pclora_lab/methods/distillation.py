@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from pclora_lab.fields import option
 from pclora_lab.methods.metrics import Metric, Panel
+from pclora_lab.nn.layers.wrappers import inner_modules
 
 __all__ = [
     "FEATURE",
@@ -67,9 +68,12 @@ class FeatureTaps:
     def __init__(self, model: nn.Module, names: Iterable[str], *, recording: bool = True) -> None:
         self.outputs: dict[str, Tensor] = {}
         self.recording, self._has_gradients = recording, False
+        inside = inner_modules(model)
         self._handles = [
             module.register_forward_hook(_output_hook(weakref.ref(self), name, module))
-            for name, module in ((name, model.get_submodule(name)) for name in names)
+            for name, module in (
+                (name, inside.get(name) or model.get_submodule(name)) for name in names
+            )
         ]
         # Not bound to this object, which could never be collected then.
         self._finalizer = weakref.finalize(self, _remove, self._handles)

@@ -1,12 +1,14 @@
 """Full fine-tuning: every weight trains. The yardstick for what a method gives up."""
 
-import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import nn
 
 from pclora_lab.methods.base import Method, MethodConfig, MethodContext
+from pclora_lab.methods.trial import try_student
+from pclora_lab.nn.layers.wrappers import unwrapped
+from pclora_lab.nn.surgery import deepcopy_sharing
 
 __all__ = ["Full", "FullConfig"]
 
@@ -39,8 +41,9 @@ class Full(Method[FullConfig]):
 
     def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """A copy in which everything trains."""
-        return copy.deepcopy(model).requires_grad_(True)
+        student = deepcopy_sharing(unwrapped(model), ()).requires_grad_(True)
+        return try_student(student, model, context.example, exact=True)
 
     def finalize(self, student: nn.Module) -> nn.Module:
         """A copy in eval mode."""
-        return copy.deepcopy(student).eval()
+        return deepcopy_sharing(unwrapped(student), ()).eval()

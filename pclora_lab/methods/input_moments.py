@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.nn.forward import Inputs, call_model, eval_mode, forward_hooks, token_mask
+from pclora_lab.nn.layers.wrappers import inner_modules
 
 __all__ = ["InputMoments", "double", "measure_inputs"]
 
@@ -82,7 +83,7 @@ def measure_inputs(
         moments[name].update(x if real is None or x.shape[:2] != real.shape else x[real])
 
     # A view of GPT-2's Conv1D is never called itself.
-    modules = dict(model.named_modules())
+    modules = inner_modules(model)
     called = {name: modules.get(name, layer) for name, layer in layers.items()}
     with eval_mode(model), forward_hooks(called, update):
         for batch in batches:

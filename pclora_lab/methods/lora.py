@@ -1,6 +1,7 @@
 """LoRA (arXiv:2106.09685) through the ``peft`` library, merged at the end."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,9 +11,11 @@ from torch import nn
 from pclora_lab.fields import option
 from pclora_lab.methods.base import Method, MethodConfig, MethodContext
 from pclora_lab.methods.rank_selection import budget_option, lora_rank
+from pclora_lab.methods.trial import try_student, unchanged_on_failure
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.heads import is_head
-from pclora_lab.nn.surgery import deepcopy_sharing, find_targets
+from pclora_lab.nn.layers.wrappers import unwrapped
+from pclora_lab.nn.surgery import deepcopy_sharing, find_targets, refuse_attention, replace_modules
 
 __all__ = ["LoRA", "LoRAConfig"]
 
@@ -43,6 +46,18 @@ class LoRAConfig(MethodConfig):
     )
 
 
+def _rewritten(model: nn.Module, targets: Mapping[str, nn.Linear]) -> dict[str, nn.Module]:
+    """Layers of a computed weight, into which nothing could be merged, as ordinary ones."""
+    places = {name: model.get_submodule(name) for name in targets}
+    return {
+        name: targets[name]
+        for name, module in places.items()
+        if isinstance(module, nn.Linear)
+        and type(module) is not nn.Linear
+        or "weight" not in module._parameters
+    }
+
+
 class LoRA(Method[LoRAConfig]):
     """Low-rank adapters beside frozen weights; the merged model is as large as before."""
 
@@ -59,7 +74,9 @@ class LoRA(Method[LoRAConfig]):
         """A ``peft`` model; the frozen weights are shared with the given one."""
         import peft
 
+        model = unwrapped(model)
         targets = find_targets(model, self.config.targets)
+        refuse_attention(model, self.config.targets)
         counts = context.counts
         if counts is None:
             counts = count_model(model, targets=self.config.targets, example=context.example)
@@ -72,10 +89,13 @@ class LoRA(Method[LoRAConfig]):
         )
         shared = [p for layer in targets.values() for p in layer.parameters(recurse=False)]
         device = next(model.parameters()).device
-        with torch.random.fork_rng(devices=()):
-            # peft draws A from the global generator.
-            torch.manual_seed(context.seed)
-            return peft.get_peft_model(deepcopy_sharing(model, shared), config).to(device)
+        with unchanged_on_failure(model):
+            with torch.random.fork_rng(devices=()):
+                # peft draws A from the global generator.
+                torch.manual_seed(context.seed)
+                plain = replace_modules(deepcopy_sharing(model, shared), _rewritten(model, targets))
+                student = peft.get_peft_model(plain, config).to(device)
+            return try_student(student, model, context.example, exact=True)
 
     def finalize(self, student: nn.Module) -> nn.Module:
         """The adapters merged into copies of the weights."""

@@ -10,7 +10,9 @@ from torch import nn
 from pclora_lab.fields import option
 from pclora_lab.methods.base import Method, MethodConfig, MethodContext
 from pclora_lab.methods.rank_selection import budget_option
+from pclora_lab.methods.trial import try_student
 from pclora_lab.nn.counting import ModelCounts, count_model
+from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.sizes import Plan, Size
 
 __all__ = ["SmallFromScratch", "SmallFromScratchConfig", "narrower", "width_for_budget"]
@@ -119,12 +121,13 @@ class SmallFromScratch(Method[SmallFromScratchConfig]):
         """A new model; nothing of the given one's weights is used."""
         from pclora_lab.models.recipes import build_from_recipe
 
+        model = unwrapped(model)
         device = next(model.parameters()).device
         with torch.random.fork_rng(devices=()):
             # timm initializes from the global generator.
             torch.manual_seed(context.seed)
             small = build_from_recipe({**_recipe(model), "width": self._width(model)})
-        return small.to(device).requires_grad_(True)
+        return try_student(small.to(device).requires_grad_(True), model, context.example)
 
     def _width(self, model: nn.Module) -> int:
         if self.config.width is not None:
@@ -133,7 +136,7 @@ class SmallFromScratch(Method[SmallFromScratchConfig]):
 
     def finalize(self, student: nn.Module) -> nn.Module:
         """A copy in eval mode."""
-        return copy.deepcopy(student).eval()
+        return copy.deepcopy(unwrapped(student)).eval()
 
     def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
         """The sizes of the narrower model."""

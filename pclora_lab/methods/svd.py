@@ -24,6 +24,7 @@ from pclora_lab.methods.pclora.losses import DistillationTerms
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress, student_config
 from pclora_lab.methods.pclora.removal import compress, drop_base
 from pclora_lab.methods.rank_selection import LowRankConfig, LowRankMethod
+from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.surgery import deepcopy_sharing
 
 __all__ = ["ActivationSVD", "ActivationSVDConfig", "SVD", "SVDConfig", "SVDKD", "SVDKDConfig"]
@@ -109,7 +110,7 @@ class SVD(LowRankMethod[LowRankConfig]):
 
     def finalize(self, student: nn.Module) -> nn.Module:
         """The student is the result."""
-        return deepcopy_sharing(student, ()).eval()
+        return deepcopy_sharing(unwrapped(student), ()).eval()
 
 
 class ActivationSVD(SVD):

@@ -19,7 +19,7 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from pclora_lab.models.hf_saving import UNFINISHED, saving_what_was_replaced
-from pclora_lab.models.saved_layers import METHOD, check_tensors, empty_layers, low_rank_layers
+from pclora_lab.models.saved_layers import METHOD, check_tensors, empty_layers
 from pclora_lab.nn.metadata import set_metadata
 from pclora_lab.nn.split_qkv import SplitLinear
 from pclora_lab.nn.surgery import get_linear, replace_modules
@@ -80,12 +80,6 @@ class LowRankQuantizer(HfQuantizer):
         if checkpoint_files and saved.get("tensors") is not None:
             check_tensors(checkpoint_files, saved["tensors"])
         build_layers(model, saved, folder, model.config.dtype)
-        # transformers draws what was not read, layer by layer; some architectures name a layer's
-        # weight there, GPT-2 for one. This one counts as read.
-        nothing: Any = torch.empty(0)
-        nothing._is_hf_initialized = True
-        for layer in low_rank_layers(model).values():
-            vars(layer)["weight"] = nothing
 
     def postprocess_model(self, model: Any, **kwargs: Any) -> None:
         """The layers are an ordinary part of the model now."""
@@ -97,8 +91,6 @@ class LowRankQuantizer(HfQuantizer):
             (model.config, "_pre_quantization_dtype"),
         ):
             vars(owner).pop(name, None)
-        for layer in low_rank_layers(model).values():
-            vars(layer).pop("weight", None)
         saved = self.quantization_config.saved
         set_metadata(model, pclora_method=saved.get("method"))
         if saved.get("pela") is not None:

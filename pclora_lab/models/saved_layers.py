@@ -30,7 +30,8 @@ LowRank = LowRankLinear | LowRankEmbedding
 
 FORMAT = "pclora_lab.compressed"
 
-VERSION = 2
+# 3: a low-rank layer is two linear layers, down and up.
+VERSION = 3
 
 METHOD = "pclora_lab"
 """The name under which transformers knows these layers, as a kind of quantization."""

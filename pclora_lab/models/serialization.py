@@ -33,6 +33,7 @@ from pclora_lab.models.saved_layers import (
     low_rank_layers,
     weight_files,
 )
+from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.metadata import set_metadata
 from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
 from pclora_lab.quiet import quiet
@@ -62,6 +63,7 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
             this format can't build again, or the folder holds a model of another format, which
             would be overwritten.
     """
+    model = unwrapped(model)
     layers = low_rank_layers(model)
     method = getattr(model, "pclora_method", None)
     if not layers and method is None and model_recipe(model) is None:
@@ -117,7 +119,7 @@ def _shapes(model: nn.Module) -> dict[str, torch.Size]:
 
 def write_weights(model: nn.Module, file: Path) -> None:
     """A model's tensors as safetensors, tied ones once; readable like any other file."""
-    save_model(model, str(file), metadata={"format": "pt"})
+    save_model(unwrapped(model), str(file), metadata={"format": "pt"})
     file.chmod(0o644)  # it is written for its owner alone
 
 
@@ -168,7 +170,7 @@ def from_pretrained(
         ValueError: another format or a newer version, a layer the architecture lacks, tensors
             that do not fit, or no recipe and no ``model``.
     """
-    folder = Path(folder)
+    folder, model = Path(folder), None if model is None else unwrapped(model)
     config = _read_config(folder)
     if "architectures" in config:
         dense = _open_transformers(folder, config, model, weights)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from pclora_lab.nn.forward import call_model, eval_mode, example_input
+from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.surgery import count_inputs, find_embeddings, find_targets, meta_copy
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def count_model(
     Raises:
         ValueError: no target, a target that never fires, or no example where one is needed.
     """
+    model = unwrapped(model)
     linears = find_targets(model, targets)
     example = example_input(model, "meta") if example is None else _to_meta(example)
     twin = meta_copy(model)
@@ -130,6 +132,7 @@ def count_macs(model: nn.Module, example: Tensor | Mapping[str, Tensor] | None =
         model: any model, also a compressed one; it is only read.
         example: one input; timm and transformers models know theirs.
     """
+    model = unwrapped(model)
     example = example_input(model, "meta") if example is None else _to_meta(example)
     twin = meta_copy(model)
     with eval_mode(twin), _flop_counter() as flops:

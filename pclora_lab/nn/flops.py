@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pclora_lab.nn.counting import count_macs
 from pclora_lab.nn.forward import call_model, eval_mode, example_input
+from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.surgery import meta_copy
 
 __all__ = ["Flops", "count_flops"]
@@ -93,6 +94,7 @@ def count_flops(model: nn.Module, example: Tensor | Mapping[str, Tensor] | None 
         >>> count_flops(net, torch.zeros(1, 8))
         Flops(products=64, elementwise=8)
     """
+    model = unwrapped(model)
     example = example_input(model, "meta") if example is None else example
     meta = (
         example.to("meta")

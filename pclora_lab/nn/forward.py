@@ -17,6 +17,7 @@ __all__ = [
     "first_rows",
     "token_mask",
     "to_device",
+    "trial_input",
     "try_inputs",
 ]
 
@@ -113,9 +114,13 @@ def forward_hooks(
     """Call ``hook(name, first_input, output)`` whenever one of the modules runs."""
 
     def named(name: str) -> Callable[..., None]:
-        return lambda module, args, output: hook(name, args[0], output)
+        # The first input may have been given by name.
+        return lambda module, args, kwargs, output: hook(name, (*args, *kwargs.values())[0], output)
 
-    handles = [module.register_forward_hook(named(name)) for name, module in modules.items()]
+    handles = [
+        module.register_forward_hook(named(name), with_kwargs=True)
+        for name, module in modules.items()
+    ]
     try:
         yield
     finally:
@@ -191,6 +196,23 @@ def try_inputs(model: nn.Module, examples: int = 2) -> dict[str, Tensor]:
             made["token_type_ids"] = torch.zeros_like(made["input_ids"])
             made["token_type_ids"][:, made["input_ids"].shape[1] // 2 :] = 1
     return made
+
+
+def trial_input(model: nn.Module) -> Inputs | None:
+    """One random input where the model is and in its precision; None where it says nothing.
+
+    Example:
+        >>> trial_input(nn.Linear(4, 2)) is None
+        True
+    """
+    try:
+        named = try_inputs(model, 1)
+    except (ValueError, StopIteration):
+        return None
+    named.pop("attention_mask", None)
+    parameter = next(model.parameters())
+    floats = {n: v.to(parameter.dtype) if v.is_floating_point() else v for n, v in named.items()}
+    return to_device(as_inputs(floats), parameter.device)
 
 
 def as_inputs(named: Mapping[str, Tensor]) -> Inputs:

@@ -31,9 +31,9 @@ class SplitLinear(nn.Module):
         super().__init__()
         self.q, self.k, self.v = (_third(weight, bias, number) for number in range(3))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """``(batch, tokens, in_features)`` → ``(batch, tokens, 3 · out_features)``."""
-        return torch.cat((self.q(x), self.k(x), self.v(x)), dim=-1)
+        return torch.cat((self.q(input), self.k(input), self.v(input)), dim=-1)
 
 
 def _third(weight: Tensor, bias: Tensor | None, number: int) -> nn.Linear:

@@ -1,21 +1,21 @@
 """Find the linear layers to replace, prove that each one is really used, replace them."""
 
-import copy
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeGuard
 
-import torch
 from torch import Tensor, nn
 
 from pclora_lab.nn.forward import call_model, eval_mode, forward_hooks
-
-if TYPE_CHECKING:
-    from transformers.pytorch_utils import Conv1D
+from pclora_lab.nn.layers.copying import deepcopy_sharing, meta_copy
+from pclora_lab.nn.layers.types import layer_type, plain_linear
+from pclora_lab.nn.layers.unsupported import refuse_unsupported
+from pclora_lab.nn.layers.wrappers import unwrapped
+from pclora_lab.nn.low_rank import LowRankLinear
 
 __all__ = [
     "as_linear",
     "block_names",
+    "bypassed_attention",
     "deepcopy_sharing",
     "find_embeddings",
     "find_targets",
@@ -23,41 +23,34 @@ __all__ = [
     "get_linear",
     "is_linear",
     "meta_copy",
+    "refuse_attention",
     "replace_modules",
     "count_inputs",
 ]
 
 
-def _is_conv1d(module: nn.Module) -> "TypeGuard[Conv1D]":
-    # transformers' Conv1D (GPT-2) is a linear layer whose weight is (in, out). By name, because
-    # importing transformers takes longer than importing torch.
-    return type(module).__name__ == "Conv1D" and hasattr(module, "nf")
-
-
 def is_linear(module: nn.Module) -> bool:
-    """Whether it is a linear layer, torch's or GPT-2's ``Conv1D``."""
-    return isinstance(module, nn.Linear) or _is_conv1d(module)
+    """Whether it is a linear layer of some kind; see :data:`LAYER_TYPES`."""
+    return layer_type(module) is not None
 
 
 def as_linear(module: nn.Module) -> nn.Linear | nn.Embedding:
-    """A layer as torch writes it; GPT-2's ``Conv1D`` as a view of the same storage.
+    """A layer as torch writes it, on the same storage where its kind has a weight at all.
 
     Args:
-        module: an ``nn.Linear`` or ``nn.Embedding``, returned as it is, or a ``Conv1D`` with a
-            weight ``(in, out)``.
+        module: an ``nn.Embedding``, returned as it is, or a layer of one of
+            :data:`pclora_lab.nn.layers.types.LAYER_TYPES`.
 
     Raises:
         TypeError: another kind of layer.
+        ValueError: a kind that can't be written as ``W x + b``; says why.
     """
-    if isinstance(module, nn.Linear | nn.Embedding):
+    if isinstance(module, nn.Embedding):
         return module
-    if not _is_conv1d(module):
+    kind = layer_type(module)
+    if kind is None:
         raise TypeError(f"{type(module).__name__} is neither a linear layer nor an embedding")
-    weight = module.weight
-    shell = nn.Linear(weight.shape[0], weight.shape[1], device="meta")
-    shell.weight = nn.Parameter(weight.detach().T, requires_grad=weight.requires_grad)
-    shell.bias = module.bias
-    return shell
+    return kind.as_linear(module)
 
 
 def get_linear(model: nn.Module, name: str) -> nn.Linear:
@@ -66,7 +59,13 @@ def get_linear(model: nn.Module, name: str) -> nn.Linear:
     Raises:
         TypeError: the name is another kind of layer's.
     """
-    layer = as_linear(model.get_submodule(name))
+    try:
+        layer = as_linear(model.get_submodule(name))
+    except ValueError as error:
+        raise ValueError(
+            f"{name} can't be replaced: {error}. Or leave it out with a targets expression that "
+            "does not match it."
+        ) from error
     if not isinstance(layer, nn.Linear):
         raise TypeError(f"{name} is {type(layer).__name__}, not a linear layer")
     return layer
@@ -106,9 +105,9 @@ def find_targets(model: nn.Module, targets: str = "blocks") -> dict[str, nn.Line
         >>> list(find_targets(mlp, targets="0"))
         ['0']
     """
-    linears = {
-        name: m for name, m in model.named_modules() if type(m) is nn.Linear or _is_conv1d(m)
-    }
+    model = unwrapped(model)
+    refuse_unsupported(model)
+    linears = _linears(model)
     if targets == "blocks":
         found = {name: m for name, m in linears.items() if _block_of(name, linears)}
     else:
@@ -118,6 +117,52 @@ def find_targets(model: nn.Module, targets: str = "blocks") -> dict[str, nn.Line
         raise ValueError(_nothing_found(model, targets, linears))
     _refuse_shared(model, found)
     return {name: get_linear(model, name) for name in found}
+
+
+def _linears(model: nn.Module) -> dict[str, nn.Module]:
+    """Linear layers by full name, without those that are a part of one."""
+    found: dict[str, nn.Module] = {}
+    whole = ""
+    for name, module in model.named_modules():
+        if whole and name.startswith(whole):
+            continue
+        if is_linear(module):
+            found[name] = module
+        if is_linear(module) or isinstance(module, LowRankLinear):
+            whole = f"{name}."
+    return found
+
+
+def bypassed_attention(model: nn.Module, targets: str = "blocks") -> list[str]:
+    """Names of ``nn.MultiheadAttention`` among the targets, which no method can replace.
+
+    Example:
+        >>> layer = nn.TransformerEncoderLayer(4, 1, 8)
+        >>> bypassed_attention(nn.Sequential(layer)), bypassed_attention(layer, "linear")
+        (['0.self_attn'], [])
+    """
+    model = unwrapped(model)
+    inside = [n for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]
+    if targets == "blocks":
+        return [name for name in inside if re.search(r"(^|\.)\d+\.", name)]
+    pattern = _compile(targets)
+    return [name for name in inside if pattern.search(name) or pattern.search(f"{name}.out_proj")]
+
+
+def refuse_attention(model: nn.Module, targets: str = "blocks") -> None:
+    """Refuse what :func:`bypassed_attention` finds, which would stay dense without a word.
+
+    Raises:
+        ValueError: names the layers, and an expression that leaves them out.
+    """
+    bypassed = bypassed_attention(model, targets)
+    if bypassed:
+        others = "|".join(re.escape(name) for name in find_targets(model, targets))
+        raise ValueError(
+            f"{', '.join(bypassed)}: nn.MultiheadAttention reads its weights directly, so it would "
+            "stay dense. To leave it dense, say so with a targets expression that does not match "
+            f"it: targets={f'^({others})$'!r}"
+        )
 
 
 def _compile(targets: str) -> re.Pattern[str]:
@@ -167,7 +212,7 @@ def _refuse_shared(model: nn.Module, targets: Mapping[str, nn.Module]) -> None:
         for key, parameter in module.named_parameters(recurse=False):
             owners.setdefault(id(parameter), []).append(f"{name}.{key}" if name else key)
     for name, module in targets.items():
-        for parameter in module.parameters(recurse=False):
+        for parameter in module.parameters():
             places = owners[id(parameter)]
             if len(places) > 1:
                 raise ValueError(
@@ -220,29 +265,6 @@ def _refuse_fast_path(model: nn.Module, targets: Iterable[str]) -> None:
         )
 
 
-def deepcopy_sharing(model: nn.Module, shared: Iterable[nn.Parameter]) -> nn.Module:
-    """A deep copy that uses the very same parameter objects for those in ``shared``."""
-    memo: dict[int, object] = {id(parameter): parameter for parameter in shared}
-    return copy.deepcopy(model, memo)
-
-
-def meta_copy(model: nn.Module) -> nn.Module:
-    """The same architecture without storage; the model is only read, nothing is allocated."""
-    memo: dict[int, object] = {}
-    for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(
-            torch.empty_like(parameter, device="meta"), requires_grad=False
-        )
-    for buffer in model.buffers():
-        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    twin = copy.deepcopy(model, memo)
-    config = getattr(twin, "config", None)
-    if config is not None and getattr(config, "pad_token_id", None) is not None:
-        # Or GPT-2 looks for padding in its input, which has no values here.
-        config.pad_token_id = None
-    return twin
-
-
 def replace_modules(model: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Module:
     """Put modules at their full names, in place.
 
@@ -264,7 +286,4 @@ def frozen_view(base: nn.Linear) -> nn.Linear:
 
     Hooks on the teacher's layer must not fire in the student.
     """
-    shell = nn.Linear(base.in_features, base.out_features, bias=False, device="meta")
-    shell.weight = base.weight
-    shell.register_parameter("bias", base.bias)
-    return shell.requires_grad_(False)
+    return plain_linear(base.weight, base.bias).requires_grad_(False)

@@ -26,10 +26,10 @@ from pclora_lab.methods.registry import method_class
 from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.nn.attention import attention_maps
 from pclora_lab.nn.forward import Inputs, call_model, eval_mode
+from pclora_lab.nn.generators import RNG_LOCK
 from pclora_lab.runs.reader import Run, load_run
 from pclora_lab.runs.snapshots import list_snapshots, load_snapshot
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.optimizer import RNG_LOCK
 from pclora_lab.training.setup import load_dense
 from pclora_lab.training.state import load_trained
 from pclora_lab.training.teacher import needs_finetuning, read_teacher

@@ -1,7 +1,6 @@
 """One optimizer loop for teacher and student: AdamW, warm-up + cosine, clipping, NaN guard."""
 
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +13,10 @@ from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.nn.forward import Inputs
+from pclora_lab.nn.generators import RNG_LOCK
 from pclora_lab.training.config import RunConfig
 
-__all__ = ["LossDiverged", "RNG_LOCK", "learning_rate", "make_optimizer", "optimization_steps"]
-
-# torch's global generator belongs to the process: whoever draws from it beside a run holds this.
-RNG_LOCK = threading.RLock()
+__all__ = ["LossDiverged", "learning_rate", "make_optimizer", "optimization_steps"]
 
 
 class LossDiverged(RuntimeError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from pclora_lab.nn.low_rank import present_names
 from pclora_lab.training.lambda_override import Override
 
 __all__ = [
@@ -156,9 +157,10 @@ def load_training_state(
         ValueError: it is of another student; says which tensor does not fit.
     """
     kinds: dict[str, dict[str, Tensor]] = {"trained": {}, "buffer": {}, "method": {}}
+    renamed = present_names(student)
     for name, tensor in state.items():
         kind, _, rest = name.partition("/")
-        kinds.setdefault(kind, {})[rest] = tensor
+        kinds.setdefault(kind, {})[renamed.get(rest, rest)] = tensor
     load_trained(student, kinds.pop("trained"), "checkpoint")
     for name, buffer in student.named_buffers():
         # A buffer of a layer that was dropped meanwhile is not in the checkpoint.

@@ -224,7 +224,7 @@ def tampered(folder, target, change):
     return target
 
 
-KEY = "bert.encoder.layer.1.output.dense.A"
+KEY = "bert.encoder.layer.1.output.dense.down.weight"
 
 
 @pytest.mark.parametrize(

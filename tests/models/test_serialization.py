@@ -90,7 +90,7 @@ def test_a_folder_holds_json_and_safetensors_and_no_base(digits_folder):
     assert sorted(p.name for p in digits_folder.iterdir()) == ["config.json", "model.safetensors"]
     state = load_file(digits_folder / "model.safetensors")
     assert not any("base" in name or "start" in name or "lam" in name for name in state)
-    assert state["blocks.0.attn.qkv.A"].shape == (3, 96)
+    assert state["blocks.0.attn.qkv.down.weight"].shape == (3, 96)
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])

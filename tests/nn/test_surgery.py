@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from state import snapshot
 from timm.models import SwinTransformer
 from timm.models.beit import Beit
 from torch import nn
@@ -69,18 +70,6 @@ class Encoder(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return x.mean(1)
-
-
-def snapshot(model: nn.Module) -> list:
-    """All that a refused call must leave as it was."""
-    modules = [
-        (name, type(m), m.training, len(m._forward_hooks)) for name, m in model.named_modules()
-    ]
-    tensors = [
-        (name, id(t), t.requires_grad, t.detach().clone().tolist())
-        for name, t in (*model.named_parameters(), *model.named_buffers())
-    ]
-    return [modules, tensors]
 
 
 def test_blocks_are_the_linears_inside_the_transformer_blocks(vit):

@@ -11,7 +11,8 @@ PROTOCOLS = {
     "on_train_begin", "on_step_begin", "on_pre_optimizer_step", "on_step_end", "on_save",
     "on_log", "on_train_end",
     # Python's and torch's
-    "__exit__", "__deepcopy__", "__torch_dispatch__", "backward", "find_spec",
+    "__exit__", "__deepcopy__", "__torch_dispatch__", "__torch_function__", "backward",
+    "find_spec",
     # transformers' quantizers
     "_process_model_before_weight_loading", "postprocess_model",
     # a method's verbs, where a method has nothing to say to them
@@ -25,6 +26,8 @@ EXPLAINED = {
     "methods/pclora/losses.py:__call__": "DistillationTerms: likewise",
     "methods/distillation.py:keep": "torch's forward hooks are given the inputs too",
     "methods/pclora/schedules.py:identity": "a schedule that does not depend on t",
+    "nn/layers/comparing.py:compare": "torch's forward hooks are given the inputs too",
+    "nn/layers/comparing.py:keep": "likewise",
     "nn/task_losses.py:contrastive_loss": "every task's loss is called alike",
     "runs/accuracy_estimate.py:_read_run": "they are part of the cache's key",
     "ui/monitor/allocation_view.py:_draw": "what a Refresher calls",

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pclora_lab.methods.pclora.fading import FadingModule
+from pclora_lab.nn.layers.product_weight import product_weight
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.surgery import frozen_view
 
@@ -112,11 +113,11 @@ class PCLoRALinear(FadingModule):
     def _scaled(self, B: Tensor) -> Tensor:
         return B if self.scale == 1 else self.scale * B
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The faded base plus the adapter; the adapter alone once the base was dropped."""
         if self.base is None:
-            return self._note_lambda(self.adapter_output(x))
-        return self._note_lambda(self.lam * self.base(x) + self._adapter_less_start(x))
+            return self._note_lambda(self.adapter_output(input))
+        return self._note_lambda(self.lam * self.base(input) + self._adapter_less_start(input))
 
     def _adapter_less_start(self, x: Tensor) -> Tensor:
         if self.start_A is None or self.start_B is None or self.start_C is None:
@@ -125,6 +126,28 @@ class PCLoRALinear(FadingModule):
         A = torch.cat((self.A, self.start_A))
         B = torch.cat((self.B, -self.lam * self.start_B), dim=1)
         return F.linear(F.linear(x, A), self._scaled(B), self.C - self.lam * self.start_C)
+
+    @property
+    def weight(self) -> Tensor:
+        """``λ(W − s·B₀A₀) + s·BA``, ``(out_features, in_features)``, to read; made where used."""
+        return product_weight(self._product, (self.out_features, self.in_features), self.A)
+
+    def _product(self) -> Tensor:
+        weight = self._scaled(self.B) @ self.A
+        if self.base is None:
+            return weight
+        held = self.base.weight
+        if self.start_A is not None and self.start_B is not None:
+            held = held - self._scaled(self.start_B) @ self.start_A
+        return self.lam * held + weight
+
+    @property
+    def bias(self) -> Tensor:
+        """``λ(b − C₀) + C``, ``(out_features,)``, to read."""
+        if self.base is None:
+            return self.C
+        parts = (self.base.bias, None if self.start_C is None else -self.start_C)
+        return self.C + sum(self.lam * part for part in parts if part is not None)
 
     def drop_base(self) -> None:
         """Let go of W, b and the start: they no longer count once λ is 0."""
@@ -220,10 +243,25 @@ class PCLoRAEmbedding(FadingModule):
             full = full - F.linear(F.embedding(ids, self.start_A), self.start_B)
         return self.lam * full
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The faded table plus the adapter; the adapter alone once the table was dropped."""
-        adapter = self.adapter_output(ids)
-        return self._note_lambda(adapter if self.base is None else self.base_output(ids) + adapter)
+        adapter = self.adapter_output(input)
+        base = None if self.base is None else self.base_output(input)
+        return self._note_lambda(adapter if base is None else base + adapter)
+
+    @property
+    def weight(self) -> Tensor:
+        """``λ(E − A₀B₀ᵀ) + A Bᵀ``, to read; made where it is used."""
+        return product_weight(self._product, (self.num_embeddings, self.embedding_dim), self.A)
+
+    def _product(self) -> Tensor:
+        weight = self.A @ self.B.T
+        if self.base is None:
+            return weight
+        held = self.base.weight
+        if self.start_A is not None and self.start_B is not None:
+            held = held - self.start_A @ self.start_B.T
+        return self.lam * held + weight
 
     def drop_base(self) -> None:
         """Let go of the table and the start."""

@@ -18,11 +18,19 @@ from pclora_lab.methods.pclora.initialization import init_residual
 from pclora_lab.methods.pclora.layers import PCLoRAEmbedding, PCLoRALinear
 from pclora_lab.methods.pclora.schedules import base_weight_factor
 from pclora_lab.methods.rank_selection import LowRankConfig, chosen_ranks
+from pclora_lab.methods.trial import try_student, unchanged_on_failure
 from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.heads import is_head
+from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.ranks import Rank, resolve_ranks
-from pclora_lab.nn.surgery import deepcopy_sharing, find_embeddings, find_targets, replace_modules
+from pclora_lab.nn.surgery import (
+    deepcopy_sharing,
+    find_embeddings,
+    find_targets,
+    refuse_attention,
+    replace_modules,
+)
 
 __all__ = [
     "get_pclora_model",
@@ -56,18 +64,20 @@ def get_pclora_model(
         model: a pre-trained model.
         config: rank, schedule, start and targets.
         rank: overrides ``config.rank``; may be a rank by layer name.
-        example: one input for the check that every target fires; timm and transformers models
-            know theirs.
+        example: one input, for the check that every target fires and for the trial; timm and
+            transformers models know theirs.
         calibration: batches of real inputs; the ``activation_svd`` start measures them.
         generator: draws A.
         counts: what :func:`count_model` gave for the model, if it was asked already.
 
     Returns:
-        The student, at λ = 1: its logits equal the model's.
+        The student, at λ = 1: its logits equal the model's. It was tried on one example, forward
+        and backward (see :func:`pclora_lab.methods.trial.try_student`).
 
     Raises:
         ValueError: no target, a target that is tied, shared or never fires, a rank that would not
-            shrink a layer, or no calibration for ``activation_svd``. The model is unchanged then.
+            shrink a layer, no calibration for ``activation_svd``, or a student that would not run.
+            The model is unchanged then.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
@@ -77,13 +87,14 @@ def get_pclora_model(
         >>> torch.equal(student(x), net(x))
         True
     """
-    config = config if config is not None else PCLoRAConfig()
+    config, model = config if config is not None else PCLoRAConfig(), unwrapped(model)
     if any(isinstance(module, FadingLayer) for module in model.modules()):
         raise ValueError(
             f"{type(model).__name__} is a student already: it has PCLoRALinear layers. Pass the "
             "dense model that it was made from"
         )
     targets = find_targets(model, config.targets)
+    refuse_attention(model, config.targets)
     tables = find_embeddings(model) if config.embeddings == "low_rank" else {}
     if counts is None:
         counts = count_model(
@@ -96,6 +107,20 @@ def get_pclora_model(
         ranks = resolve_ranks(counts.layers, rank)
     else:
         ranks = chosen_ranks(config, counts, lambda: _spectra(model, config, moments))
+    with unchanged_on_failure(model):
+        layers = _layers(targets, tables, ranks, config, moments, generator)
+        student = _student(model, config, layers)
+        return try_student(student, model, example, exact=True, bases=targets)
+
+
+def _layers(
+    targets: Mapping[str, nn.Linear],
+    tables: Mapping[str, nn.Embedding],
+    ranks: Mapping[str, int],
+    config: PCLoRAConfig,
+    moments: Mapping[str, InputMoments],
+    generator: torch.Generator | None,
+) -> dict[str, FadingLayer]:
     layers: dict[str, FadingLayer] = {
         name: PCLoRALinear(base, ranks[name], scale=config.scale, generator=generator)
         for name, base in targets.items()
@@ -107,7 +132,7 @@ def get_pclora_model(
     if config.init != "zeros":
         for name, layer in layers.items():
             init_residual(layer, moments.get(name))
-    return _student(model, config, layers)
+    return layers
 
 
 def _student(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pclora_lab.methods.pclora.fading import UNFADED
 from pclora_lab.methods.pclora.model import FadingLayer, pclora_layers
 from pclora_lab.nn.forward import Inputs, call_model, eval_mode, forward_hooks
+from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
 
 __all__ = ["base_removed", "base_share", "base_shares", "compress", "drop_base", "trained_lambda"]
@@ -87,6 +88,7 @@ def compress(student: nn.Module, *, allow_unfaded: bool = False) -> nn.Module:
         ValueError: λ > 0, or the weights belong to a larger λ; says how much still comes from the
             base.
     """
+    student = unwrapped(student)
     layers = pclora_layers(student)
     _require_faded(layers)
     if not allow_unfaded:

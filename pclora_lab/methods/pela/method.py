@@ -15,6 +15,7 @@ from pclora_lab.methods.pela.model import PELARecord, as_dense, factorize_model,
 from pclora_lab.methods.pela.ranks import pela_layers, pela_ranks
 from pclora_lab.methods.rank_budget import ranks_for_budget
 from pclora_lab.nn.counting import ModelCounts, count_model
+from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.sizes import Plan, plan
 from pclora_lab.nn.surgery import deepcopy_sharing
 
@@ -62,7 +63,7 @@ class PELA(Method[PELAConfig]):
 
     def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """See :func:`factorize_model`; everything trains."""
-        config = self.config
+        config, model = self.config, unwrapped(model)
         if self._record(model) is not None:
             return deepcopy_sharing(model, ()).requires_grad_(True)
         ranks = None
@@ -138,7 +139,7 @@ class PELA(Method[PELAConfig]):
 
     def finalize(self, student: nn.Module) -> nn.Module:
         """A copy in eval mode; ``.pela`` says ratio, ranks and exclusions."""
-        return deepcopy_sharing(student, ()).eval()
+        return deepcopy_sharing(unwrapped(student), ()).eval()
 
     def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
         """The sizes at the ranks that ratio, rank or budget give."""

@@ -11,8 +11,10 @@ from torch import nn
 from pclora_lab.methods.factorization import factorize
 from pclora_lab.methods.pclora.layers import PCLoRALinear
 from pclora_lab.methods.pela.ranks import excluded_parts, pela_layers, pela_ranks
+from pclora_lab.methods.trial import try_student
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.forward import Inputs
+from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.nn.surgery import deepcopy_sharing, get_linear, meta_copy, replace_modules
 
@@ -68,7 +70,8 @@ def factorize_model(
 
     Raises:
         ValueError: no usable target, one that is tied, never called or too thin, a rank that would
-            not shrink a layer, weights that are not finite, or a model that is low-rank already.
+            not shrink a layer, weights that are not finite, a model that is low-rank already, or a
+            result that would not run.
 
     Source:
         PELA, arXiv:2310.10700.
@@ -79,6 +82,7 @@ def factorize_model(
         >>> small.pela["ranks"], sum(p.numel() for p in small[0].parameters())
         ({'0': 16}, 2112)
     """
+    model = unwrapped(model)
     parts, done, twin = excluded_parts(model, exclude), pela_record(model), as_dense(model)
     candidates = pela_layers(twin, exclude=parts, targets=targets, min_out=min_out)
     if done is None:
@@ -91,13 +95,15 @@ def factorize_model(
     record = PELARecord(ratio=ratio if by_ratio else None, ranks=wanted, exclude=list(parts))
     if done is not None:
         return _same_again(model, done, record)
-    small = _replaced(model, wanted)
+    bases = {name: get_linear(model, name) for name in wanted}
+    small = _replaced(model, bases, wanted)
     vars(small).update(pela=record)
-    return small
+    return try_student(small, model, example, bases=bases)
 
 
-def _replaced(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
-    bases = {name: get_linear(model, name) for name in ranks}
+def _replaced(
+    model: nn.Module, bases: Mapping[str, nn.Linear], ranks: Mapping[str, int]
+) -> nn.Module:
     layers = _low_rank_layers(bases, ranks)
     weights = [base.get_parameter("weight") for base in bases.values()]
     return replace_modules(deepcopy_sharing(model, weights), layers)
@@ -165,8 +171,8 @@ def _low_rank(name: str, base: nn.Linear, rank: int) -> LowRankLinear:
     widths, bias = (base.in_features, base.out_features), base.bias
     # Made without storage: the usual start would draw from the caller's random numbers.
     layer = LowRankLinear(*widths, rank, bias=bias is not None, device="meta")
-    layer.A = nn.Parameter(A, base.weight.requires_grad)
-    layer.B = nn.Parameter(B, base.weight.requires_grad)
+    layer.down.weight = nn.Parameter(A, base.weight.requires_grad)
+    layer.up.weight = nn.Parameter(B, base.weight.requires_grad)
     if bias is not None:
-        layer.C = nn.Parameter(bias.detach().clone(), bias.requires_grad)
+        layer.up.bias = nn.Parameter(bias.detach().clone(), bias.requires_grad)
     return layer.train(base.training)

@@ -1,14 +1,13 @@
 """Which layers PELA factorizes, and at which rank."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 
 from torch import nn
 
 from pclora_lab.nn.counting import LayerCount
 from pclora_lab.nn.ranks import Rank, resolve_ranks
-from pclora_lab.nn.surgery import find_targets
+from pclora_lab.nn.surgery import bypassed_attention, find_targets
 
 __all__ = ["excluded_parts", "exclusions", "pela_layers", "pela_rank", "pela_ranks"]
 
@@ -100,8 +99,13 @@ def pela_layers(
         for name, layer in find_targets(model, targets).items()
         if layer.out_features >= min_out and not _matches(name, dense)
     }
-    if targets == "blocks":
-        _refuse_attention(model, dense)
+    kept = [name for name in bypassed_attention(model, targets) if not _matches(name, dense)]
+    if kept:
+        raise ValueError(
+            f"{', '.join(kept)}: nn.MultiheadAttention reads its weights directly and can't be "
+            "factorized. To leave it dense, say so: "
+            f"exclude=(*exclusions(model), {kept[0].rpartition('.')[2]!r})"
+        )
     if not layers:
         raise ValueError(f"exclude={dense} and min_out={min_out} leave no layer to factorize")
     return layers
@@ -116,18 +120,6 @@ def excluded_parts(model: nn.Module, exclude: Iterable[str] | None) -> tuple[str
 
 def _matches(name: str, parts: Iterable[str]) -> bool:
     return any(part in name for part in parts)
-
-
-def _refuse_attention(model: nn.Module, exclude: Iterable[str]) -> None:
-    """Name the blocks' ``nn.MultiheadAttention``, which would stay dense without a word."""
-    inside = [n for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]
-    kept = [n for n in inside if re.search(r"\b\d+\.", n) and not _matches(n, exclude)]
-    if kept:
-        raise ValueError(
-            f"{', '.join(kept)}: nn.MultiheadAttention reads its weights directly and can't be "
-            "factorized. To leave it dense, say so: "
-            f"exclude=(*exclusions(model), {kept[0].rpartition('.')[2]!r})"
-        )
 
 
 def _ranks_as_given(layers: Mapping[str, nn.Linear], rank: Rank) -> dict[str, int]:

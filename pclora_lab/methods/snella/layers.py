@@ -19,6 +19,7 @@ from pclora_lab.methods.snella.kernels import (
     merge_pairs,
     rule_factors,
 )
+from pclora_lab.nn.layers.product_weight import product_weight
 from pclora_lab.nn.surgery import frozen_view
 
 __all__ = ["KernelSparseLinear"]
@@ -145,9 +146,9 @@ class KernelSparseLinear(nn.Module):
             self.set_sparsity(self._sparsity)
             args[-1].append(f"{prefix}sparsity: {error}")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """``x W₀ᵀ + b + x S``."""
-        x = _autocast(x)
+        x = _autocast(input)
         if not self.training or self.dropout.p == 0:
             return self._multiply(x, self.base.weight, self.base.bias)
         return self.base(x) + self._multiply(self.dropout(x), None, None)
@@ -168,6 +169,28 @@ class KernelSparseLinear(nn.Module):
     def delta(self) -> Tensor:
         """Sᵀ, ``(out_features, in_features)``, what training adds to W₀; at least float32."""
         return _sparse(self._how, self._trained)[0]
+
+    @property
+    def weight(self) -> Tensor:
+        """``W₀ + Sᵀ``, ``(out_features, in_features)``, to read; made where it is used.
+
+        Raises:
+            RuntimeError: later, where gradients are to go through it.
+        """
+        return product_weight(self._sum, (self.out_features, self.in_features), self.base.weight)
+
+    def _sum(self) -> Tensor:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "a model that computes with the weight of a layer instead of calling it can't "
+                "train SNELLA's factors: read it under torch.no_grad()"
+            )
+        return self.delta().add_(self.base.weight).to(self.base.weight.dtype)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """``b``, which is frozen."""
+        return self.base.bias
 
     @torch.no_grad()
     def to_linear(self) -> nn.Linear:

@@ -1,6 +1,6 @@
 """A student of SNELLA: kernel-sparse layers around frozen weights; merged again at the end."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -10,9 +10,11 @@ from pclora_lab.methods.rank_selection import lora_rank
 from pclora_lab.methods.snella.allocation import BudgetAllocator
 from pclora_lab.methods.snella.config import SNELLAConfig
 from pclora_lab.methods.snella.layers import KernelSparseLinear
+from pclora_lab.methods.trial import try_student, unchanged_on_failure
 from pclora_lab.nn.counting import LayerCount, ModelCounts, count_model
 from pclora_lab.nn.heads import is_head
-from pclora_lab.nn.surgery import deepcopy_sharing, find_targets, replace_modules
+from pclora_lab.nn.layers.wrappers import unwrapped
+from pclora_lab.nn.surgery import deepcopy_sharing, find_targets, refuse_attention, replace_modules
 
 __all__ = [
     "allocator_of",
@@ -43,13 +45,27 @@ def get_snella_model(
         counts: what :func:`count_model` gave for the model, if it was asked already.
 
     Raises:
-        ValueError: no target, one that is tied or never fires, or a budget too small for rank 2.
+        ValueError: no target, one that is tied or never fires, a budget too small for rank 2, or a
+            student that would not run. The model is unchanged then.
     """
-    config = config if config is not None else SNELLAConfig()
+    config, model = config if config is not None else SNELLAConfig(), unwrapped(model)
     targets = find_targets(model, config.targets)
+    refuse_attention(model, config.targets)
     if counts is None:
         counts = count_model(model, targets=config.targets, example=example)
     rank = _even_rank(config, counts.layers)
+    with unchanged_on_failure(model):
+        student = _student(model, config, targets, rank, generator)
+        return try_student(student, model, example, bases=targets)
+
+
+def _student(
+    model: nn.Module,
+    config: SNELLAConfig,
+    targets: Mapping[str, nn.Linear],
+    rank: int,
+    generator: torch.Generator | None,
+) -> nn.Module:
     layers = {
         name: KernelSparseLinear(
             base,
@@ -130,6 +146,7 @@ def merge(student: nn.Module) -> nn.Module:
     Returns:
         A new model in eval mode; the student is not changed.
     """
+    student = unwrapped(student)
     layers = kernel_sparse_layers(student)
     bases = [p for layer in layers.values() for p in layer.base.parameters()]
     # The allocator knows the student's layers, which the copy must not take along.

@@ -141,7 +141,7 @@ def test_to_low_rank_equals_the_layer_at_lambda_zero(scale):
 def test_a_low_rank_layer_can_do_without_a_bias():
     layer = LowRankLinear(IN, OUT, RANK, bias=False)
     nn.init.normal_(layer.B)
-    assert layer.C is None and set(layer.state_dict()) == {"A", "B"}
+    assert layer.C is None and set(layer.state_dict()) == {"down.weight", "up.weight"}
     assert "bias=False" in repr(layer)
     torch.testing.assert_close(layer(inputs()), inputs() @ layer.A.T @ layer.B.T)
 

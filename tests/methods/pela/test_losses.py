@@ -47,8 +47,9 @@ def test_the_gradient_of_the_perturbation_equals_finite_differences(epsilon):
 
     def loss(A, B):
         layers = nn.Sequential(LowRankLinear(6, 5, 2, dtype=torch.float64))
-        del layers[0].A, layers[0].B
-        layers[0].A, layers[0].B = A, B
+        for part, factor in ((layers[0].down, A), (layers[0].up, B)):
+            del part.weight
+            part.weight = factor
         return weight_perturbation(layers, dense, epsilon)
 
     leaves = [layer.A.detach().clone().requires_grad_(), layer.B.detach().clone().requires_grad_()]

@@ -1,0 +1,1 @@
+"""What counts as a linear layer, in whatever wrapping a model comes."""

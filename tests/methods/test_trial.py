@@ -1,0 +1,169 @@
+"""A student is tried before it is handed out; a refusal names module and cause, nothing changes."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from state import snapshot
+from torch import Tensor, nn
+
+from pclora_lab.methods.base import MethodContext
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.pclora.model import get_pclora_model
+from pclora_lab.methods.registry import METHODS, make_method
+from pclora_lab.methods.trial import try_student
+
+X = torch.randn(2, 16, generator=torch.Generator().manual_seed(3))
+
+
+class Net(nn.Module):
+    """Two layers, of which ``body`` is replaced; some of its kind look at more than the outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(16, 16), nn.Linear(16, 3)
+        self.register_buffer("calls", torch.zeros(()))
+        self.seen = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.inner(x))
+
+    def inner(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class ReadsScale(Net):
+    """Reads what only its own kind of layer has."""
+
+    def inner(self, x: Tensor) -> Tensor:
+        return self.body(x) * self.body.own_scale
+
+
+class NoGradients(Net):
+    """Its forward can't teach anything."""
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+class Detached(Net):
+    """What it would train is cut off."""
+
+    def inner(self, x: Tensor) -> Tensor:
+        return self.body(x).detach()
+
+
+class Restless(Net):
+    """Changes a buffer and itself and draws random numbers, also in eval mode."""
+
+    def inner(self, x: Tensor) -> Tensor:
+        if x.is_meta:  # it is only counted
+            return self.body(x)
+        self.calls += 1
+        self.seen += 1
+        random.random(), np.random.rand()  # noqa: NPY002
+        return self.body(x) + torch.rand(()) * 0
+
+
+def with_scale() -> nn.Module:
+    net = ReadsScale()
+    net.body.own_scale = 2.0
+    return net
+
+
+def with_a_hook() -> nn.Module:
+    net = Net()
+    net.body.register_forward_hook(lambda module, args, output: output + 1)
+    return net
+
+
+def with_nan() -> nn.Module:
+    net = Net()
+    net.head.weight.data[1, 2] = torch.nan
+    return net
+
+
+def generator_states() -> tuple:
+    numpy = np.random.get_state()[1]  # noqa: NPY002
+    return random.getstate(), numpy.tolist(), torch.get_rng_state().tolist()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (with_scale, "body fails with AttributeError.*own_scale.*leave the layer out"),
+        (
+            with_a_hook,
+            r"body \(Linear\) does not give W x \+ b.* whose hooks are no part of a student",
+        ),
+        (with_nan, "head.weight of Net holds values that are not finite"),
+        (NoGradients, "no output of NoGradients has a gradient"),
+    ],
+    ids=["attribute", "hook", "nan", "no_grad"],
+)
+def test_a_student_that_would_not_run_is_refused_and_nothing_changes(build, message):
+    net = build().train()
+    before = snapshot(net)
+    with pytest.raises(ValueError, match=message):
+        get_pclora_model(net, PCLoRAConfig(rank=2, targets="body"), example=X)
+    assert snapshot(net) == before
+
+
+def test_a_student_whose_layers_get_no_gradient_is_refused():
+    net = Detached()
+    net.head.requires_grad_(False)
+    student = Detached()
+    student.load_state_dict(net.state_dict())
+    student.head.requires_grad_(False)
+    with pytest.raises(ValueError, match="no output of Detached has a gradient"):
+        try_student(student, net, X)
+
+
+def test_a_trial_leaves_nothing_behind():
+    net = Restless().train()
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    states = generator_states()
+    student = get_pclora_model(
+        net, PCLoRAConfig(rank=2, targets="body"), example=X, generator=torch.Generator()
+    )
+    assert generator_states() == states
+    assert all(torch.equal(p.grad, torch.ones_like(p)) for p in net.parameters())
+    for model in (net, student):
+        assert model.calls == 0 and model.seen == 0
+        assert all(module.training for module in model.modules())
+    assert all(p.grad is None for n, p in student.named_parameters() if n[-1] in "ABC")
+    assert student.body.trained_lam.isnan()
+
+
+def test_a_model_is_tried_inside_no_grad_too():
+    with torch.no_grad():
+        student = get_pclora_model(Net(), PCLoRAConfig(rank=2, targets="body"), example=X)
+    student(X).sum().backward()
+    assert student.body.B.grad is not None
+
+
+def test_an_example_that_the_model_itself_does_not_take_is_named():
+    with pytest.raises(ValueError, match="Net itself fails on the example .*pass example="):
+        try_student(Net(), Net(), torch.zeros(1, 9))
+
+
+def test_a_model_without_values_or_input_of_its_own_is_not_tried():
+    broken = with_scale()
+    del broken.body.own_scale
+    assert try_student(broken, broken) is broken
+    assert try_student(broken.to("meta"), broken, X) is broken
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n != "small"])  # it is another model
+def test_every_method_tries_its_student(name):
+    net = with_nan()
+    before = snapshot(net)
+    options = {"rank": 2} if hasattr(METHODS[name].Config(), "rank") else {}
+    config = replace(METHODS[name].default_config(), targets="body", **options)
+    with pytest.raises(ValueError, match="holds values that are not finite|finite everywhere"):
+        make_method(config).apply(net, MethodContext(example=X, calibration=[X]))
+    assert snapshot(net) == before
