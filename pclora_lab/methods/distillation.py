@@ -269,7 +269,8 @@ def _gap(student: Tensor, teacher: Tensor, real: Tensor | None) -> Tensor:
         return F.mse_loss(student, teacher)
     # A weighted mean, because picking the real tokens out would wait for the GPU.
     weight = real.unsqueeze(-1).to(student.dtype)
-    return ((student - teacher) ** 2 * weight).sum() / (weight.sum() * student.shape[-1])
+    real_numbers = (weight.sum() * student.shape[-1]).clamp_min(1)  # of a batch of padding alone
+    return ((student - teacher) ** 2 * weight).sum() / real_numbers
 
 
 def logit_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:

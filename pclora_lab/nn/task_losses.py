@@ -20,13 +20,16 @@ __all__ = [
 
 TaskLossFunction = Callable[[Tensor, Tensor], Tensor]
 
+# torch's and transformers' mark of a label that is not to be learned.
+_UNCOUNTED = -100
+
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy, mean over the batch, in float32.
+    """Cross-entropy, mean over the labels that count, in float32; 0 where none does.
 
     Args:
         logits: ``(batch, classes)``.
-        labels: class numbers ``(batch,)``.
+        labels: class numbers ``(batch,)``; −100 does not count.
 
     Raises:
         ValueError: a label outside the head (seen on the CPU only: a GPU would have to wait).
@@ -42,11 +45,18 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
             f"label {largest} is outside the model's head, which has {classes} classes (0 to "
             f"{classes - 1}): build the model with num_classes={largest + 1} or more"
         )
-    return F.cross_entropy(logits.float(), labels)
+    return _mean_over_counted(logits.float(), labels)
+
+
+def _mean_over_counted(logits: Tensor, labels: Tensor) -> Tensor:
+    # The mean over nothing is NaN, and so would be every weight after the step. Asking whether
+    # there is one would wait for the GPU.
+    counts = labels.ne(_UNCOUNTED).any()
+    return F.cross_entropy(logits, torch.where(counts, labels, 0)) * counts
 
 
 def language_model_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of every next token, mean over the tokens that have one.
+    """Cross-entropy of every next token, mean over the tokens that have one; 0 where none has.
 
     Args:
         logits: ``(batch, tokens, vocabulary)``.
@@ -57,7 +67,7 @@ def language_model_loss(logits: Tensor, labels: Tensor) -> Tensor:
         5.0
     """
     guessed = logits[:, :-1].flatten(0, 1).float()
-    return F.cross_entropy(guessed, labels[:, 1:].flatten(), ignore_index=-100)
+    return _mean_over_counted(guessed, labels[:, 1:].flatten())
 
 
 def contrastive_loss(logits: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -93,8 +103,8 @@ def perplexity(model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> flo
         for batch in batches:
             labels = batch["input_ids"]
             if "attention_mask" in batch:
-                labels = labels.masked_fill(batch["attention_mask"] == 0, -100)
-            guessed = int((labels[:, 1:] != -100).sum())
+                labels = labels.masked_fill(batch["attention_mask"] == 0, _UNCOUNTED)
+            guessed = int((labels[:, 1:] != _UNCOUNTED).sum())
             if guessed:
                 total += guessed * language_model_loss(call_model(model, batch), labels).item()
             count += guessed

@@ -108,3 +108,16 @@ def test_a_faded_language_model_keeps_its_perplexity_at_full_rank_only():
             np.log(perplexity(compress(student), inputs) / perplexity(teacher, inputs))
         )
     assert found[14] < found[2]
+
+
+@pytest.mark.parametrize("loss", [classification_loss, language_model_loss])
+def test_labels_that_do_not_count_give_zero_and_no_nan(loss):
+    shape = (4, 5) if loss is classification_loss else (2, 3, 5)
+    logits = torch.randn(shape, requires_grad=True)
+    labels = torch.full(shape[:-1], -100)
+    loss(logits, labels).backward()
+    assert loss(logits, labels) == 0 and bool((logits.grad == 0).all())
+    labels[..., -1] = 3
+    counted = logits[-1:] if loss is classification_loss else logits[:, 1]
+    wanted = torch.nn.functional.cross_entropy(counted, torch.full((len(counted),), 3))
+    torch.testing.assert_close(loss(logits, labels), wanted)

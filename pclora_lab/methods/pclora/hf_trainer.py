@@ -30,7 +30,9 @@ class DistillationLoss:
     With gradient accumulation or several processes every term of a batch is weighted with its share
     of the labels of the whole step, as transformers' own losses are: k batches give what one of
     k times the size would. Texts of unequal length are padded batch by batch, and the feature term
-    is a mean over a batch's real tokens: a batch weighs as its examples, however long they are.
+    is a mean over a batch's real tokens: a batch weighs as its examples, however long they are. A
+    batch in which no label counts has a task's loss of 0; its features are imitated where it is a
+    step of its own, and weigh nothing among others.
 
     Without gradients (evaluation) the loss is the task's alone, and no teacher is run.
 
@@ -99,7 +101,10 @@ class DistillationLoss:
         shifts = self.distiller.task_loss is language_model_loss
         counted = labels[..., 1:] if shifts else labels
         here = counted.ne(-100).sum()
-        return here / (items.to(here.device) if isinstance(items, Tensor) else items)
+        # A step without any label that counts teaches nothing, instead of 0/0 everything.
+        if isinstance(items, Tensor):
+            return here / items.to(here.device).clamp_min(1)
+        return here / max(1, items)
 
     def _add(self, terms: Mapping[str, Tensor], share: Tensor | float) -> None:
         weighted = {name: (share * value).detach() for name, value in terms.items()}
@@ -110,8 +115,8 @@ class DistillationLoss:
     def take_means(self) -> dict[str, float]:
         """Mean of each term over this process's examples since the last call; empty without any."""
         sums, self._sums = self._sums, {}
-        weight = sums.pop("share", None)
-        return {} if weight is None else {n: float(value / weight) for n, value in sums.items()}
+        weight = float(sums.pop("share", 0.0))
+        return {name: float(value) / weight for name, value in sums.items()} if weight else {}
 
     def close(self) -> None:
         """Remove the hooks from both models."""

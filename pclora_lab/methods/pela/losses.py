@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pclora_lab.methods.base import Batch, TaskLoss
@@ -14,6 +13,7 @@ from pclora_lab.methods.pela.model import pela_record
 from pclora_lab.nn.forward import call_model, eval_mode
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.nn.surgery import block_names
+from pclora_lab.nn.task_losses import classification_loss
 
 __all__ = ["RepairTerms", "feature_distillation", "weight_perturbation"]
 
@@ -125,7 +125,7 @@ class RepairTerms:
         with self.features.recording():
             with eval_mode(self.teacher):
                 call_model(self.teacher, inputs)
-            task = F.cross_entropy(call_model(self.student, inputs).float(), labels)
+            task = classification_loss(call_model(self.student, inputs), labels)
         feature = feature_distillation(*self.features.take())
         loss, terms = task + self.config.distil_weight * feature, {"task": task, "feature": feature}
         if self.config.perturbation_weight > 0:

@@ -1,7 +1,14 @@
 """PC-LoRA inside transformers' own trainer."""
 
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+import two_processes
 from datasets import Dataset
 from safetensors.torch import load_file
 from tiny import batch, tiny
@@ -134,12 +141,51 @@ def test_two_processes_give_what_one_gives(pair):
     assert sum(halves) / 2 == pytest.approx(whole, rel=1e-5)
 
 
+def test_two_real_processes_end_where_one_ends(tmp_path):
+    folders = [str(Path(two_processes.__file__).parent), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    command = [sys.executable, two_processes.__file__]
+    with contextlib.ExitStack() as stack:
+        said = [stack.enter_context((tmp_path / f"{rank}.txt").open("w+")) for rank in (0, 1)]
+        started = [
+            subprocess.Popen([*command, str(rank), str(tmp_path)], env=environment, stderr=errors)
+            for rank, errors in enumerate(said)
+        ]
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            weights, losses = two_processes.fit()
+        ended = [process.wait(timeout=120) for process in started]
+    assert ended == [0, 0], [(tmp_path / f"{rank}.txt").read_text()[-2000:] for rank in (0, 1)]
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first.pop("losses").tolist() == pytest.approx(losses, rel=1e-5)
+    torch.testing.assert_close(first, weights, rtol=1e-5, atol=1e-6)
+
+
 def test_a_label_that_does_not_count_is_not_counted(pair):
     student, teacher = pair
     loss, inputs = DistillationLoss(student, teacher), batch(student)
     labels = torch.tensor([0, 1, -100, -100])
     once, half = (loss(student(**inputs), labels, items).item() for items in (2, 4))
     assert half == pytest.approx(once / 2)
+
+
+@pytest.mark.parametrize("items", [None, 0, 5, torch.tensor(0), torch.tensor(5)])
+def test_a_batch_in_which_no_label_counts_spoils_no_step(pair, items):
+    student, teacher = pair
+    set_progress(student, 0.3)
+    inputs, distiller = batch(student), Distiller(student, teacher)
+    feature = distiller.terms(inputs, torch.tensor([0, 1, 2, 0]))["feature"]
+    loss = DistillationLoss(student, teacher)
+    value = loss(student(**inputs), torch.full((4,), -100), num_items_in_batch=items)
+    value.backward()
+    # Alone it teaches its features; among others it weighs what its labels do, which is nothing.
+    assert value.item() == pytest.approx(0.0 if items is not None else 0.8 * feature.item())
+    gradients = [p.grad for p in student.parameters() if p.grad is not None]
+    assert gradients and all(bool(g.isfinite().all()) for g in gradients)
+    with torch.no_grad():
+        assert loss(student(**inputs), torch.full((4,), -100), items) == 0
+    assert all(value == value for value in loss.take_means().values())
 
 
 def test_rows_tell_lambda_and_the_terms_and_the_loss_is_their_sum(pair, tmp_path):
