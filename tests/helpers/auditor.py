@@ -75,7 +75,7 @@ def digits_vit(state: State, images: Tensor) -> tuple[Tensor, Tally]:
         block = f"blocks.{i}"
         x = x + _attention(state, f"{block}.attn", _norm(state, f"{block}.norm1", x), tally)
         hidden = linear(state, f"{block}.mlp.fc1", _norm(state, f"{block}.norm2", x), tally)
-        x = x + linear(state, f"{block}.mlp.fc2", F.gelu(hidden), tally)
+        x = tally.outputs[block] = x + linear(state, f"{block}.mlp.fc2", F.gelu(hidden), tally)
     return linear(state, "head", _norm(state, "norm", x)[:, 0], tally), tally
 
 

@@ -24,7 +24,7 @@ class SNELLAConfig(MethodConfig):
         sparsifier: what becomes of the entries above the threshold; see :func:`sparsify`.
         start_sparsity: sparsity in the beginning; the budget falls from there along a cubic.
         allocations: how often the layers compete during the training; the paper does it every
-            epoch. 1 gives every layer the same number of weights, from the start.
+            epoch. 1 gives every layer the same share of its weights, from the start.
         floor: weights that every layer keeps in any case; the paper's 0 lets a layer starve.
         warmup: share of the training at the starting budget.
         hold: share of the training at the final budget.
