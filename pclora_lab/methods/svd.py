@@ -25,6 +25,7 @@ from pclora_lab.methods.pclora.model import get_pclora_model, set_progress, stud
 from pclora_lab.methods.pclora.removal import compress, drop_base
 from pclora_lab.methods.rank_selection import LowRankConfig, LowRankMethod
 from pclora_lab.nn.layers.wrappers import unwrapped
+from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.surgery import deepcopy_sharing
 
 __all__ = ["ActivationSVD", "ActivationSVDConfig", "SVD", "SVDConfig", "SVDKD", "SVDKDConfig"]
@@ -81,13 +82,14 @@ def _truncate(
     model: nn.Module, config: LowRankConfig, init: str, context: MethodContext
 ) -> nn.Module:
     """A PC-LoRA student at λ = 0 without its base: the truncated model, adapters trainable."""
-    student = get_pclora_model(
-        model,
-        replace(student_config(config), init=init),
-        calibration=context.calibration,
-        example=context.example,
-        counts=context.counts,
-    )
+    with generators_kept():  # what is drawn is replaced by the SVD
+        student = get_pclora_model(
+            model,
+            replace(student_config(config), init=init),
+            calibration=context.calibration,
+            example=context.example,
+            counts=context.counts,
+        )
     set_progress(student, 1.0)
     return drop_base(student)
 

@@ -23,6 +23,7 @@ from pclora_lab.models.hf_models import name_classes
 from pclora_lab.models.loading import load_model
 from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.nn.forward import Inputs
+from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.metadata import recipe_of, set_metadata
 from pclora_lab.nn.sizes import Plan
 from pclora_lab.training.config import RunConfig
@@ -145,14 +146,16 @@ def load_dense(config: RunConfig, data: LabeledData) -> nn.Module:
     Raises:
         ValueError: it does not read what the data hold, or its new head can't teach logits.
     """
-    model = load_model(
-        config.model,
-        num_classes=data.num_classes,
-        img_size=config.img_size,
-        max_tokens=config.max_tokens,
-        split_qkv=config.split_qkv,
-        generator=torch.Generator().manual_seed(config.teacher_seed),
-    )
+    # A library draws weights that are replaced at once, from generators that are the caller's.
+    with generators_kept():
+        model = load_model(
+            config.model,
+            num_classes=data.num_classes,
+            img_size=config.img_size,
+            max_tokens=config.max_tokens,
+            split_qkv=config.split_qkv,
+            generator=torch.Generator().manual_seed(config.teacher_seed),
+        )
     if input_kind(model) != data.kind:
         usual = {"image": "vit_digits", "text": "bert_glosses"}[data.kind]
         raise ValueError(

@@ -38,7 +38,7 @@ class Tally:
 
 def factors(state: State, name: str) -> tuple[Tensor, Tensor] | None:
     """A and B of a layer that is two matrices, whatever the format calls them."""
-    for a, b in ((".A", ".B"), (".A.weight", ".B.weight"), (".down.weight", ".up.weight")):
+    for a, b in ((".A", ".B"), (".down.weight", ".up.weight")):
         if name + a in state:
             return state[name + a], state[name + b]
     return None
@@ -46,7 +46,7 @@ def factors(state: State, name: str) -> tuple[Tensor, Tensor] | None:
 
 def bias_of(state: State, name: str) -> Tensor:
     """What is added at the end of a layer."""
-    names = (".C", ".bias", ".B.bias", ".up.bias")
+    names = (".C", ".bias", ".up.bias")
     return next(state[name + end] for end in names if name + end in state)
 
 

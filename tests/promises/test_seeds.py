@@ -31,12 +31,13 @@ TRAINED = [name for name in METHODS if METHODS[name].trains]
 def scramble(number):
     """Another state of every generator that a library could draw from by accident."""
     torch.manual_seed(number)
-    np.random.seed(number)
+    np.random.seed(number)  # noqa: NPY002  # the global one is meant
     random.seed(number)
 
 
 def states():
-    return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
+    numpy = np.random.get_state()[1].tolist()  # noqa: NPY002
+    return torch.get_rng_state().tolist(), numpy, random.getstate()
 
 
 def ran(folder, name, before=0, **changed):

@@ -138,7 +138,7 @@ def test_pclora(options, tmp_path):
 
 def flat(small):
     """Names of factors as A, B and C, whatever the file calls them."""
-    ends = {".A.weight": ".A", ".B.weight": ".B", ".B.bias": ".C"}
+    ends = {".down.weight": ".A", ".up.weight": ".B", ".up.bias": ".C"}
     renamed = {}
     for name, value in small.items():
         end = next((e for e in ends if name.endswith(e)), None)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pclora_lab.methods.pclora.fading import UNFADED
 from pclora_lab.methods.pclora.model import FadingLayer, pclora_layers
 from pclora_lab.nn.forward import Inputs, call_model, eval_mode, forward_hooks
+from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
 
@@ -95,7 +96,8 @@ def compress(student: nn.Module, *, allow_unfaded: bool = False) -> nn.Module:
         _require_trained_faded(layers)
     bases = {id(p): p for m in layers.values() if m.base is not None for p in m.base.parameters()}
     small = deepcopy_sharing(student, bases.values())
-    replace_modules(small, {name: layer.to_low_rank() for name, layer in layers.items()})
+    with generators_kept():  # a new layer draws an A, which is replaced at once
+        replace_modules(small, {name: layer.to_low_rank() for name, layer in layers.items()})
     for name in ("pclora_config", "pclora_targets"):
         vars(small).pop(name, None)
     return small.eval()
