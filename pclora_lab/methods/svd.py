@@ -24,8 +24,8 @@ from pclora_lab.methods.pclora.losses import DistillationTerms
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress, student_config
 from pclora_lab.methods.pclora.removal import compress, drop_base
 from pclora_lab.methods.rank_selection import LowRankConfig, LowRankMethod
-from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.generators import generators_kept
+from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.surgery import deepcopy_sharing
 
 __all__ = ["ActivationSVD", "ActivationSVDConfig", "SVD", "SVDConfig", "SVDKD", "SVDKDConfig"]
