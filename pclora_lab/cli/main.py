@@ -15,6 +15,7 @@ from pclora_lab.cli.data import add_data_flags, run_data
 from pclora_lab.cli.flags import add_method_flags, add_run_flags, run_from_flags
 from pclora_lab.cli.plan import add_plan_flags, run_plan
 from pclora_lab.cli.progress import print_end, print_result, run_to_end, watch_to_end
+from pclora_lab.cli.terminal import plain_characters
 from pclora_lab.export.formats import FORMATS
 from pclora_lab.methods.registry import compared_methods
 from pclora_lab.training.config import RunConfig, read_config
@@ -27,6 +28,7 @@ _COMPARED_WITH = RunConfig(evaluations=4)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (0 done, 1 problems found, 2 bad input)."""
+    plain_characters()
     args = _parser().parse_args(argv)
     try:
         return args.command(args)

@@ -78,11 +78,11 @@ def load_data(
         return _digits()
     ledger = Ledger()
     tables = read_tables(str(_glosses_folder()) if name == "glosses" else data, ledger)
+    if not any(map(len, tables.values())):
+        ledger.check(name, 0)
+        raise DataError(f"data {name!r} has no rows")
     first = tables[_first(tables)]
     have = ", ".join(first.column_names)
-    if not len(first):
-        ledger.check(name, 0)
-        raise DataError(f"data {name!r} has no rows: its columns are {have or 'none'}")
     given = {"image": image_column, "text": text_column, "label": label_column}
     columns = find_columns(first, given, name, text_columns)
     ledger.use_columns(first.column_names, columns.used)
@@ -132,7 +132,8 @@ def _role(key: str, tables: Tables) -> str | None:
 
 def _first(tables: Tables) -> str:
     """The table that says which columns and classes there are: what is trained on, if there is."""
-    return next((key for key in tables if _role(key, tables) == "train"), next(iter(tables)))
+    found = [key for key in tables if _role(key, tables) == "train" and len(tables[key])]
+    return next(iter(found or [key for key in tables if len(tables[key])]))
 
 
 def _labels(tables: Tables, columns: Columns, name: str) -> dict[str, LabelColumn]:
