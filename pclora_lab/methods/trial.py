@@ -1,5 +1,6 @@
 """A student is tried once on one example, forward and backward, before anybody gets it."""
 
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -20,7 +21,7 @@ from pclora_lab.nn.layers.comparing import (
 )
 from pclora_lab.nn.surgery import deepcopy_sharing
 
-__all__ = ["try_student", "unchanged_on_failure"]
+__all__ = ["ensure_tried", "try_student", "unchanged_on_failure"]
 
 # What a model's own code raises when it does not get the layer that it knows.
 _FAILURES = (
@@ -69,6 +70,7 @@ def try_student(
         >>> try_student(net, net, torch.zeros(1, 4), exact=True) is net
         True
     """
+    _TRIED.add(student)
     if any(p.is_meta for m in (model, student) for p in m.parameters()):
         return student
     with generators_kept(), torch.inference_mode(False):
@@ -76,6 +78,15 @@ def try_student(
         if trial.run_model(example, bases or {}):
             trial.run_student(exact)
     return student
+
+
+# Students that were tried when they were made; a method of another package may not do so.
+_TRIED: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
+
+
+def ensure_tried(student: nn.Module, model: nn.Module, example: Inputs | None = None) -> nn.Module:
+    """:func:`try_student`, unless that was done when the student was made."""
+    return student if student in _TRIED else try_student(student, model, example)
 
 
 @contextmanager

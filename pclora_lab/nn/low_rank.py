@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pclora_lab.nn.layers.product_weight import product_weight
+from pclora_lab.nn.layers.types import is_untouched
 
 __all__ = ["LowRankEmbedding", "LowRankLinear", "present_names"]
 
@@ -70,7 +71,7 @@ class LowRankLinear(nn.Module):
         """``B(A x) + C``, or ``B(A x)`` without a bias."""
         down: Any = self._modules["down"]
         up: Any = self._modules["up"]
-        if _is_plain(down) and _is_plain(up):
+        if is_untouched(down) and is_untouched(up):
             # At small sizes, calling two modules takes half as long again as the two products.
             A, own = down._parameters["weight"], up._parameters
             return F.linear(F.linear(input, A), own["weight"], own["bias"])
@@ -117,17 +118,6 @@ class LowRankLinear(nn.Module):
     def extra_repr(self) -> str:
         """Widths and rank, as ``print(model)`` shows them."""
         return f"{self.in_features}, {self.out_features}, rank={self.rank}"
-
-
-def _is_plain(layer: Any) -> bool:
-    """Whether it is what it was made as: not quantized, not adapted, watched by no hook."""
-    return type(layer) is nn.Linear and not (
-        layer._forward_hooks
-        or layer._forward_pre_hooks
-        or layer._backward_hooks
-        or layer._backward_pre_hooks
-        or "forward" in layer.__dict__
-    )
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

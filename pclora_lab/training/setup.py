@@ -12,6 +12,7 @@ from pclora_lab.data.cache import DataCache
 from pclora_lab.data.splits import LabeledData
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.methods.base import Method, MethodContext
+from pclora_lab.methods.trial import ensure_tried
 from pclora_lab.models.adapting import (
     head_is_new,
     head_matches,
@@ -93,7 +94,8 @@ class RunSetup:
         """
         calibration = _calibration(self.batches["train"], self.accelerator.device)
         context = MethodContext(calibration=calibration, generator=generator, counts=self.counts)
-        return self.method.apply(self.model, context).to(self.accelerator.device)
+        student = self.method.apply(self.model, context).to(self.accelerator.device)
+        return ensure_tried(student, self.model)
 
 
 def prepare(

@@ -1,5 +1,6 @@
 """A student is tried before it is handed out; a refusal names module and cause, nothing changes."""
 
+import copy
 import random
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from pclora_lab.methods.base import MethodContext
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model
 from pclora_lab.methods.registry import METHODS, make_method
-from pclora_lab.methods.trial import try_student
+from pclora_lab.methods.trial import ensure_tried, try_student
 
 X = torch.randn(2, 16, generator=torch.Generator().manual_seed(3))
 
@@ -167,3 +168,12 @@ def test_every_method_tries_its_student(name):
     with pytest.raises(ValueError, match="holds values that are not finite|finite everywhere"):
         make_method(config).apply(net, MethodContext(example=X, calibration=[X]))
     assert snapshot(net) == before
+
+
+def test_a_student_of_another_package_is_tried_in_a_run_and_ours_once():
+    net = Net()
+    student = get_pclora_model(net, PCLoRAConfig(rank=2, targets="body"), example=X)
+    del student.body.B  # it would not run any more
+    assert ensure_tried(student, net, X) is student
+    with pytest.raises(ValueError, match="body fails with AttributeError.*'B'"):
+        ensure_tried(copy.deepcopy(student), net, X)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pclora_lab.nn.forward import Inputs
+from pclora_lab.nn.layers.types import is_untouched
 
 __all__ = [
     "largest_gap",
@@ -49,9 +50,10 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 def largest_gap(value: Tensor, wanted: Tensor, finite: Tensor) -> tuple[float, float]:
     """max |Δ| and the largest value, where the model's is finite."""
-    if not bool(finite.any()):
+    if wanted.numel() == 0:
         return 0.0, 0.0
-    wanted, value = wanted[finite].detach(), value[finite].detach()
+    wanted = torch.where(finite, wanted.detach(), 0)
+    value = torch.where(finite, value.detach(), 0)
     return (value - wanted).abs().max().item(), wanted.abs().max().item()
 
 
@@ -121,8 +123,10 @@ def layers_compared(model: nn.Module, bases: Mapping[str, nn.Linear]) -> Iterato
         return compare
 
     handles = []
-    for name in bases:
+    for name, base in bases.items():
         module = model.get_submodule(name)
+        if is_untouched(module) and module.weight is base.weight:
+            continue
         # The hooks of somebody else, which may change inputs and outputs, come between the two.
         handles += [
             module.register_forward_pre_hook(before(name), prepend=True, with_kwargs=True),

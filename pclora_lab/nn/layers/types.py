@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pclora_lab.nn.generators import generators_kept
 
-__all__ = ["LAYER_TYPES", "LayerType", "layer_type", "plain_linear"]
+__all__ = ["LAYER_TYPES", "LayerType", "is_untouched", "layer_type", "plain_linear"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,24 @@ def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     shell.weight = _parameter(weight)
     shell.register_parameter("bias", None if bias is None else _parameter(bias))
     return shell
+
+
+def is_untouched(layer: Any) -> bool:
+    """Whether it is an ``nn.Linear`` as torch makes it, watched by no hook.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> handle = layer.register_forward_hook(print)
+        >>> is_untouched(nn.Linear(2, 2)), is_untouched(layer)
+        (True, False)
+    """
+    return type(layer) is nn.Linear and not (
+        layer._forward_hooks
+        or layer._forward_pre_hooks
+        or layer._backward_hooks
+        or layer._backward_pre_hooks
+        or "forward" in layer.__dict__
+    )
 
 
 def _parameter(value: Tensor) -> nn.Parameter:
