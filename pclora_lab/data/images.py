@@ -1,9 +1,11 @@
 """Images as a vision model takes them: each is decoded once and kept as bytes if there is room."""
 
+import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,15 +15,22 @@ from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.splits import Split
+from pclora_lab.nn.metadata import pretrained_cfg_of
 
-__all__ = ["ImageBatches", "Preprocessing"]
+if TYPE_CHECKING:  # it takes longer to import than torch, and most pictures need none of it
+    from transformers import BaseImageProcessor
+
+__all__ = ["ImageBatches", "Preprocessing", "build_processor", "resize_by"]
 
 _CACHE_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a model expects of an image, from its own configuration."""
+    """What a model expects of an image, from its own configuration.
+
+    ``processor`` is a transformers model's own image processor as JSON; it resizes and crops then.
+    """
 
     input_size: tuple[int, int, int]
     mean: tuple[float, ...]
@@ -29,6 +38,7 @@ class Preprocessing:
     interpolation: str
     crop_pct: float
     crop_mode: str = "center"
+    processor: str | None = None
 
     @classmethod
     def of(cls, model: nn.Module, img_size: int | None = None) -> "Preprocessing":
@@ -38,6 +48,7 @@ class Preprocessing:
         img_size = img_size or getattr(model, "pclora_recipe", {}).get("img_size")
         if img_size is not None:
             height = width = img_size
+        processor = pretrained_cfg_of(model).get("processor")
         return cls(
             (channels, height, width),
             tuple(config["mean"]),
@@ -45,6 +56,7 @@ class Preprocessing:
             config["interpolation"],
             config["crop_pct"],
             config["crop_mode"],
+            None if processor is None else json.dumps(processor, sort_keys=True),
         )
 
     def batches(self, split: Split) -> "ImageBatches":
@@ -52,11 +64,19 @@ class Preprocessing:
         return ImageBatches(split, self)
 
     def to_bytes(self) -> Callable[[Image.Image], Tensor]:
-        """A function that resizes and crops as timm's evaluation does.
+        """A function that resizes and crops as timm's evaluation or the model's processor does.
 
         It returns uint8 ``(channels, height, width)``; normalizing is left to the device.
         """
         wanted = "L" if self.input_size[0] == 1 else "RGB"
+        if self.processor is not None:
+            processor = build_processor(json.loads(self.processor))
+            resize = resize_by(processor)
+            # It may have a way of its own to lay transparent pictures on white.
+            own = wanted == "RGB" and bool(getattr(processor, "do_convert_rgb", False))
+            return lambda image: resize(
+                _as_bytes(image) if own else _as_bytes(image).convert(wanted)
+            )
         transform = create_transform(
             self.input_size,
             interpolation=self.interpolation,
@@ -83,6 +103,33 @@ def _as_bytes(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.float64)
     top = 65535 if values.max(initial=0) > 255 else 255
     return Image.fromarray((values * (255 / top)).round().clip(0, 255).astype(np.uint8))
+
+
+_PLAIN = {"do_rescale": False, "do_normalize": False, "return_tensors": "pt"}
+
+
+def build_processor(values: dict[str, Any]) -> "BaseImageProcessor":
+    """The processor of such values, one of transformers' own.
+
+    Raises:
+        ValueError: transformers has none of that name.
+    """
+    from transformers import BaseImageProcessor
+    from transformers.models.auto import image_processing_auto as auto
+
+    values = dict(values)
+    name = str(values.pop("image_processor_type", ""))
+    kind = auto.get_image_processor_class_from_name(name) if name.isidentifier() else None
+    if not (isinstance(kind, type) and issubclass(kind, BaseImageProcessor)):
+        raise ValueError(
+            f"the image processor {name!r} is unknown to this version of transformers: update it"
+        )
+    return kind(**values)
+
+
+def resize_by(processor: "BaseImageProcessor") -> Callable[[Image.Image], Tensor]:
+    """A picture as the processor resizes and crops it: uint8 ``(channels, height, width)``."""
+    return lambda image: processor(image, **_PLAIN)["pixel_values"][0]
 
 
 class ImageBatches(Batches):

@@ -65,11 +65,14 @@ class TextPreprocessing:
         tokenizer: the model's own.
         max_tokens: longer texts are cut, special tokens included; of a pair, the longer one.
         token_types: whether the model reads them; see :func:`reads_token_types`.
+        pad_left: whether shorter texts are filled up at their beginning, for models that read a
+            text at its last place, as XLNet does.
     """
 
     tokenizer: PreTrainedTokenizerBase
     max_tokens: int
     token_types: bool = False
+    pad_left: bool = False
 
     @classmethod
     def of(cls, model: nn.Module) -> "TextPreprocessing":
@@ -125,14 +128,15 @@ class TextPreprocessing:
     def padded(self, tokens: TokenIds, rows: Sequence[int]) -> dict[str, Tensor]:
         """Some of the texts as one batch; see :meth:`encode`."""
         ids = [tokens.ids[row] for row in rows]
-        lengths = torch.tensor([len(one) for one in ids])
-        pad = self.tokenizer.pad_token_id
-        padded = pad_sequence(ids, batch_first=True, padding_value=pad)
-        mask = torch.arange(padded.shape[1]) < lengths[:, None]
-        batch = {"input_ids": padded, "attention_mask": mask.long()}
+        side = "left" if self.pad_left else "right"
+        ones = [torch.ones_like(one) for one in ids]
+        batch = {
+            "input_ids": pad_sequence(ids, True, self.tokenizer.pad_token_id, side),
+            "attention_mask": pad_sequence(ones, True, 0, side),
+        }
         if tokens.types is not None:
             types = [tokens.types[row] for row in rows]
-            batch["token_type_ids"] = pad_sequence(types, batch_first=True)
+            batch["token_type_ids"] = pad_sequence(types, True, 0, side)
         return batch
 
 

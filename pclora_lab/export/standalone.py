@@ -9,7 +9,7 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from pclora_lab.export.report import ExportReport, bytes_of, largest_gap
 from pclora_lab.files import staged
@@ -42,13 +42,24 @@ class SideBySide(nn.ModuleDict):
 '''
 
 
+_PAIR = '''
+
+class Pair(nn.Sequential):
+    """Two layers in place of one, whose weight some models read (T5, ConViT)."""
+
+    @property
+    def weight(self):
+        return self[1].weight @ self[0].weight
+'''
+
+
 _LOADER = '''"""Load this model with {library} and safetensors alone."""
 
 import json
 from pathlib import Path
 
 {imports}
-{split}
+{classes}
 
 def load(folder=Path(__file__).parent):
     config = json.loads((Path(folder) / "config.json").read_text())
@@ -56,7 +67,8 @@ def load(folder=Path(__file__).parent):
     for name, layer in config["low_rank"].items():
         width, rank, out = layer["in"], layer["rank"], layer["out"]
         first = nn.Embedding(width, rank) if layer["table"] else nn.Linear(width, rank, bias=False)
-        pair = nn.Sequential(first, nn.Linear(rank, out, bias=layer["bias"]))
+        kind = nn.Sequential if layer["table"] else Pair
+        pair = kind(first, nn.Linear(rank, out, bias=layer["bias"]))
         {put}
     load_model(model, Path(folder) / "model.safetensors")
     return model.eval()
@@ -100,9 +112,19 @@ def to_standalone(model: nn.Module) -> nn.Module:
     return replace_modules(plain, pairs).eval()
 
 
+class _Pair(nn.Sequential):
+    """As in the loader."""
+
+    @property
+    def weight(self) -> Tensor:
+        """``B A``, for models that read the weight of a layer before they call it."""
+        first, second = (self.get_submodule(name).get_parameter("weight") for name in "01")
+        return second @ first
+
+
 def _pair(layer: LowRankLinear | LowRankEmbedding) -> nn.Sequential:
     if isinstance(layer, LowRankLinear):
-        return nn.Sequential(layer.down, layer.up)
+        return _Pair(layer.down, layer.up)
     first = nn.Embedding(layer.num_embeddings, layer.rank, device="meta")
     second = nn.Linear(layer.rank, layer.embedding_dim, bias=False, device="meta")
     first.weight, second.weight = layer.A, layer.B
@@ -163,7 +185,7 @@ def _config(recipe: dict[str, Any]) -> dict[str, Any]:
     if recipe.get("library") == "transformers":
         # Under a key of its own, so that transformers' automatic classes say what they lack.
         return {"transformers": dict(recipe["config"])}
-    settings = {"num_classes": recipe["num_classes"]}
+    settings = {**recipe.get("options", {}), "num_classes": recipe["num_classes"]}
     for key, name in (("img_size", "img_size"), ("width", "embed_dim")):
         if recipe.get(key) is not None:
             settings[name] = recipe[key]
@@ -194,7 +216,7 @@ def _loader(recipe: dict[str, Any], has_split: bool) -> str:
         library=library,
         imports="\n".join(lines),
         build=build,
-        split=_SIDE_BY_SIDE if has_split else "",
+        classes=_PAIR + (_SIDE_BY_SIDE if has_split else ""),
         put=_PUT_SPLIT if has_split else _PUT,
     )
 

@@ -21,6 +21,8 @@ __all__ = [
     "named_classes",
     "plain_errors",
     "refuse_code",
+    "refuse_other_tasks",
+    "saved_for_another_task",
     "resolve_tokens",
     "safe_config",
 ]
@@ -127,6 +129,54 @@ def refuse_code(config: dict[str, Any], name: str) -> None:
         )
 
 
+def refuse_other_tasks(config: PreTrainedConfig, num_classes: int | None, name: str) -> None:
+    """Refuse a head that gives no classes that exclude each other.
+
+    Args:
+        config: of the model as it was saved.
+        num_classes: that are wanted; None keeps the head, another number than its own replaces it.
+        name: for the error.
+
+    Raises:
+        ValueError: regression or several labels at once, and what to do.
+    """
+    kept = num_classes in (None, config.num_labels)
+    problem = config.problem_type
+    if problem is None and config.num_labels == 1:
+        problem = "regression"
+    if not kept:
+        config.problem_type = None
+        return
+    if problem in (None, "single_label_classification"):
+        return
+    cure = "pass another num_classes for a new head on its body"
+    if config.num_labels > 1:
+        cure += (
+            ', or write "problem_type": "single_label_classification" there if its labels exclude '
+            "each other"
+        )
+    raise ValueError(
+        f"{name!r} was trained for {problem.replace('_', ' ')} (num_labels {config.num_labels}, "
+        f"problem_type {config.problem_type!r} in its config.json), and its head can't choose one "
+        f"class of several: {cure}"
+    )
+
+
+def saved_for_another_task(config: PreTrainedConfig) -> bool:
+    """Whether a checkpoint has a head, and not one that classifies whole texts or images.
+
+    Example:
+        >>> from transformers import BertConfig
+        >>> saved_for_another_task(BertConfig(architectures=["BertForTokenClassification"]))
+        True
+        >>> saved_for_another_task(BertConfig(architectures=["BertForSequenceClassification"]))
+        False
+    """
+    heads = [name.rpartition("For")[2] for name in config.architectures or () if "For" in name]
+    ours = ("SequenceClassification", "ImageClassification")
+    return bool(heads) and not any(head.startswith(ours) for head in heads)
+
+
 def safe_config(config: PreTrainedConfig) -> dict[str, Any]:
     """A configuration as plain values, without anything that names a place or code."""
     return {key: value for key, value in config.to_dict().items() if key not in LOCAL_KEYS}
@@ -134,26 +184,33 @@ def safe_config(config: PreTrainedConfig) -> dict[str, Any]:
 
 def named_classes(config: PreTrainedConfig) -> tuple[str, ...] | None:
     """The names a classifier was saved with; None where they are transformers' LABEL_0, LABEL_1."""
-    names = tuple(str(name) for _, name in sorted((config.id2label or {}).items()))
-    return None if all(name.startswith("LABEL_") for name in names) else names
+    labels = config.id2label or {}
+    names = tuple(str(name) for _, name in sorted(labels.items()))
+    # Other numbers than 0, 1, … do not say which output they mean.
+    is_plain = sorted(labels) == list(range(config.num_labels)) and len(set(names)) == len(names)
+    return None if not is_plain or all(n.startswith("LABEL_") for n in names) else names
 
 
-def resolve_tokens(config: PreTrainedConfig, wanted: int | None) -> int:
+def resolve_tokens(model: nn.Module, wanted: int | None) -> int:
     """Longest text in tokens: as wanted, else 128 or as many as there are positions.
 
     Raises:
         ValueError: more than there are positions.
     """
-    text = getattr(config, "text_config", config)
-    positions = getattr(text, "max_position_embeddings", None) or _USUAL_TOKENS
-    if text.model_type in ("roberta", "xlm-roberta", "camembert"):
-        positions -= (text.pad_token_id or 0) + 1  # theirs start after the padding number
-    if wanted is not None and wanted > positions:
+    text = getattr(config_in(model), "text_config", config_in(model))
+    positions = getattr(text, "max_position_embeddings", None) or 0
+    for name, table in model.named_modules():
+        is_table = isinstance(table, nn.Embedding) and name.endswith("position_embeddings")
+        if is_table and table.padding_idx is not None:
+            positions -= table.padding_idx + 1  # RoBERTa's begin behind the padding's number
+            break
+    if wanted is not None and 0 < positions < wanted:
         raise ValueError(
             f"max_tokens is {wanted}, but {text.model_type} here has {positions} positions: use "
             f"at most {positions}; longer texts are cut"
         )
-    return wanted or min(_USUAL_TOKENS, positions)
+    # Models with relative positions, as T5 and XLNet, say none or -1.
+    return wanted or (min(_USUAL_TOKENS, positions) if positions > 0 else _USUAL_TOKENS)
 
 
 @contextlib.contextmanager
@@ -183,5 +240,5 @@ def plain_errors(name: str) -> Iterator[None]:
             "embedded model, a folder, or a model that is in the local cache. "
             f"({error})"
         ) from error
-    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
         raise ValueError(f"{name!r} can't be loaded: {error}") from error

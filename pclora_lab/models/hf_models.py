@@ -23,7 +23,6 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from pclora_lab.data.texts import TextPreprocessing, reads_token_types
 from pclora_lab.models.hf_config import (
     LOCAL_KEYS,
     config_in,
@@ -31,11 +30,14 @@ from pclora_lab.models.hf_config import (
     named_classes,
     plain_errors,
     refuse_code,
+    refuse_other_tasks,
     resolve_tokens,
     safe_config,
+    saved_for_another_task,
 )
+from pclora_lab.models.hf_images import check_image_size, image_settings
 from pclora_lab.models.hf_quantizer import build_layers
-from pclora_lab.models.hf_tokenizer import load_hf_tokenizer
+from pclora_lab.models.hf_tokenizer import load_hf_tokenizer, text_preprocessing
 from pclora_lab.nn.heads import classifier_names, draw_head
 from pclora_lab.nn.metadata import recipe_of, set_metadata
 from pclora_lab.nn.surgery import get_linear
@@ -93,13 +95,16 @@ def load_hf(
     config = config_of(name, weights=pretrained)
     attention = {"_attn_implementation": getattr(config, "_attn_implementation", None)}
     refuse_code({**config.to_dict(), **attention}, name)
-    task = task or _usual_task(config.model_type, name)
+    # transformers looks through them where a type has classifiers of two kinds, as DeiT has.
+    config.architectures = config.architectures or []
+    task = task or _usual_task(config, name)
     if task not in HF_TASKS:
         raise ValueError(f"unknown task {task!r}: use one of {', '.join(HF_TASKS)}")
     is_labeled = task.endswith("classification")
-    had = config.num_labels if is_labeled else None
-    if is_labeled and num_classes is not None and num_classes != had:
-        config.num_labels = num_classes
+    if is_labeled:
+        refuse_other_tasks(config, num_classes, name)
+        if num_classes not in (None, config.num_labels):
+            config.num_labels = num_classes
     new: set[str] = set()
     if pretrained:
         model, new = _read_weights(name, task, config)
@@ -116,14 +121,14 @@ def load_hf(
     recipe: dict[str, Any] = {"library": "transformers", "task": task, "img_size": None}
     recipe["num_classes"] = getattr(model, "num_classes", None)
     if task == "image-classification":
-        recipe["preprocessing"] = _image_settings(name, config, pretrained)
+        recipe["preprocessing"] = image_settings(name, config, pretrained)
         set_metadata(model, pretrained_cfg=recipe["preprocessing"])
+        check_image_size(model, name)
     else:
-        recipe["tokens"] = resolve_tokens(config, tokens)
+        recipe["tokens"] = resolve_tokens(model, tokens)
         if pretrained:
             tokenizer = load_hf_tokenizer(name, model.config)
-            types = reads_token_types(model)
-            text = TextPreprocessing(tokenizer, recipe["tokens"], types)
+            text = text_preprocessing(model, tokenizer, recipe["tokens"])
             set_metadata(model, pclora_text=text)
     set_metadata(model, pclora_recipe={**recipe, "config": safe_config(model.config)})
     return model.eval()
@@ -134,6 +139,7 @@ def build_hf(config: PreTrainedConfig, task: str) -> PreTrainedModel:
     config = copy.deepcopy(config)
     saved = vars(config).pop("quantization_config", None)
     vars(config).pop("transformers_weights", None)
+    config.architectures = config.architectures or []
     with _building:
         model = HF_TASKS[task].from_config(config, dtype=torch.float32)
     if saved:
@@ -179,7 +185,17 @@ def set_hf_recipe(model: nn.Module, recipe: dict[str, Any]) -> nn.Module:
     return model
 
 
-def _usual_task(kind: str, name: str) -> str:
+def _usual_task(config: PreTrainedConfig, name: str) -> str:
+    kind = config.model_type
+    heads = {
+        "text-classification": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        "image-classification": MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    }
+    saved_as = config.architectures or []
+    for task, mapping in heads.items():
+        known = mapping.get(kind, ())
+        if any(saved in ((known,) if isinstance(known, str) else known) for saved in saved_as):
+            return task
     if kind in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
         return "text-classification"
     if kind == "clip":
@@ -209,7 +225,11 @@ def _read_weights(
             output_loading_info=True,
         )
     absent = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
-    in_head = {key for key in absent if key.split(".")[0] in classifier_names(model)}
+    names = classifier_names(model)
+    in_head = {key for key in absent if key.split(".")[0] in names}
+    if task.endswith("classification") and saved_for_another_task(config):
+        # A head for tokens or for choices may have the very shapes of ours.
+        in_head |= {key for key, _ in model.named_parameters() if key.split(".")[0] in names}
     rest = sorted(key for key in absent - in_head if "pooler" not in key)
     if rest:
         raise ValueError(
@@ -221,7 +241,7 @@ def _read_weights(
     spare = sorted(
         key
         for key in info["unexpected_keys"]
-        if re.search(r"\.\d+\.", f".{key}") and not key.endswith((".attn.bias", "masked_bias"))
+        if _is_layer_of(key, model) and not key.endswith((".attn.bias", "masked_bias"))
     )
     if spare:
         raise ValueError(
@@ -234,36 +254,16 @@ def _read_weights(
     return model, {key.rpartition(".")[0] for key in in_head}
 
 
-def _image_settings(name: str, config: PreTrainedConfig, pretrained: bool) -> dict[str, Any]:
-    """timm's words for what transformers' image processor does."""
-    size = config.image_size
-    height, width = (size, size) if isinstance(size, int) else size
-    settings = {
-        "input_size": (config.num_channels, height, width),
-        "mean": (0.5,) * config.num_channels,
-        "std": (0.5,) * config.num_channels,
-        "interpolation": "bilinear",
-        "crop_pct": 1.0,
-        "crop_mode": "squash",
-        "num_classes": config.num_labels,
-        "classifier": "classifier",
-    }
-    if not pretrained:
-        return settings
-    from transformers import AutoImageProcessor
+def _is_layer_of(key: str, model: PreTrainedModel) -> bool:
+    """Whether a tensor is of a numbered layer in a row of layers that the model has too.
 
-    try:
-        with plain_errors(name):
-            processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
-    except (ValueError, ConnectionError) as error:
-        raise ValueError(
-            f"{name!r} has no preprocessor_config.json, so mean and deviation of its pixels are "
-            "not known: save the model's image processor there, processor.save_pretrained(folder)"
-        ) from error
-    settings |= {"mean": tuple(processor.image_mean), "std": tuple(processor.image_std)}
-    if int(processor.resample or 2) == 3:
-        settings["interpolation"] = "bicubic"
-    return settings
+    CLIP's whole text side stands beside the weights of its classifier, and is none.
+    """
+    row = re.split(r"\.\d+\.", key, maxsplit=1)[0]
+    if row == key:
+        return False
+    modules = dict(model.named_modules())
+    return row in modules or f"{model.base_model_prefix}.{row}" in modules
 
 
 def name_classes(model: nn.Module, names: tuple[str, ...]) -> None:
@@ -275,16 +275,24 @@ def name_classes(model: nn.Module, names: tuple[str, ...]) -> None:
 
 
 def reset_hf_head(model: nn.Module, num_classes: int, generator: torch.Generator | None) -> None:
-    """A new last layer for another number of classes, in place."""
-    names = classifier_names(model)
-    name = next(n for n, m in reversed(list(model.named_modules()))
-                if isinstance(m, nn.Linear) and n.split(".")[0] in names)  # fmt: skip
-    parent, _, child = name.rpartition(".")
-    old = get_linear(model, name)
-    head = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
-    draw_head(head, generator)
-    setattr(model.get_submodule(parent), child, head.to(old.weight.device))
+    """New last layers for another number of classes, in place."""
     config = config_in(model)
+    for name in _output_layers(model):
+        parent, _, child = name.rpartition(".")
+        old = get_linear(model, name)
+        head = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
+        draw_head(head, generator)
+        setattr(model.get_submodule(parent), child, head.to(old.weight.device))
     config.num_labels = num_classes
     recipe_of(model)["config"] = safe_config(config)
     set_metadata(model, num_classes=num_classes, pclora_head_is_new=True)
+
+
+def _output_layers(model: nn.Module) -> list[str]:
+    """The last layer of the head; of a distilled model, of both heads."""
+    names = classifier_names(model)
+    linears = [n for n, m in model.named_modules()
+               if isinstance(m, nn.Linear) and n.split(".")[0] in names]  # fmt: skip
+    classes = config_in(model).num_labels
+    last = {n.split(".")[0]: n for n in linears if get_linear(model, n).out_features == classes}
+    return list(last.values()) if len(last) > 1 else linears[-1:]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from torch import nn
 from transformers import (
     AutoTokenizer,
     PreTrainedConfig,
@@ -9,9 +10,36 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from pclora_lab.models.hf_config import plain_errors
+from pclora_lab.data.texts import TextPreprocessing, reads_token_types
+from pclora_lab.models.hf_config import config_in, plain_errors
 
-__all__ = ["check_tokenizer", "load_hf_tokenizer"]
+__all__ = ["check_tokenizer", "load_hf_tokenizer", "text_preprocessing"]
+
+
+def text_preprocessing(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, tokens: int
+) -> TextPreprocessing:
+    """What the model expects of a text.
+
+    Args:
+        model: of transformers.
+        tokenizer: its own.
+        tokens: of the longest text.
+    """
+    # Such a model takes the last place for the whole text, whether it is padding or not.
+    reads_last = getattr(config_in(model), "summary_type", None) == "last"
+    return TextPreprocessing(tokenizer, tokens, reads_token_types(model), reads_last)
+
+
+# The last three are sentencepiece's, of ALBERT, XLM-R and Llama.
+_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
 
 
 def load_hf_tokenizer(source: str, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
@@ -21,9 +49,7 @@ def load_hf_tokenizer(source: str, config: PreTrainedConfig) -> PreTrainedTokeni
         ValueError: there is none, or its vocabulary is not the model's.
     """
     folder = Path(source)
-    if folder.is_dir() and not any(
-        (folder / n).is_file() for n in ("tokenizer.json", "vocab.txt", "vocab.json")
-    ):
+    if folder.is_dir() and not any((folder / name).is_file() for name in _FILES):
         raise ValueError(
             f"{folder} has no tokenizer (tokenizer.json or vocab.txt): save the model's own there, "
             "tokenizer.save_pretrained(folder)"
@@ -62,3 +88,17 @@ def check_tokenizer(
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     if text.pad_token_id is None:
         text.pad_token_id = tokenizer.pad_token_id
+    _require_end(tokenizer, config, source)
+
+
+def _require_end(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, source: str) -> None:
+    """An encoder and a decoder classify at the end of a text, which the tokenizer must mark."""
+    end = getattr(config, "eos_token_id", None)
+    if not getattr(config, "is_encoder_decoder", False) or not isinstance(end, int):
+        return
+    if tokenizer("a")["input_ids"][-1:] != [end]:
+        raise ValueError(
+            f"the tokenizer of {source!r} does not end a text with token {end} "
+            f"({tokenizer.convert_ids_to_tokens(end)!r}), at which this {config.model_type} "
+            "classifies: put the tokenizer there that the model was trained with"
+        )

@@ -10,7 +10,8 @@ from torch import nn
 from pclora_lab.files import data_dir
 from pclora_lab.models.adapting import head_is_new, input_kind, reset_head
 from pclora_lab.models.embedded import EMBEDDED
-from pclora_lab.models.hf_config import config_in, is_hf_name, refuse_code, resolve_tokens
+from pclora_lab.models.folders import read_config, require_safetensors
+from pclora_lab.models.hf_config import is_hf_name, refuse_code, resolve_tokens
 from pclora_lab.models.hf_models import load_hf
 from pclora_lab.models.serialization import from_pretrained, has_recipe
 from pclora_lab.models.timm_models import (
@@ -19,13 +20,13 @@ from pclora_lab.models.timm_models import (
     draw_timm_head,
     is_timm_name,
     load_timm,
-    read_config,
-    require_safetensors,
 )
 from pclora_lab.nn.metadata import pretrained_cfg_of, recipe_of, set_metadata
 from pclora_lab.nn.split_qkv import split_qkv as split_fused
 
 __all__ = ["describe_model", "load_model"]
+
+_FOLDER = "local-dir:"
 
 
 def load_model(
@@ -66,14 +67,14 @@ def load_model(
     name = _normalize(str(name) if isinstance(name, Path) else name)
     if width is not None and pretrained:
         raise ValueError(f"{name!r} of width {width} has no weights: pass pretrained=False")
-    folder = Path(name.removeprefix("local-dir:"))
-    is_folder = name.startswith("local-dir:")
+    folder = Path(name.removeprefix(_FOLDER))
+    is_folder = name.startswith(_FOLDER)
     if is_folder and (saved := _saved_model(folder, pretrained)) is not None:
         _set_tokens(saved, max_tokens)
         return _with_head(saved, name, num_classes, img_size, generator)
-    if _is_transformers(name, folder if is_folder else None):
+    if _is_transformers(name, folder if is_folder else None, pretrained):
         _refuse_pixels(name, img_size, width)
-        source = str(data_dir(name)) if name in EMBEDDED else name.removeprefix("local-dir:")
+        source = str(data_dir(name)) if name in EMBEDDED else name.removeprefix(_FOLDER)
         model = load_hf(
             source,
             task=task,
@@ -91,12 +92,13 @@ def load_model(
     return model.eval()
 
 
-def _is_transformers(name: str, folder: Path | None) -> bool:
+def _is_transformers(name: str, folder: Path | None, pretrained: bool) -> bool:
     """Which library a name belongs to; refuses what neither can load."""
     if folder is not None:
         config = read_config(folder)
         refuse_code(config, str(folder))
-        require_safetensors(folder)
+        if pretrained:
+            require_safetensors(folder)
         if "model_type" in config:
             return True
         check_timm_folder(folder, config)
@@ -128,7 +130,7 @@ def _saved_model(folder: Path, pretrained: bool) -> nn.Module | None:
 def _set_tokens(model: nn.Module, max_tokens: int | None) -> None:
     if max_tokens is None or input_kind(model) != "text":
         return
-    tokens = resolve_tokens(config_in(model), max_tokens)
+    tokens = resolve_tokens(model, max_tokens)
     recipe_of(model)["tokens"] = tokens
     if (text := getattr(model, "pclora_text", None)) is not None:
         set_metadata(model, pclora_text=dataclasses.replace(text, max_tokens=tokens))
@@ -182,5 +184,12 @@ def _normalize(name: str) -> str:
             "or a folder"
         )
     name = name.strip()
-    is_known = name in EMBEDDED or timm.is_model(name)
-    return f"local-dir:{name}" if not is_known and ":" not in name and Path(name).is_dir() else name
+    if name in EMBEDDED or timm.is_model(name) or name.startswith(("config:", "hf-hub:")):
+        return name
+    is_named = name.startswith(_FOLDER)
+    folder = Path(name.removeprefix(_FOLDER)).expanduser()
+    if is_named or folder.is_dir():
+        return f"{_FOLDER}{folder}"
+    if name.startswith(("/", "./", "../", "~")) or "\\" in name:
+        raise ValueError(f"model {name!r} is a path, but there is no such folder")
+    return name

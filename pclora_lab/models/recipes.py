@@ -45,6 +45,7 @@ def _rebuild_timm(recipe: dict[str, Any]) -> nn.Module:
         recipe["img_size"],
         False,
         recipe.get("width"),
+        recipe.get("options"),
     )
     classes = {"num_classes": recipe["num_classes"]}  # its saved head fits
     config = {**pretrained_cfg_of(model), **recipe["preprocessing"], **classes}

@@ -16,12 +16,12 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from pclora_lab.data.texts import TextPreprocessing, reads_token_types
 from pclora_lab.files import staged
 from pclora_lab.models.hf_config import LOCAL_KEYS, refuse_code, safe_config
 from pclora_lab.models.hf_models import hf_task, set_hf_recipe
 from pclora_lab.models.hf_quantizer import build_layers
 from pclora_lab.models.hf_saving import describe, is_replaced, remove_older
+from pclora_lab.models.hf_tokenizer import text_preprocessing
 from pclora_lab.models.recipes import build_from_recipe, model_recipe
 from pclora_lab.models.saved_layers import (
     FORMAT,
@@ -70,7 +70,7 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
         raise ValueError(
             f"{type(model).__name__} has no LowRankLinear: pass what compress(student) returned"
         )
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     _refuse_foreign(folder)
     config = {**describe_layers(model), "model": model_recipe(model)}
     _refuse_unknown_layers(model, config)
@@ -148,7 +148,7 @@ def has_recipe(folder: Path | str) -> bool:
     """Whether a folder tells all that :func:`from_pretrained` needs, or is to tell why not."""
     if not is_compressed(folder):
         return False
-    config = _read_config(Path(folder))
+    config = _read_config(Path(folder), weights=False)
     return "architectures" not in config or config["model"] is not None
 
 
@@ -170,8 +170,8 @@ def from_pretrained(
         ValueError: another format or a newer version, a layer the architecture lacks, tensors
             that do not fit, or no recipe and no ``model``.
     """
-    folder, model = Path(folder), None if model is None else unwrapped(model)
-    config = _read_config(folder)
+    folder, model = Path(folder).expanduser(), None if model is None else unwrapped(model)
+    config = _read_config(folder, weights=weights)
     if "architectures" in config:
         dense = _open_transformers(folder, config, model, weights)
     else:
@@ -257,8 +257,7 @@ def _attach_tokenizer(model: nn.Module, folder: Path) -> None:
     if tokens is not None and (folder / "tokenizer.json").is_file():
         # The plain class: it reads data only, whatever tokenizer_config.json names.
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-        text = TextPreprocessing(tokenizer, tokens, reads_token_types(model))
-        set_metadata(model, pclora_text=text)
+        set_metadata(model, pclora_text=text_preprocessing(model, tokenizer, tokens))
 
 
 def _fill(model: nn.Module, folder: Path) -> None:
@@ -284,11 +283,11 @@ def _take_precision(model: nn.Module, file: Path) -> None:
                 own[key].data = own[key].data.to(dtype)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path, *, weights: bool = True) -> dict[str, Any]:
     """What was saved beside the weights; with ``architectures`` where they are transformers'."""
     for name, is_there in (
         ("config.json", (folder / "config.json").is_file()),
-        ("model.safetensors", bool(weight_files(folder))),
+        ("model.safetensors", not weights or bool(weight_files(folder))),
     ):
         if not is_there:
             raise FileNotFoundError(f"no compressed model in {folder}: {name} is missing")

@@ -1,7 +1,8 @@
 """timm's vision transformers: by name, from the hub or from a folder."""
 
 import difflib
-import json
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from pclora_lab.models.embedded import EMBEDDED, build_vit_digits, load_vit_digits
+from pclora_lab.models.folders import read_config
 from pclora_lab.nn.heads import draw_head
 from pclora_lab.nn.metadata import pretrained_cfg_of, set_metadata
 
@@ -31,9 +33,22 @@ def is_timm_name(name: str) -> bool:
 
 
 def load_timm(
-    name: str, num_classes: int | None, img_size: int | None, pretrained: bool, width: int | None
+    name: str,
+    num_classes: int | None,
+    img_size: int | None,
+    pretrained: bool,
+    width: int | None,
+    options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """The embedded vision transformer, or one of timm's.
+
+    Args:
+        name: timm's, or ``local-dir:PATH``.
+        num_classes: of the head; None keeps the model's own.
+        img_size: side of the input in pixels.
+        pretrained: whether to read weights.
+        width: of the embedding.
+        options: more of timm's, as a recipe has them.
 
     Raises:
         ValueError: damaged weights, a size it can't take, no head.
@@ -46,7 +61,11 @@ def load_timm(
             if model.num_classes == 10:
                 set_metadata(model, pclora_class_names=tuple(map(str, range(10))))
     else:
-        model = _create(name, num_classes, img_size, pretrained, width)
+        name = name.removeprefix("timm/") if is_timm_name(name) else name
+        given = {"num_classes": num_classes, "img_size": img_size, "embed_dim": width}
+        given = {key: value for key, value in given.items() if value is not None}
+        model = _create(name, pretrained, {**_safe_options(options or {}), **given})
+        _note_saved_options(model, name, given)
     is_free = getattr(model, "pclora_takes_any_size", False)
     set_metadata(
         model,
@@ -66,6 +85,7 @@ def timm_recipe(model: nn.Module, img_size: int | None, width: int | None) -> di
         "img_size": img_size,
         "preprocessing": {key: config[key] for key in keys if config.get(key) is not None},
         **({} if width is None else {"width": width}),
+        **({"options": options} if (options := getattr(model, "pclora_options", None)) else {}),
     }
 
 
@@ -73,7 +93,7 @@ def timm_recipe(model: nn.Module, img_size: int | None, width: int | None) -> di
 class _Classifier(Protocol):
     """How timm's models hand out their classifier, which each calls by a name of its own."""
 
-    def get_classifier(self) -> nn.Module: ...
+    def get_classifier(self) -> nn.Module | tuple[nn.Module, ...]: ...
 
     def reset_classifier(self, num_classes: int) -> None: ...
 
@@ -89,7 +109,9 @@ def _classifier(model: nn.Module) -> _Classifier:
 
 def draw_timm_head(model: nn.Module, generator: torch.Generator | None) -> None:
     """New weights for the classifier, in place."""
-    draw_head(_classifier(model).get_classifier(), generator)
+    heads = _classifier(model).get_classifier()
+    for head in (heads,) if isinstance(heads, nn.Module) else heads:  # distilled models have two
+        draw_head(head, generator)
 
 
 def reset_timm_head(model: nn.Module, num_classes: int, generator: torch.Generator | None) -> None:
@@ -134,14 +156,41 @@ def check_timm_folder(folder: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _create(
-    name: str, num_classes: int | None, img_size: int | None, pretrained: bool, width: int | None
-) -> nn.Module:
-    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
-    if img_size is not None:
-        options["img_size"] = img_size
-    if width is not None:
-        options["embed_dim"] = width
+def _safe_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of an architecture, none of those by which timm reads files.
+
+    Raises:
+        ValueError: names what a saved model must not say.
+    """
+    own = set(inspect.signature(timm.create_model).parameters) - {"kwargs"}
+    if refused := sorted(own & set(options)):
+        raise ValueError(
+            f"the saved model sets {', '.join(refused)}, which no architecture has: remove it from "
+            "its config.json"
+        )
+    return dict(options)
+
+
+def _note_saved_options(model: nn.Module, name: str, given: Mapping[str, Any]) -> None:
+    """Keep what a folder's config.json says beyond name and classes (timm's ``model_args``)."""
+    used = dict(getattr(model, "_model_args", given))
+    if name.startswith("local-dir:"):
+        folder = Path(name.removeprefix("local-dir:"))
+        used = {**(read_config(folder).get("model_args") or {}), **used}
+    options = {key: value for key, value in used.items() if key not in {"num_classes", *given}}
+    set_metadata(model, pclora_options=_safe_options(options))
+    config = pretrained_cfg_of(model)
+    if (side := options.get("img_size")) is not None:
+        size = (side, side) if isinstance(side, int) else tuple(side)
+        channels = config["input_size"][0]
+        set_metadata(model, pretrained_cfg={**config, "input_size": (channels, *size)})
+    labels = config.get("label_names")
+    if isinstance(labels, list | tuple) and len(labels) == model.num_classes:
+        set_metadata(model, pclora_class_names=tuple(map(str, labels)))
+
+
+def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    img_size, width = options.get("img_size"), options.get("embed_dim")
     try:
         model = _create_of_any_size(name, pretrained, options)
     except SafetensorError as error:
@@ -182,41 +231,3 @@ def _create_of_any_size(name: str, pretrained: bool, options: dict[str, Any]) ->
             model, pretrained_cfg={**config, "input_size": size}, pclora_takes_any_size=True
         )
         return model
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """A model folder's ``config.json``.
-
-    Raises:
-        ValueError: it is missing or no JSON, or the weights are pickled or missing.
-    """
-    if not (folder / "config.json").is_file():
-        raise ValueError(
-            f"no model in {folder}: there is no config.json. A model folder holds config.json "
-            "(timm's or transformers') and model.safetensors."
-        )
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf8"))
-    except ValueError as error:
-        raise ValueError(f"{folder / 'config.json'} can't be read: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{folder / 'config.json'} can't be read: it holds no JSON object")
-    return config
-
-
-def require_safetensors(folder: Path) -> None:
-    """Refuse folders whose weights could run code when they are loaded.
-
-    Raises:
-        ValueError: no safetensors there; says how to convert pickled weights.
-    """
-    if any(folder.glob("*.safetensors")):
-        return
-    pickled = [p.name for p in sorted(folder.iterdir()) if p.suffix in {".bin", ".pt", ".pth"}]
-    source = pickled[0] if pickled else "weights.bin"
-    raise ValueError(
-        f"no model.safetensors in {folder}: pickled weights ({', '.join(pickled) or '.bin, .pt'}) "
-        "are refused because loading them can run code. If you trust their source, convert them "
-        "once, in a script of your own: safetensors.torch.save_file(torch.load("
-        f"{source!r}, weights_only=True), 'model.safetensors')"
-    )

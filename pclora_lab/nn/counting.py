@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from pclora_lab.nn.forward import call_model, eval_mode, example_input
+from pclora_lab.nn.forward import Inputs, call_model, eval_mode
+from pclora_lab.nn.layers.tracing import trace
 from pclora_lab.nn.layers.wrappers import unwrapped
-from pclora_lab.nn.surgery import count_inputs, find_embeddings, find_targets, meta_copy
+from pclora_lab.nn.surgery import count_inputs, find_embeddings, find_targets
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
@@ -95,7 +96,7 @@ def count_model(
     example: Tensor | Mapping[str, Tensor] | None = None,
     embeddings: str = "dense",
 ) -> ModelCounts:
-    """Trace a model on the meta device.
+    """Trace a model for its shapes; see :func:`pclora_lab.nn.layers.tracing.trace`.
 
     Args:
         model: on any device; it is only read.
@@ -108,19 +109,21 @@ def count_model(
     """
     model = unwrapped(model)
     linears = find_targets(model, targets)
-    example = example_input(model, "meta") if example is None else _to_meta(example)
-    twin = meta_copy(model)
     tables = find_embeddings(model) if embeddings == "low_rank" else {}
-    layers = {name: twin.get_submodule(name) for name in (*linears, *tables)}
-    with _flop_counter() as flops:
-        tokens = count_inputs(twin, layers, example)
+
+    def counts(twin: nn.Module, inputs: Inputs) -> tuple[dict[str, int], int]:
+        layers = {name: twin.get_submodule(name) for name in (*linears, *tables)}
+        with _flop_counter() as flops:
+            return count_inputs(twin, layers, inputs), flops.get_total_flops() // 2
+
+    tokens, macs = trace(model, example, counts)
     parameters = list(model.parameters())
     counted = [_layer_count(name, linears[name], tokens[name]) for name in linears]
     counted += [_table_count(name, table, tokens[name]) for name, table in tables.items()]
     return ModelCounts(
         layers=tuple(counted),
         params=sum(p.numel() for p in parameters),
-        macs=flops.get_total_flops() // 2,
+        macs=macs,
         bytes=sum(t.numel() * t.element_size() for t in (*parameters, *model.buffers())),
     )
 
@@ -133,11 +136,13 @@ def count_macs(model: nn.Module, example: Tensor | Mapping[str, Tensor] | None =
         example: one input; timm and transformers models know theirs.
     """
     model = unwrapped(model)
-    example = example_input(model, "meta") if example is None else _to_meta(example)
-    twin = meta_copy(model)
-    with eval_mode(twin), _flop_counter() as flops:
-        call_model(twin, example)
-    return flops.get_total_flops() // 2
+
+    def count(twin: nn.Module, inputs: Inputs) -> int:
+        with eval_mode(twin), _flop_counter() as flops:
+            call_model(twin, inputs)
+        return flops.get_total_flops() // 2
+
+    return trace(model, example, count)
 
 
 def _flop_counter() -> "FlopCounterMode":
@@ -145,13 +150,6 @@ def _flop_counter() -> "FlopCounterMode":
     from torch.utils.flop_counter import FlopCounterMode
 
     return FlopCounterMode(display=False)
-
-
-def _to_meta(example: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
-    if isinstance(example, Tensor):
-        return example.to("meta")
-    # Without storage nobody can look into a mask; a full one is the same work.
-    return {key: value.to("meta") for key, value in example.items() if key != "attention_mask"}
 
 
 def _layer_count(name: str, layer: nn.Linear, tokens: int) -> LayerCount:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pclora_lab.nn.counting import count_macs
-from pclora_lab.nn.forward import call_model, eval_mode, example_input
+from pclora_lab.nn.forward import Inputs, call_model, eval_mode
+from pclora_lab.nn.layers.tracing import trace
 from pclora_lab.nn.layers.wrappers import unwrapped
-from pclora_lab.nn.surgery import meta_copy
 
 __all__ = ["Flops", "count_flops"]
 
@@ -95,13 +95,10 @@ def count_flops(model: nn.Module, example: Tensor | Mapping[str, Tensor] | None 
         Flops(products=64, elementwise=8)
     """
     model = unwrapped(model)
-    example = example_input(model, "meta") if example is None else example
-    meta = (
-        example.to("meta")
-        if isinstance(example, Tensor)
-        else {key: value.to("meta") for key, value in example.items() if key != "attention_mask"}
-    )
-    twin = meta_copy(model)
-    with eval_mode(twin), _Elementwise() as counter:
-        call_model(twin, meta)
-    return Flops(2 * count_macs(model, example), counter.total)
+
+    def count(twin: nn.Module, inputs: Inputs) -> int:
+        with eval_mode(twin), _Elementwise() as counter:
+            call_model(twin, inputs)
+        return counter.total
+
+    return Flops(2 * count_macs(model, example), trace(model, example, count))

@@ -49,7 +49,7 @@ def example_input(
     if shape is not None:
         images = torch.zeros(1, *shape, device=device, dtype=parameter.dtype)
     if tokens is not None:
-        texts = {"input_ids": torch.zeros(1, tokens, device=device, dtype=torch.long)}
+        texts = {"input_ids": _words(model, torch.zeros(1, tokens, dtype=torch.long)).to(device)}
         return texts if images is None else {**texts, "pixel_values": images}
     if images is None:
         raise ValueError(
@@ -90,7 +90,18 @@ def _text_length(model: nn.Module) -> int | None:
     if config is None:
         return None
     loaded = getattr(model, "pclora_recipe", {}).get("tokens")
-    return loaded or min(128, getattr(config, "max_position_embeddings", None) or 128)
+    positions = getattr(config, "max_position_embeddings", None) or 0
+    return loaded or (min(128, positions) if positions > 0 else 128)
+
+
+def _words(model: nn.Module, ids: Tensor) -> Tensor:
+    """Texts that end as the model's tokenizer ends them, and only there."""
+    end = getattr(getattr(model, "config", None), "eos_token_id", None)
+    if not isinstance(end, int):
+        return ids
+    ids = torch.where(ids == end, ids - 1 if end > 5 else ids + 1, ids)
+    ids[:, -1] = end
+    return ids
 
 
 @contextmanager
@@ -190,8 +201,11 @@ def try_inputs(model: nn.Module, examples: int = 2) -> dict[str, Tensor]:
             made[name] = torch.randint(5, text.vocab_size, shape, generator=generator)
     if "input_ids" in made and "pixel_values" not in made:
         made["attention_mask"] = torch.ones_like(made["input_ids"])
+        made["input_ids"] = _words(model, made["input_ids"])
         if examples > 1:
             made["attention_mask"][0, -2:] = 0
+            made["input_ids"][0] = made["input_ids"][0].roll(-2)
+            made["input_ids"][0, -2:] = getattr(text, "pad_token_id", None) or 0
         if getattr(model, "pclora_recipe", {}).get("token_types"):
             made["token_type_ids"] = torch.zeros_like(made["input_ids"])
             made["token_type_ids"][:, made["input_ids"].shape[1] // 2 :] = 1

@@ -16,7 +16,8 @@ def classifier_names(model: nn.Module) -> frozenset[str]:
 
     timm's models record theirs. A classifier of transformers keeps its base model in one child, and
     whatever else has weights beside it is the head (ModernBERT's ``head`` and ``classifier``,
-    DeBERTa's ``pooler`` and ``classifier``). Other models are taken by the common names.
+    DeBERTa's ``pooler`` and ``classifier``, both heads of a distilled DeiT). Other models are taken
+    by the common names.
 
     Example:
         >>> model = nn.Module()
@@ -27,7 +28,7 @@ def classifier_names(model: nn.Module) -> frozenset[str]:
     recorded = pretrained_cfg_of(model).get("classifier") or ()
     own = frozenset({recorded} if isinstance(recorded, str) else recorded)
     base = getattr(model, "base_model_prefix", "")
-    if base and hasattr(model, base) and type(model).__name__.endswith("Classification"):
+    if base and hasattr(model, base) and "Classification" in type(model).__name__:
         children = (n for n, m in model.named_children() if next(m.parameters(), None) is not None)
         return own | frozenset(children) - {base}
     return own | _COMMON_NAMES

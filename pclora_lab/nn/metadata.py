@@ -17,6 +17,7 @@ class ModelMetadata(TypedDict, total=False):
         pclora_text: its :class:`pclora_lab.data.texts.TextPreprocessing`.
         pclora_class_names: one per class number, None where they are unknown.
         pclora_head_is_new: whether the classifier does not come from the checkpoint.
+        pclora_options: what timm builds it with, beyond its name.
         pclora_takes_any_size: whether it was built without a size of its images.
         pclora_method: the options of the method that it comes from.
         pela: what was factorized, see :func:`pclora_lab.factorize_model`.
@@ -28,6 +29,7 @@ class ModelMetadata(TypedDict, total=False):
     pclora_text: object
     pclora_class_names: tuple[str, ...] | None
     pclora_head_is_new: bool
+    pclora_options: dict[str, object]
     pclora_takes_any_size: bool
     pclora_method: dict[str, object] | None
     pela: dict[str, object]

@@ -1,11 +1,14 @@
 """Fused query-key-value layers taken apart, so that each of the three can be faded by itself."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.nn.forward import example_input
+from pclora_lab.nn.forward import Inputs
+from pclora_lab.nn.layers.tracing import trace
 from pclora_lab.nn.metadata import recipe_of, set_metadata
-from pclora_lab.nn.surgery import count_inputs, get_linear, is_linear, meta_copy, replace_modules
+from pclora_lab.nn.surgery import count_inputs, get_linear, is_linear, replace_modules
 
 __all__ = ["SplitLinear", "split_qkv"]
 
@@ -47,6 +50,10 @@ def _third(weight: Tensor, bias: Tensor | None, number: int) -> nn.Linear:
     return layer
 
 
+def _count(twin: nn.Module, names: Iterable[str], inputs: Inputs) -> dict[str, int]:
+    return count_inputs(twin, {name: twin.get_submodule(name) for name in names}, inputs)
+
+
 def split_qkv(model: nn.Module) -> nn.Module:
     """Replace every fused query-key-value layer by three, in place; the logits stay the same.
 
@@ -75,8 +82,7 @@ def split_qkv(model: nn.Module) -> nn.Module:
         raise ValueError(
             f"{type(model).__name__} has no fused query-key-value layer: leave split_qkv out"
         )
-    twin = meta_copy(model)
-    count_inputs(twin, {n: twin.get_submodule(n) for n in fused}, example_input(model, "meta"))
+    trace(model, None, lambda twin, inputs: _count(twin, fused, inputs))
     replace_modules(model, {name: SplitLinear(m.weight, m.bias) for name, m in fused.items()})
     if hasattr(model, "pclora_recipe"):
         set_metadata(model, pclora_recipe={**recipe_of(model), "split_qkv": True})

@@ -94,7 +94,8 @@ def find_targets(model: nn.Module, targets: str = "blocks") -> dict[str, nn.Line
     Args:
         model: any module; it is only read.
         targets: ``blocks`` for every linear layer inside the transformer blocks (head and
-            embeddings stay), or a regular expression searched in the full names.
+            embeddings stay, and layers with one number per head, expert or coordinate, as in
+            Swin v2's position bias), or a regular expression searched in the full names.
 
     Raises:
         ValueError: nothing found (the linear layers there are get listed), a bad expression, or
@@ -109,7 +110,7 @@ def find_targets(model: nn.Module, targets: str = "blocks") -> dict[str, nn.Line
     refuse_unsupported(model)
     linears = _linears(model)
     if targets == "blocks":
-        found = {name: m for name, m in linears.items() if _block_of(name, linears)}
+        found = _in_blocks(linears)
     else:
         pattern = _compile(targets)
         found = {name: m for name, m in linears.items() if pattern.search(name)}
@@ -165,6 +166,32 @@ def refuse_attention(model: nn.Module, targets: str = "blocks") -> None:
         )
 
 
+# Heads, experts and coordinates are fewer than this; what attention looks up has more features.
+_FEW, _SHARE = 48, 16
+
+
+def _in_blocks(linears: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Layers in blocks, without those so narrow that no useful rank makes them smaller."""
+    blocks: dict[str, dict[str, int]] = {}
+    for name, module in linears.items():
+        if (block := _block_of(name, linears)) is not None:
+            blocks.setdefault(block, {})[name] = _width(module)
+    narrow = {
+        name
+        for widths in blocks.values()
+        for name, width in widths.items()
+        if width <= _FEW and _SHARE * width <= max(widths.values())
+    }
+    inside = {name for widths in blocks.values() for name in widths}
+    return {name: module for name, module in linears.items() if name in inside - narrow}
+
+
+def _width(module: nn.Module) -> int:
+    """The narrower side of a linear layer, of whatever kind."""
+    weight = getattr(module, "weight", None)
+    return min(weight.shape) if isinstance(weight, Tensor) and weight.ndim == 2 else _FEW + 1
+
+
 def _compile(targets: str) -> re.Pattern[str]:
     try:
         return re.compile(targets)
@@ -176,6 +203,9 @@ def _nothing_found(model: nn.Module, targets: str, linears: Iterable[str]) -> st
     names = list(linears)
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     there_are = f"its linear layers are: {shown}" if names else "it has no nn.Linear at all"
+    convolutions = sum(isinstance(m, nn.Conv1d | nn.Conv2d) for m in model.modules())
+    if convolutions:
+        there_are += f", and its {convolutions} convolutions are not replaced"
     return (
         f"targets={targets!r} finds no linear layer in {type(model).__name__}; {there_are}. "
         "Pass targets as a regular expression that matches some of them."

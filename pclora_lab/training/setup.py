@@ -158,6 +158,7 @@ def load_dense(config: RunConfig, data: LabeledData) -> nn.Module:
             split_qkv=config.split_qkv,
             generator=torch.Generator().manual_seed(config.teacher_seed),
         )
+    _require_head(model, config.model)
     if input_kind(model) != data.kind:
         usual = {"image": "vit_digits", "text": "bert_glosses"}[data.kind]
         raise ValueError(
@@ -180,6 +181,21 @@ def load_dense(config: RunConfig, data: LabeledData) -> nn.Module:
             'set logit_weight=0 or teacher="finetune"'
         )
     return model
+
+
+def _require_head(model: nn.Module, name: str) -> None:
+    """Refuse what transformers builds no classifier of, or does so only if asked."""
+    if getattr(model, "num_classes", None) is not None:
+        return
+    task = recipe_of(model).get("task")
+    kinds = {
+        "language-model": "a language model without a classification head, and transformers has "
+        "none for its type: take another type, such as bert or gpt2",
+        "image-text": "a model of images and texts without a classification head: to train its "
+        'image side, write "architectures": ["CLIPForImageClassification"] in its config.json',
+    }
+    what = kinds.get(str(task), "a model without a classification head: take a classifier")
+    raise ValueError(f"{name!r} is a {type(model).__name__}, {what}")
 
 
 def _calibration(batches: Batches, device: torch.device) -> Iterator[Inputs]:

@@ -2,6 +2,8 @@
 
 import torch
 from timm.models import SwinTransformer, is_model, register_model, swin_tiny_patch4_window7_224
+from tiny_configs import IMAGES as HF_IMAGES
+from tiny_configs import TEXTS, TOKENS, WORDS
 from torch import Tensor, nn
 
 from pclora_lab.models.hf_config import safe_config
@@ -9,39 +11,8 @@ from pclora_lab.models.loading import load_model
 from pclora_lab.models.recipes import build_from_recipe
 from pclora_lab.nn.forward import example_input
 
-_WORDS, _TOKENS = 99, 12
-_TEXT = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "vocab_size": _WORDS,
-    "max_position_embeddings": 16,
-    "pad_token_id": 0,
-}
-_VISION = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "image_size": 16,
-    "patch_size": 8,
-}
-CONFIGS = {
-    "bert": _TEXT,
-    "distilbert": {**_TEXT, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
-    "roberta": {**_TEXT, "max_position_embeddings": 18, "pad_token_id": 1},
-    "electra": {**_TEXT, "embedding_size": 16},
-    "modernbert": {**_TEXT, "global_attn_every_n_layers": 2, "local_attention": 4,
-                   "bos_token_id": 1, "cls_token_id": 1, "eos_token_id": 2, "sep_token_id": 2},
-    "deberta-v2": {**_TEXT, "pooler_hidden_size": 32},
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 16, "vocab_size": _WORDS,
-             "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
-    "llama": {**_TEXT, "num_key_value_heads": 1, "bos_token_id": 1, "eos_token_id": 2},
-    "vit": {**_VISION, "num_channels": 3},
-    "clip": {"text_config": {**_TEXT, "bos_token_id": 97, "eos_token_id": 98},
-             "vision_config": {**_VISION, "num_channels": 3}, "projection_dim": 16},
-}  # fmt: skip
+# By transformers' type; timm's are below.
+CONFIGS = {**HF_IMAGES, **TEXTS}
 IMAGES = {
     "vit_digits": {"name": "vit_digits"},
     "deit": {"name": "deit_tiny_patch16_224", "img_size": 32},
@@ -98,7 +69,7 @@ def _of_transformers(kind: str, task: str, split_qkv: bool) -> nn.Module:
         settings = {"input_size": (3, 16, 16), "mean": (0.5,) * 3, "std": (0.5,) * 3}
         recipe["preprocessing"] = {**settings, "classifier": "classifier", "num_classes": 3}
     else:
-        recipe["tokens"] = _TOKENS
+        recipe["tokens"] = TOKENS
     return build_from_recipe(recipe)
 
 
@@ -114,11 +85,11 @@ def batch(model: nn.Module, examples: int = 4) -> Tensor | dict[str, Tensor]:
         if value.is_floating_point():
             made[name] = torch.randn(shape, generator=generator)
         else:
-            made[name] = torch.randint(3, _WORDS - 2, shape, generator=generator)
+            made[name] = torch.randint(3, WORDS - 2, shape, generator=generator)
     if "input_ids" in made:
         made["attention_mask"] = torch.ones_like(made["input_ids"])
         made["attention_mask"][0, -3:] = 0
         if "pixel_values" in made:
-            made["input_ids"][:, -1] = _WORDS - 1  # CLIP reads a text at its last token
+            made["input_ids"][:, -1] = WORDS - 1  # CLIP reads a text at its last token
             made["attention_mask"][0] = 1
     return made

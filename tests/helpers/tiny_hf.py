@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny import CONFIGS
+from tiny_configs import IMAGES, MODEL_TYPES, TEXTS, WORDS
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Whitespace
@@ -21,7 +21,6 @@ from transformers import (
 )
 
 NAMES = ("ant", "bee", "cat")
-WORDS = 99
 TYPES = (
     "bert",
     "distilbert",
@@ -53,14 +52,22 @@ def config(kind: str, **changes: Any) -> Any:
     """Three classes; ``changes`` override the tiny sizes."""
     names = dict(enumerate(NAMES))
     numbers = {name: number for number, name in names.items()}
-    values = {**CONFIGS[kind], "id2label": names, "label2id": numbers}
-    return AutoConfig.for_model(kind, **{**values, **changes})
+    # transformers looks through the architectures of a model with two kinds of heads.
+    values = {"architectures": [], "id2label": names, "label2id": numbers}
+    values |= {**TEXTS, **IMAGES}[kind]
+    return AutoConfig.for_model(MODEL_TYPES.get(kind, kind), **{**values, **changes})
+
+
+def image_side(made: Any) -> int:
+    """Of a configuration's input, in pixels."""
+    size = getattr(getattr(made, "vision_config", made), "image_size", 32)
+    return size if isinstance(size, int) else size[0]
 
 
 def auto_class(kind: str) -> type:
     """What transformers itself loads such a folder with."""
-    is_image = kind == "vit"
-    return AutoModelForImageClassification if is_image else AutoModelForSequenceClassification
+    is_text = kind in TEXTS
+    return AutoModelForSequenceClassification if is_text else AutoModelForImageClassification
 
 
 def write_model(
@@ -74,9 +81,10 @@ def write_model(
         for parameter in made.parameters():
             parameter.data.normal_(std=0.2)
     made.save_pretrained(folder)
-    if kind == "vit":
+    if kind in IMAGES:
+        side = dict.fromkeys(("height", "width"), image_side(made.config))
         ViTImageProcessor(
-            size={"height": 16, "width": 16}, image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6]
+            size=side, image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6]
         ).save_pretrained(folder)
     else:
         tokenizer(pad=getattr(made.config, "pad_token_id", None) or 0).save_pretrained(folder)

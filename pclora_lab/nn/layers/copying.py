@@ -6,13 +6,14 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["deepcopy_sharing", "meta_copy"]
+__all__ = ["deepcopy_sharing", "meta_copy", "results_in"]
 
 
 def deepcopy_sharing(model: nn.Module, shared: Iterable[nn.Parameter]) -> nn.Module:
     """A deep copy that uses the very same parameter objects for those in ``shared``."""
     memo: dict[int, object] = {id(parameter): parameter for parameter in shared}
-    return copy.deepcopy(model, memo | _copies_of_computed(model))
+    computed = {id(v): v.detach().clone() for v in results_in(model)}
+    return copy.deepcopy(model, computed | memo)
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -22,10 +23,8 @@ def meta_copy(model: nn.Module) -> nn.Module:
         memo[id(parameter)] = nn.Parameter(
             torch.empty_like(parameter, device="meta"), requires_grad=False
         )
-    for buffer in model.buffers():
-        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    for number, computed in _copies_of_computed(model, "meta").items():
-        memo[number] = computed
+    for tensor in (*model.buffers(), *results_in(model)):
+        memo[id(tensor)] = torch.empty_like(tensor, device="meta")
     twin = copy.deepcopy(model, memo)
     config = getattr(twin, "config", None)
     if config is not None and getattr(config, "pad_token_id", None) is not None:
@@ -34,10 +33,12 @@ def meta_copy(model: nn.Module) -> nn.Module:
     return twin
 
 
-def _copies_of_computed(model: nn.Module, device: str | None = None) -> dict[int, Tensor]:
-    """Pruned and weight-normed layers keep a computed weight, which torch does not copy."""
-    attributes = (value for module in model.modules() for value in vars(module).values())
-    computed = [v for v in attributes if isinstance(v, Tensor) and not v.is_leaf]
-    if device is not None:
-        return {id(v): torch.empty_like(v, device=device) for v in computed}
-    return {id(v): v.detach().clone() for v in computed}
+def results_in(model: nn.Module) -> list[Tensor]:
+    """Computed tensors that modules keep, which torch does not copy.
+
+    Pruned and weight-normed layers keep a weight, LeViT's in eval mode a dictionary of biases.
+    """
+    values = [value for module in model.modules() for value in vars(module).values()]
+    kept = [v for held in values if isinstance(held, dict) for v in held.values()]
+    tensors = [v for v in (*values, *kept) if isinstance(v, Tensor)]
+    return [tensor for tensor in tensors if not isinstance(tensor, nn.Parameter)]

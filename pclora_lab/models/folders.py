@@ -1,0 +1,52 @@
+"""A model folder: its ``config.json``, and weights that run no code when they are read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["read_config", "require_safetensors"]
+
+_PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".tar"}
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model folder's ``config.json``.
+
+    Raises:
+        ValueError: it is missing or no JSON, or the weights are pickled or missing.
+    """
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"no model in {folder}: there is no config.json. A model folder holds config.json "
+            "(timm's or transformers') and model.safetensors."
+        )
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'} can't be read: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / 'config.json'} can't be read: it holds no JSON object")
+    return config
+
+
+def require_safetensors(folder: Path) -> None:
+    """Refuse folders without weights, or whose weights could run code when they are loaded.
+
+    Raises:
+        ValueError: no safetensors there; says what needs none, or how to convert pickled weights.
+    """
+    if any(folder.glob("*.safetensors")):
+        return
+    pickled = [p.name for p in sorted(folder.iterdir()) if p.suffix in _PICKLED]
+    if not pickled:
+        raise ValueError(
+            f"no model.safetensors in {folder}: it holds a configuration without weights, from "
+            "which `pclora-lab plan` counts and load_model(…, pretrained=False) builds; to train "
+            "or export, put the model's weights there"
+        )
+    raise ValueError(
+        f"no model.safetensors in {folder}: pickled weights ({', '.join(pickled)}) "
+        "are refused because loading them can run code. If you trust their source, convert them "
+        "once, in a script of your own: safetensors.torch.save_file(torch.load("
+        f"{pickled[0]!r}, weights_only=True), 'model.safetensors')"
+    )
