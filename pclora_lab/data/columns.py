@@ -87,9 +87,10 @@ def find_columns(
     image = given.get("image") or (None if asked else _guess(table, datasets.Image, IMAGE_NAMES))
     content = _content(table, image, text, pair, label)
     if not content:
+        found = other_task_of_table(table)
         raise DataError(
             f"no image column found in {data!r} and none of texts: its columns are {have}; pass "
-            "image_column or text_column"
+            "image_column or text_column" + (f". {found}" if found else "")
         )
     if label in content:
         raise DataError(
@@ -127,8 +128,8 @@ def _is_value(column: str) -> bool:
 
 
 def _guess(table: datasets.Dataset, feature: type, names: tuple[str, ...]) -> str | None:
-    columns = table.column_names
-    typed = [c for c in columns if isinstance(table.features[c], feature)]
+    columns, features = table.column_names, table.features  # which are copied for every asking
+    typed = [c for c in columns if isinstance(features[c], feature)]
     by_name = sorted(
         (c for c in columns if _plain(c) in names), key=lambda column: names.index(_plain(column))
     )
@@ -151,7 +152,8 @@ def _content(
         return (given,)
     if pair:
         return tuple(pair)
-    strings = [c for c in table.column_names if c != label and _is_text(table.features[c])]
+    features = table.features
+    strings = [c for c in table.column_names if c != label and _is_text(features[c])]
     plain = {_plain(c): c for c in reversed(strings)}
     for first, second in PAIR_NAMES:
         if first in plain and second in plain:

@@ -22,6 +22,11 @@ _WRITTEN_LIST = re.compile(r"\s*[\[({].*[\])}]\s*", re.S)
 
 _BETWEEN = ("|", ";", ",")
 
+# Of tables that have no label for the whole example.
+_COLUMNS = (
+    "annotation", "mask", "objects", "answers", "ner_tags", "pos_tags", "chunk_tags", "tags",
+)  # fmt: skip
+
 _FEW_ROWS = 5
 
 _MANY_VALUES = 20
@@ -85,24 +90,26 @@ def other_task_of_words(
     Example:
         >>> found = other_task_of_words({"comedy": 9, "comedy|drama": 5, "drama": 9})
         >>> found.what, found.task
-        ("such as 'comedy|drama'", 'multi-label data (several classes at once)')
+        ("values such as 'comedy|drama'", 'multi-label data (several classes at once)')
         >>> other_task_of_words({"1.5": 3, "2.25": 3}).what
         'fractions such as 1.5'
     """
-    return _tags(counts, texts) or _written_lists(counts) or _numbers(counts) or _combined(counts)
+    return _written_lists(counts) or _tags(counts, texts) or _numbers(counts) or _combined(counts)
 
 
 def _such_as(value: str) -> str:
-    return f"such as {value[:60]!r}"
+    return f"values such as {value[:60]!r}"
 
 
 def _tags(counts: Mapping[str, int], texts: Sequence[tuple[str, str]]) -> OtherTask | None:
     words = {word for value in counts for word in value.split()}
     if words and all(_TAG.fullmatch(word) for word in words) and any("-" in w for w in words):
         return OtherTask(_such_as(next(iter(counts))), _TOKEN_LABEL)
-    several = [(text.split(), label.split()) for text, label in texts if len(label.split()) > 2]
-    if len(several) > len(texts) / 2 and all(len(a) == len(b) for a, b in several):
-        return OtherTask(f"as many words as the text, {_such_as(texts[0][1])}", _TOKEN_LABEL)
+    lengths = [(len(text.split()), len(label.split())) for text, label in texts]
+    is_same = all(words == labels for words, labels in lengths)
+    if is_same and len({labels for _, labels in lengths}) > 1:  # or all texts are of one word
+        what = f"as many words as the text in each row, {_such_as(texts[0][1])}"
+        return OtherTask(what, _TOKEN_LABEL)
     return None
 
 
@@ -110,7 +117,7 @@ def _written_lists(counts: Mapping[str, int]) -> OtherTask | None:
     listed = [value for value in counts if _WRITTEN_LIST.fullmatch(value)]
     if sum(counts[value] for value in listed) <= sum(counts.values()) / 2:
         return None
-    return OtherTask(f"lists {_such_as(listed[0])}", _MULTI_LABEL)
+    return OtherTask(f"lists or objects, {_such_as(listed[0])}", _MULTI_LABEL)
 
 
 def _numbers(counts: Mapping[str, int]) -> OtherTask | None:
@@ -145,10 +152,11 @@ def _combined(counts: Mapping[str, int]) -> OtherTask | None:
 
 def other_task_of_table(table: datasets.Dataset) -> OtherTask | None:
     """What a table without a label column may be meant for; None if nothing suggests itself."""
-    schema = table.features.arrow_schema
+    features = table.features
+    schema = features.arrow_schema
     for column in table.column_names:
-        found = other_task_of_column(table.features[column], schema.field(column).type)
-        if found and column.lower() in ("annotation", "mask", "objects", "answers", "ner_tags"):
+        found = other_task_of_column(features[column], schema.field(column).type)
+        if found and column.lower() in _COLUMNS:
             return OtherTask(f"Column {column!r} holds {found.what}", found.task)
     some = table.select(range(min(100, len(table))))
     switches = [c for c in table.column_names if {str(v) for v in some[c]} == {"0", "1"}]

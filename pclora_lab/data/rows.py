@@ -1,5 +1,6 @@
 """The rows of a table that can be used; the others are counted, each for one reason."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,8 +99,11 @@ def _pictures(
         pa.chunked_array([chunk.field(name).is_valid() for chunk in stored.chunks], pa.bool_())
         for name in ("bytes", "path")
     )
-    is_there = bytes_.to_numpy() | paths.to_numpy()
-    return DecodedImages(pictures, column), is_there.astype(bool)
+    is_there = bytes_.to_numpy().astype(bool)
+    for row in np.flatnonzero(~is_there & paths.to_numpy().astype(bool)).tolist():
+        path = stored[row]["path"].as_py()
+        is_there[row] = os.path.isfile(path) or "://" in path
+    return DecodedImages(pictures, column), is_there
 
 
 def _texts(

@@ -1,6 +1,7 @@
 """A pandas table as one whose columns have a type each."""
 
 import datasets
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from PIL import Image
@@ -35,7 +36,7 @@ def _name(name: object) -> str:
 
 
 def _values(column: pd.Series, name: str) -> list[object] | pa.Array:
-    listed = [None if _is_none(value) else value for value in column.tolist()]
+    listed = [None if _is_none(value) else _picture(value) for value in column.tolist()]
     if any(isinstance(value, Image.Image) for value in listed):
         return listed
     try:
@@ -46,6 +47,14 @@ def _values(column: pd.Series, name: str) -> list[object] | pa.Array:
         return pa.array([None if value is None else str(value) for value in listed], pa.string())
     except (ValueError, TypeError) as error:
         raise DataError(f"column {name!r} of the DataFrame can't be stored: {error}") from error
+
+
+def _picture(value: object) -> object:
+    """An array of bytes, ``(height, width)`` or with channels behind, as the picture it is."""
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8:
+        return value
+    is_one = value.size and (value.ndim == 2 or (value.ndim == 3 and value.shape[2] in (3, 4)))
+    return Image.fromarray(value) if is_one else value
 
 
 def _is_none(value: object) -> bool:

@@ -33,6 +33,11 @@ def read_json_rows(path: Path) -> Rows:
         else:
             writer.add(row)
     rows = writer.rows()
+    if rows.found == 1 and rows.table.num_rows and _is_turned(rows.table.to_pylist()[0]):
+        raise DataError(
+            f"{path.name} is one object whose values are lists or objects: write one object for "
+            'each example, with pandas to_json(orient="records")'
+        )
     if not rows.table.num_rows:
         reasons = "; ".join(map(str, rows.left_out)) or "there is nothing in it"
         raise DataError(f"{path.name} is no list of objects, one for each example: {reasons}")
@@ -42,6 +47,11 @@ def read_json_rows(path: Path) -> Rows:
 class _Broken:
     def __init__(self, error: Exception) -> None:
         self.reason = getattr(error, "msg", None) or str(error) or type(error).__name__
+
+
+def _is_turned(row: dict[str, str | None]) -> bool:
+    """Whether every value is a whole column, or the rows stand below a name."""
+    return all((word or "").startswith(("[", "{")) for word in row.values())
 
 
 def _is_broken(row: dict[str, str | None]) -> bool:
