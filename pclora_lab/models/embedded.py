@@ -56,10 +56,17 @@ def build_vit_digits(
     """The architecture, untrained; ``width`` is another width of the embedding.
 
     Raises:
-        ValueError: another size of image than it was made for.
+        ValueError: another size of image than it was made for, or a width that its heads can't
+            share.
     """
     if img_size not in (None, _VIT_DIGITS["img_size"]):
         raise ValueError(f"vit_digits takes {_VIT_DIGITS['img_size']} px images, not {img_size}")
+    heads = _VIT_DIGITS["num_heads"]
+    if width is not None and (width < 1 or width % heads):
+        raise ValueError(
+            f"vit_digits has {heads} heads, which can't share a width of {width}: use a multiple "
+            f"of {heads}"
+        )
     classes = _CLASSES if num_classes is None else num_classes
     model = VisionTransformer(**vit_digits_options(width), num_classes=classes)
     set_metadata(model, pretrained_cfg=dict(_DIGITS_CFG))

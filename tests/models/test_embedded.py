@@ -68,6 +68,12 @@ def test_what_the_text_model_cannot_be_is_refused(options, message):
         load_model("bert_glosses", **options)
 
 
+@pytest.mark.parametrize("width", [-3, 0, 32])
+def test_a_width_that_the_heads_cannot_share_is_refused(width):
+    with pytest.raises(ValueError, match=f"3 heads, which can't share a width of {width}"):
+        load_model("vit_digits", width=width, pretrained=False)
+
+
 def test_the_embedded_texts_have_ten_classes_and_no_text_is_in_two_splits(glosses):
     parts = [glosses.train, glosses.validation, glosses.test]
     assert list(glosses.class_names) == KINDS and glosses.notes == ()
