@@ -29,6 +29,7 @@ from .pela.losses import feature_distillation, weight_perturbation
 from .pela.method import PELA
 from .pela.model import factorize_model
 from .pela.ranks import exclusions, pela_rank, pela_ranks
+from .promises import BrokenPromises, check
 from .rank_budget import ranks_for_budget
 from .rank_selection import LowRankConfig, budget_option, chosen_ranks, lora_rank, planned_ranks
 from .registry import METHODS, compared_methods, config_from_dict, make_method, method_class
@@ -55,6 +56,7 @@ __all__ = [
     "SVDKD",
     "ActivationSVD",
     "ActivationSVDConfig",
+    "BrokenPromises",
     "BudgetAllocator",
     "DistillationLoss",
     "Distiller",
@@ -92,6 +94,7 @@ __all__ = [
     "base_weight_factor",
     "budget_at",
     "budget_option",
+    "check",
     "check_schedule",
     "cholesky_factor",
     "chosen_ranks",

@@ -1,0 +1,214 @@
+"""A check that authors of methods and schedules can run says which promise is broken."""
+
+import copy
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pclora_lab.methods import (
+    METHODS,
+    SCHEDULES,
+    SVD,
+    BrokenPromises,
+    Full,
+    Metric,
+    Panel,
+    PCLoRA,
+    PCLoRAConfig,
+    SmallFromScratch,
+    check,
+)
+from pclora_lab.methods.base import TaskLoss
+from pclora_lab.nn.sizes import dense_plan
+from pclora_lab.plugins import PluginError
+
+sys.path.insert(0, str(Path(__file__).parent / "plugin"))
+from topk_rows.method import TopKRows
+from topk_rows.schedule import squared_cosine
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_here_keeps_its_promises(name):
+    check(METHODS[name])
+
+
+def test_options_and_methods_and_schedules_of_others_are_tried():
+    check(PCLoRA, init="zeros", schedule="linear", train_norms=True)
+    check(TopKRows)
+    check(squared_cosine)
+    for schedule in SCHEDULES.values():
+        check(schedule)
+
+
+class Trains(Full):
+    """Full fine-tuning, which the classes below spoil."""
+
+
+class TrainsTheTeacher(Trains):
+    def loss_terms(self, student, teacher):
+        terms = TaskLoss(student)
+
+        def loss(inputs, labels, progress):
+            found = terms(inputs, labels, progress)
+            return {**found, "loss": found["loss"] + teacher(inputs).square().mean()}
+
+        loss.close = terms.close
+        return loss
+
+
+class LeavesEvalMode(Trains):
+    def set_progress(self, student, progress):
+        student.eval()
+        return {}
+
+
+class LeavesTheTeacherTraining(Trains):
+    def loss_terms(self, student, teacher):
+        teacher.train()
+        return TaskLoss(student)
+
+
+class IgnoresTheSeed(Trains):
+    def apply(self, model, context=None):
+        student = super().apply(model)
+        nn.init.normal_(student.head.weight)
+        return student
+
+
+class OwnSeed(Trains):
+    drawn = 0
+
+    def apply(self, model, context=None):
+        type(self).drawn += 1
+        generator = torch.Generator().manual_seed(self.drawn)
+        student = super().apply(model)
+        nn.init.normal_(student.head.weight, generator=generator)
+        return student
+
+
+class FinishesInTraining(Trains):
+    def finalize(self, student):
+        return copy.deepcopy(student).train()
+
+
+class FinishesInPlace(Trains):
+    def finalize(self, student):
+        return student.eval()
+
+
+class FinishesAnother(Trains):
+    def finalize(self, student):
+        small = super().finalize(student)
+        small.head.bias += 1
+        return small
+
+
+class SpoilsTheStudent(Trains):
+    def finalize(self, student):
+        small = super().finalize(student)
+        student.head.bias += 1
+        return small
+
+
+class ReportsMore(Trains):
+    def set_progress(self, student, progress):
+        return {"secret": 1.0}
+
+
+class ReportsTensors(Trains):
+    metrics = (*Full.metrics, Metric("size", "size", Panel.PROGRESS, "blue"))
+
+    def set_progress(self, student, progress):
+        return {"size": torch.tensor(1.0)}
+
+
+class ReportsNothingFinite(ReportsTensors):
+    def set_progress(self, student, progress):
+        return {"size": math.nan}
+
+
+class LearnsNothing(Trains):
+    def loss_terms(self, student, teacher):
+        terms = TaskLoss(student)
+
+        def loss(inputs, labels, progress):
+            found = terms(inputs, labels, progress)
+            return {**found, "loss": 0 * found["loss"]}
+
+        loss.close = terms.close
+        return loss
+
+
+class Forgets(Trains):
+    def apply(self, model, context=None):
+        student = super().apply(model)
+        student.register_buffer("count", torch.zeros(()), persistent=False)
+        student.head.register_forward_hook(lambda m, x, y: y + student.count)
+        return student
+
+    def after_backward(self, student):
+        student.count += 1
+
+
+class PlansAnother(SmallFromScratch):
+    def plan(self, counts, model):
+        return dense_plan(counts)
+
+
+class ChangesTheModel(SVD):
+    def apply(self, model, context=None):
+        with torch.no_grad():
+            model.head.bias += 1
+        return super().apply(model, context)
+
+
+@pytest.mark.parametrize(
+    ("method", "broken"),
+    [
+        (TrainsTheTeacher, "the model it is given has other weights, modes or gradients"),
+        (LeavesEvalMode, "the student is in eval mode after a step"),
+        (LeavesTheTeacherTraining, "other weights, modes or gradients"),
+        (IgnoresTheSeed, "draws from torch's global generator"),
+        (OwnSeed, "two starts from one seed differ in head.weight"),
+        (FinishesInTraining, "is in training mode: call eval"),
+        (FinishesInPlace, "shares memory with the student"),
+        (FinishesAnother, "logits differ from the student's by 1"),
+        (SpoilsTheStudent, "finalize changes the student"),
+        (ReportsMore, "it reports 'secret', which is none of its metrics"),
+        (ReportsTensors, "can't be written as JSON"),
+        (ReportsNothingFinite, "can't be written as JSON"),
+        (LearnsNothing, "nothing is learned"),
+        (Forgets, "a student that is taken up answers differently"),
+        (PlansAnother, "the plan promises 450,730 parameters"),
+        (ChangesTheModel, "the model it is given has other weights"),
+    ],
+)
+def test_a_broken_promise_is_named(method, broken):
+    with pytest.raises(BrokenPromises) as caught:
+        check(method)
+    assert broken in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "broken"),
+    [
+        (lambda t: 0.5, "it gives 0.5 at t = 0"),
+        (lambda t: 1 - 2 * t, "it gives -0.03125: λ stays in"),
+        (lambda t: 1 + t, "λ stays in"),
+        (lambda t: math.nan if t > 0.5 else 1 - t, "two values"),
+    ],
+)
+def test_a_broken_schedule_is_named(schedule, broken):
+    with pytest.raises(BrokenPromises, match=broken):
+        check(schedule)
+
+
+def test_what_is_no_method_is_refused():
+    with pytest.raises(PluginError, match="neither a method nor a schedule"):
+        check("pclora")
+    with pytest.raises(PluginError, match="no subclass"):
+        check(PCLoRAConfig)
