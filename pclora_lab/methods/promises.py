@@ -175,7 +175,7 @@ def _learned(bench: _Bench, student: nn.Module) -> Iterator[str]:
     with torch.no_grad():
         for parameter in trained:
             if parameter.grad is not None:
-                parameter -= 1e-3 * parameter.grad.sign()
+                parameter.sub_(1e-3 * parameter.grad.sign())
     student.zero_grad(set_to_none=True)
 
 
