@@ -6,7 +6,8 @@ from typing import ClassVar
 from torch import nn
 
 from pclora_lab.methods.base import Method, MethodConfig, MethodContext
-from pclora_lab.methods.trial import try_student
+from pclora_lab.methods.trial import try_student, unchanged_on_failure
+from pclora_lab.nn.layers.unsupported import refuse_unsupported
 from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.surgery import deepcopy_sharing
 
@@ -41,8 +42,11 @@ class Full(Method[FullConfig]):
 
     def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """A copy in which everything trains."""
-        student = deepcopy_sharing(unwrapped(model), ()).requires_grad_(True)
-        return try_student(student, model, context.example, exact=True)
+        model = unwrapped(model)
+        refuse_unsupported(model)
+        with unchanged_on_failure(model):
+            student = deepcopy_sharing(model, ()).requires_grad_(True)
+            return try_student(student, model, context.example, exact=True)
 
     def finalize(self, student: nn.Module) -> nn.Module:
         """A copy in eval mode."""

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +93,8 @@ def ensure_tried(student: nn.Module, model: nn.Module, example: Inputs | None = 
 def unchanged_on_failure(model: nn.Module) -> Iterator[None]:
     """If a student can't be made, the model's weights are to be trained or not as before.
 
-    A student's frozen base is the model's own weights.
+    A student's frozen base is the model's own weights. What is made inside can be trained, also
+    under ``torch.inference_mode``.
 
     Example:
         >>> net = nn.Linear(2, 2)
@@ -105,8 +106,11 @@ def unchanged_on_failure(model: nn.Module) -> Iterator[None]:
         True
     """
     wanted = [(p, p.requires_grad) for p in model.parameters()]
+    # Left alone elsewhere, because leaving the mode turns gradients on.
+    outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
     try:
-        yield
+        with outside:
+            yield
     except BaseException:
         for parameter, requires_grad in wanted:
             parameter.requires_grad_(requires_grad)

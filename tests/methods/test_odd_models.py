@@ -1,6 +1,8 @@
 """Models that are wrapped, changed or odd: a student works, or the refusal says what to do."""
 
 import copy
+import threading
+import types
 import warnings
 from dataclasses import replace
 
@@ -142,6 +144,12 @@ def with_compiled_blocks() -> nn.Module:
     return net
 
 
+def compiled_around_pruned() -> nn.Module:
+    net = made(pruned)
+    net.blocks[0] = torch.compile(net.blocks[0], backend="eager")
+    return net
+
+
 def compiled_in_place() -> nn.Module:
     net = same()
     net.blocks[0].compile(backend="eager")
@@ -173,6 +181,7 @@ WORKS = {
     "pruned": lambda: made(pruned),
     "compiled": lambda: torch.compile(same(), backend="eager"),
     "compiled_blocks": with_compiled_blocks,
+    "compiled_around_pruned": compiled_around_pruned,
     "compiled_in_place": compiled_in_place,
     "data_parallel": lambda: nn.DataParallel(same()),
     "averaged": averaged,
@@ -273,6 +282,25 @@ def half_without_values() -> nn.Module:
     return made(lambda layer: layer.to("meta"))
 
 
+def with_a_closure() -> nn.Module:
+    net = same()
+    own = net.blocks[1].forward
+    net.blocks[1].forward = lambda x: own(x)
+    return net
+
+
+def with_a_lock() -> nn.Module:
+    net = same()
+    net.blocks[1].lock = threading.Lock()
+    return net
+
+
+def sparse() -> nn.Module:
+    net = same()
+    net.blocks[0].fc1.weight = nn.Parameter(net.blocks[0].fc1.weight.detach().to_sparse())
+    return net
+
+
 REFUSED = {
     "attention": (
         lambda: nn.Sequential(Attention(), Attention()).eval(),
@@ -287,6 +315,12 @@ REFUSED = {
     "offloaded": (offloaded, r"\(Linear\) is offloaded.*without device_map"),
     "lazy": (lazy, r"blocks.0.fc1 \(LazyLinear\) has no weights yet: run the model once"),
     "inference": (under_inference_mode, "inference_mode.*load the model outside of it"),
+    "closure": (
+        with_a_closure,
+        r"blocks.1 \(Block\) has a forward .*run the original's.*MethodType",
+    ),
+    "lock": (with_a_lock, r"blocks.1 \(Block\) can't be copied: its lock .*__deepcopy__"),
+    "sparse": (sparse, r"blocks.0.fc1 \(Linear\) has a sparse weight.*to_dense"),
     "half_meta": (half_without_values, "blocks.0.fc1.weight of Net has no values"),
 }
 
@@ -396,7 +430,31 @@ def batch_normed() -> nn.Module:
     return made(lambda layer: nn.Sequential(layer, nn.BatchNorm1d(32)))
 
 
+def with_fewer_units() -> nn.Module:
+    net = same()
+    fc1, fc2 = net.blocks[0].fc1, net.blocks[0].fc2
+    fc1.weight, fc1.bias = nn.Parameter(fc1.weight[:20]), nn.Parameter(fc1.bias[:20])
+    fc2.weight = nn.Parameter(fc2.weight[:, :20])
+    return net
+
+
+def with_a_bound_forward() -> nn.Module:
+    net = same()
+    block = net.blocks[1]
+    block.forward = types.MethodType(lambda self, x: x - self.fc2(self.fc1(x)), block)
+    return net
+
+
+def prepared_by_accelerate() -> nn.Module:
+    from accelerate import Accelerator
+
+    return Accelerator(cpu=True).prepare(same())
+
+
 ODD_AND_FINE = {
+    "units_cut_off": with_fewer_units,
+    "bound_forward": with_a_bound_forward,
+    "prepared_by_accelerate": prepared_by_accelerate,
     "layer_used_twice": twice,
     "called_by_name": by_name,
     "bilinear": with_bilinear,
@@ -450,6 +508,17 @@ def test_what_is_odd_and_fine_goes_through(name):
     assert model.training and all(
         p.grad is None for p in (*model.parameters(), *student.parameters())
     )
+
+
+@pytest.mark.parametrize("method", ["pclora", "pela", "snella", "lora", "full"])
+def test_a_student_made_under_inference_mode_can_be_trained(method):
+    model = same()
+    options = {"rank": 4} if hasattr(METHODS[method].Config(), "rank") else {}
+    bound = make_method(replace(METHODS[method].default_config(), **options))
+    with torch.inference_mode():
+        student = bound.apply(model, MethodContext(example=X[:1], calibration=[X]))
+    student(X).sum().backward()
+    assert any(p.grad is not None for p in student.parameters())
 
 
 def test_a_model_without_values_gives_a_student_without_values():

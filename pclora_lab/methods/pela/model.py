@@ -11,7 +11,7 @@ from torch import nn
 from pclora_lab.methods.factorization import factorize
 from pclora_lab.methods.pclora.layers import PCLoRALinear
 from pclora_lab.methods.pela.ranks import excluded_parts, pela_layers, pela_ranks
-from pclora_lab.methods.trial import try_student
+from pclora_lab.methods.trial import try_student, unchanged_on_failure
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.layers.wrappers import unwrapped
@@ -95,10 +95,11 @@ def factorize_model(
     record = PELARecord(ratio=ratio if by_ratio else None, ranks=wanted, exclude=list(parts))
     if done is not None:
         return _same_again(model, done, record)
-    bases = {name: get_linear(model, name) for name in wanted}
-    small = _replaced(model, bases, wanted)
-    vars(small).update(pela=record)
-    return try_student(small, model, example, bases=bases)
+    with unchanged_on_failure(model):
+        bases = {name: get_linear(model, name) for name in wanted}
+        small = _replaced(model, bases, wanted)
+        vars(small).update(pela=record)
+        return try_student(small, model, example, bases=bases)
 
 
 def _replaced(

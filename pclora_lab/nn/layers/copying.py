@@ -13,7 +13,28 @@ def deepcopy_sharing(model: nn.Module, shared: Iterable[nn.Parameter]) -> nn.Mod
     """A deep copy that uses the very same parameter objects for those in ``shared``."""
     memo: dict[int, object] = {id(parameter): parameter for parameter in shared}
     computed = {id(v): v.detach().clone() for v in results_in(model)}
-    return copy.deepcopy(model, computed | memo)
+    try:
+        return copy.deepcopy(model, computed | memo)
+    except TypeError as error:
+        raise ValueError(_not_copied(model, error)) from error
+
+
+def _not_copied(model: nn.Module, error: TypeError) -> str:
+    """Which attribute it was, as far as it can be found."""
+    for name, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if attribute.startswith("_") or isinstance(value, nn.Module | Tensor):
+                continue
+            try:
+                copy.deepcopy(value, {id(m): m for m in model.modules()})
+            except TypeError as cause:
+                kind = type(module).__name__
+                return (
+                    f"{f'{name} ({kind})' if name else kind} can't be copied: its {attribute} is a "
+                    f"{type(value).__name__} ({cause}). Take it out while the student is made, or "
+                    "give it a __deepcopy__"
+                )
+    return f"{type(model).__name__} can't be copied: {error}"
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -25,7 +46,10 @@ def meta_copy(model: nn.Module) -> nn.Module:
         )
     for tensor in (*model.buffers(), *results_in(model)):
         memo[id(tensor)] = torch.empty_like(tensor, device="meta")
-    twin = copy.deepcopy(model, memo)
+    try:
+        twin = copy.deepcopy(model, memo)
+    except TypeError as error:
+        raise ValueError(_not_copied(model, error)) from error
     config = getattr(twin, "config", None)
     if config is not None and getattr(config, "pad_token_id", None) is not None:
         # Or GPT-2 looks for padding in its input, which has no values here.

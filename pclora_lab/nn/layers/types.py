@@ -89,6 +89,13 @@ def _of_conv1d(module: Any) -> nn.Linear:
     return plain_linear(view, module.bias)
 
 
+def _of_plain(module: nn.Linear) -> nn.Linear:
+    # Units may have been cut off, which leaves the widths that the layer notes as they were.
+    if module.weight.shape == (module.out_features, module.in_features):
+        return module
+    return plain_linear(module.weight, module.bias)
+
+
 def _is_plain(module: nn.Module) -> bool:
     return type(module) is nn.Linear and "weight" in module._parameters
 
@@ -192,7 +199,7 @@ def _equal(value: Tensor, wanted: Tensor) -> bool:
 # The first that matches counts. Everything that is done with a linear layer follows from its entry.
 LAYER_TYPES: tuple[LayerType, ...] = (
     LayerType("quantized layer", _is_quantized, _refuse_quantized),
-    LayerType("nn.Linear", _is_plain, lambda module: module),
+    LayerType("nn.Linear", _is_plain, _of_plain),
     LayerType("Conv1D", _is_conv1d, _of_conv1d),
     LayerType("linear layer of a computed weight", _is_computed, _of_computed),
     LayerType("subclass of nn.Linear", _is_subclass, _of_subclass),

@@ -1,6 +1,7 @@
 """Models of which no student can be made, with the cause and the cure."""
 
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -54,7 +55,22 @@ def _is_sharded(module: nn.Module) -> bool:
 
 
 def _is_inference(module: nn.Module) -> bool:
-    return any(p is not None and p.is_inference() for p in module._parameters.values())
+    parameters = (p for p in module._parameters.values() if p is not None and not p.is_meta)
+    return any(p.is_inference() for p in parameters)
+
+
+def _is_sparse(module: nn.Module) -> bool:
+    return any(p is not None and p.layout != torch.strided for p in module._parameters.values())
+
+
+def _keeps_the_original(module: nn.Module) -> bool:
+    """Whether its forward is a function around a method or module, which a copy does not copy."""
+    forward = vars(module).get("forward")
+    cells = getattr(forward, "__closure__", None) or ()
+    if isinstance(forward, MethodType):
+        return False
+    held = (cell.cell_contents for cell in cells)
+    return any(isinstance(getattr(value, "__self__", value), nn.Module) for value in held)
 
 
 # Whether it applies to a module, and what follows the module's name.
@@ -65,6 +81,12 @@ _CAUSES: tuple[tuple[Callable[[nn.Module], bool], str], ...] = (
         "from",
     ),
     (_is_lazy, "has no weights yet: run the model once on an example before"),
+    (_is_sparse, "has a sparse weight, which no matrix product here takes: call to_dense() on it"),
+    (
+        _keeps_the_original,
+        "has a forward that was put around its own: a copy of it would still run the original's "
+        "layers. Override forward in a subclass, or bind the function with types.MethodType",
+    ),
     (
         _is_offloaded,
         "is offloaded, so its weights are elsewhere while it does not run: load the model without "

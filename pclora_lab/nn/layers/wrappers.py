@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from pclora_lab.nn.layers.copying import deepcopy_sharing
+from pclora_lab.nn.layers.copying import deepcopy_sharing, results_in
 
 __all__ = ["inner_modules", "unwrapped"]
 
@@ -87,7 +87,8 @@ def _innermost(module: nn.Module) -> nn.Module:
 
 def _without(model: nn.Module, wrapped: list[nn.Module]) -> nn.Module:
     """A copy on the same tensors in which what is wrapped stands in its wrapper's place."""
-    memo: dict[int, object] = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    tensors = (*model.parameters(), *model.buffers(), *results_in(model))
+    memo: dict[int, object] = {id(tensor): tensor for tensor in tensors}
     for wrapper in reversed(wrapped):  # inner ones first
         memo[id(wrapper)] = copy.deepcopy(_innermost(wrapper), memo)
     return copy.deepcopy(model, memo)
