@@ -6,15 +6,24 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["deepcopy_sharing", "meta_copy", "results_in"]
+__all__ = ["copied", "deepcopy_sharing", "meta_copy", "results_in"]
 
 
 def deepcopy_sharing(model: nn.Module, shared: Iterable[nn.Parameter]) -> nn.Module:
     """A deep copy that uses the very same parameter objects for those in ``shared``."""
     memo: dict[int, object] = {id(parameter): parameter for parameter in shared}
     computed = {id(v): v.detach().clone() for v in results_in(model)}
+    return copied(model, computed | memo)
+
+
+def copied(model: nn.Module, memo: dict[int, object]) -> nn.Module:
+    """``copy.deepcopy``.
+
+    Raises:
+        ValueError: an attribute that can't be copied, such as a lock; names it.
+    """
     try:
-        return copy.deepcopy(model, computed | memo)
+        return copy.deepcopy(model, memo)
     except TypeError as error:
         raise ValueError(_not_copied(model, error)) from error
 
@@ -46,10 +55,7 @@ def meta_copy(model: nn.Module) -> nn.Module:
         )
     for tensor in (*model.buffers(), *results_in(model)):
         memo[id(tensor)] = torch.empty_like(tensor, device="meta")
-    try:
-        twin = copy.deepcopy(model, memo)
-    except TypeError as error:
-        raise ValueError(_not_copied(model, error)) from error
+    twin = copied(model, memo)
     config = getattr(twin, "config", None)
     if config is not None and getattr(config, "pad_token_id", None) is not None:
         # Or GPT-2 looks for padding in its input, which has no values here.

@@ -1,6 +1,5 @@
 """Run a model for its shapes alone: on the meta device, or on zeros that take no memory."""
 
-import copy
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pclora_lab.nn.forward import Inputs, example_input
-from pclora_lab.nn.layers.copying import meta_copy, results_in
+from pclora_lab.nn.layers.copying import copied, meta_copy, results_in
 from pclora_lab.quiet import quiet
 
 __all__ = ["trace"]
@@ -73,4 +72,4 @@ def _hollow_copy(model: nn.Module) -> nn.Module:
             if tensor.is_meta
             else tensor.detach().to("cpu", copy=True)
         )
-    return copy.deepcopy(model, memo)
+    return copied(model, memo)

@@ -123,8 +123,9 @@ def _is_quantized(module: nn.Module) -> bool:
 
 
 def _refuse_quantized(module: Any) -> nn.Linear:
+    own = module if type(module) is not nn.Linear else module.weight
     raise ValueError(
-        f"it is quantized ({type(module).__module__}.{type(module).__name__}), so there is no "
+        f"it is quantized ({type(own).__module__}.{type(own).__name__}), so there is no "
         "weight to factorize or to fade. Load the model without quantization, compress it, and "
         "quantize the result: a low-rank layer is two nn.Linear"
     )
