@@ -14,7 +14,7 @@ NOTEBOOKS := $(LONG) $(filter-out $(LONG),$(wildcard notebooks/*.ipynb))
 # JupyterLab refuses to run as root, as in a container, unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo lab app test quick fast lint notebooks browser clean
+.PHONY: demo lab app test quick fast lint notebooks browser mutants clean
 
 demo: $(VENV)/ready
 	$(BIN)/pclora-lab demo
@@ -52,6 +52,11 @@ notebooks: $(VENV)/ready
 
 browser: $(VENV)/ready
 	$(SIDE_BY_SIDE) -m browser tests/browser
+
+# About an hour on two cores; taken up where it was left. Not a part of test.
+mutants: $(VENV)/ready
+	$(BIN)/pip install --quiet $(PIP_FLAGS) -e ".[test,mutants]"
+	$(BIN)/python tests/mutants/run.py --result data/results/mutants.json
 
 $(VENV)/ready: pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
