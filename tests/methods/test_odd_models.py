@@ -150,6 +150,12 @@ def compiled_around_pruned() -> nn.Module:
     return net
 
 
+def compiled_forward() -> nn.Module:
+    net = same()
+    net.blocks[1].forward = torch.compile(net.blocks[1].forward, backend="eager")
+    return net
+
+
 def compiled_in_place() -> nn.Module:
     net = same()
     net.blocks[0].compile(backend="eager")
@@ -182,6 +188,7 @@ WORKS = {
     "compiled": lambda: torch.compile(same(), backend="eager"),
     "compiled_blocks": with_compiled_blocks,
     "compiled_around_pruned": compiled_around_pruned,
+    "compiled_forward": compiled_forward,
     "compiled_in_place": compiled_in_place,
     "data_parallel": lambda: nn.DataParallel(same()),
     "averaged": averaged,

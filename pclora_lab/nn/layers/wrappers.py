@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from pclora_lab.nn.layers.copying import deepcopy_sharing, results_in
+from pclora_lab.nn.layers.copying import copied, deepcopy_sharing, results_in
 
 __all__ = ["inner_modules", "unwrapped"]
 
@@ -46,7 +46,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """
     model = _innermost(model)
     wrapped = [m for m in model.modules() if _inner(m) is not None]
-    if wrapped:
+    if wrapped or any(map(_has_compiled_forward, model.modules())):
         model = _without(model, wrapped)
     return _merged(model) if any(map(_is_adapted, model.modules())) else model
 
@@ -61,13 +61,15 @@ def inner_modules(model: nn.Module) -> dict[str, nn.Module]:
     """
     found: dict[str, nn.Module] = {}
 
-    def add(name: str, module: nn.Module) -> None:
+    def add(name: str, module: nn.Module, above: tuple[nn.Module, ...] = ()) -> None:
         module = _innermost(module)
+        if any(module is other for other in above):
+            return
         if _is_adapted(module) and hasattr(module, "base_model"):
             module = _innermost(module.get_submodule("base_model.model"))
         found.setdefault(name, module)
         for child, part in module.named_children():
-            add(f"{name}.{child}" if name else child, part)
+            add(f"{name}.{child}" if name else child, part, (*above, module))
 
     add("", model)
     return found
@@ -91,7 +93,17 @@ def _without(model: nn.Module, wrapped: list[nn.Module]) -> nn.Module:
     memo: dict[int, object] = {id(tensor): tensor for tensor in tensors}
     for wrapper in reversed(wrapped):  # inner ones first
         memo[id(wrapper)] = copy.deepcopy(_innermost(wrapper), memo)
-    return copy.deepcopy(model, memo)
+    twin = copied(model, memo)
+    for module in twin.modules():
+        if _has_compiled_forward(module):
+            del module.forward  # which leaves the class's own
+    return twin
+
+
+def _has_compiled_forward(module: nn.Module) -> bool:
+    """Whether ``model.forward = torch.compile(model.forward)`` was said."""
+    original = getattr(vars(module).get("forward"), "_torchdynamo_orig_callable", None)
+    return original is not None and getattr(original, "__func__", None) is type(module).forward
 
 
 def _is_adapted(module: nn.Module) -> bool:
