@@ -13,6 +13,7 @@ from pclora_lab.models.embedded import EMBEDDED
 from pclora_lab.models.folders import read_config, require_safetensors
 from pclora_lab.models.hf_config import is_hf_name, refuse_code, resolve_tokens
 from pclora_lab.models.hf_models import load_hf
+from pclora_lab.models.saved_layers import refuse_export, refuse_low_rank
 from pclora_lab.models.serialization import from_pretrained, has_recipe
 from pclora_lab.models.timm_models import (
     check_timm_folder,
@@ -101,7 +102,9 @@ def _is_transformers(name: str, folder: Path | None, pretrained: bool) -> bool:
             require_safetensors(folder)
         if "model_type" in config:
             return True
+        refuse_export(folder, config)
         check_timm_folder(folder, config)
+        refuse_low_rank(folder)
         return False
     if name in EMBEDDED:
         return name == "bert_glosses"

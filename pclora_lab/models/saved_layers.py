@@ -22,6 +22,8 @@ __all__ = [
     "describe_layers",
     "empty_layers",
     "low_rank_layers",
+    "refuse_export",
+    "refuse_low_rank",
     "shapes_in",
     "weight_files",
 ]
@@ -130,6 +132,36 @@ def shapes_in(files: Iterable[Path | str]) -> dict[str, str]:
         except SafetensorError as error:
             raise ValueError(f"{file} is damaged or cut short ({error}): fetch it again") from error
     return shapes
+
+
+def refuse_export(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a standalone export.
+
+    Raises:
+        ValueError: says what loads it, and what to give instead.
+    """
+    if "low_rank" in config:
+        raise ValueError(
+            f"{folder} is a standalone export, which the load.py in it loads: give the run's own "
+            "folder compressed, or what save_pretrained wrote"
+        )
+
+
+def refuse_low_rank(folder: Path) -> None:
+    """Refuse low-rank layers beside a config.json that names a dense architecture only.
+
+    Raises:
+        ValueError: names the first such layer and the cure.
+    """
+    keys = shapes_in(weight_files(folder))
+    names = (k.removesuffix(".down.weight") for k in keys if k.endswith(".down.weight"))
+    first = next((name for name in names if f"{name}.up.weight" in keys), None)
+    if first is not None:
+        raise ValueError(
+            f"{folder} has a low-rank layer, {first}, that its config.json knows nothing of, so "
+            "that the architecture it names can't take the weights: save the model with "
+            "pclora_lab.save_pretrained"
+        )
 
 
 def check_tensors(files: Iterable[Path | str], expected: Mapping[str, str]) -> None:

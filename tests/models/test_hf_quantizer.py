@@ -10,13 +10,17 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file, save_file
+from timm.models import save_for_hf
 from tiny_hf import auto_class, seeded, write_model
 from transformers import (
     AutoConfig,
     AutoModel,
     BertForSequenceClassification,
     BertForTokenClassification,
+    Trainer,
+    TrainingArguments,
     pipeline,
 )
 
@@ -294,6 +298,34 @@ def test_what_goes_to_the_hub_is_what_is_saved(folders, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="distributed_checkpoint=True does not"):
         small.save_pretrained(tmp_path / "t", distributed_checkpoint=True)
     assert not (tmp_path / "t").exists()
+
+
+def test_a_compressed_model_is_trained_and_taken_up_in_a_trainer(folders, tmp_path):
+    rows = {"input_ids": torch.randint(5, 90, (16, 9)).tolist(), "labels": [0, 1, 2, 0] * 4}
+    settings = TrainingArguments(
+        str(tmp_path), max_steps=2, save_steps=1, eval_strategy="steps", eval_steps=1,
+        load_best_model_at_end=True, report_to=[], use_cpu=True, disable_tqdm=True,
+        logging_strategy="no", learning_rate=1e-2,
+    )  # fmt: skip
+    table, ends = Dataset.from_dict(rows), []
+    for start in (None, str(tmp_path / "checkpoint-1")):
+        model = opened("bert", folders / "bert" if start is None else start)
+        trainer = Trainer(model, settings, train_dataset=table, eval_dataset=table)
+        trainer.train(resume_from_checkpoint=start)
+        ends.append(logits(model.eval(), "bert"))
+    assert torch.equal(*ends)
+    best = opened("bert", trainer.state.best_model_checkpoint)
+    assert torch.equal(logits(best, "bert"), ends[0])
+
+
+def test_what_timm_or_an_export_wrote_is_refused_with_the_cure(tmp_path):
+    digits = SVD(SVDConfig(rank=2)).apply(load_model("test_vit", pretrained=False, num_classes=3))
+    export_standalone(digits, tmp_path / "alone")
+    with pytest.raises(ValueError, match="is a standalone export, which the load.py in it loads"):
+        load_model(tmp_path / "alone")
+    save_for_hf(digits, str(tmp_path / "timm"), safe_serialization=True)
+    with pytest.raises(ValueError, match=r"low-rank layer, blocks\.0\.attn\.proj, that its config"):
+        load_model(tmp_path / "timm")
 
 
 def test_a_model_of_ordinary_layers_is_saved_as_ever(folders, tmp_path):
