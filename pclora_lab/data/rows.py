@@ -18,6 +18,9 @@ __all__ = ["joined_splits", "raw_split", "sample_texts"]
 
 _SAMPLE = 100
 
+# Words of a text that is longer are not counted.
+_LONGEST_SAMPLE = 5000
+
 
 def raw_split(
     table: datasets.Dataset,
@@ -140,7 +143,9 @@ def sample_texts(table: datasets.Dataset, columns: Columns) -> list[tuple[str, s
     some = table.select(range(min(_SAMPLE, len(table))))
     texts, labels = (arrow_column(some, c).to_pylist() for c in (columns.content[0], columns.label))
     pairs = zip(texts, labels, strict=True)
-    return [(str(text), str(label)) for text, label in pairs if not is_missing(label)]
+    return [
+        (str(text)[:_LONGEST_SAMPLE], str(label)) for text, label in pairs if not is_missing(label)
+    ]
 
 
 def joined_splits(splits: Sequence[Split]) -> Split:

@@ -110,8 +110,13 @@ def _classes(result: Result, most: int = 6) -> str | None:
 
 
 def _rows(result: Result) -> str | None:
+    """Of the rows all numbers, of files and columns those that are not used."""
     lines = account_lines(result.get("account"))
-    return lines[-1].removeprefix("rows: ") if lines else None
+    if not lines:
+        return None
+    return " · ".join(
+        [lines[-1].removeprefix("rows: "), *(x for x in lines[:-1] if "left out" in x)]
+    )
 
 
 def _trained(result: Result) -> str | None:

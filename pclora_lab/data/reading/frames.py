@@ -7,6 +7,7 @@ import pyarrow as pa
 from PIL import Image
 
 from pclora_lab.data.account import DataError
+from pclora_lab.data.reading.tables import as_dataset
 
 __all__ = ["from_frame"]
 
@@ -28,7 +29,11 @@ def from_frame(frame: pd.DataFrame) -> datasets.Dataset:
     if twice:
         raise DataError(f"the DataFrame has two columns {twice[0]!r}: rename one of them")
     columns = {name: _values(frame.iloc[:, number], name) for number, name in enumerate(names)}
-    return datasets.Dataset.from_dict(columns) if _has_pictures(columns) else _stored(columns)
+    return (
+        datasets.Dataset.from_dict(columns)
+        if _has_pictures(columns)
+        else as_dataset(pa.table(columns))
+    )
 
 
 def _name(name: object) -> str:
@@ -63,10 +68,3 @@ def _is_none(value: object) -> bool:
 
 def _has_pictures(columns: dict[str, list[object] | pa.Array]) -> bool:
     return any(isinstance(column, list) for column in columns.values())
-
-
-def _stored(columns: dict[str, list[object] | pa.Array]) -> datasets.Dataset:
-    try:
-        return datasets.Dataset(pa.table(columns))
-    except (pa.ArrowException, ValueError, TypeError, NotImplementedError) as error:
-        raise DataError(f"the DataFrame can't be read as a table: {error}") from error

@@ -6,7 +6,7 @@ import datasets
 import pyarrow as pa
 
 from pclora_lab.data.account import DataError, Ledger
-from pclora_lab.data.reading.tables import read_rows
+from pclora_lab.data.reading.tables import as_dataset, read_rows
 from pclora_lab.data.reading.trees import split_named
 from pclora_lab.data.reading.walking import FoundFiles
 
@@ -81,5 +81,5 @@ def _table(examples: list[dict[str, object]]) -> datasets.Dataset:
     empty = pa.nulls(len(paths), pa.binary())
     image = pa.StructArray.from_arrays([empty, paths], ["bytes", "path"])
     others = pa.Table.from_pylist(examples)
-    made = datasets.Dataset(others.add_column(0, "image", image))
+    made = as_dataset(others.add_column(0, "image", image))
     return made.cast_column("image", datasets.Image())

@@ -1,5 +1,6 @@
 """A file or a folder of tables as Arrow tables by split."""
 
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def read_rows(path: Path, kind: str) -> Rows:
 def _read_parquet(path: Path) -> Rows:
     try:
         is_large = path.stat().st_size > _IN_MEMORY
-        return Rows(cached_parquet(path) if is_large else pq.read_table(path))
+        return Rows(cached_parquet(path) if is_large else pq.read_table(path, pre_buffer=False))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path.name} can't be read as parquet: {error}") from error
 
@@ -101,7 +102,8 @@ def _counted(rows: Rows, split: str, ledger: Ledger, where: str = "") -> dataset
 def as_dataset(table: pa.Table) -> datasets.Dataset:
     """A table with the types that its file describes."""
     try:
-        return datasets.Dataset(table)
+        # A name of its own: one that is made of the content takes a copy of all of it.
+        return datasets.Dataset(table, fingerprint=secrets.token_hex(8))
     except (ValueError, TypeError, NotImplementedError) as error:
         raise DataError(f"a column is of a type that can't be read here: {error}") from error
 
