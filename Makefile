@@ -14,7 +14,7 @@ NOTEBOOKS := $(LONG) $(filter-out $(LONG),$(wildcard notebooks/*.ipynb))
 # JupyterLab refuses to run as root, as in a container, unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo lab app test quick fast lint notebooks browser mutants clean
+.PHONY: demo lab app test quick fast lint notebooks browser mutants zoo clean
 
 demo: $(VENV)/ready
 	$(BIN)/pclora-lab demo
@@ -57,6 +57,10 @@ browser: $(VENV)/ready
 mutants: $(VENV)/ready
 	$(BIN)/pip install --quiet $(PIP_FLAGS) -e ".[test,mutants]"
 	$(BIN)/python tests/mutants/run.py --result data/results/mutants.json
+
+# Every architecture of transformers and timm at a tiny size, for docs/architectures.md.
+zoo: $(VENV)/ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/zoo/write_page.py
 
 $(VENV)/ready: pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)

@@ -172,6 +172,9 @@ def export_standalone(
         write_weights(plain, stage / "model.safetensors")
         if (preprocessing := getattr(model, "pclora_text", None)) is not None:
             preprocessing.tokenizer.save_pretrained(stage)
+        if (processor := recipe.get("preprocessing", {}).get("processor")) is not None:
+            text = json.dumps(processor, indent=1, sort_keys=True) + "\n"
+            (stage / "preprocessor_config.json").write_text(text, encoding="utf8")
     loaded = _load_again(folder)
     inputs, one = (as_inputs(try_inputs(model, examples)) for examples in (3, 1))
     with eval_mode(model, loaded):

@@ -13,8 +13,7 @@ from transformers import AutoImageProcessor, BaseImageProcessor, PreTrainedConfi
 
 from pclora_lab.data.images import resize_by
 from pclora_lab.models.hf_config import plain_errors
-from pclora_lab.nn.forward import call_model
-from pclora_lab.nn.layers.tracing import trace
+from pclora_lab.nn.layers.tracing import try_input
 from pclora_lab.nn.metadata import pretrained_cfg_of
 from pclora_lab.quiet import quiet
 
@@ -79,7 +78,7 @@ def check_image_size(model: nn.Module, name: str) -> None:
         ValueError: names both sizes.
     """
     try:
-        trace(model, None, call_model)
+        try_input(model)
     except (ValueError, RuntimeError, AssertionError) as error:
         _, height, width = pretrained_cfg_of(model)["input_size"]
         raise ValueError(

@@ -22,6 +22,7 @@ from pclora_lab.models.timm_models import (
     is_timm_name,
     load_timm,
 )
+from pclora_lab.nn.layers.tracing import try_input
 from pclora_lab.nn.metadata import pretrained_cfg_of, recipe_of, set_metadata
 from pclora_lab.nn.split_qkv import split_qkv as split_fused
 
@@ -88,6 +89,8 @@ def load_model(
         model = load_timm(name, num_classes, img_size, pretrained, width)
         if head_is_new(model):
             draw_timm_head(model, generator)
+        if img_size is not None:
+            _refuse_size(model, name, img_size)
     if split_qkv:
         split_fused(model)
     return model.eval()
@@ -122,6 +125,19 @@ def _refuse_pixels(name: str, img_size: int | None, width: int | None) -> None:
         )
     if width is not None:
         raise ValueError(f"{name!r} can't be built narrower: only timm's models can")
+
+
+def _refuse_size(model: nn.Module, name: str, img_size: int) -> None:
+    """Some of timm's models are built for any size and run with their own only."""
+    try:
+        try_input(model)
+    except (RuntimeError, ValueError, AssertionError, LookupError, ArithmeticError) as error:
+        own = timm.get_pretrained_cfg(recipe_of(model)["architecture"])
+        side = "" if own is None else f", {own.input_size[-1]}"
+        raise ValueError(
+            f"{name!r} can't take img_size={img_size} ({error}): leave img_size out for its own"
+            f"{side}"
+        ) from error
 
 
 def _saved_model(folder: Path, pretrained: bool) -> nn.Module | None:

@@ -9,10 +9,11 @@ from typing import Any, Protocol, runtime_checkable
 import timm
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from pclora_lab.models.embedded import EMBEDDED, build_vit_digits, load_vit_digits
 from pclora_lab.models.folders import read_config
+from pclora_lab.nn.forward import example_input
 from pclora_lab.nn.heads import draw_head
 from pclora_lab.nn.metadata import pretrained_cfg_of, set_metadata
 
@@ -204,7 +205,7 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
             "Offline, use vit_digits, local-dir:PATH, or a model that is in the local cache. "
             f"({error})"
         ) from error
-    except (TypeError, AssertionError, RuntimeError) as error:
+    except (TypeError, AssertionError, RuntimeError, LookupError, AttributeError) as error:
         if img_size is None or width is not None:
             wide = "" if width is None else f" {width} channels wide"
             raise ValueError(f"{name!r} can't be built{wide}: {error}") from error
@@ -217,17 +218,19 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
 
 
 def _create_of_any_size(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    """Convolutional models take any size and know no ``img_size``."""
+    """Convolutional models take any size and know no ``img_size``, or take it and forget it."""
     try:
-        return timm.create_model(name, pretrained=pretrained, **options)
+        model = timm.create_model(name, pretrained=pretrained, **options)
     except TypeError as error:
         if "img_size" not in str(error) or "img_size" not in options:
             raise
-        side = options.pop("img_size")
-        model = timm.create_model(name, pretrained=pretrained, **options)
+        others = {key: value for key, value in options.items() if key != "img_size"}
+        model = timm.create_model(name, pretrained=pretrained, **others)
+    side, example = options.get("img_size"), example_input(model, "meta")
+    if isinstance(side, int) and isinstance(example, Tensor) and example.shape[-1] != side:
         config = pretrained_cfg_of(model)
         size = (config["input_size"][0], side, side)
         set_metadata(
             model, pretrained_cfg={**config, "input_size": size}, pclora_takes_any_size=True
         )
-        return model
+    return model

@@ -206,3 +206,27 @@ def test_a_model_without_pooler_gets_one(tmp_path):
     folder = write_model(tmp_path / "body", "bert", body)
     first, same = (load_model(folder, generator=seeded(0)) for _ in range(2))
     assert torch.equal(first.bert.pooler.dense.weight, same.bert.pooler.dense.weight)
+
+
+def test_a_model_that_reads_the_last_place_gets_its_texts_filled_up_at_the_beginning(tmp_path):
+    model = load_model(write_model(tmp_path / "xlnet", "xlnet"))
+    read = TextPreprocessing.of(model)
+    texts = ["w5 w6 w7", "w8 w9 w10 w11 w12 w13"]
+    together = read.encode(texts)
+    assert together["attention_mask"][0].tolist() == [0] * 3 + [1] * 5
+    with torch.no_grad():
+        apart = torch.cat([call_model(model, read.encode([text])) for text in texts])
+        torch.testing.assert_close(call_model(model, together), apart, atol=1e-5, rtol=1e-4)
+    again = from_pretrained(save_pretrained(model, tmp_path / "saved"))
+    assert TextPreprocessing.of(again).pad_left
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_a_tokenizer_that_does_not_end_a_text_is_refused_where_its_end_is_read(tmp_path, kind):
+    folder = write_model(tmp_path / kind, kind)
+    read = TextPreprocessing.of(load_model(folder))
+    assert call_model(load_model(folder), read.encode(["w5", "w6 w7"])).shape == (2, 3)
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "eos_token_id": 7}))
+    with pytest.raises(ValueError, match="does not end a text with token 7 .'w7'.*put the token"):
+        load_model(folder)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pclora_lab.nn.forward import Inputs, example_input
+from pclora_lab.nn.forward import Inputs, call_model, example_input
 from pclora_lab.nn.layers.copying import copied, meta_copy, results_in
 from pclora_lab.quiet import quiet
 
-__all__ = ["trace"]
+__all__ = ["trace", "try_input"]
 
 Result = TypeVar("Result")
 
@@ -36,11 +36,25 @@ def trace(
     """
     try:
         return run(meta_copy(model), _on_meta(model, example))
-    except (RuntimeError, ValueError, TypeError):  # all that a look at values may end in
+    except (RuntimeError, ValueError, TypeError):  # what a look at values may end in
         # Plain products, because torch counts nothing in the fused attention of a CPU.
         with sdpa_kernel(SDPBackend.MATH), quiet(), torch.device("cpu"):
             zeros = example_input(model, "cpu") if example is None else _on_cpu(example)
             return run(_hollow_copy(model), zeros)
+
+
+def try_input(model: nn.Module) -> None:
+    """Run a model in eval mode on the input that it says it takes, without arithmetic.
+
+    Raises:
+        RuntimeError: whatever its forward raises, also of other kinds.
+    """
+
+    def run(twin: nn.Module, inputs: Inputs) -> Tensor:
+        return call_model(twin.eval(), inputs)
+
+    with torch.no_grad():
+        trace(model, None, run)
 
 
 def _on_meta(model: nn.Module, example: Inputs | None) -> Inputs:
