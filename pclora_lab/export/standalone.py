@@ -9,7 +9,7 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from pclora_lab.export.report import ExportReport, bytes_of, largest_gap
 from pclora_lab.files import staged
@@ -112,19 +112,9 @@ def to_standalone(model: nn.Module) -> nn.Module:
     return replace_modules(plain, pairs).eval()
 
 
-class _Pair(nn.Sequential):
-    """As in the loader."""
-
-    @property
-    def weight(self) -> Tensor:
-        """``B A``, for models that read the weight of a layer before they call it."""
-        first, second = (self.get_submodule(name).get_parameter("weight") for name in "01")
-        return second @ first
-
-
 def _pair(layer: LowRankLinear | LowRankEmbedding) -> nn.Sequential:
     if isinstance(layer, LowRankLinear):
-        return _Pair(layer.down, layer.up)
+        return nn.Sequential(layer.down, layer.up)
     first = nn.Embedding(layer.num_embeddings, layer.rank, device="meta")
     second = nn.Linear(layer.rank, layer.embedding_dim, bias=False, device="meta")
     first.weight, second.weight = layer.A, layer.B
