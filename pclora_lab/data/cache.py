@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.images import Preprocessing
 from pclora_lab.data.loading import load_data
+from pclora_lab.data.reading.walking import all_files
+from pclora_lab.data.sources import local_path
 from pclora_lab.data.splits import LabeledData
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.fields import Part, values_of
@@ -60,7 +61,9 @@ class DataCache:
 
 def stamp(name: str) -> tuple[int, ...]:
     """What changes with a file, or with any file of a folder; nothing for other names."""
-    path = Path(name).expanduser()
-    files = [path] if path.is_file() else (p for p in path.rglob("*") if p.is_file())
-    facts = [(p.stat().st_mtime_ns, p.stat().st_size) for p in files]
+    path = local_path(name)
+    if path is None or not path.exists():
+        return ()
+    files = [path] if path.is_file() else [path / relative for relative in all_files(path)]
+    facts = [(p.stat().st_mtime_ns, p.stat().st_size) for p in files if p.is_file()]
     return (len(facts), max(time for time, _ in facts), sum(n for _, n in facts)) if facts else ()

@@ -1,6 +1,8 @@
 """The pictures of a table, decoded when they are asked for."""
 
 import os
+import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -13,6 +15,12 @@ from pclora_lab.data.account import DataError
 from pclora_lab.data.labels import arrow_column
 
 __all__ = ["DecodedImages"]
+
+# What Pillow raises for damaged pictures, and for those that are too large to be meant.
+_DAMAGED = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+    NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
 
 
 class DecodedImages(Sequence[Image.Image]):
@@ -39,7 +47,7 @@ class DecodedImages(Sequence[Image.Image]):
             if image is None:
                 raise ValueError("there is none")
             return image
-        except (OSError, SyntaxError, ValueError) as error:
+        except _DAMAGED as error:
             raise DataError(
                 f"row {row}, column {self.column!r}: the image can't be read ({error}). Remove the "
                 "row or repair the file."

@@ -19,6 +19,8 @@ from pclora_lab.data.reading.walking import TABLES, FoundFiles, find_files
 
 __all__ = ["local_path", "read_tables", "source_name"]
 
+_UNREADABLE = (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetGenerationError)
+
 _SAVED = ("dataset_dict.json", "dataset_info.json")
 
 
@@ -54,8 +56,7 @@ def read_tables(data: Any, ledger: Ledger) -> dict[str, datasets.Dataset]:
         return read_table_file(path, ledger) if path.is_file() else _read_folder(path, ledger, name)
     except ConnectionError:
         raise
-    # Arrow's errors for a broken file are ValueErrors.
-    except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
+    except _UNREADABLE as error:
         cause = error.__cause__ if not isinstance(error, DataError) else None
         if isinstance(error, DataError) and f"data {name!r}" in str(error):
             raise

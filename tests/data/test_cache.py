@@ -35,6 +35,18 @@ def test_a_folder_changes_with_any_file_in_it(tmp_path):
     (tmp_path / "b.txt").write_text("b")
     assert len({before, touched, data_cache.stamp(str(tmp_path))}) == 3
     assert data_cache.stamp("google-bert/bert-base-uncased") == ()
+    assert data_cache.stamp("~nobody-of-that-name/x") == data_cache.stamp("a\0b") == ()
+
+
+def test_a_folder_changes_with_a_file_behind_a_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.txt").write_text("a")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "here" / "gone").symlink_to(tmp_path / "nowhere")
+    before = data_cache.stamp(str(tmp_path / "here"))
+    os.utime(tmp_path / "elsewhere" / "a.txt", (1, 1))
+    assert before and data_cache.stamp(str(tmp_path / "here")) != before
 
 
 def test_slow_data_keep_nobody_waiting_who_wants_others(monkeypatch):

@@ -261,3 +261,18 @@ def test_a_table_without_a_heading_is_told_so(tmp_path):
     table().to_csv(tmp_path / "a.csv", index=False, header=["a very good film it was", "1"])
     with pytest.raises(ValueError, match="no label column.*first line looks like a row: a heading"):
         load_data(str(tmp_path / "a.csv"))
+
+
+def test_spellings_of_one_class_are_joined_and_said(tmp_path):
+    made = table(label=["Positive", "negative", "positive ", "Negative"] * (ROWS // 4))
+    data = load_data(save(made, tmp_path / "a.csv"))
+    assert data.class_names == ("Negative", "Positive")
+    assert "10 'positive' counted as 'Positive'" in data.notes
+    assert data.account.rows.used == ROWS
+
+
+def test_a_picture_that_is_too_large_to_be_meant_is_named(tmp_path, monkeypatch):
+    large = picture("RGB png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(ValueError, match="row 5, column 'img'.*decompression bomb"):
+        read_picture(tmp_path / "a.parquet", large)

@@ -12,6 +12,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
+from pclora_lab.data.account import DataError
 from pclora_lab.quiet import quiet
 
 __all__ = ["cached_parquet", "read_hub"]
@@ -21,11 +22,14 @@ def read_hub(name: str) -> dict[str, Any]:
     """All splits of a data set on the hub.
 
     Raises:
+        DataError: what is there can't be read.
         ConnectionError: the hub can't be reached or does not have it.
     """
     try:
         with quiet():
             return dict(datasets.load_dataset(name, cache_dir=_cache_folder()))
+    except RuntimeError as error:  # such as a data set that is code
+        raise DataError(f"data {name!r} on the hub can't be read: {error}") from error
     except (
         ConnectionError,
         datasets.exceptions.DatasetNotFoundError,

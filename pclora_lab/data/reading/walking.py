@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-__all__ = ["FoundFiles", "TABLES", "find_files", "is_picture"]
+__all__ = ["FoundFiles", "TABLES", "all_files", "find_files", "is_picture"]
 
 TABLES = {
     ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet",
@@ -86,6 +86,11 @@ def find_files(folder: Path) -> FoundFiles:
         else:
             found.others.append(relative)
     return found
+
+
+def all_files(folder: Path) -> list[Path]:
+    """Paths of all files but hidden ones, relative to a folder; folders that are linked too."""
+    return list(_walk(folder, FoundFiles()))
 
 
 def _walk(folder: Path, found: FoundFiles) -> Iterator[Path]:
