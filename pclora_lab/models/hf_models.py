@@ -39,7 +39,7 @@ from pclora_lab.models.hf_images import check_image_size, image_settings
 from pclora_lab.models.hf_quantizer import build_layers
 from pclora_lab.models.hf_tokenizer import load_hf_tokenizer, text_preprocessing
 from pclora_lab.nn.heads import classifier_names, draw_head
-from pclora_lab.nn.metadata import recipe_of, set_metadata
+from pclora_lab.nn.metadata import note_precision, recipe_of, set_metadata
 from pclora_lab.nn.surgery import get_linear
 from pclora_lab.quiet import quiet
 
@@ -93,6 +93,7 @@ def load_hf(
     """
     pretrained = pretrained and not name.startswith("config:")
     config = config_of(name, weights=pretrained)
+    saved_in = config.dtype
     attention = {"_attn_implementation": getattr(config, "_attn_implementation", None)}
     refuse_code({**config.to_dict(), **attention}, name)
     # transformers looks through them where a type has classifiers of two kinds, as DeiT has.
@@ -111,6 +112,7 @@ def load_hf(
     else:
         with plain_errors(name):
             model = build_hf(config, task)
+    note_precision(model, saved_in if pretrained else None)
     if is_labeled:
         is_new = not pretrained or bool(new)
         set_metadata(model, num_classes=config.num_labels, pclora_head_is_new=is_new)

@@ -23,7 +23,7 @@ from pclora_lab.models.timm_models import (
     load_timm,
 )
 from pclora_lab.nn.layers.tracing import try_input
-from pclora_lab.nn.metadata import pretrained_cfg_of, recipe_of, set_metadata
+from pclora_lab.nn.metadata import note_precision, pretrained_cfg_of, recipe_of, set_metadata
 from pclora_lab.nn.split_qkv import split_qkv as split_fused
 
 __all__ = ["describe_model", "load_model"]
@@ -43,7 +43,7 @@ def load_model(
     width: int | None = None,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
-    """Build a model and load its weights.
+    """Build a model and load its weights, in float32 whatever the file's precision is.
 
     Args:
         name: ``vit_digits``, ``bert_glosses``, a timm name, a transformers model's hub name
@@ -143,7 +143,11 @@ def _refuse_size(model: nn.Module, name: str, img_size: int) -> None:
 def _saved_model(folder: Path, pretrained: bool) -> nn.Module | None:
     """A finished model of an earlier run, if the folder is one; ready to be trained."""
     # Without a recipe it is read like any other folder of transformers.
-    return from_pretrained(folder, weights=pretrained).float() if has_recipe(folder) else None
+    if not has_recipe(folder):
+        return None
+    saved = from_pretrained(folder, weights=pretrained)
+    note_precision(saved, next(saved.parameters()).dtype)
+    return saved.float()
 
 
 def _set_tokens(model: nn.Module, max_tokens: int | None) -> None:

@@ -4,7 +4,7 @@ from typing import Any, TypedDict, Unpack
 
 from torch import nn
 
-__all__ = ["ModelMetadata", "pretrained_cfg_of", "recipe_of", "set_metadata"]
+__all__ = ["ModelMetadata", "note_precision", "pretrained_cfg_of", "recipe_of", "set_metadata"]
 
 
 class ModelMetadata(TypedDict, total=False):
@@ -18,6 +18,7 @@ class ModelMetadata(TypedDict, total=False):
         pclora_class_names: one per class number, None where they are unknown.
         pclora_head_is_new: whether the classifier does not come from the checkpoint.
         pclora_options: what timm builds it with, beyond its name.
+        pclora_saved_in: the half precision of the file, where float32 was made of it.
         pclora_takes_any_size: whether it was built without a size of its images.
         pclora_method: the options of the method that it comes from.
         pela: what was factorized, see :func:`pclora_lab.factorize_model`.
@@ -30,6 +31,7 @@ class ModelMetadata(TypedDict, total=False):
     pclora_class_names: tuple[str, ...] | None
     pclora_head_is_new: bool
     pclora_options: dict[str, object]
+    pclora_saved_in: str
     pclora_takes_any_size: bool
     pclora_method: dict[str, object] | None
     pela: dict[str, object]
@@ -65,3 +67,21 @@ def recipe_of(model: nn.Module) -> dict[str, Any]:
 def pretrained_cfg_of(model: nn.Module) -> dict[str, Any]:
     """timm's ``pretrained_cfg``: size, mean and deviation of the pixels; empty without one."""
     return getattr(model, "pretrained_cfg", None) or {}
+
+
+def note_precision(model: nn.Module, saved: object) -> None:
+    """Keep that a file's weights were in half precision, for who trains them in float32.
+
+    Args:
+        model: made of the file.
+        saved: its precision, as torch or a configuration names it.
+
+    Example:
+        >>> model = nn.Linear(4, 2)
+        >>> note_precision(model, "torch.bfloat16")
+        >>> model.pclora_saved_in
+        'bfloat16'
+    """
+    name = str(saved).removeprefix("torch.")
+    if name in ("bfloat16", "float16"):
+        set_metadata(model, pclora_saved_in=name)

@@ -151,6 +151,10 @@ def _run_notes(setup: RunSetup, student: nn.Module, driver: LambdaDriver) -> lis
     """What a person should know about how λ moved and what was kept."""
     config = setup.config
     notes: list[str | None] = []
+    if (saved := getattr(setup.model, "pclora_saved_in", None)) is not None:
+        notes.append(
+            f"the weights of {config.model!r} were saved in {saved} and trained in float32"
+        )
     if hasattr(config.method, "schedule"):
         notes += schedule_notes(config.method.schedule)
     if not driver.in_force:

@@ -43,7 +43,7 @@ TIMM: dict[str, tuple[str, int | None, dict[str, Any]]] = {
     "hardcorenas": ("hardcorenas_a", 64, {}),
     "hgnet": ("hgnetv2_b0", 64, {}),
     "hiera": ("hiera_tiny_224", 64, {"stages": (1, 1, 1, 1)}),
-    "hieradet_sam2": ("sam2_hiera_tiny", None, {}),
+    "hieradet_sam2": ("sam2_hiera_tiny", 256, {}),
     "hrnet": ("hrnet_w18_small", 64, {}),
     "iformer": ("iformer_t", 64, {}),
     "inception_next": ("inception_next_atto", 64, {}),

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_hf import NAMES, altered, config, seeded, write_model
+from tiny_hf import NAMES, altered, auto_class, config, seeded, write_model
 from transformers import (
     BertForMultipleChoice,
     BertForTokenClassification,
@@ -16,11 +16,13 @@ from transformers import (
 
 from pclora_lab import from_pretrained, save_pretrained
 from pclora_lab.data.texts import TextPreprocessing
+from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.models.adapting import head_is_new, reset_head
 from pclora_lab.models.loading import describe_model, load_model
 from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
 from pclora_lab.nn.heads import classifier_names
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.loop import train
 from pclora_lab.training.setup import load_dense
 
 
@@ -162,6 +164,8 @@ def test_what_was_saved_comes_back_in_its_precision_and_is_trained_in_single(ber
     theirs = dict(again.named_parameters())
     assert all(torch.equal(theirs[name], p) for name, p in model.named_parameters())
     assert {p.dtype for p in trained.parameters()} == {torch.float32}
+    half = None if dtype is torch.float32 else str(dtype).removeprefix("torch.")
+    assert getattr(trained, "pclora_saved_in", None) == half
 
 
 @pytest.mark.parametrize("name", ["mödel [v2]", "a b#c", "100%", "bert-base"])
@@ -230,3 +234,16 @@ def test_a_tokenizer_that_does_not_end_a_text_is_refused_where_its_end_is_read(t
     (folder / "config.json").write_text(json.dumps({**values, "eos_token_id": 7}))
     with pytest.raises(ValueError, match="does not end a text with token 7 .'w7'.*put the token"):
         load_model(folder)
+
+
+def test_a_run_says_that_half_precision_was_trained_in_single(tmp_path):
+    half = auto_class("bert").from_config(config("bert")).bfloat16()
+    folder = write_model(tmp_path / "half", "bert", half)
+    assert load_model(folder).pclora_saved_in == "bfloat16"
+    rows = [f"w{i % 9 + 5} w{i % 7 + 20},{NAMES[i % 3]}" for i in range(60)]
+    (tmp_path / "data.csv").write_text("\n".join(["text,label", *rows]))
+    settings = {"data": tmp_path / "data.csv", "steps": 2, "teacher_steps": 2, "batch_size": 8}
+    made = RunConfig(model=str(folder), **settings, evaluations=1, method=PCLoRAConfig(rank=2),
+                     max_left_out=1, max_overlap=1)  # fmt: skip
+    *_, last = train(made, tmp_path / "runs")
+    assert any("saved in bfloat16 and trained in float32" in note for note in last.result["notes"])
