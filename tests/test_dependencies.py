@@ -73,6 +73,7 @@ def bare(tmp_path_factory) -> Path:
     return link_farm(tmp_path_factory.mktemp("bare") / "packages", closure(declared()))
 
 
+@pytest.mark.slow
 def test_every_default_works_without_what_only_the_extras_install(bare, tmp_path):
     environment = {
         **os.environ,

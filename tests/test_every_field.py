@@ -270,6 +270,7 @@ def largest_batch(monkeypatch) -> list[int]:
     return sizes
 
 
+@pytest.mark.slow
 def test_every_setting_of_a_run_changes_what_it_does(tmp_path, largest_batch):
     assert FIELDS.keys() | READ.keys() | WORDS.keys() == options_of(QUICK).keys()
     bases: dict[str, Any] = {}
