@@ -9,8 +9,8 @@ import pytest
 
 from pclora_lab.data.loading import load_data
 
-ROWS = 20_000
-LONG = "a very long line " * 20_000
+ROWS = 8_000
+LONG = "a very long line " * 8_000
 
 
 def texts(kind: str) -> list[str]:

@@ -10,7 +10,7 @@ from pclora_lab.data.account import LeftOut
 __all__ = ["RowWriter", "Rows"]
 
 # Characters that are kept as Python objects before they become Arrow's.
-_CHUNK = 4_000_000
+_CHUNK = 1_000_000
 
 _CHUNK_ROWS = 20_000
 
