@@ -79,7 +79,7 @@ def test_exactly_what_is_promised_changes(method, promised):
     after = dict(training.student.named_parameters())
     moved = {n for n, x in training.start.items() if n in after and not torch.equal(after[n], x)}
     wanted = {n for n in training.start if re.fullmatch(promised, n)}
-    # A softmax ignores what is added to all keys, a kernel may starve a layer: all of it learns.
+    assert sum("head" in n for n in wanted) == 2
     assert moved == wanted == {n for n in training.start if training_of(training, n)}
     teacher = training.setup.model.state_dict()
     assert all(torch.equal(teacher[n], x) for n, x in training.teacher.items())
