@@ -1,5 +1,6 @@
 """What was found, what is used, what was left out and why: numbers that have to add up."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -100,8 +101,9 @@ class Account:
         return " · ".join(reversed(self.lines()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types only, ready for JSON."""
-        return asdict(self)
+        """Plain types only, as they come back from JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
 
 def account_lines(stored: Mapping[str, Any] | None) -> list[str]:
