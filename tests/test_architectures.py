@@ -2,9 +2,12 @@
 
 import functools
 import re
+from pathlib import Path
 
 import pytest
+import timm
 import torch
+from timm_rows import TIMM
 from tiny import tiny
 from tiny_configs import IMAGES, TEXTS
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -19,6 +22,7 @@ from pclora_lab.nn.forward import call_model, example_input
 from pclora_lab.nn.surgery import deepcopy_sharing, find_targets
 from pclora_lab.quiet import quiet
 
+ROOT = Path(__file__).parents[1]
 LOW_RANK_WORDS = {"embeddings": "low_rank"}
 # Models that the tests elsewhere use, with what is particular to them.
 VARIANTS = {
@@ -72,6 +76,48 @@ def test_it_works_or_is_refused_by_name(walked):
     assert refused.keys() == expected.keys(), refused
     assert all(re.search(expected[step], refused[step]) for step in refused)
     assert expected or set(walk.steps) == set(walk.wanted)
+
+
+def test_the_page_of_the_docs_says_the_same(walked, page):
+    name, walk = walked
+    if name in VARIANTS:
+        pytest.skip("a variant has no line of its own")
+    (cells,) = [line for line in page if line[0].split(":")[0] == name and is_of(name, line, walk)]
+    facts = walk.facts
+    if walk.steps["count"] == WORKS:
+        assert cells[1] == f"{facts['replaced']} of {facts['linear']}"
+        assert cells[2] == f"{facts['replaced_share']:.0%}"
+    for step, cell in zip(STEPS, cells[3:], strict=True):
+        if step in walk.steps:
+            assert (cell == "✓") == (walk.steps[step] == WORKS), (step, cell)
+
+
+def is_of(name, line, walk):
+    """timm's rows name module and model; transformers' have the type alone."""
+    is_timm = walk.teacher.pclora_recipe.get("library") != "transformers"
+    return (":" in line[0]) == is_timm
+
+
+def test_the_page_has_a_line_for_every_row(page):
+    modules = {line[0].split(":")[0] for line in page if ":" in line[0]}
+    assert modules == set(TIMM) == set(modules_of_timm())
+    assert {line[0] for line in page if ":" not in line[0]} == {*TEXTS, *IMAGES}
+    assert not [line[0] for line in page if "FAILS" in " ".join(line)]
+
+
+def modules_of_timm():
+    """Those that register a model; the tests' own one is not timm's."""
+    places = (timm.models.model_entrypoint(name).__module__ for name in timm.list_models())
+    return {place.split(".")[-1] for place in places if place.startswith("timm.models.")}
+
+
+@pytest.fixture(scope="module")
+def page():
+    """The rows of docs/architectures.md as cells; `make zoo` writes it."""
+    text = (ROOT / "docs" / "architectures.md").read_text(encoding="utf8")
+    assert "FAILS" not in text
+    lines = [line.split("|")[1:-1] for line in text.splitlines() if line[:2] == "| "]
+    return [cells for line in lines if (cells := [c.strip() for c in line])[0] != "model"]
 
 
 def test_the_count_is_what_torch_counts_on_the_real_module(walked):

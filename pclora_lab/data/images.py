@@ -42,9 +42,20 @@ class Preprocessing:
 
     @classmethod
     def of(cls, model: nn.Module, img_size: int | None = None) -> "Preprocessing":
-        """Read timm's configuration; the size a model was built with overrides the side."""
+        """Read timm's configuration; the size a model was built with overrides the side.
+
+        Raises:
+            ValueError: other numbers of means or deviations than channels.
+        """
         config = resolve_data_config({}, model=model)
         channels, height, width = config["input_size"]
+        for key in ("mean", "std"):
+            if len(config[key]) not in (1, channels):
+                raise ValueError(
+                    f"{type(model).__name__} takes pictures of {channels} channels, but its "
+                    f"configuration gives {len(config[key])} values for {key}: write one for each "
+                    "channel into pretrained_cfg in its config.json"
+                )
         img_size = img_size or getattr(model, "pclora_recipe", {}).get("img_size")
         if img_size is not None:
             height = width = img_size

@@ -55,3 +55,9 @@ def test_shuffled_batches_show_every_image_once_per_epoch_and_follow_the_seed(vi
     assert epochs[:28] != epochs[28:] and rows(0) == epochs != rows(1)
     assert torch.cat(list(pixels.in_order(9))).tolist() == list(range(28))
     assert torch.cat(list(pixels.in_order(9, limit=4))).tolist() == [0, 9, 18, 27]
+
+
+def test_as_many_means_as_channels_are_needed(vit):
+    vit.pretrained_cfg |= {"input_size": (1, 16, 16)}
+    with pytest.raises(ValueError, match="1 channels, but .* gives 3 values for mean.*config.json"):
+        Preprocessing.of(vit)

@@ -79,7 +79,8 @@ class Walk:
         self.facts["parameters"] = sum(p.numel() for p in self.teacher.parameters())
 
     def count(self) -> None:
-        counts = count_model(self.teacher, embeddings=self.config.embeddings)
+        chosen = {"targets": self.config.targets, "embeddings": self.config.embeddings}
+        counts = count_model(self.teacher, **chosen)
         self.sizes = plan(counts, self.config.rank)
         whole = self.sizes.whole_model
         self.facts |= {

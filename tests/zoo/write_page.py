@@ -42,8 +42,9 @@ exported. timm's rows are one small variant of each of its modules.
 
 *replaced* are the linear layers in the blocks, of all linear layers; *share* is what they hold of
 the model's parameters. A number in place of ✓ is the answer that was given, below the table; what
-comes after a refused step was not tried. What stays dense: convolutions, matrices that are no
-linear layers (XLNet's attention), and layers with one number per head or coordinate.
+comes after a refused step was not tried, and so it is with every empty cell. What stays dense:
+convolutions, matrices that are no linear layers (XLNet's attention), and layers with one number per
+head or coordinate.
 """
 
 
