@@ -90,6 +90,8 @@ ALLOWED = {
     ("training/device.py", "write_text"),
     # Into what its callers stage.
     ("models/serialization.py", "save_model"),
+    ("models/hf_saving.py", "save"),
+    ("export/torch_export.py", "save"),
     # Into memory.
     ("plots/figure.py", "savefig"),
     ("plots/figure.py", "save"),

@@ -5,7 +5,14 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.nn.forward import Inputs, call_model, eval_mode, forward_hooks, token_mask
+from pclora_lab.nn.forward import (
+    Inputs,
+    call_model,
+    eval_mode,
+    forward_hooks,
+    real_tokens,
+    token_mask,
+)
 from pclora_lab.nn.layers.wrappers import inner_modules
 
 __all__ = ["InputMoments", "double", "measure_inputs"]
@@ -80,7 +87,7 @@ def measure_inputs(
     real = None
 
     def update(name: str, x: Tensor, _: object) -> None:
-        moments[name].update(x if real is None or x.shape[:2] != real.shape else x[real])
+        moments[name].update(real_tokens(x, real))
 
     # A view of GPT-2's Conv1D is never called itself.
     modules = inner_modules(model)

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from pclora_lab.files import staged
+from pclora_lab.files import staged, write_text
 from pclora_lab.models.saved_layers import METHOD, NOTICE, describe_layers, shapes_in
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.split_qkv import SplitLinear
@@ -120,7 +120,7 @@ def describe(model: Any, folder: Path) -> None:
     elif is_replaced(model):
         config["transformers_weights"] = NOTICE
     config["quantization_config"] = saved
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf8")
+    write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def remove_older(folder: Path, stage: Path, variant: str | None = None) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "eval_mode",
     "example_input",
     "first_rows",
+    "real_tokens",
     "token_mask",
     "to_device",
     "trial_input",
@@ -179,6 +180,20 @@ def token_mask(inputs: Inputs) -> Tensor | None:
         return None
     mask = inputs.get("attention_mask")
     return None if mask is None else mask.bool()
+
+
+def real_tokens(x: Tensor, real: Tensor | None) -> Tensor:
+    """What belongs to words and not to padding, ``(tokens, …)``; all of it where that is unknown.
+
+    Args:
+        x: ``(batch, tokens, …)``, or of another shape, which is left as it is.
+        real: from :func:`token_mask`.
+
+    Example:
+        >>> real_tokens(torch.arange(4).view(2, 2), torch.tensor([[True, False], [True, True]]))
+        tensor([0, 2, 3])
+    """
+    return x if real is None or x.shape[:2] != real.shape else x[real]
 
 
 def try_inputs(model: nn.Module, examples: int = 2) -> dict[str, Tensor]:

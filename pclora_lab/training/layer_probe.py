@@ -94,7 +94,9 @@ class LayerProbe:
         found: dict[str, Tensor] = {}
 
         def keep(name: str, _: Tensor, output: Tensor | tuple) -> None:
-            found[name] = self._pick(output[0] if isinstance(output, tuple) else output)
+            part = self._pick(output[0] if isinstance(output, tuple) else output)
+            # A layer that runs several times is as far from the teacher's in all of them.
+            found[name] = torch.cat([found[name], part]) if name in found else part
 
         names = self.names if wanted else []
         with forward_hooks({name: model.get_submodule(name) for name in names}, keep):

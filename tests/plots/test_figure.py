@@ -23,8 +23,8 @@ from pclora_lab.plots.layers import layer_grid
 from pclora_lab.plots.palette import INIT_COLORS
 
 PACKAGE = Path(__file__).parents[2] / "pclora_lab"
-# Helpers that are meant to stop at the shorter one, and where a call may leave arguments out.
-SHORTER = {"plots/figure.py": 1, "methods/pclora/hf_trainer.py": 1}
+# A helper that is meant to stop, a call that may leave arguments out, paths of unequal depth.
+SHORTER = {"plots/figure.py": 1, "methods/pclora/hf_trainer.py": 1, "data/reading/trees.py": 1}
 MANY = 12
 NAMES = [f"thing {i}" for i in range(MANY)]
 HISTORY = [

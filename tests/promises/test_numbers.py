@@ -143,6 +143,8 @@ def test_padding_is_no_input_no_feature_and_no_share():
         for name, parameter in student.named_parameters():
             if name.endswith((".B", ".C")):
                 parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
+    shares, wide_shares = (base_shares(student, x) for x in (inputs, padded(inputs)))
+    assert shares == pytest.approx(wide_shares, rel=1e-4) and 0 < min(shares.values())
     distiller = Distiller(student, model)
     with torch.no_grad():
         one, two = (distiller.terms(x, labels) for x in (inputs, padded(inputs)))
@@ -201,6 +203,27 @@ def test_a_comparison_chooses_on_validation_and_reports_on_test(tmp_path):
     # Two trials of three steps are over before anything of the test split is read.
     assert tested and sum(i < tested[0] for i in learned) == 3 * 3
     assert {r["accuracy"] for r in comparison.rows()} <= {n / 20 for n in range(21)}
+
+
+def test_a_layer_that_runs_twice_is_measured_in_both_calls():
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.layer(10 * torch.tanh(self.layer(x)))
+
+    model, x = Twice(), torch.randn(5, 6)
+    student = get_pclora_model(model, PCLoRAConfig(rank=1, targets="layer"), example=x)
+    with torch.no_grad():
+        student.layer.C.fill_(0.5)
+        W, b = model.layer.weight, model.layer.bias
+        first = x @ W.T + b
+        second = 10 * torch.tanh(first + 0.5) @ W.T + b
+        base = torch.cat([first, second]).norm()
+        wanted = float(base / (base + torch.full((10, 6), 0.5).norm()))
+    assert base_shares(student, x)["layer"] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_shares_of_the_base_are_one_half_where_both_parts_are_equal(vit):

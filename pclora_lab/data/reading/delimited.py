@@ -8,6 +8,7 @@ only its own line is read so, not all that comes behind it.
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from pclora_lab.data.account import DataError
@@ -228,7 +229,7 @@ def _separator(path: Path) -> tuple[str, int]:
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     lines = [
         (number, line.rstrip("\r\n"))
-        for number, line in _first(numbered_lines(path), _SAMPLE)
+        for number, line in islice(numbered_lines(path), _SAMPLE)
         if line.strip()
     ]
     if not lines:
@@ -239,10 +240,6 @@ def _separator(path: Path) -> tuple[str, int]:
         return heading.strip()[-1], number
     candidates = usual + _SEPARATORS.replace(usual, "")
     return max(candidates, key=lambda one: _fit([line for _, line in lines], one)), 0
-
-
-def _first(lines: Iterator[tuple[int, str]], count: int) -> Iterator[tuple[int, str]]:
-    return (line for line, _ in zip(lines, range(count), strict=False))
 
 
 def _fit(lines: list[str], separator: str) -> float:

@@ -1,7 +1,7 @@
 """How much of a student still rests on its base, and taking the base away."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from pclora_lab.methods.pclora.fading import UNFADED
 from pclora_lab.methods.pclora.model import FadingLayer, pclora_layers
-from pclora_lab.nn.forward import Inputs, call_model, eval_mode, forward_hooks
+from pclora_lab.nn.forward import (
+    Inputs,
+    call_model,
+    eval_mode,
+    forward_hooks,
+    real_tokens,
+    token_mask,
+)
 from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
@@ -120,25 +127,33 @@ def base_removed(student: nn.Module) -> Iterator[None]:
 def base_shares(student: nn.Module, inputs: Inputs) -> dict[str, float]:
     """How much of each layer's output still comes from the base, measured on a batch.
 
-    ``‖λ(Wx+b)‖ / (‖λ(Wx+b)‖ + ‖BAx+C‖)`` by layer name; 0 where the base was dropped. With a
-    residual start the base's part is what is left of it once the adapter's start is taken off.
+    ``‖λ(Wx+b)‖ / (‖λ(Wx+b)‖ + ‖BAx+C‖)`` by layer name, over all tokens that are no padding and all
+    calls of the layer; 0 where the base was dropped. With a residual start the base's part is what
+    is left of it once the adapter's start is taken off.
     """
     layers = pclora_layers(student)
     held = {n: m for n, m in layers.items() if m.base is not None}
-    shares: dict[str, Tensor] = {}
+    norms: dict[str, list[Tensor]] = {}
+    real = token_mask(inputs)
 
     def measure(name: str, x: Tensor, _: object) -> None:
-        base = held[name].base_output(x).float().norm()
-        adapter = held[name].adapter_output(x).float().norm()
-        shares[name] = base / (base + adapter).clamp_min(1e-12)
+        x, layer = real_tokens(x, real), held[name]
+        parts = (layer.base_output(x).float().norm(), layer.adapter_output(x).float().norm())
+        norms.setdefault(name, []).append(torch.stack(parts))
 
     if not held:
         return dict.fromkeys(layers, 0.0)
     with eval_mode(student), forward_hooks(held, measure):
         call_model(student, inputs)
     # One transfer from the device for all layers.
-    values = torch.stack(list(shares.values())).tolist()
-    return dict.fromkeys(layers, 0.0) | dict(zip(shares, values, strict=True))
+    values = torch.stack([_share(calls) for calls in norms.values()]).tolist()
+    return dict.fromkeys(layers, 0.0) | dict(zip(norms, values, strict=True))
+
+
+def _share(calls: Sequence[Tensor]) -> Tensor:
+    """Of the base, from both parts' norms in every call of a layer."""
+    base, adapter = calls[0] if len(calls) == 1 else torch.stack(tuple(calls)).norm(dim=0)
+    return base / (base + adapter).clamp_min(1e-12)
 
 
 def base_share(student: nn.Module, inputs: Inputs) -> float:

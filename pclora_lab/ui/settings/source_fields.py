@@ -81,7 +81,7 @@ class SourceFields:
         """
         read = values_of(base, Part.DATA)
         chosen = {name: value for name, value in self.values(base).items() if name in read}
-        return RunConfig(**{**read, **chosen})
+        return type(base)(**{**read, **chosen})
 
     def show(self, config: RunConfig) -> None:
         """Put a configuration's settings into the fields."""
