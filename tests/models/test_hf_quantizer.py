@@ -2,7 +2,6 @@
 
 import copy
 import json
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -163,7 +162,7 @@ def test_whatever_a_method_makes_opens_as_itself_or_says_why_not(name, folders, 
         assert torch.equal(logits(again, "bert"), logits(student.eval(), "bert"))
 
 
-def test_parts_copies_and_pickles_are_saved_as_what_they_are(folders, tmp_path):
+def test_parts_and_copies_are_saved_as_what_they_are(folders, tmp_path):
     small = cut("bert", folders)
     small.bert.save_pretrained(tmp_path / "part")
     with quiet():
@@ -172,7 +171,7 @@ def test_parts_copies_and_pickles_are_saved_as_what_they_are(folders, tmp_path):
     with torch.no_grad():
         states = [m(**batch("bert")).last_hidden_state for m in (part, small.bert, whole.bert)]
     assert torch.equal(states[0], states[1]) and torch.equal(states[2], states[1])
-    for number, other in enumerate((copy.deepcopy(small), pickle.loads(pickle.dumps(small)))):  # noqa: S301
+    for number, other in enumerate((copy.deepcopy(small), copy.copy(small))):
         other.save_pretrained(tmp_path / str(number))
         again = opened("bert", tmp_path / str(number))
         assert torch.equal(logits(again, "bert"), logits(small, "bert"))
