@@ -72,6 +72,8 @@ def local_path(name: str) -> Path | None:
         >>> local_path("a\\0b") is None
         True
     """
+    if not name.strip():
+        raise DataError('data is empty: name a data set, a file or a folder ("." is this folder)')
     try:
         path = Path(name).expanduser()
         path.exists()

@@ -150,6 +150,7 @@ def hold(page: Page) -> float:
 
 
 def give_back(page: Page) -> None:
+    lab(page).get_by_label("clear moments").check()
     press(page, "Give back")
     expect(lab(page).locator(".pclora-hold")).to_have_text("the schedule moves λ")
 

@@ -169,8 +169,11 @@ def test_any_name_of_a_file_will_do(tmp_path, name, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["~nobody-of-that-name/x", "a\0b", "x" * 300, "/" + "y/" * 3000, "", "nowhere/a.CSV"]
+    "name",
+    ["~nobody-of-that-name/x", "a\0b", "x" * 300, "/" + "y/" * 3000, "", " ", "nowhere/a.CSV"],
 )
-def test_names_that_are_nothing_are_said_to_be(name):
+def test_names_that_are_nothing_are_said_to_be(name, tmp_path, monkeypatch):
+    frame().to_csv(tmp_path / "here.csv")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises((DataError, ConnectionError)):
         load_data(name)

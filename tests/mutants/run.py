@@ -146,7 +146,7 @@ def tests_by_line(work: Path) -> dict[tuple[str, int], set[str]]:
         for path, context, bits in rows:
             name = Path(path).relative_to(ROOT).as_posix()
             for line in numbits_to_nums(bits):
-                found[name, line].add(context.partition("|")[0])
+                found[name, line].add(context.rpartition("|")[0])
     return found
 
 
