@@ -95,7 +95,8 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
     for operator_name, operator in operators().items():
         places = [place for node in ast_nodes(tree) for place in operator.mutation_positions(node)]
         for occurrence, ((line, _), _) in enumerate(places):
-            if line not in annotated:
+            # A lone * in a signature is no product.
+            if line not in annotated and source.splitlines()[line - 1].strip() != "*,":
                 yield Mutant(name, line, operator_name, occurrence)
 
 
@@ -148,6 +149,13 @@ def tests_by_line(work: Path) -> dict[tuple[str, int], set[str]]:
             for line in numbits_to_nums(bits):
                 found[name, line].add(context.rpartition("|")[0])
     return found
+
+
+def reaching(mutant: Mutant, reach: dict[tuple[str, int], set[str]]) -> set[str]:
+    """The tests that reach its line; of what runs at the import, those that reach its file."""
+    if tests := reach.get((mutant.path, mutant.line)):
+        return tests
+    return set().union(*(tests for (path, _), tests in reach.items() if path == mutant.path))
 
 
 def order(mutant: Mutant, tests: set[str], seconds: dict[str, float]) -> list[str]:
@@ -230,7 +238,7 @@ def run(mutants: list[Mutant], work: Path, workers: int) -> list[dict[str, objec
     def one(mutant: Mutant) -> dict[str, object]:
         copy = free.get()
         try:
-            tests = order(mutant, reach[mutant.path, mutant.line], seconds)
+            tests = order(mutant, reaching(mutant, reach), seconds)
             return tried(mutant, tests, copy)
         finally:
             free.put(copy)
