@@ -13,6 +13,7 @@ from pclora_lab.methods.base import Method, MethodConfig, MethodContext
 from pclora_lab.methods.rank_selection import budget_option, lora_rank
 from pclora_lab.methods.trial import try_student, unchanged_on_failure
 from pclora_lab.nn.counting import count_model
+from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.heads import is_head
 from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.surgery import deepcopy_sharing, find_targets, refuse_attention, replace_modules
@@ -90,7 +91,7 @@ class LoRA(Method[LoRAConfig]):
         shared = [p for layer in targets.values() for p in layer.parameters(recurse=False)]
         device = next(model.parameters()).device
         with unchanged_on_failure(model):
-            with torch.random.fork_rng(devices=()):
+            with generators_kept():
                 # peft draws A from the global generator.
                 torch.manual_seed(context.seed)
                 plain = replace_modules(deepcopy_sharing(model, shared), _rewritten(model, targets))

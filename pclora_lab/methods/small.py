@@ -12,6 +12,7 @@ from pclora_lab.methods.base import Method, MethodConfig, MethodContext
 from pclora_lab.methods.rank_selection import budget_option
 from pclora_lab.methods.trial import try_student
 from pclora_lab.nn.counting import ModelCounts, count_model
+from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.sizes import Plan, Size
 
@@ -123,7 +124,7 @@ class SmallFromScratch(Method[SmallFromScratchConfig]):
 
         model = unwrapped(model)
         device = next(model.parameters()).device
-        with torch.random.fork_rng(devices=()):
+        with generators_kept():
             # timm initializes from the global generator.
             torch.manual_seed(context.seed)
             small = build_from_recipe({**_recipe(model), "width": self._width(model)})

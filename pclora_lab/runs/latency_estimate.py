@@ -16,6 +16,7 @@ from torch import nn
 
 from pclora_lab.models.recipes import model_recipe
 from pclora_lab.nn.forward import Inputs, call_model
+from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.latency import timed_ms
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.surgery import as_linear, deepcopy_sharing, replace_modules
@@ -132,7 +133,7 @@ def _measure(
     from pclora_lab.nn.forward import as_inputs, try_inputs
 
     # Fresh weights are drawn from torch's one generator; whoever else uses it must not notice.
-    with torch.random.fork_rng(devices=()):
+    with generators_kept():
         dense = dense_twin(model)
         small = _compressed(dense, ranks)
     inputs = as_inputs(try_inputs(dense, batch_size))
