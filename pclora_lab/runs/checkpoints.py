@@ -63,7 +63,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(
             f"{folder.name} has no checkpoint: it ended before the first one was written, or its "
-            "method trains nothing. Start it again with the same settings"
+            "method trains nothing. `pclora-lab resume` starts it again"
         )
     try:
         with safe_open(path, framework="pt") as file:

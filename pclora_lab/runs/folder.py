@@ -24,7 +24,15 @@ from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training.config import RunConfig, write_config
 from pclora_lab.training.events import Row
 
-__all__ = ["delete_run", "is_being_written", "new_run_folder", "rename_run", "reopen", "versions"]
+__all__ = [
+    "delete_run",
+    "is_being_written",
+    "is_unbegun",
+    "new_run_folder",
+    "rename_run",
+    "reopen",
+    "versions",
+]
 
 _LONGEST_NAME = 200
 
@@ -79,6 +87,23 @@ def new_run_folder(root: Path | str, config: RunConfig, *, name: str | None = No
     return folder
 
 
+def is_unbegun(folder: Path | str) -> bool:
+    """Whether a run's process ended as soon as it had made the folder: it is empty, or as good as.
+
+    Example:
+        >>> import tempfile
+        >>> is_unbegun(tempfile.mkdtemp())
+        True
+    """
+    folder = Path(folder)
+    ours = ("config.json.", "versions.json", "status.json", "history.jsonl")
+    return (
+        folder.is_dir()
+        and not folder.is_symlink()
+        and all(path.is_file() and path.name.startswith(ours) for path in folder.iterdir())
+    )
+
+
 def reopen(folder: Path, rows: Iterable[Row], step: int) -> None:
     """Get a run folder ready for the rest of its run.
 
@@ -96,6 +121,8 @@ def reopen(folder: Path, rows: Iterable[Row], step: int) -> None:
             snapshot.unlink()
     with atomic_write(folder / "history.jsonl") as part:
         part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf8")
+    if not (folder / "versions.json").is_file():
+        write_json(folder / "versions.json", versions())
     _set_status(folder, "running")
 
 
@@ -165,7 +192,9 @@ def rename_run(folder: Path | str, name: str) -> Path:
 
 
 def _require_run(folder: Path | str) -> None:
-    if not (Path(folder) / "versions.json").is_file():
+    # A process that was killed right at the start has left one of them, or neither.
+    files = (Path(folder) / name for name in ("versions.json", "status.json"))
+    if not any(file.is_file() for file in files) and not is_unbegun(folder):
         raise FileNotFoundError(f"no run in {folder}: there is no versions.json")
 
 

@@ -1,14 +1,19 @@
-"""Taking up a run that was stopped, that failed, or whose process was killed."""
+"""Taking up a run that was stopped, that failed, or whose process was killed.
 
+One that left no checkpoint is started again in its folder, from its own config.
+"""
+
+import contextlib
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pclora_lab.data.cache import DataCache
+from pclora_lab.files import read_json
 from pclora_lab.runs.checkpoints import has_checkpoint, load_checkpoint, save_checkpoint
 from pclora_lab.runs.execution import Execution, RunLogger
-from pclora_lab.runs.folder import is_being_written, reopen
+from pclora_lab.runs.folder import is_being_written, is_unbegun, reopen
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.training.config import RunConfig
@@ -20,6 +25,9 @@ from pclora_lab.training.state import Checkpoint
 
 __all__ = ["Resumption", "can_resume", "read_resumption", "resume"]
 
+# Errors that the same settings meet again.
+_REFUSALS = ("LossDiverged:", "ValueError:", "FieldError:", "DataError:")
+
 
 @dataclass(frozen=True)
 class Resumption:
@@ -28,14 +36,14 @@ class Resumption:
     Attributes:
         folder: of the run.
         config: as it was asked for.
-        checkpoint: where it is.
+        checkpoint: where it is; None where it has to start again.
         rows: the history up to there; what was logged later is trained again.
         lambda_override: λ as it was held, with the moves that are still to be made.
     """
 
     folder: Path
     config: RunConfig
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | None
     rows: tuple[Row, ...]
     lambda_override: LambdaOverride
 
@@ -44,27 +52,50 @@ class Resumption:
     ) -> Execution:
         """Reopen the folder and train the rest; everything is written down as before."""
         refuse_several_processes()
-        step = self.checkpoint.step
-        overrides = self.lambda_override.made_and_planned(step)
-        if overrides != self.checkpoint.overrides:
-            # The lines that tell of later moves are about to be cut off.
-            save_checkpoint(self.folder, dataclasses.replace(self.checkpoint, overrides=overrides))
-        reopen(self.folder, self.rows, step)
+        self._keep_overrides()
+        reopen(self.folder, self.rows, -1 if self.checkpoint is None else self.checkpoint.step)
         rest = train(
             self.config,
-            self.folder.parent,
+            _teachers_home(self.folder),
             cache=cache,
             lambda_override=self.lambda_override,
             checkpoint=self.checkpoint,
         )
         return Execution(self.folder, RunRecorder(self.folder).record(rest), loggers)
 
+    def _keep_overrides(self) -> None:
+        """The lines that tell of later moves are about to be cut off."""
+        if self.checkpoint is None:
+            return
+        overrides = self.lambda_override.made_and_planned(self.checkpoint.step)
+        if overrides != self.checkpoint.overrides:
+            save_checkpoint(self.folder, dataclasses.replace(self.checkpoint, overrides=overrides))
+
+
+def _teachers_home(folder: Path) -> Path:
+    """Where the run looked for its teacher: among its fellows, or in their comparison."""
+    around = folder.parent.parent
+    is_cell = folder.parent.name == "cells" and (around / "comparison.json").is_file()
+    return around if is_cell else folder.parent
+
 
 def can_resume(folder: Path | str) -> bool:
-    """Whether a run has a checkpoint and nobody trains it; a look at files, nothing is read."""
+    """Whether a run ended early, nobody trains it, and it would not fail again at once.
+
+    A look at files; little is read.
+    """
     folder = Path(folder)
-    is_over = (folder / "result.json").is_file()
-    return has_checkpoint(folder) and not is_over and not is_being_written(folder)
+    if (folder / "result.json").is_file() or not (folder / "config.json").is_file():
+        return False
+    fails_again = not has_checkpoint(folder) and _was_refused(folder)
+    return not fails_again and not is_being_written(folder)
+
+
+def _was_refused(folder: Path) -> bool:
+    with contextlib.suppress(ValueError, OSError):
+        status = read_json(folder / "status.json") or {}
+        return str(status.get("error")).startswith(_REFUSALS)
+    return False
 
 
 def resume(
@@ -84,7 +115,7 @@ def resume(
         The events that are left, to be iterated over; see :func:`pclora_lab.train`.
 
     Raises:
-        FileNotFoundError: no run, or no checkpoint.
+        FileNotFoundError: no run.
         RuntimeError: it has finished, is being written, or a launcher has started several
             processes.
         ValueError: config or checkpoint can't be read, or are of another version.
@@ -96,11 +127,16 @@ def read_resumption(folder: Path | str) -> Resumption:
     """Read where a run is; nothing is changed.
 
     Raises:
-        FileNotFoundError: no run, or no checkpoint.
+        FileNotFoundError: no run.
         RuntimeError: it has finished, or is being written.
         ValueError: config or checkpoint can't be read, or are of another version.
     """
     folder = Path(folder).absolute()
+    if is_unbegun(folder):
+        raise FileNotFoundError(
+            f"{folder.name} ended before its settings were written, so nothing of it is lost: "
+            "delete the folder and start the run again"
+        )
     run = load_run(folder)
     if run.status == "finished":
         raise RuntimeError(f"{folder.name} has finished: nothing is left to train")
@@ -110,6 +146,9 @@ def read_resumption(folder: Path | str) -> Resumption:
         config = RunConfig.from_dict(run.config)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder.name} can't be taken up: {error}") from error
+    if not has_checkpoint(folder):
+        again = LambdaOverride(overrides_to_repeat(run.rows, config.overrides))
+        return Resumption(folder, config, None, (), again)
     checkpoint = load_checkpoint(folder)
     if not 0 < checkpoint.step <= config.steps:
         raise ValueError(

@@ -11,7 +11,7 @@ from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, StepEnd
 from pclora_lab.training.lambda_override import LambdaDriver
 from pclora_lab.training.metrics import MetricTracker
-from pclora_lab.training.optimizer import make_optimizer, optimization_steps
+from pclora_lab.training.optimizer import Meter, make_optimizer, optimization_steps
 from pclora_lab.training.setup import RunSetup
 from pclora_lab.training.state import (
     Checkpoint,
@@ -53,6 +53,7 @@ class Fit:
         self.setup, self.student, self.driver, self.tracker = setup, student, driver, tracker
         self.generator, self.checkpoint = generator, checkpoint
         self.optimizer = make_optimizer(student, setup.config.weight_decay)
+        self.meter = Meter(setup.accelerator.device, f"lr={setup.config.peak_lr:g}")
         is_replayed = setup.method.trains and setup.method.supports_replay
         self.snapshot_steps = kept_steps(student, setup.config) if is_replayed else ()
 
@@ -101,6 +102,7 @@ class Fit:
             before_step=self.driver.begin_step,
             after_backward=lambda: method.after_backward(self.student),
             optimizer=self.optimizer,
+            meter=self.meter,
             first=first,
         )
 
@@ -126,7 +128,9 @@ class Fit:
             evaluated=tracker.evaluated,
             seconds=tracker.clock.seconds,
             probe_seconds=0.0 if tracker.layers is None else tracker.layers.seconds,
-            tensors=training_state(self.student, self.optimizer, method.state_dict(self.student)),
+            tensors=training_state(
+                self.student, self.optimizer, method.state_dict(self.student), self.meter
+            ),
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -134,7 +138,7 @@ class Fit:
         student, method = self.student, self.setup.method
         if checkpoint.base_dropped and method.without_base(student) is not None:
             method.set_progress(student, 1.0)
-        own = load_training_state(student, self.optimizer, checkpoint.tensors)
+        own = load_training_state(student, self.optimizer, checkpoint.tensors, self.meter)
         method.load_state_dict(student, own)
         self.driver.take_up(checkpoint.step)
         self.tracker.restore(checkpoint)

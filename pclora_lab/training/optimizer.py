@@ -16,11 +16,93 @@ from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.generators import RNG_LOCK
 from pclora_lab.training.config import RunConfig
 
-__all__ = ["LossDiverged", "learning_rate", "make_optimizer", "optimization_steps"]
+__all__ = ["LossDiverged", "Meter", "learning_rate", "make_optimizer", "optimization_steps"]
+
+_BAD_STEP = "bad_step"
 
 
 class LossDiverged(RuntimeError):
     """The loss became NaN or infinite; the message says at which step and what to try."""
+
+
+class Meter:
+    """Sums of loss terms on the device; read only when a row is due, so a GPU never waits.
+
+    Args:
+        device: of the terms.
+        setting: the learning rate as ``name=value``, for the message of an error.
+
+    Example:
+        >>> meter = Meter(torch.device("cpu"), "lr=0.1")
+        >>> meter.add(0, {"loss": torch.tensor(2.0)})
+        >>> later = Meter(torch.device("cpu"), "lr=0.1")
+        >>> later.load_state_dict(meter.state_dict())
+        >>> later.add(1, {"loss": torch.tensor(4.0)})
+        >>> later.means()
+        {'loss': 3.0}
+    """
+
+    def __init__(self, device: torch.device, setting: str) -> None:
+        self.setting = setting
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.timed, self.seconds = 0, 0.0
+        self.bad_step = torch.full((), -1, dtype=torch.long, device=device)
+
+    def add(self, step: int, terms: dict[str, Tensor]) -> None:
+        """Count the terms of a step."""
+        bad = ~torch.isfinite(terms["loss"].detach())
+        self.bad_step = torch.where(bad & (self.bad_step < 0), step, self.bad_step)
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach().float()
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """Of each term since the last call.
+
+        Raises:
+            LossDiverged: a loss was not finite.
+        """
+        bad_step = int(self.bad_step)
+        if bad_step >= 0:
+            raise LossDiverged(
+                f"the loss was not finite at step {bad_step}. Try a smaller learning rate than "
+                f'{self.setting} (a third of it), a longer warm-up, or precision="float32". What '
+                "was logged before is in the run folder."
+            )
+        # A term may be there for a part of the steps only.
+        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+    def time(self, seconds: float) -> None:
+        """Count the seconds of a step."""
+        self.seconds += seconds
+        self.timed += 1
+
+    def reset_time(self) -> float | None:
+        """Milliseconds per step since the last call; None if no step was timed."""
+        each = 1000 * self.seconds / self.timed if self.timed else None
+        self.timed, self.seconds = 0, 0.0
+        return each
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Sum and count of each term, on the CPU; times are left out."""
+        sums = {
+            name: torch.tensor([float(total), self.counts[name]], dtype=torch.float64)
+            for name, total in self.sums.items()
+        }
+        return {**sums, _BAD_STEP: self.bad_step.to("cpu", copy=True)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from :meth:`state_dict`."""
+        device = self.bad_step.device
+        for name, value in state.items():
+            if name == _BAD_STEP:
+                self.bad_step = value.to(device, copy=True)
+            else:
+                self.sums[name] = value[0].float().to(device)
+                self.counts[name] = int(value[1])
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
@@ -88,6 +170,7 @@ def optimization_steps(
     after_backward: Callable[[], None] = lambda: None,
     lr_name: str = "lr",
     optimizer: torch.optim.Optimizer | None = None,
+    meter: Meter | None = None,
     first: int = 0,
 ) -> Iterator[dict[str, float | None] | None]:
     """Take optimizer steps; yields after each one.
@@ -107,6 +190,7 @@ def optimization_steps(
         after_backward: called when the gradients are there and not yet clipped.
         lr_name: what the setting behind ``peak_lr`` is called, for the message of an error.
         optimizer: from :func:`make_optimizer`, with its moments if the training is taken up.
+        meter: what was summed up since the last logged step, in a training that is taken up.
         first: steps that are done already; their batches are drawn and left out.
 
     Yields:
@@ -118,7 +202,7 @@ def optimization_steps(
     """
     optimizer = optimizer or make_optimizer(model, config.weight_decay)
     device = accelerator.device
-    meter = _Meter(device, f"{lr_name}={peak_lr:g}")
+    meter = meter or Meter(device, f"{lr_name}={peak_lr:g}")
     indices = islice(batches.shuffled(config.batch_size, generator), first, None)
     draws, taken = _draws(model), _steps_taken(optimizer)
     model.train()
@@ -167,44 +251,3 @@ def _own_randomness(draws: bool, seed: int, device: torch.device) -> Iterator[No
     with RNG_LOCK, torch.random.fork_rng(devices):
         torch.manual_seed(seed % 2**63)
         yield
-
-
-class _Meter:
-    """Sums of loss terms on the device; read only when a row is due, so a GPU never waits."""
-
-    def __init__(self, device: torch.device, setting: str) -> None:
-        self.setting = setting
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-        self.timed, self.seconds = 0, 0.0
-        self.bad_step = torch.full((), -1, dtype=torch.long, device=device)
-
-    def add(self, step: int, terms: dict[str, Tensor]) -> None:
-        bad = ~torch.isfinite(terms["loss"].detach())
-        self.bad_step = torch.where(bad & (self.bad_step < 0), step, self.bad_step)
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach().float()
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def means(self) -> dict[str, float]:
-        bad_step = int(self.bad_step)
-        if bad_step >= 0:
-            raise LossDiverged(
-                f"the loss was not finite at step {bad_step}. Try a smaller learning rate than "
-                f'{self.setting} (a third of it), a longer warm-up, or precision="float32". What '
-                "was logged before is in the run folder."
-            )
-        # A term may be there for a part of the steps only.
-        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
-        self.sums, self.counts = {}, {}
-        return means
-
-    def time(self, seconds: float) -> None:
-        self.seconds += seconds
-        self.timed += 1
-
-    def reset_time(self) -> float | None:
-        """Milliseconds per step since the last call; None if no step was timed."""
-        each = 1000 * self.seconds / self.timed if self.timed else None
-        self.timed, self.seconds = 0, 0.0
-        return each

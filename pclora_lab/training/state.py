@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pclora_lab.nn.low_rank import present_names
 from pclora_lab.training.lambda_override import Override
+from pclora_lab.training.optimizer import Meter
 
 __all__ = [
     "Checkpoint",
@@ -83,6 +84,15 @@ def load_trained(student: nn.Module, tensors: dict[str, Tensor], what: str = "sn
     Raises:
         ValueError: a tensor that the student does not have, or of another shape.
     """
+    there = _refuse_misfits(student, tensors, what)
+    for name, tensor in tensors.items():
+        there[name].copy_(tensor)
+
+
+def _refuse_misfits(
+    student: nn.Module, tensors: Mapping[str, Tensor], what: str
+) -> dict[str, nn.Parameter]:
+    """The student's trained parameters by name; nothing is changed."""
     there = {n: p for n, p in student.named_parameters() if p.requires_grad}
     if missing := sorted(set(there) - set(tensors)):
         raise ValueError(f"the {what} lacks {missing[0]}: it was made with other settings")
@@ -92,7 +102,7 @@ def load_trained(student: nn.Module, tensors: dict[str, Tensor], what: str = "sn
                 f"the {what}'s {name} {tuple(tensor.shape)} does not fit the student: it was "
                 "made with other settings, or the folder was edited"
             )
-        there[name].copy_(tensor)
+    return there
 
 
 @dataclass(frozen=True)
@@ -121,7 +131,10 @@ class Checkpoint:
 
 
 def training_state(
-    student: nn.Module, optimizer: torch.optim.Optimizer, own: Mapping[str, Tensor] | None = None
+    student: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    own: Mapping[str, Tensor] | None = None,
+    meter: Meter | None = None,
 ) -> dict[str, Tensor]:
     """A copy on the CPU: ``trained/<name>``, ``buffer/<name>`` and the optimizer's, by name.
 
@@ -129,6 +142,7 @@ def training_state(
         student: that is trained.
         optimizer: of its trained parameters.
         own: what the method keeps beside these, as ``method/<name>``.
+        meter: of the loss, as ``meter/<name>``.
 
     Example:
         >>> layer = nn.Linear(2, 1)
@@ -138,6 +152,9 @@ def training_state(
     state = {f"trained/{name}": value for name, value in trained_tensors(student).items()}
     state |= {f"buffer/{name}": _copy(value) for name, value in student.named_buffers()}
     state |= {f"method/{name}": _copy(value) for name, value in (own or {}).items()}
+    state |= {
+        f"meter/{name}": value for name, value in (meter.state_dict() if meter else {}).items()
+    }
     for name, parameter in student.named_parameters():
         moments = optimizer.state.get(parameter, {})
         state |= {f"{kind}/{name}": _copy(value) for kind, value in moments.items()}
@@ -149,7 +166,10 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 def load_training_state(
-    student: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Tensor]
+    student: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Tensor],
+    meter: Meter | None = None,
 ) -> dict[str, Tensor]:
     """Put back what :func:`training_state` read; returns what is the method's own.
 
@@ -161,13 +181,27 @@ def load_training_state(
     for name, tensor in state.items():
         kind, _, rest = name.partition("/")
         kinds.setdefault(kind, {})[renamed.get(rest, rest)] = tensor
-    load_trained(student, kinds.pop("trained"), "checkpoint")
+    trained, buffers, own = (kinds.pop(kind) for kind in ("trained", "buffer", "method"))
+    sums = kinds.pop("meter", {})
+    # What can't be loaded is refused before anything is written.
+    _refuse_misfits(student, trained, "checkpoint")
+    moments = _moments(student, kinds)
+    load_trained(student, trained, "checkpoint")
     for name, buffer in student.named_buffers():
         # A buffer of a layer that was dropped meanwhile is not in the checkpoint.
-        if name in kinds["buffer"] and kinds["buffer"][name].shape == buffer.shape:
-            buffer.copy_(kinds["buffer"][name])
-    del kinds["buffer"]
-    own = kinds.pop("method")
+        if name in buffers and buffers[name].shape == buffer.shape:
+            buffer.copy_(buffers[name])
+    optimizer.state.update(moments)
+    if meter is not None:
+        meter.load_state_dict(sums)
+    return own
+
+
+def _moments(
+    student: nn.Module, kinds: Mapping[str, Mapping[str, Tensor]]
+) -> dict[Tensor, dict[str, Tensor]]:
+    """The optimizer's state by parameter."""
+    found: dict[Tensor, dict[str, Tensor]] = {}
     for name, parameter in student.named_parameters():
         moments = {kind: values[name] for kind, values in kinds.items() if name in values}
         if any(m.ndim > 0 and m.shape != parameter.shape for m in moments.values()):
@@ -176,8 +210,8 @@ def load_training_state(
                 "the run again with the same settings"
             )
         if moments:
-            optimizer.state[parameter] = {k: _beside(v, parameter) for k, v in moments.items()}
-    return own
+            found[parameter] = {k: _beside(v, parameter) for k, v in moments.items()}
+    return found
 
 
 def _beside(moment: Tensor, parameter: Tensor) -> Tensor:

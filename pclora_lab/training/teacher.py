@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -20,10 +19,11 @@ from pclora_lab.methods.registry import make_method
 from pclora_lab.models.adapting import head_is_new
 from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.task_losses import classification_loss
+from pclora_lab.training.checkpoints.teacher_progress import TeacherProgress
 from pclora_lab.training.config import RunConfig, write_config
 from pclora_lab.training.evaluation import accuracy
-from pclora_lab.training.events import Event, LogRow, PhaseStart, StepEnd
-from pclora_lab.training.optimizer import optimization_steps
+from pclora_lab.training.events import Event, LogRow, PhaseStart, Row, StepEnd
+from pclora_lab.training.optimizer import LossDiverged, Meter, make_optimizer, optimization_steps
 
 __all__ = ["needs_finetuning", "read_teacher", "teacher_accuracy", "teacher_key", "train_teacher"]
 
@@ -60,6 +60,8 @@ def train_teacher(
 ) -> Iterator[Event]:
     """Fine-tune the whole model on the data, in place, or load it if it was done before.
 
+    A fine-tuning that was stopped or killed is taken up.
+
     Args:
         model: on the accelerator's device; changed in place.
         data: for the fingerprint.
@@ -75,13 +77,7 @@ def train_teacher(
         log = json.loads((kept / "history.json").read_text(encoding="utf8"))
         yield from (LogRow(values) for values in log)
         return
-    yield PhaseStart("teacher", config.teacher_steps)
-    log = []
-    for event in _finetune(model, batches, config, accelerator):
-        if isinstance(event, LogRow):
-            log.append(event.values)
-        yield event
-    _keep(model, kept, log, config)
+    yield from _finetune(model, batches, config, accelerator, kept)
 
 
 def read_teacher(model: nn.Module, data: LabeledData, config: RunConfig, folder: Path) -> nn.Module:
@@ -98,35 +94,78 @@ def read_teacher(model: nn.Module, data: LabeledData, config: RunConfig, folder:
 
 
 def _finetune(
-    model: nn.Module, batches: dict[str, Batches], config: RunConfig, accelerator: Accelerator
+    model: nn.Module,
+    batches: dict[str, Batches],
+    config: RunConfig,
+    accelerator: Accelerator,
+    kept: Path,
 ) -> Iterator[Event]:
+    """All steps that are left, and the teacher that comes out is kept."""
+    optimizer = make_optimizer(model, config.weight_decay)
+    meter = Meter(accelerator.device, f"teacher_lr={config.teacher_lr:g}")
+    progress = TeacherProgress(kept, model, optimizer, meter)
+    progress.take_up(config.teacher_steps)
+    yield PhaseStart("teacher", config.teacher_steps)
+    yield from [LogRow(row) for row in progress.log]
+    try:
+        for step, means in _steps(progress, batches["train"], config, accelerator):
+            row = means and _row(step, means, model, batches["validation"], config, accelerator)
+            progress.note(step, row)
+            if row is not None:
+                yield LogRow(row)
+            yield StepEnd("teacher", step, config.teacher_steps)
+    except GeneratorExit:
+        progress.save()
+        raise
+    except LossDiverged:
+        progress.remove()  # going on from it would only diverge again
+        raise
+    _keep(model, kept, progress.log, config)
+    progress.remove()
+
+
+def _steps(
+    progress: TeacherProgress, batches: Batches, config: RunConfig, accelerator: Accelerator
+) -> Iterator[tuple[int, dict[str, float | None] | None]]:
+    model = progress.model
+
     def cross_entropy(inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         task = classification_loss(call_model(model, inputs), labels)
         return {"loss": task, "task": task}
 
-    every = max(1, config.teacher_steps // min(10, config.evaluations))
     steps = optimization_steps(
         model,
         cross_entropy,
-        batches["train"],
+        batches,
         config,
         accelerator,
         steps=config.teacher_steps,
         peak_lr=config.teacher_lr,
-        log_every=every,
+        log_every=max(1, config.teacher_steps // min(10, config.evaluations)),
         generator=torch.Generator().manual_seed(config.teacher_seed),
         lr_name="teacher_lr",
+        optimizer=progress.optimizer,
+        meter=progress.meter,
+        first=progress.step,
     )
-    for step, means in enumerate(steps, start=1):
-        yield StepEnd("teacher", step, config.teacher_steps)
-        if means is not None:
-            split, limit, size = batches["validation"], config.eval_images, config.eval_batch_size
-            measured = accuracy(model, split, accelerator, limit=limit, batch_size=size)
-            position = {"phase": "teacher", "step": step, "steps": config.teacher_steps}
-            yield LogRow({**position, "accuracy": measured, **means})
+    return enumerate(steps, start=progress.step + 1)
 
 
-def _keep(model: nn.Module, path: Path, log: list[dict[str, Any]], config: RunConfig) -> None:
+def _row(
+    step: int,
+    means: dict[str, float | None],
+    model: nn.Module,
+    batches: Batches,
+    config: RunConfig,
+    accelerator: Accelerator,
+) -> Row:
+    limit, size = config.eval_images, config.eval_batch_size
+    measured = accuracy(model, batches, accelerator, limit=limit, batch_size=size)
+    position = {"phase": "teacher", "step": step, "steps": config.teacher_steps}
+    return {**position, "accuracy": measured, **means}
+
+
+def _keep(model: nn.Module, path: Path, log: list[Row], config: RunConfig) -> None:
     path.mkdir(parents=True, exist_ok=True)
     write_json(path / "history.json", log)
     write_config(path / "config.json", config)

@@ -25,12 +25,13 @@ from pclora_lab.runs.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from pclora_lab.runs.folder import new_run_folder
+from pclora_lab.runs.folder import delete_run, new_run_folder
 from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.runs.resuming import can_resume, read_resumption, resume
 from pclora_lab.runs.session import stop_all
 from pclora_lab.runs.session_state import Progress
 from pclora_lab.runs.snapshots import list_snapshots
+from pclora_lab.training import fit
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, PhaseStart, RunEnd, StepEnd
 from pclora_lab.training.lambda_override import LambdaOverride, overrides_in
@@ -212,7 +213,6 @@ def test_a_killed_process_can_be_taken_up_from_the_command_line(tmp_path, capsys
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda f: (f / "checkpoint.safetensors").unlink(), "has no checkpoint"),
         (lambda f: (f / "checkpoint.safetensors").write_bytes(b"x" * 40), "can't be read"),
         (lambda f: _edit(f, steps=3), "its config has 3 steps"),
         (lambda f: _edit(f, color="red"), "color"),
@@ -283,13 +283,88 @@ def test_a_finished_run_and_one_that_trains_are_refused(tmp_path):
         read_resumption(session.folder)
 
 
-def test_a_method_that_trains_nothing_leaves_no_checkpoint(tmp_path):
+@pytest.mark.parametrize("phase", ["start", "test"])
+def test_a_method_that_trains_nothing_is_started_again(tmp_path, phase):
     config = dataclasses.replace(QUICK, method=METHODS["svd"].default_config())
+    _, expected = whole(config, tmp_path)
     folder = new_run_folder(tmp_path, config)
     with closing(RunRecorder(folder).record(train(config, tmp_path))) as events:
-        next(e for e in events if isinstance(e, PhaseStart) and e.name == "test")
-    with pytest.raises(FileNotFoundError, match="its method trains nothing"):
-        read_resumption(folder)
+        next(e for e in events if isinstance(e, PhaseStart) and e.name == phase)
+    assert load_run(folder).status == "stopped" and can_resume(folder)
+    *_, finished = resume(folder)
+    assert load_run(folder).status == "finished" and len(load_run(folder).rows) == 1
+    for name, tensor in expected.model.state_dict().items():
+        assert torch.equal(tensor, finished.model.state_dict()[name]), name
+
+
+def test_a_run_without_a_checkpoint_is_started_again_in_its_folder(tmp_path, stopped_at):
+    config = dataclasses.replace(QUICK, snapshots=3, overrides=((2, 0.9), (6, None)))
+    untouched, expected = whole(config, tmp_path)
+    folder = stopped(config, tmp_path, 5)
+    (folder / "checkpoint.safetensors").unlink()  # as after a kill in the first seconds
+    (folder / "versions.json").unlink()
+    assert can_resume(folder)
+    *_, finished = resume(folder)
+    assert facts(folder) == facts(untouched)
+    for name, tensor in expected.model.state_dict().items():
+        assert torch.equal(tensor, finished.model.state_dict()[name]), name
+    assert list(list_snapshots(folder)) == list(list_snapshots(untouched))
+    assert (folder / "versions.json").is_file()
+
+
+def test_a_hand_is_repeated_where_a_run_is_started_again(tmp_path):
+    hold = LambdaOverride()
+    folder = new_run_folder(tmp_path, QUICK)
+    with closing(
+        RunRecorder(folder).record(train(QUICK, tmp_path, lambda_override=hold))
+    ) as events:
+        next(e for e in events if isinstance(e, StepEnd) and e.step == 3)
+        hold.set(0.8)
+        next(e for e in events if isinstance(e, StepEnd) and e.step == 5)
+    (folder / "checkpoint.safetensors").unlink()
+    *_, finished = resume(folder)
+    assert finished.result["overrides"] == [[4, 0.8]]
+
+
+@pytest.mark.parametrize("left", [[], ["config.json.0a.part"]])
+def test_a_folder_of_a_run_that_did_not_begin_says_what_to_do(tmp_path, left):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in left:
+        (folder / name).write_text("{")
+    assert not can_resume(folder)
+    with pytest.raises(FileNotFoundError, match="delete the folder and start the run again"):
+        resume(folder)
+    delete_run(folder)
+    assert not folder.exists()
+
+
+def test_what_would_fail_again_is_not_offered_but_can_be_asked_for(tmp_path):
+    config = dataclasses.replace(QUICK, lr=1e12, grad_clip=1e12)
+    folder = new_run_folder(tmp_path, config)
+    with pytest.raises(RuntimeError, match="not finite"):
+        list(RunRecorder(folder).record(train(config, tmp_path)))
+    assert not can_resume(folder)
+    with pytest.raises(RuntimeError, match="not finite"):
+        list(resume(folder))
+
+
+def test_a_cell_of_a_comparison_looks_for_its_teacher_in_the_comparison(tmp_path):
+    cells = tmp_path / "cells"
+    folder = stopped(dataclasses.replace(QUICK, teacher="finetune", teacher_steps=2), cells, 3)
+    (tmp_path / "comparison.json").write_text("{}")
+    (cells / "teachers").rename(tmp_path / "teachers")
+    events = list(_until_step(resume(folder), 4))
+    assert not any(isinstance(e, StepEnd) and e.phase == "teacher" for e in events)
+    assert not (cells / "teachers").exists()
+
+
+def test_the_means_of_a_row_count_the_steps_before_the_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "_LOG_ROWS", 3)
+    untouched, _ = whole(QUICK, tmp_path)
+    folder = stopped(QUICK, tmp_path, 6)  # between the rows of 4 and 8
+    list(resume(folder))
+    assert facts(folder) == facts(untouched)
 
 
 def test_a_full_disk_ends_no_run_and_is_tried_again(tmp_path, monkeypatch):

@@ -1,0 +1,1 @@
+"""How far a training is, written down while it goes on."""

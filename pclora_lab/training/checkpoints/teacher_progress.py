@@ -1,0 +1,118 @@
+"""How far the fine-tuning of a teacher is, kept where the teacher will be.
+
+``checkpoint.safetensors`` in the teacher's own folder holds weights, moments and the rows so far.
+Whichever run needs this teacher next goes on from there, to the same bits.
+"""
+
+import json
+import os
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pclora_lab.files import atomic_write
+from pclora_lab.training.checkpoints.pace import Pace
+from pclora_lab.training.events import Row
+from pclora_lab.training.optimizer import Meter
+from pclora_lab.training.state import load_training_state, training_state
+
+__all__ = ["TeacherProgress"]
+
+_FILE = "checkpoint.safetensors"
+
+
+class TeacherProgress:
+    """A fine-tuning under way, written down now and then.
+
+    Args:
+        folder: of the teacher that is being made; its name is the teacher's key.
+        model: that is fine-tuned, in place.
+        optimizer: of its parameters.
+        meter: of its loss.
+
+    Attributes:
+        step: steps that are done.
+        log: rows of the history so far.
+    """
+
+    def __init__(
+        self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, meter: Meter
+    ) -> None:
+        self.folder, self.model, self.optimizer, self.meter = folder, model, optimizer, meter
+        self.step, self.log = 0, list[Row]()
+        self._written, self._pace, self._process = 0, Pace(), os.getpid()
+
+    def take_up(self, steps: int) -> None:
+        """Go on from where an earlier run left off, if it did; what can't be read is said.
+
+        Args:
+            steps: of the whole fine-tuning.
+        """
+        path = self.folder / _FILE
+        if not path.is_file():
+            return
+        try:
+            step, log, tensors = self._read(path, steps)
+            load_training_state(self.model, self.optimizer, tensors, self.meter)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            warnings.warn(
+                f"the fine-tuning of teacher {self.folder.name} begins anew: {path} can't be "
+                f"used ({error})",
+                stacklevel=2,
+            )
+            return
+        self.step, self.log, self._written = step, log, step
+
+    def _read(self, path: Path, steps: int) -> tuple[int, list[Row], dict[str, Tensor]]:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["pclora_lab"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        step, log = facts["step"], facts["log"]
+        if facts["key"] != self.folder.name or not isinstance(step, int) or not 0 < step <= steps:
+            raise ValueError("it is of another teacher")
+        if not isinstance(log, list) or not all(isinstance(row, dict) for row in log):
+            raise ValueError("its rows are none")
+        return step, log, tensors
+
+    def note(self, step: int, row: Row | None) -> None:
+        """A step is done; its row comes along where one was due."""
+        self.step = step
+        if row is not None:
+            self.log.append(row)
+        if self._pace.is_due:
+            self.save()
+
+    def save(self) -> None:
+        """Write where the fine-tuning is, between two steps.
+
+        A full disk ends no run: it is tried again later.
+        """
+        # A forked child has a copy of everything, but the fine-tuning is not its own.
+        if self.step == self._written or os.getpid() != self._process:
+            return
+        began = time.monotonic()
+        facts = {"key": self.folder.name, "step": self.step, "log": self.log}
+        state = training_state(self.model, self.optimizer, meter=self.meter)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self.folder / _FILE) as part:
+                save_file(state, part, metadata={"pclora_lab": json.dumps(facts)})
+        except (OSError, SafetensorError) as error:
+            self._pace.failed()
+            warnings.warn(
+                f"no checkpoint of teacher {self.folder.name} could be written at step "
+                f"{self.step}: {error}. The fine-tuning goes on, and it is tried again",
+                stacklevel=2,
+            )
+            return
+        self._written = self.step
+        self._pace.wrote(time.monotonic() - began)
+
+    def remove(self) -> None:
+        """Nothing is left to take up."""
+        (self.folder / _FILE).unlink(missing_ok=True)
