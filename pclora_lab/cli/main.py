@@ -109,6 +109,8 @@ def _add_resume(commands: Any) -> None:
     text = "Go on with a run that was stopped or killed, from its checkpoint."
     parser = _command(commands, "resume", _resume, text)
     parser.add_argument("run", help="folder of the run")
+    text = "go on even if data, model or settings changed since it began; the result says so"
+    parser.add_argument("--allow-changes", action="store_true", help=text)
 
 
 def _add_plan(commands: Any) -> None:
@@ -156,7 +158,7 @@ def _add_compare(commands: Any) -> None:
 def _resume(args: argparse.Namespace) -> int:
     from pclora_lab.runs.resuming import resume
 
-    print_end(watch_to_end(resume(args.run)), args.json)
+    print_end(watch_to_end(resume(args.run, allow_changes=args.allow_changes)), args.json)
     return 0
 
 

@@ -1,5 +1,6 @@
 """Images as a vision model takes them: each is decoded once and kept as bytes if there is room."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
-from pclora_lab.data.splits import Split
+from pclora_lab.data.splits import Split, hash_of_texts
 from pclora_lab.nn.metadata import pretrained_cfg_of
 
 if TYPE_CHECKING:  # it takes longer to import than torch, and most pictures need none of it
@@ -69,6 +70,10 @@ class Preprocessing:
             config["crop_mode"],
             None if processor is None else json.dumps(processor, sort_keys=True),
         )
+
+    def fingerprint(self) -> str:
+        """A hash of all that turns a picture into the model's input."""
+        return hash_of_texts(json.dumps(dataclasses.asdict(self), sort_keys=True))
 
     def batches(self, split: Split) -> "ImageBatches":
         """A split as batches of such images."""

@@ -1,15 +1,17 @@
 """Labeled examples as three raw splits, and the account of what they were made from."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from pclora_lab.data.account import Account, AccountError
 
-__all__ = ["LabeledData", "Split", "example_text", "short_name"]
+__all__ = ["LabeledData", "Split", "example_text", "hash_of_texts", "short_name"]
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,76 @@ class LabeledData:
         )
 
     def fingerprint(self) -> str:
-        """A short hash of labels and sample examples: same data, same hash, on any machine."""
-        digest = hashlib.sha256(self.train.labels.astype(np.int64).tobytes())
-        for index in range(0, len(self.train), max(1, len(self.train) // 16)):
-            example = self.train.examples[index]
-            digest.update(_example_bytes(example))
-        return digest.hexdigest()[:16]
+        """A hash of every example of every split: same data, same hash, on any machine.
+
+        Of pictures their bytes are hashed as they are stored, without decoding any. The data are
+        read once; what was found is kept.
+        """
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> str:
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return _hash_of_splits(splits, (self.kind, *self.class_names))
 
 
-def _example_bytes(example: Any) -> bytes:
+def hash_of_texts(*texts: str) -> str:
+    """A short hash of texts, in which it matters where one ends and the next begins.
+
+    Example:
+        >>> hash_of_texts("ab", "c") == hash_of_texts("a", "bc")
+        False
+    """
+    digest = hashlib.sha256()
+    for text in texts:
+        _add(digest, _characters(text))
+    return digest.hexdigest()[:16]
+
+
+def _hash_of_splits(splits: Mapping[str, Split], facts: Sequence[str]) -> str:
+    """A short hash of labels and examples, every one of them.
+
+    Args:
+        splits: by name.
+        facts: what the examples are, beside themselves: their kind, the names of the classes.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for fact in facts:
+        _add(digest, _characters(fact))
+    for name, split in splits.items():
+        _add(digest, _characters(name))
+        _add(digest, np.ascontiguousarray(split.labels, dtype="<i8").tobytes())
+        # A picture of a table or a folder as its bytes, which takes no decoding.
+        read = getattr(split.examples, "content", None) or partial(_content, split.examples)
+        for index in range(len(split)):
+            _add(digest, read(index))
+    return digest.hexdigest()[:16]
+
+
+def _add(digest: Any, content: bytes) -> None:
+    digest.update(len(content).to_bytes(8, "little"))
+    digest.update(content)
+
+
+def _characters(text: str) -> bytes:
+    # Half a character, as some tables hold it, is hashed like any other.
+    return text.encode("utf8", "surrogatepass")
+
+
+def _content(examples: Sequence[Any], index: int) -> bytes:
+    example = examples[index]
+    if isinstance(example, str):
+        return _characters(example)
     if isinstance(example, tuple):
-        return b"\0".join(text.encode() for text in example)
-    return example.encode() if isinstance(example, str) else np.asarray(example).tobytes()
+        parts = [_characters(str(text)) for text in example]
+        return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+    colors = example.getpalette() if isinstance(example, Image.Image) else None
+    values = np.asarray(example)
+    kind = f"{getattr(example, 'mode', '')} {values.dtype.str} {values.shape} {colors}"
+    return _characters(kind) + values.tobytes()
 
 
 def example_text(example: str | tuple[str, str]) -> str:

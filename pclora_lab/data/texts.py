@@ -5,6 +5,7 @@ tells the first from the second by token types gets these too.
 """
 
 import inspect
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from pclora_lab.data.batches import Batches
-from pclora_lab.data.splits import Split
+from pclora_lab.data.splits import Split, hash_of_texts
 
 __all__ = ["TextBatches", "TextPreprocessing", "TokenIds", "by_length", "reads_token_types"]
 
@@ -92,6 +93,24 @@ class TextPreprocessing:
     def __deepcopy__(self, memo: dict) -> "TextPreprocessing":
         # Copies of a model share it: it never changes, and copying a vocabulary takes long.
         return self
+
+    def fingerprint(self) -> str:
+        """A hash of all that turns a text into the model's input; the vocabulary is read once."""
+        return hash_of_texts(
+            self._tokenizer_hash, f"{self.max_tokens} {self.token_types} {self.pad_left}"
+        )
+
+    @cached_property
+    def _tokenizer_hash(self) -> str:
+        own = getattr(self.tokenizer, "backend_tokenizer", None)
+        rules = json.loads(own.to_str()) if own is not None else self.tokenizer.get_vocab()
+        # What it was last asked for stands there too, and every call says it anew.
+        plain = {name: rules[name] for name in rules if name not in ("truncation", "padding")}
+        kept = ("padding_side", "truncation_side", "model_input_names")
+        facts = {name: getattr(self.tokenizer, name, None) for name in kept}
+        facts |= {"rules": plain, "special": self.tokenizer.special_tokens_map}
+        name = type(self.tokenizer).__name__
+        return hash_of_texts(name, json.dumps(facts, sort_keys=True, default=str))
 
     def batches(self, split: Split) -> "TextBatches":
         """A split as batches of token numbers."""

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from pclora_lab.files import atomic_write
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, StepEnd
+from pclora_lab.training.identity.record import Identity
 from pclora_lab.training.lambda_override import check_overrides
 from pclora_lab.training.state import Checkpoint
 
@@ -37,6 +38,7 @@ _SHARE_FOR_WRITING = 0.01
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write beside, then rename: there is the old checkpoint or the new one, never half of one."""
     facts = {name: value for name, value in vars(checkpoint).items() if name != "tensors"}
+    facts["identity"] = checkpoint.identity and checkpoint.identity.to_dict()
     with atomic_write(folder / _FILE) as part:
         save_file(checkpoint.tensors, part, metadata={"pclora_lab": json.dumps(facts)})
     return folder / _FILE
@@ -79,6 +81,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             seconds=float(facts["seconds"]),
             probe_seconds=float(facts["probe_seconds"]),
             tensors=tensors,
+            identity=Identity.from_dict(made) if (made := facts.get("identity")) else None,
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(

@@ -48,7 +48,11 @@ class Resumption:
     lambda_override: LambdaOverride
 
     def events(
-        self, *, cache: DataCache | None = None, loggers: Iterable[RunLogger] = ()
+        self,
+        *,
+        cache: DataCache | None = None,
+        loggers: Iterable[RunLogger] = (),
+        allow_changes: bool = False,
     ) -> Execution:
         """Reopen the folder and train the rest; everything is written down as before."""
         refuse_several_processes()
@@ -60,6 +64,7 @@ class Resumption:
             cache=cache,
             lambda_override=self.lambda_override,
             checkpoint=self.checkpoint,
+            allow_changes=allow_changes,
         )
         return Execution(self.folder, RunRecorder(self.folder).record(rest), loggers)
 
@@ -103,6 +108,7 @@ def resume(
     *,
     cache: DataCache | None = None,
     loggers: Iterable[RunLogger] = (),
+    allow_changes: bool = False,
 ) -> Execution:
     """Go on with a run in its folder, to the same end as if it had never stopped.
 
@@ -110,6 +116,9 @@ def resume(
         folder: of the run.
         cache: data of earlier runs in this process.
         loggers: told of every event.
+        allow_changes: go on even if data, model, preprocessing, teacher or settings are not what
+            they were when the run began; the result's notes then say which of them. Another
+            version of torch or of this package is only noted.
 
     Returns:
         The events that are left, to be iterated over; see :func:`pclora_lab.train`.
@@ -118,9 +127,11 @@ def resume(
         FileNotFoundError: no run.
         RuntimeError: it has finished, is being written, or a launcher has started several
             processes.
-        ValueError: config or checkpoint can't be read, or are of another version.
+        ValueError: config or checkpoint can't be read, or are of another version. Later, when the
+            events are asked for: what the run is made from changed.
     """
-    return read_resumption(folder).events(cache=cache, loggers=loggers)
+    rest = read_resumption(folder)
+    return rest.events(cache=cache, loggers=loggers, allow_changes=allow_changes)
 
 
 def read_resumption(folder: Path | str) -> Resumption:

@@ -57,6 +57,7 @@ class Session(BackgroundRun):
         self.loggers = tuple(loggers)
         self._lambda_override = LambdaOverride(config.overrides)
         self._resumption: Resumption | None = None
+        self._allow_changes = False
 
     @classmethod
     def of_run(
@@ -65,6 +66,7 @@ class Session(BackgroundRun):
         *,
         cache: DataCache | None = None,
         loggers: Iterable[RunLogger] = (),
+        allow_changes: bool = False,
     ) -> "Session":
         """A session that takes up a run that was stopped or killed, once it is started.
 
@@ -74,6 +76,8 @@ class Session(BackgroundRun):
             folder: of the run.
             cache: data that earlier runs have read.
             loggers: told of every event, in the run's thread.
+            allow_changes: go on even if data, model or settings are not what they were; see
+                :func:`pclora_lab.resume`.
 
         Raises:
             FileNotFoundError: no run, or no checkpoint.
@@ -83,6 +87,7 @@ class Session(BackgroundRun):
         rest = read_resumption(folder)
         session = cls(rest.config, rest.folder.parent, cache=cache, loggers=loggers)
         session._resumption, session.folder = rest, rest.folder
+        session._allow_changes = allow_changes
         session._lambda_override = rest.lambda_override
         session._progress.rows += rest.rows
         return session
@@ -130,7 +135,9 @@ class Session(BackgroundRun):
         """What opens the run, in its thread; a new run gets its folder here."""
         if self._resumption is not None:
             rest, self._resumption = self._resumption, None
-            return lambda: rest.events(cache=self.cache, loggers=self.loggers)
+            return lambda: rest.events(
+                cache=self.cache, loggers=self.loggers, allow_changes=self._allow_changes
+            )
         run = execute(
             self.config,
             self.root,

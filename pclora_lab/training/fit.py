@@ -122,7 +122,7 @@ class Fit:
         method, tracker = self.setup.method, self.tracker
         return Checkpoint(
             step=step,
-            fingerprint=self.setup.fingerprint,
+            fingerprint="",
             overrides=self.driver.override.made_and_planned(step),
             base_dropped=self.driver.base_dropped,
             evaluated=tracker.evaluated,
@@ -131,6 +131,7 @@ class Fit:
             tensors=training_state(
                 self.student, self.optimizer, method.state_dict(self.student), self.meter
             ),
+            identity=self.setup.identity,
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:

@@ -31,7 +31,7 @@ from pclora_lab.training.fit import Fit, kept_steps
 from pclora_lab.training.lambda_override import LambdaDriver, LambdaOverride
 from pclora_lab.training.metrics import MetricTracker
 from pclora_lab.training.result import final_result
-from pclora_lab.training.setup import RunSetup, prepare
+from pclora_lab.training.setup import RunSetup, prepare, with_teacher
 from pclora_lab.training.state import Checkpoint, snapshot_note, trained_bytes
 from pclora_lab.training.teacher import train_teacher
 
@@ -45,6 +45,7 @@ def train(
     cache: DataCache | None = None,
     lambda_override: LambdaOverride | None = None,
     checkpoint: Checkpoint | None = None,
+    allow_changes: bool = False,
 ) -> Iterator[Event]:
     """Run a configuration.
 
@@ -54,6 +55,7 @@ def train(
         cache: data of earlier runs in this process.
         lambda_override: lets another thread take λ into its hand; the config's moves without one.
         checkpoint: go on from there; see :func:`pclora_lab.resume`.
+        allow_changes: also where model, data or settings are not what they were.
 
     Yields:
         Phases, a tick per step, history rows, adapters now and then, and at the end one
@@ -69,9 +71,10 @@ def train(
     method = _checked_method(config)
     resolve_device(config.device)
     yield PhaseStart("data", 0)
-    setup = prepare(config, method, cache, checkpoint)
+    setup = prepare(config, method, cache, checkpoint, allow_changes=allow_changes)
     if setup.needs_teacher:
         yield from _teach(setup, Path(root) / "teachers", is_resumed=checkpoint is not None)
+        setup = with_teacher(setup, checkpoint, allow_changes=allow_changes)
     # Time and memory are the method's own: data and teacher are shared by many runs.
     began = time.perf_counter() - (0.0 if checkpoint is None else checkpoint.seconds)
     reset_peak_memory(setup.accelerator.device)
@@ -150,7 +153,7 @@ def _data_notes(data: LabeledData, batches: dict[str, Batches]) -> list[str]:
 def _run_notes(setup: RunSetup, student: nn.Module, driver: LambdaDriver) -> list[str]:
     """What a person should know about how λ moved and what was kept."""
     config = setup.config
-    notes: list[str | None] = []
+    notes: list[str | None] = [*(setup.identity.notes if setup.identity else ())]
     if (saved := getattr(setup.model, "pclora_saved_in", None)) is not None:
         notes.append(
             f"the weights of {config.model!r} were saved in {saved} and trained in float32"

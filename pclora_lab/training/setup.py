@@ -1,7 +1,7 @@
 """What a run works with once its data and its model are read; no teacher is trained here."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from accelerate import Accelerator
@@ -29,8 +29,11 @@ from pclora_lab.nn.metadata import recipe_of, set_metadata
 from pclora_lab.nn.sizes import Plan
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import make_accelerator
+from pclora_lab.training.identity.former import former_teacher_key
+from pclora_lab.training.identity.hashes import hash_of_model, identity_of
+from pclora_lab.training.identity.record import Identity, differences, refuse_changes
 from pclora_lab.training.state import Checkpoint
-from pclora_lab.training.teacher import needs_finetuning, teacher_accuracy, teacher_key
+from pclora_lab.training.teacher import needs_finetuning, teacher_accuracy
 
 __all__ = ["CALIBRATION_EXAMPLES", "RunSetup", "load_dense", "prepare"]
 
@@ -52,7 +55,7 @@ class RunSetup:
         counts: its trace.
         planned: the sizes that the method promises.
         accelerator: device and precision.
-        fingerprint: of model, data and settings of the teacher; empty where nothing is trained.
+        identity: what the run is made from; None where nothing is trained.
     """
 
     config: RunConfig
@@ -64,7 +67,7 @@ class RunSetup:
     counts: ModelCounts
     planned: Plan
     accelerator: Accelerator
-    fingerprint: str
+    identity: Identity | None
 
     @property
     def needs_teacher(self) -> bool:
@@ -99,47 +102,98 @@ class RunSetup:
 
 
 def prepare(
-    config: RunConfig, method: Method, cache: DataCache, checkpoint: Checkpoint | None
+    config: RunConfig,
+    method: Method,
+    cache: DataCache,
+    checkpoint: Checkpoint | None,
+    *,
+    allow_changes: bool = False,
 ) -> RunSetup:
     """Read data and model and count what the method will do with them.
+
+    Args:
+        config: of the run.
+        method: bound to its options.
+        cache: data of earlier runs in this process.
+        checkpoint: of a run that is taken up.
+        allow_changes: take it up even if model, data or settings are not what they were.
 
     Raises:
         ValueError: model and data do not fit each other or the checkpoint.
     """
     data = cache.data(config)
     model = load_dense(config, data)
-    fingerprint = _fingerprint(method, model, data, config, checkpoint)
+    accelerator = make_accelerator(config, model)
+    identity = _identity(method, model, data, config, accelerator)
     counts = method.count(model)
     planned = method.plan(counts, model)
-    accelerator = make_accelerator(config, model)
     model.to(accelerator.device)
     batches = cache.batches(data, preprocessing_of(model, config.img_size), config.model)
-    return RunSetup(
-        config, method, cache, data, batches, model, counts, planned, accelerator, fingerprint
+    setup = RunSetup(
+        config, method, cache, data, batches, model, counts, planned, accelerator, identity
     )
+    return setup if checkpoint is None else _compared(setup, checkpoint, allow_changes)
 
 
-def _fingerprint(
+def with_teacher(
+    setup: RunSetup, checkpoint: Checkpoint | None, *, allow_changes: bool = False
+) -> RunSetup:
+    """The same once the teacher was fine-tuned, or taken from where it is kept.
+
+    Raises:
+        ValueError: it is another one than the student that is taken up started from.
+    """
+    if setup.identity is None:
+        return setup
+    now = replace(setup.identity, teacher=hash_of_model(setup.model))
+    taught = replace(setup, identity=now)
+    if checkpoint is None or checkpoint.identity is None:
+        return taught
+    # All but the teacher was compared before.
+    known = replace(now, teacher=checkpoint.identity.teacher)
+    return _compared(taught, replace(checkpoint, identity=known), allow_changes)
+
+
+def _identity(
     method: Method,
     model: nn.Module,
     data: LabeledData,
     config: RunConfig,
-    checkpoint: Checkpoint | None,
-) -> str:
-    """What the run starts from, as a hash; empty for methods that train nothing.
+    accelerator: Accelerator,
+) -> Identity | None:
+    """What the run starts from; None for methods that train nothing."""
+    if not method.trains:
+        return None
+    where = {"device": accelerator.device.type, "precision": accelerator.mixed_precision}
+    return identity_of(model, data, config, where)
+
+
+def _compared(setup: RunSetup, checkpoint: Checkpoint, allow_changes: bool) -> RunSetup:
+    """The same, with notes about what is not as it was when the run began.
 
     Raises:
-        ValueError: the checkpoint was made from something else.
+        ValueError: model, data or settings are not, and that is not allowed.
     """
-    if not method.trains:
-        return ""
-    fingerprint = teacher_key(model, data, config)
-    if checkpoint is not None and checkpoint.fingerprint != fingerprint:
-        raise ValueError(
-            f"the run can't be taken up: {config.model!r} or {config.data!r} is not what it was "
-            "when the run began. Put the old files back, or start it again with the same settings"
-        )
-    return fingerprint
+    before, now = checkpoint.identity, setup.identity
+    if now is None:
+        return setup
+    at = f"taken up at step {checkpoint.step}"
+    if before is None:
+        former = former_teacher_key(setup.model, setup.data, setup.config)
+        changed = [] if former == checkpoint.fingerprint else ["the model or the data"]
+        notes = [
+            f"{at} from a checkpoint of an older version, which can't tell whether all data are "
+            "the same: the training labels and about 17 examples were compared"
+        ]
+    else:
+        changed, others = differences(before, now)
+        notes = [*before.notes]
+        notes += [f"{at} with {', '.join(others)}: the last digits may differ"] if others else []
+    if not allow_changes:
+        refuse_changes(changed)
+    elif changed:
+        notes.append(f"{at} although {', '.join(changed)} changed since it began")
+    return replace(setup, identity=replace(now, notes=tuple(notes)))
 
 
 def load_dense(config: RunConfig, data: LabeledData) -> nn.Module:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.nn.low_rank import present_names
+from pclora_lab.training.identity.record import Identity
 from pclora_lab.training.lambda_override import Override
 from pclora_lab.training.optimizer import Meter
 
@@ -111,13 +112,15 @@ class Checkpoint:
 
     Attributes:
         step: how many steps are done.
-        fingerprint: hash of the dense model, the data and the settings of a fine-tuned teacher.
+        fingerprint: what an older version had in place of ``identity``, which looked at a few
+            examples only; empty otherwise.
         overrides: of λ by hand, made and still to come.
         base_dropped: whether the base is gone for good.
         evaluated: number of the last evaluation.
         seconds: that the run has taken.
         probe_seconds: of these, for looking at the layers.
         tensors: parameters, buffers and moments; see :func:`training_state`.
+        identity: what the run is made from; None in a checkpoint of an older version.
     """
 
     step: int
@@ -128,6 +131,7 @@ class Checkpoint:
     seconds: float
     probe_seconds: float
     tensors: dict[str, Tensor] = field(repr=False)
+    identity: Identity | None = None
 
 
 def training_state(

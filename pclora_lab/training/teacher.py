@@ -1,6 +1,5 @@
 """The dense model a student learns from: taken as given, or fine-tuned once and kept."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +11,19 @@ from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache, stamp
-from pclora_lab.data.splits import LabeledData
+from pclora_lab.data.splits import LabeledData, hash_of_texts
 from pclora_lab.fields import Part, values_of
 from pclora_lab.files import atomic_write, write_json
 from pclora_lab.methods.registry import make_method
-from pclora_lab.models.adapting import head_is_new
+from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.task_losses import classification_loss
 from pclora_lab.training.checkpoints.teacher_progress import TeacherProgress
 from pclora_lab.training.config import RunConfig, write_config
 from pclora_lab.training.evaluation import accuracy
 from pclora_lab.training.events import Event, LogRow, PhaseStart, Row, StepEnd
+from pclora_lab.training.identity.former import former_teacher_key
+from pclora_lab.training.identity.hashes import hash_of_architecture, hash_of_model
 from pclora_lab.training.optimizer import LossDiverged, Meter, make_optimizer, optimization_steps
 
 __all__ = ["needs_finetuning", "read_teacher", "teacher_accuracy", "teacher_key", "train_teacher"]
@@ -40,14 +41,15 @@ def teacher_key(model: nn.Module, data: LabeledData, config: RunConfig) -> str:
 
     Rank, schedule, start and the run's own seed are not part of it, so such runs share one.
     """
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     settings = values_of(config, Part.TEACHER, stored=True)
     facts = {name.removeprefix("teacher_"): value for name, value in settings.items()}
-    facts |= {"model": digest.hexdigest(), "data": data.fingerprint()}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    facts |= {
+        "weights": hash_of_model(model),
+        "architecture": hash_of_architecture(model),
+        "preprocessing": preprocessing_of(model, config.img_size).fingerprint(),
+        "data": data.fingerprint(),
+    }
+    return hash_of_texts(json.dumps(facts, sort_keys=True))
 
 
 def train_teacher(
@@ -87,6 +89,8 @@ def read_teacher(model: nn.Module, data: LabeledData, config: RunConfig, folder:
         ValueError: it was not kept, or has been removed.
     """
     path = folder / teacher_key(model, data, config) / "model.safetensors"
+    if not path.is_file():  # a run of an older version
+        path = folder / former_teacher_key(model, data, config) / "model.safetensors"
     if not path.is_file():
         raise ValueError(f"the fine-tuned teacher of this run is not in {folder} any more")
     model.load_state_dict(load_file(path))

@@ -1,0 +1,1 @@
+"""What a run is made from, as hashes and settings, and what of it is not as it was."""

@@ -1,0 +1,82 @@
+"""Hashes of a run's model, data and settings, gathered in an identity."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from torch import nn
+
+import pclora_lab
+from pclora_lab.data.splits import LabeledData, hash_of_texts
+from pclora_lab.models.adapting import preprocessing_of
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.identity.record import Identity, determining_settings
+
+__all__ = ["hash_of_architecture", "hash_of_model", "identity_of"]
+
+# The preprocessing has a hash of its own.
+_HASHED_ELSEWHERE = ("preprocessing", "tokens")
+
+_PACKAGES = ("torch", "timm", "transformers")
+
+
+def hash_of_model(model: nn.Module) -> str:
+    """A hash of the names, types, shapes and bytes of all weights.
+
+    Example:
+        >>> layer = nn.Linear(2, 1)
+        >>> before = hash_of_model(layer)
+        >>> _ = nn.init.constant_(layer.bias, 7)
+        >>> hash_of_model(layer) == before
+        False
+    """
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def hash_of_architecture(model: nn.Module) -> str:
+    """A hash of what the model is built from; empty for one that was not loaded by name."""
+    recipe = getattr(model, "pclora_recipe", None)
+    if recipe is None:
+        return ""
+    facts = {name: value for name, value in recipe.items() if name not in _HASHED_ELSEWHERE}
+    if isinstance(config := facts.get("config"), Mapping):
+        facts["config"] = {key: config[key] for key in config if key != "transformers_version"}
+    return hash_of_texts(json.dumps(facts, sort_keys=True, default=str))
+
+
+def identity_of(
+    model: nn.Module, data: LabeledData, config: RunConfig, environment: Mapping[str, str]
+) -> Identity:
+    """What a run is made from.
+
+    Args:
+        model: the dense one, before any fine-tuning.
+        data: that it is trained on.
+        config: of the run.
+        environment: where it runs, beside the versions of packages.
+    """
+    return Identity(
+        data=data.fingerprint(),
+        preprocessing=preprocessing_of(model, config.img_size).fingerprint(),
+        weights=hash_of_model(model),
+        architecture=hash_of_architecture(model),
+        settings=determining_settings(config),
+        environment={**_versions(), **environment},
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"pclora_lab": pclora_lab.__version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # built from source, and not installed
+            continue
+    return found

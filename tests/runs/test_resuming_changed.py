@@ -1,0 +1,169 @@
+"""A run is taken up on what it began with, or not before somebody says that it may be another."""
+
+import dataclasses
+import json
+import re
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from pclora_lab import Session, load_data, load_model, save_pretrained
+from pclora_lab.cli.main import main
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.nn.metadata import recipe_of
+from pclora_lab.runs.checkpoints import load_checkpoint, save_checkpoint
+from pclora_lab.runs.folder import new_run_folder
+from pclora_lab.runs.recorder import RunRecorder
+from pclora_lab.runs.resuming import resume
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import StepEnd
+from pclora_lab.training.loop import train
+
+QUICK = RunConfig(
+    method=PCLoRAConfig(rank=4, init="svd"), steps=6, evaluations=1, eval_images=20,
+    layer_metrics=False, snapshots=0, device="cpu", batch_size=8, teacher_steps=2,
+)  # fmt: skip
+
+
+def stopped(config, root, step=3):
+    folder = new_run_folder(root, config, name="run")
+    with closing(RunRecorder(folder).record(train(config, root))) as events:
+        next(e for e in events if isinstance(e, StepEnd) and e.phase == "fade" and e.step == step)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run on pictures and a model in folders, stopped; each test gets it as it was."""
+    root = tmp_path_factory.mktemp("made")
+    digits = load_data("digits").train
+    for number in range(120):
+        place = root / "pictures" / str(digits.labels[number])
+        place.mkdir(parents=True, exist_ok=True)
+        digits.examples[number].save(place / f"{number}.png")
+    save_pretrained(load_model("vit_digits"), root / "model")
+    config = dataclasses.replace(
+        QUICK, model=str(root / "model"), data=str(root / "pictures"), teacher="finetune"
+    )
+    stopped(config, root)
+    kept = shutil.copytree(root, tmp_path_factory.mktemp("kept") / "all")
+
+    def again():
+        shutil.rmtree(root)
+        shutil.copytree(kept, root)
+        return root
+
+    return again
+
+
+def edit_json(path, **changes):
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, **changes}))
+
+
+def other_picture(root):
+    path = sorted((root / "pictures" / "3").iterdir())[-1]
+    image = Image.open(path)
+    image.putpixel((0, 0), image.getpixel((0, 0)) ^ 1)
+    image.save(path)
+
+
+def other_weights(root):
+    model = load_model(root / "model")
+    with torch.no_grad():
+        model.blocks[1].norm1.bias[3] += 1e-6
+    save_pretrained(model, root / "model")
+
+
+def other_mean(root):
+    model = load_model(root / "model")
+    recipe_of(model)["preprocessing"]["mean"] = [0.25]
+    save_pretrained(model, root / "model")
+
+
+def other_teacher(root):
+    # Another one under the same name, as if it had been made again elsewhere.
+    (path,) = (root / "teachers").glob("*/model.safetensors")
+    tensors = load_file(path)
+    tensors["norm.bias"][0] += 1e-6
+    save_file(tensors, path)
+
+
+CHANGES = {
+    "the data": other_picture,
+    "the model's weights": other_weights,
+    "the preprocessing": other_mean,
+    "the weights of the fine-tuned teacher": other_teacher,
+    r"warmup \(0.05, now 0.5\)": lambda root: edit_json(root / "run" / "config.json", warmup=0.5),
+    r"grad_clip \(1.0, now 2\)": lambda root: edit_json(root / "run" / "config.json", grad_clip=2),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_changed_is_named_and_refused_unless_it_is_allowed(made, what):
+    root = made()
+    CHANGES[what](root)
+    with pytest.raises(ValueError, match=f"{what}.* changed since it began.*allow_changes"):
+        list(resume(root / "run"))
+    *_, end = resume(root / "run", allow_changes=True)
+    # Another teacher comes out of other weights.
+    first, *_ = [note for note in end.result["notes"] if "changed since it began" in note]
+    assert re.search(f"taken up at step 3 although {what}", first)
+
+
+def test_all_that_changed_is_named_at_once(made):
+    root = made()
+    other_picture(root), other_weights(root)
+    with pytest.raises(ValueError, match="the data .*, the model's weights changed"):
+        list(resume(root / "run"))
+
+
+def test_what_changes_no_result_and_a_file_that_is_only_newer_are_not_asked_about(made):
+    root = made()
+    edit_json(root / "run" / "config.json", eval_batch_size=7)
+    for path in (root / "pictures").rglob("*.png"):
+        path.touch()
+    *_, end = resume(root / "run")
+    assert not [note for note in end.result["notes"] if "taken up" in note]
+
+
+def test_another_version_is_a_remark_and_what_was_allowed_is_told_to_the_end(made):
+    root = made()
+    checkpoint = load_checkpoint(root / "run")
+    before = dataclasses.replace(
+        checkpoint.identity,
+        environment={**checkpoint.identity.environment, "torch": "1.0", "pclora_lab": "0.0.1"},
+        notes=("taken up at step 2 although the data changed since it began",),
+    )
+    save_checkpoint(root / "run", dataclasses.replace(checkpoint, identity=before))
+    *_, end = resume(root / "run")
+    first, second = [note for note in end.result["notes"] if "taken up" in note]
+    assert "step 2 although the data" in first
+    assert "torch 1.0, now " in second and "pclora_lab 0.0.1, now " in second
+
+
+def test_command_line_and_session_have_the_same_way(made, capsys):
+    root = made()
+    other_picture(root)
+    assert main(["resume", str(root / "run")]) == 2
+    error = capsys.readouterr().err
+    assert "the data" in error and "--allow-changes" in error and "Traceback" not in error
+    session = Session.of_run(root / "run", allow_changes=True).start()
+    session.wait(timeout=60)
+    assert session.state == "finished"
+    root = made()
+    other_picture(root)
+    assert main(["resume", str(root / "run"), "--allow-changes"]) == 0
+    assert "note: taken up at step 3 although the data" in capsys.readouterr().err
+
+
+def test_a_run_of_an_older_version_goes_on_with_a_remark(tmp_path):
+    written = Path(__file__).parents[1] / "fixtures" / "before_rooms"
+    shutil.copytree(written, tmp_path / "runs")
+    *_, end = resume(tmp_path / "runs" / "stopped")
+    assert any("checkpoint of an older version" in note for note in end.result["notes"])
