@@ -8,10 +8,13 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pclora_lab.cli.parsing import parse_option
+from pclora_lab.cli.progress import progress_bar
+from pclora_lab.cli.signals import stop_requests
 from pclora_lab.fields import Part, nearest, options_of, values_of
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import method_class
@@ -78,8 +81,6 @@ def _options(given: list[str]) -> dict[str, MethodConfig]:
 
 def run_compare(args: argparse.Namespace, base: RunConfig) -> int:
     """Run the grid; returns 0, or 1 if no run of it succeeded."""
-    from tqdm import tqdm
-
     from pclora_lab.runs.comparison import Comparison
     from pclora_lab.training.device import resolve_device
 
@@ -93,11 +94,12 @@ def run_compare(args: argparse.Namespace, base: RunConfig) -> int:
         options=_options(args.set),
         lrs=_numbers(args.lrs, "--lrs", float) if args.lrs else None,
     )
-    with tqdm(file=sys.stderr, unit="step", dynamic_ncols=True) as bar:
-        for step in comparison.run():
+    with stop_requests() as request, progress_bar() as bar, closing(comparison.run()) as steps:
+        for step in steps:
             bar.total = step.total
             bar.set_description(step.cell.name, refresh=False)
             bar.update(step.done - bar.n)
+            request.check()
     rows = comparison.rows()
     _write(comparison, rows)
     # With --json the rows alone go to stdout, so that another program can read it.

@@ -4,8 +4,9 @@ Progress and notes go to stderr. With ``--json`` the last line of stdout is one 
 """
 
 import argparse
+import contextlib
 import json
-import sys
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from pclora_lab.cli.data import add_data_flags, run_data
 from pclora_lab.cli.flags import add_method_flags, add_run_flags, run_from_flags
 from pclora_lab.cli.plan import add_plan_flags, run_plan
 from pclora_lab.cli.progress import print_end, print_result, run_to_end, watch_to_end
-from pclora_lab.cli.terminal import plain_characters
+from pclora_lab.cli.signals import Stopped
+from pclora_lab.cli.terminal import plain_characters, settle, tell
 from pclora_lab.export.formats import FORMATS
 from pclora_lab.methods.registry import compared_methods
 from pclora_lab.training.config import RunConfig, read_config
@@ -27,23 +29,42 @@ _COMPARED_WITH = RunConfig(evaluations=4)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status (0 done, 1 problems found, 2 bad input)."""
+    """Run a command; returns the exit status (0 done, 1 problems found, 2 bad input).
+
+    A signal that stopped a training gives 128 and its number.
+    """
     plain_characters()
     args = _parser().parse_args(argv)
     try:
+        return _run(args)
+    finally:
+        settle()
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
         return args.command(args)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        print(f"pclora-lab: {error}", file=sys.stderr)
-        if args.json:
-            print(json.dumps({"error": str(error), "type": type(error).__name__}))
-        return 2
+        return _end(args, 2, str(error), type(error).__name__)
+    except Stopped as stopped:
+        return _end(args, stopped.exit_status, f"{stopped}; {_how_to_go_on(stopped)}", "Stopped")
     except KeyboardInterrupt:
-        print(
-            "pclora-lab: stopped; what was logged is kept, and `pclora-lab resume FOLDER` goes on "
-            "with a run that has left a checkpoint",
-            file=sys.stderr,
-        )
-        return 130
+        return _end(args, 130, "stopped", "KeyboardInterrupt")
+
+
+def _end(args: argparse.Namespace, status: int, message: str, kind: str) -> int:
+    tell(f"pclora-lab: {message}")
+    if args.json:
+        # Whoever reads the result may be gone too.
+        with contextlib.suppress(OSError):
+            print(json.dumps({"error": message, "type": kind}))
+    return status
+
+
+def _how_to_go_on(stopped: Stopped) -> str:
+    if stopped.run is None:
+        return "the same command goes on where it was"
+    return f"`pclora-lab resume {shlex.quote(stopped.run)}` goes on"
 
 
 def _parser() -> argparse.ArgumentParser:

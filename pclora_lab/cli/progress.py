@@ -9,11 +9,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pclora_lab.cli.signals import Stopped, StopRequest, stop_requests
+from pclora_lab.cli.terminal import lasting, short_path
 from pclora_lab.data.cache import DataCache
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd, StepEnd
 
-__all__ = ["print_end", "print_result", "run_to_end", "watch_to_end"]
+__all__ = ["print_end", "print_result", "progress_bar", "run_to_end", "watch_to_end"]
 
 
 def run_to_end(config: RunConfig, root: str | Path, cache: DataCache | None = None) -> RunEnd:
@@ -26,28 +28,53 @@ def run_to_end(config: RunConfig, root: str | Path, cache: DataCache | None = No
     """
     from pclora_lab.runs.execution import execute
 
-    return watch_to_end(execute(config, root, cache=cache))
+    with stop_requests() as request:
+        return _watch(execute(config, root, cache=cache), request)
 
 
 def watch_to_end(events: Iterator[Event]) -> RunEnd:
-    """Draw a progress bar on stderr while a run goes on; returns the :class:`RunEnd` event."""
-    bar = tqdm(file=sys.stderr, unit="step", dynamic_ncols=True)
-    with closing(bar), closing(_all_of(events)) as going:
-        for event in going:
-            match event:
-                case PhaseStart(name, steps):
-                    bar.set_description(name)
-                    bar.reset()
-                    bar.total = steps or None
-                case StepEnd(_, step, _):
-                    if not bar.n:  # a run that is taken up has done its first steps before
-                        bar.n = bar.initial = bar.last_print_n = step - 1
-                    bar.update(step - bar.n)
-                case LogRow(values) if values.get("accuracy") is not None:
-                    bar.set_postfix(_bar_facts(values))
-                case RunEnd():
+    """Draw a progress bar on stderr while a run goes on; returns the :class:`RunEnd` event.
+
+    Raises:
+        Stopped: a signal has asked for that; a run that can be taken up has its checkpoint.
+    """
+    with stop_requests() as request:
+        return _watch(events, request)
+
+
+def _watch(events: Iterator[Event], request: StopRequest) -> RunEnd:
+    bar = progress_bar()
+    try:
+        with closing(bar), closing(_all_of(events)) as going:
+            for event in going:
+                _draw(bar, event)
+                if isinstance(event, RunEnd):
                     return event
+                request.check(event)
+    except Stopped as stopped:
+        folder = getattr(events, "folder", None)
+        stopped.run = None if folder is None else short_path(folder)
+        raise
     raise RuntimeError("the run ended without a result")
+
+
+def progress_bar() -> Any:
+    """An empty bar on stderr; a terminal that is gone ends nothing."""
+    return tqdm(file=lasting(sys.stderr), unit="step", dynamic_ncols=True)
+
+
+def _draw(bar: Any, event: Event) -> None:
+    match event:
+        case PhaseStart(name, steps):
+            bar.set_description(name)
+            bar.reset()
+            bar.total = steps or None
+        case StepEnd(_, step, _):
+            if not bar.n:  # a run that is taken up has done its first steps before
+                bar.n = bar.initial = bar.last_print_n = step - 1
+            bar.update(step - bar.n)
+        case LogRow(values) if values.get("accuracy") is not None:
+            bar.set_postfix(_bar_facts(values))
 
 
 def _all_of(events: Iterator[Event]) -> Generator[Event, None, None]:

@@ -1,10 +1,17 @@
-"""Output for terminals that lack characters: λ becomes ``lambda`` there, never an error."""
+"""Output for terminals that lack characters, or that are gone: never an error.
+
+Where λ can't be written, ``lambda`` is.
+"""
 
 import codecs
+import contextlib
 import io
+import os
 import sys
+from pathlib import Path
+from typing import Any, TextIO
 
-__all__ = ["plain_characters"]
+__all__ = ["lasting", "plain_characters", "settle", "short_path", "tell"]
 
 _PLAIN = {
     "→": "->", "⇢": "->", "±": "+-", "−": "-", "–": "-", "—": "-", "×": "x", "·": "*", "…": "...",
@@ -42,3 +49,67 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
         raise error
     lacking = error.object[error.start : error.end]
     return "".join(_PLAIN.get(character, "?") for character in lacking), error.end
+
+
+class _Lasting:
+    """A stream whose reader may go away: what can't be written is lost, and nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+def lasting(stream: TextIO | None) -> Any:
+    """The same stream, for what is by the way, such as a bar.
+
+    Example:
+        >>> closed = io.StringIO()
+        >>> closed.close()
+        >>> lasting(closed).write("lost")
+        4
+    """
+    return _Lasting(io.StringIO() if stream is None else stream)
+
+
+def tell(text: str) -> None:
+    """Write a line to stderr, if anybody can read it."""
+    stream = lasting(sys.stderr)
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
+def settle() -> None:
+    """Flush both streams; one whose reader is gone must not change the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None or stream.closed:
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
+
+
+def short_path(path: Path) -> str:
+    """From the working directory, if it is in there.
+
+    Example:
+        >>> short_path(Path.cwd() / "runs" / "a")
+        'runs/a'
+    """
+    path = path.absolute()
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -3,11 +3,12 @@
 The steps are the method's own. Compressors start from a teacher that fits the data, which may have
 been fine-tuned before; ``starts_from`` says so in every row.
 
-A comparison is a folder of runs, one per cell. A cell that is finished is not run again; one that
-fails is a row with its reason, and the rest goes on.
+A comparison is a folder of runs, one per cell. A cell that is finished is not run again, one that
+was stopped is taken up; one that fails is a row with its reason, and the rest goes on.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,10 @@ from pclora_lab.runs import result_columns
 from pclora_lab.runs.comparison.claim import claim_folder
 from pclora_lab.runs.comparison.grid import Cell, Grid
 from pclora_lab.runs.comparison.lr_search import LRSearch
-from pclora_lab.runs.execution import execute
+from pclora_lab.runs.execution import Execution, execute
 from pclora_lab.runs.folder import delete_run
 from pclora_lab.runs.reader import load_run
+from pclora_lab.runs.resuming import can_resume, resume
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import refuse_several_processes
 from pclora_lab.training.events import Result, Row, StepEnd
@@ -96,7 +98,7 @@ class Comparison:
         """A method's runs at its chosen learning rate, each once."""
         return self.grid.cells(name, self.search.best(name))
 
-    def run(self) -> Iterator[Step]:
+    def run(self) -> Generator[Step, None, None]:
         """Run what is not finished yet, one cell after the other."""
         self._done, self._cache = 0, DataCache()
         self._total = sum(c.steps for n in self.grid.methods for c in self._cells_to_come(n))
@@ -129,19 +131,26 @@ class Comparison:
         yield Step(cell, self._done, self._total, ends_cell=True)
 
     def _run_cell(self, cell: Cell, cache: DataCache) -> Iterator[int]:
-        folder = self._folder(cell)
         if self._result(cell) is not None:
             return
-        if (folder / "versions.json").is_file():
-            delete_run(folder)
-        run = execute(cell.config, folder.parent, name=cell.name, teachers=self.out, cache=cache)
         try:
-            with closing(run) as events:
+            with closing(self._begin(cell, cache)) as events:
                 for event in events:
-                    if isinstance(event, StepEnd) and event.phase == "fade":
-                        yield event.step
+                    if isinstance(event, StepEnd):
+                        # The steps of a teacher are no steps of the cell, but whoever wants to stop
+                        # is not kept waiting until it is done.
+                        yield event.step if event.phase == "fade" else 0
         except Exception as error:  # noqa: BLE001 - becomes a row; the other cells go on
             self.errors[cell.name] = f"{type(error).__name__}: {error}"
+
+    def _begin(self, cell: Cell, cache: DataCache) -> Execution:
+        """The cell's run, from its checkpoint if it has left one."""
+        folder = self._folder(cell)
+        if can_resume(folder) and _is_of(folder, cell.config):
+            return resume(folder, cache=cache)
+        if folder.is_dir():
+            delete_run(folder)
+        return execute(cell.config, folder.parent, name=cell.name, teachers=self.out, cache=cache)
 
     def _folder(self, cell: Cell) -> Path:
         return self.out / "cells" / cell.name
@@ -196,3 +205,10 @@ class Comparison:
             "steps": self.base.steps if method_class(name).trains else 0,
             "error": self._error(cell),
         }
+
+
+def _is_of(folder: Path, config: RunConfig) -> bool:
+    """Whether a run folder is one of a configuration."""
+    with contextlib.suppress(TypeError, ValueError, OSError):
+        return RunConfig.from_dict(load_run(folder).config) == config
+    return False
