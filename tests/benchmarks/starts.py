@@ -25,7 +25,7 @@ import torch
 from pclora_lab.files import write_json
 from pclora_lab.runs.reader import load_run
 
-KEPT = ("step", "lam", "base_share", "accuracy", "accuracy_if_base_removed", "step_ms")
+KEPT = ("step", "accuracy_if_base_removed")
 
 
 def arguments() -> argparse.Namespace:

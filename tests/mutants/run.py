@@ -14,12 +14,15 @@ import argparse
 import ast
 import functools
 import json
+import multiprocessing
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import xml.etree.ElementTree as ET
@@ -50,6 +53,7 @@ OPERATORS = (
     *(f"ReplaceComparisonOperator_{swap}" for swap in SWAPS),
 )  # fmt: skip
 MOST_SECONDS = 45.0
+WARM = "import pclora_lab.cli.main, pclora_lab.runs.session, pclora_lab.export.run"
 
 
 @dataclass(frozen=True)
@@ -203,14 +207,40 @@ def tried(mutant: Mutant, tests: list[str], copy: Path) -> dict[str, object]:
 
 
 def _outcome(tests: list[str], copy: Path) -> str:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy)}
-    env["PYTHONDONTWRITEBYTECODE"] = "1"
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    try:
-        done = subprocess.run(command, cwd=copy, env=env, capture_output=True, timeout=240)
-    except subprocess.TimeoutExpired:
+    process = server().Process(target=run_tests, args=(tests, str(copy)))
+    process.start()
+    process.join(240)
+    if process.is_alive():
+        os.killpg(process.pid, signal.SIGKILL)
+        process.join()
         return "took too long"
-    return "survived" if done.returncode == 0 else "noticed"
+    return "survived" if process.exitcode == 0 else "noticed"
+
+
+@functools.cache
+def server() -> multiprocessing.context.ForkServerContext:
+    """Gives processes that have imported all that the package imports, and nothing of it."""
+    script = f"import sys; {WARM}; print(*(m for m in sys.modules if m[:6] != 'pclora'))"
+    names = subprocess.check_output([sys.executable, "-c", script], text=True, cwd=ROOT).split()
+    listed = Path(tempfile.mkdtemp()) / "modules.txt"
+    listed.write_text("\n".join([*names, "pytest", "hypothesis", "peft"]))
+    os.environ["WARM_MODULES"] = str(listed)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["warm"])
+    return context
+
+
+def run_tests(tests: list[str], copy: str) -> None:
+    """Run tests of a copy of the repository until one fails, without a word."""
+    os.setsid()
+    os.chdir(copy)
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    os.environ |= {"PYTHONPATH": copy, "PYTHONDONTWRITEBYTECODE": "1"}
+    sys.path[0], sys.dont_write_bytecode = copy, True
+    import pytest
+
+    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
 
 
 def copies(work: Path, count: int) -> list[Path]:
@@ -282,6 +312,8 @@ def main() -> None:
     parser.add_argument("--result", type=Path, help="where the table and the survivors go")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
+    # As tests/conftest.py has it, before anything is imported that reads it.
+    os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": tempfile.mkdtemp()}
     if not (args.work / "tests.xml").is_file():
         cover(args.work)
     records = run(sample(args.seed, args.each), args.work, args.workers)

@@ -132,6 +132,7 @@ def test_a_curve_may_rise_only_if_asked():
     config = PCLoRAConfig(schedule=points, may_rise=True)
     assert base_weight_factor(0.25, config.schedule) == pytest.approx(0.4)
     assert any("comes back" in note for note in schedule_notes(points))
+    assert schedule_points(points) == points
 
 
 def test_the_base_leaves_only_when_lam_is_zero_for_good():
