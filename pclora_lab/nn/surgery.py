@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pclora_lab.nn.forward import call_model, eval_mode, forward_hooks
 from pclora_lab.nn.layers.copying import deepcopy_sharing, meta_copy
+from pclora_lab.nn.layers.matching import matching_names
 from pclora_lab.nn.layers.types import layer_type, plain_linear
 from pclora_lab.nn.layers.unsupported import refuse_unsupported
 from pclora_lab.nn.layers.wrappers import unwrapped
@@ -112,8 +113,8 @@ def find_targets(model: nn.Module, targets: str = "blocks") -> dict[str, nn.Line
     if targets == "blocks":
         found = _in_blocks(linears)
     else:
-        pattern = _compile(targets)
-        found = {name: m for name, m in linears.items() if pattern.search(name)}
+        matching = matching_names(targets, linears)
+        found = {name: m for name, m in linears.items() if name in matching}
     if not found:
         raise ValueError(_nothing_found(model, targets, linears))
     _refuse_shared(model, found)
@@ -146,8 +147,9 @@ def bypassed_attention(model: nn.Module, targets: str = "blocks") -> list[str]:
     inside = [n for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]
     if targets == "blocks":
         return [name for name in inside if re.search(r"(^|\.)\d+\.", name)]
-    pattern = _compile(targets)
-    return [name for name in inside if pattern.search(name) or pattern.search(f"{name}.out_proj")]
+    names = {name: {name, f"{name}.out_proj"} for name in inside}
+    matching = matching_names(targets, set().union(*names.values()))
+    return [name for name in inside if names[name] & matching]
 
 
 def refuse_attention(model: nn.Module, targets: str = "blocks") -> None:
@@ -190,13 +192,6 @@ def _width(module: nn.Module) -> int:
     """The narrower side of a linear layer, of whatever kind."""
     weight = getattr(module, "weight", None)
     return min(weight.shape) if isinstance(weight, Tensor) and weight.ndim == 2 else _FEW + 1
-
-
-def _compile(targets: str) -> re.Pattern[str]:
-    try:
-        return re.compile(targets)
-    except re.error as error:
-        raise ValueError(f"targets {targets!r} is no regular expression: {error}") from error
 
 
 def _nothing_found(model: nn.Module, targets: str, linears: Iterable[str]) -> str:

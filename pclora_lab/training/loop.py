@@ -73,7 +73,7 @@ def train(
     yield PhaseStart("data", 0)
     setup = prepare(config, method, cache, checkpoint, allow_changes=allow_changes)
     if setup.needs_teacher:
-        yield from _teach(setup, Path(root) / "teachers", is_resumed=checkpoint is not None)
+        yield from _teach(setup, Path(root) / "teachers", checkpoint)
         setup = with_teacher(setup, checkpoint, allow_changes=allow_changes)
     # Time and memory are the method's own: data and teacher are shared by many runs.
     began = time.perf_counter() - (0.0 if checkpoint is None else checkpoint.seconds)
@@ -105,12 +105,14 @@ def _checked_method(config: RunConfig) -> Method:
     return method
 
 
-def _teach(setup: RunSetup, folder: Path, *, is_resumed: bool) -> Iterator[Event]:
+def _teach(setup: RunSetup, folder: Path, checkpoint: Checkpoint | None) -> Iterator[Event]:
     """Fine-tune the dense model, in place."""
     config, accelerator = setup.config, setup.accelerator
-    events = train_teacher(setup.model, setup.data, setup.batches, config, accelerator, folder)
+    start = (setup.model, setup.data, setup.batches, config, accelerator, folder)
+    is_older = checkpoint is not None and checkpoint.identity is None
+    events = train_teacher(*start, allow_former=is_older)
     # The rows of a teacher that has to be made again are in the history already.
-    yield from (e for e in events if not (is_resumed and isinstance(e, LogRow)))
+    yield from (e for e in events if checkpoint is None or not isinstance(e, LogRow))
 
 
 def _facts(

@@ -6,20 +6,23 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache, stamp
 from pclora_lab.data.splits import LabeledData, hash_of_texts
 from pclora_lab.fields import Part, values_of
-from pclora_lab.files import atomic_write, write_json
 from pclora_lab.methods.registry import make_method
 from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.task_losses import classification_loss
+from pclora_lab.training.checkpoints.kept_teacher import (
+    keep_teacher,
+    load_kept_teacher,
+    take_kept_teacher,
+)
 from pclora_lab.training.checkpoints.teacher_progress import TeacherProgress
-from pclora_lab.training.config import RunConfig, write_config
+from pclora_lab.training.config import RunConfig
 from pclora_lab.training.evaluation import accuracy
 from pclora_lab.training.events import Event, LogRow, PhaseStart, Row, StepEnd
 from pclora_lab.training.identity.former import former_teacher_key
@@ -59,6 +62,8 @@ def train_teacher(
     config: RunConfig,
     accelerator: Accelerator,
     folder: Path,
+    *,
+    allow_former: bool = False,
 ) -> Iterator[Event]:
     """Fine-tune the whole model on the data, in place, or load it if it was done before.
 
@@ -71,12 +76,15 @@ def train_teacher(
         config: steps, learning rate, seed of the teacher.
         accelerator: device and precision.
         folder: where teachers are kept, one folder by key.
+        allow_former: take what an older version kept, for a run that began with it.
     """
     kept = folder / teacher_key(model, data, config)
-    if (kept / "model.safetensors").is_file():
-        model.load_state_dict(load_file(kept / "model.safetensors"))
+    log = take_kept_teacher(model, kept)
+    if log is None and allow_former:
+        former = folder / former_teacher_key(model, data, config)
+        log = take_kept_teacher(model, former, of_older_version=True)
+    if log is not None:
         yield PhaseStart("teacher", 0)
-        log = json.loads((kept / "history.json").read_text(encoding="utf8"))
         yield from (LogRow(values) for values in log)
         return
     yield from _finetune(model, batches, config, accelerator, kept)
@@ -86,14 +94,14 @@ def read_teacher(model: nn.Module, data: LabeledData, config: RunConfig, folder:
     """Put the weights of a fine-tuned teacher that was kept into the model.
 
     Raises:
-        ValueError: it was not kept, or has been removed.
+        ValueError: it was not kept, has been removed, or is not what was written.
     """
-    path = folder / teacher_key(model, data, config) / "model.safetensors"
-    if not path.is_file():  # a run of an older version
-        path = folder / former_teacher_key(model, data, config) / "model.safetensors"
-    if not path.is_file():
+    kept = folder / teacher_key(model, data, config)
+    former = folder / former_teacher_key(model, data, config)
+    if not (kept.is_dir() or former.is_dir()):
         raise ValueError(f"the fine-tuned teacher of this run is not in {folder} any more")
-    model.load_state_dict(load_file(path))
+    is_former = not kept.is_dir()
+    load_kept_teacher(model, former if is_former else kept, of_older_version=is_former)
     return model
 
 
@@ -124,7 +132,7 @@ def _finetune(
     except LossDiverged:
         progress.remove()  # going on from it would only diverge again
         raise
-    _keep(model, kept, progress.log, config)
+    keep_teacher(model, kept, progress.log, config)
     progress.remove()
 
 
@@ -167,18 +175,6 @@ def _row(
     measured = accuracy(model, batches, accelerator, limit=limit, batch_size=size)
     position = {"phase": "teacher", "step": step, "steps": config.teacher_steps}
     return {**position, "accuracy": measured, **means}
-
-
-def _keep(model: nn.Module, path: Path, log: list[Row], config: RunConfig) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    write_json(path / "history.json", log)
-    write_config(path / "config.json", config)
-    state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
-    }
-    # The weights come last: a folder with them is complete.
-    with atomic_write(path / "model.safetensors") as part:
-        save_file(state, part)
 
 
 def teacher_accuracy(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file
 
 from pclora_lab import Session, load_data, load_model, save_pretrained
 from pclora_lab.cli.main import main
@@ -20,7 +20,8 @@ from pclora_lab.runs.checkpoints import load_checkpoint, save_checkpoint
 from pclora_lab.runs.folder import new_run_folder
 from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.runs.resuming import resume
-from pclora_lab.training.config import RunConfig
+from pclora_lab.training.checkpoints.kept_teacher import keep_teacher, load_kept_teacher
+from pclora_lab.training.config import RunConfig, read_config
 from pclora_lab.training.events import StepEnd
 from pclora_lab.training.loop import train
 
@@ -87,11 +88,13 @@ def other_mean(root):
 
 
 def other_teacher(root):
-    # Another one under the same name, as if it had been made again elsewhere.
-    (path,) = (root / "teachers").glob("*/model.safetensors")
-    tensors = load_file(path)
-    tensors["norm.bias"][0] += 1e-6
-    save_file(tensors, path)
+    # As if it had been made again elsewhere.
+    (kept,) = (root / "teachers").iterdir()
+    model = load_model(root / "model")
+    log = load_kept_teacher(model, kept)
+    with torch.no_grad():
+        model.norm.bias[0] += 1e-6
+    keep_teacher(model, kept, log, read_config(kept))
 
 
 CHANGES = {
@@ -114,6 +117,18 @@ def test_what_changed_is_named_and_refused_unless_it_is_allowed(made, what):
     # Another teacher comes out of other weights.
     first, *_ = [note for note in end.result["notes"] if "changed since it began" in note]
     assert re.search(f"taken up at step 3 although {what}", first)
+
+
+def test_a_damaged_teacher_is_made_again_to_the_same_bits(made):
+    root = made()
+    (path,) = (root / "teachers").glob("*/model.safetensors")
+    whole = load(path.read_bytes())
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.warns(UserWarning, match="kept teacher .* can't be used.*made again"):
+        *_, end = resume(root / "run")
+    again = load_file(path)
+    assert all(torch.equal(again[name], tensor) for name, tensor in whole.items())
+    assert not [note for note in end.result["notes"] if "changed since" in note]
 
 
 def test_all_that_changed_is_named_at_once(made):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import pclora_lab
 from pclora_lab.data.splits import LabeledData, hash_of_texts
@@ -14,7 +14,7 @@ from pclora_lab.models.adapting import preprocessing_of
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.identity.record import Identity, determining_settings
 
-__all__ = ["hash_of_architecture", "hash_of_model", "identity_of"]
+__all__ = ["hash_of_architecture", "hash_of_model", "hash_of_tensors", "identity_of"]
 
 # The preprocessing has a hash of its own.
 _HASHED_ELSEWHERE = ("preprocessing", "tokens")
@@ -32,11 +32,16 @@ def hash_of_model(model: nn.Module) -> str:
         >>> hash_of_model(layer) == before
         False
     """
+    return hash_of_tensors(model.state_dict())
+
+
+def hash_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of names, types, shapes and bytes, in whatever order."""
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        values = tensor.detach().cpu().contiguous()
+    for name in sorted(tensors):
+        values = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.flatten().view(torch.uint8).numpy())
+        digest.update(values.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 

@@ -1,0 +1,133 @@
+"""A teacher that was fine-tuned once, in a folder of its own, and looked at before it teaches.
+
+``history.json`` and ``config.json`` say how it came about, ``model.safetensors`` holds its weights
+and a hash of all three. What is not as it was written is told, and the teacher made again.
+"""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pclora_lab.data.splits import hash_of_texts
+from pclora_lab.files import atomic_write, write_json
+from pclora_lab.training.config import RunConfig, read_config, write_config
+from pclora_lab.training.events import Row
+from pclora_lab.training.identity.hashes import hash_of_tensors
+
+__all__ = ["KeptTeacherError", "keep_teacher", "load_kept_teacher", "take_kept_teacher"]
+
+_WEIGHTS, _HISTORY, _CONFIG = "model.safetensors", "history.json", "config.json"
+
+_HASH = "pclora_lab.teacher"
+
+
+class KeptTeacherError(ValueError):
+    """A kept teacher that is not what was written, or none for this model."""
+
+
+def keep_teacher(model: nn.Module, folder: Path, log: Sequence[Row], config: RunConfig) -> None:
+    """Write a fine-tuned model down, for whichever run needs the same teacher.
+
+    Args:
+        model: on whatever device.
+        folder: named by the teacher's key.
+        log: the rows of its fine-tuning.
+        config: that it was fine-tuned with.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / _HISTORY, list(log))
+    write_config(folder / _CONFIG, config)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    # The weights come last: a folder with them is complete.
+    with atomic_write(folder / _WEIGHTS) as part:
+        save_file(state, part, metadata={"format": "pt", _HASH: _hash(folder, state)})
+
+
+def _hash(folder: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Of the weights and of what was written beside them."""
+    texts = [(folder / name).read_text(encoding="utf8") for name in (_HISTORY, _CONFIG)]
+    return hash_of_texts(hash_of_tensors(tensors), *texts)
+
+
+def take_kept_teacher(
+    model: nn.Module, folder: Path, *, of_older_version: bool = False
+) -> list[Row] | None:
+    """Put a kept teacher's weights into the model, if there is one that can be believed.
+
+    One that can't is said in a warning.
+
+    Args:
+        model: of the same architecture; left alone where the teacher can't be used.
+        folder: named by the teacher's key.
+        of_older_version: see :func:`load_kept_teacher`.
+
+    Returns:
+        The rows of its fine-tuning; None where it has to be made.
+    """
+    # The history is written when the fine-tuning is over, and the weights a moment later.
+    if not any((folder / name).is_file() for name in (_WEIGHTS, _HISTORY)):
+        return None
+    try:
+        return load_kept_teacher(model, folder, of_older_version=of_older_version)
+    except KeptTeacherError as error:
+        warnings.warn(f"{error}. It is made again", stacklevel=2)
+        return None
+
+
+def load_kept_teacher(
+    model: nn.Module, folder: Path, *, of_older_version: bool = False
+) -> list[Row]:
+    """Put a kept teacher's weights into the model.
+
+    Args:
+        model: of the same architecture; changed in place, and only if all is well.
+        folder: named by the teacher's key.
+        of_older_version: whether the folder is from before there was a hash of it.
+
+    Returns:
+        The rows of its fine-tuning.
+
+    Raises:
+        KeptTeacherError: it was cut, edited, is not finite, or is of another model.
+    """
+    try:
+        with safe_open(folder / _WEIGHTS, framework="pt") as file:
+            written = (file.metadata() or {}).get(_HASH)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        log = json.loads((folder / _HISTORY).read_text(encoding="utf8"))
+        read_config(folder / _CONFIG)
+        if written is None and not of_older_version:
+            raise ValueError("its weights carry no hash")
+        if written is not None and written != _hash(folder, tensors):
+            raise ValueError("weights, history or config were changed since it was written")
+        _require_rows(log)
+        _require_fit(tensors, model)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise KeptTeacherError(f"the kept teacher {folder} can't be used: {error}") from error
+    model.load_state_dict(tensors)
+    return list(log)
+
+
+def _require_rows(log: object) -> None:
+    if not isinstance(log, list) or not all(isinstance(row, dict) for row in log):
+        raise ValueError(f"{_HISTORY} holds no list of rows")
+
+
+def _require_fit(tensors: Mapping[str, Tensor], model: nn.Module) -> None:
+    wanted = model.state_dict()
+    if odd := sorted(set(tensors) ^ set(wanted)):
+        raise ValueError(f"{odd[0]} is in only one of the teacher and the model")
+    for name, value in tensors.items():
+        if (value.shape, value.dtype) != (wanted[name].shape, wanted[name].dtype):
+            raise ValueError(
+                f"{name} is {value.dtype} {tuple(value.shape)}, but the model's is "
+                f"{wanted[name].dtype} {tuple(wanted[name].shape)}"
+            )
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name} is not finite")

@@ -1,0 +1,52 @@
+"""Expressions out of somebody else's configuration find names, or are refused, in a short time."""
+
+import time
+
+import pytest
+
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.nn.layers import matching
+from pclora_lab.nn.layers.matching import matching_names
+from pclora_lab.nn.surgery import bypassed_attention, find_targets
+
+NAMES = [f"bert.encoder.layer.{n}.attention.self.query" for n in range(24)]
+HOSTILE = [
+    r"(a+)+$", r"(\w+\.?)+\.x$", r"(a|a)*x", r"(.*)*(.*)*(.*)*z", r"(x+x+)+y", r"(.|\w)+(.|e)+!",
+    r".*.*.*.*.*.*.*.*z", r"((a{1,1000}){1,1000}){1,1000}b", r"(?:(?:a?){1000}){1000}z",
+    r"(a{99999999999})", r"(.+)+\1(.+)+\2x", "(" * 5000, "a|" * 200_000, r"(?<=(a+)+)b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("targets", HOSTILE, ids=lambda text: text[:20])
+def test_no_expression_takes_long(targets):
+    names, began = [*NAMES, "a" * 60 + "!", "xy" * 40], time.monotonic()
+    try:
+        matching_names(targets, names)
+    except ValueError as error:
+        assert str(error).startswith("targets ") and len(str(error)) < 600
+    assert time.monotonic() - began < 5
+
+
+def test_an_expression_that_takes_too_long_is_named_with_a_cure(monkeypatch):
+    class Slow:
+        def search(self, name, timeout):
+            raise TimeoutError
+
+    monkeypatch.setattr(matching, "_compiled", lambda targets: Slow())
+    with pytest.raises(ValueError, match=r"targets '\(x\+\)\+' takes .* such as fc1\|fc2"):
+        matching_names("(x+)+", ["fc1"])
+
+
+@pytest.mark.parametrize(
+    ("targets", "count"),
+    [("query", 24), (r"layer\.(0|1)\.", 2), (r"(\d+\.)+a", 24), ("^(a|b)$", 0), (r"\d{2}", 14)],
+)
+def test_what_is_plain_finds_what_it_says(targets, count):
+    assert len(matching_names(targets, NAMES)) == count
+
+
+def test_every_place_that_takes_an_expression_is_bounded(vit):
+    hostile = PCLoRAConfig(targets="((a{1,1000}){1,1000}){1,1000}b").targets
+    for look in (find_targets, bypassed_attention):
+        with pytest.raises(ValueError, match="repeats up to 1,000,000,000 times"):
+            look(vit, hostile)
