@@ -6,6 +6,7 @@ class, and no other line changes.
 """
 
 import contextlib
+import os
 import warnings
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
@@ -113,6 +114,7 @@ def execute(
 
 
 def _told(events: Iterator[Event], loggers: list[RunLogger]) -> Generator[Event, None, None]:
+    process = os.getpid()
     try:
         for event in events:
             for logger in tuple(loggers):
@@ -124,7 +126,8 @@ def _told(events: Iterator[Event], loggers: list[RunLogger]) -> Generator[Event,
         # Explicitly, so that the folder is in order before this returns.
         if isinstance(events, Generator):
             events.close()
-        for logger in loggers:
+        # A forked child has copies of them, which would tell the tracker that the run is over.
+        for logger in loggers if os.getpid() == process else ():
             _try(logger, "close")
 
 

@@ -14,12 +14,15 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pclora_lab.files import PART, atomic_write, read_json, write_json
-from pclora_lab.runs.reader import TEACHERS_FOLDER, is_alive
+from pclora_lab.locks import LOCK_FILE, FolderLock
+from pclora_lab.machine import is_on_this_machine, this_process
+from pclora_lab.runs.durable.signs import read_signs
+from pclora_lab.runs.reader import TEACHERS_FOLDER
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training.config import RunConfig, write_config
 from pclora_lab.training.events import Row
@@ -81,9 +84,13 @@ def new_run_folder(root: Path | str, config: RunConfig, *, name: str | None = No
             break
         except FileExistsError:
             number += 1
-    write_config(folder / "config.json", config)
-    write_json(folder / "versions.json", versions())
-    _set_status(folder, "running")
+    try:
+        write_config(folder / "config.json", config)
+        write_json(folder / "versions.json", versions())
+        _set_status(folder, "running")
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)  # nothing of a run is in it
+        raise
     return folder
 
 
@@ -96,7 +103,7 @@ def is_unbegun(folder: Path | str) -> bool:
         True
     """
     folder = Path(folder)
-    ours = ("config.json.", "versions.json", "status.json", "history.jsonl")
+    ours = ("config.json.", "versions.json", "status.json", "history.jsonl", LOCK_FILE)
     return (
         folder.is_dir()
         and not folder.is_symlink()
@@ -129,27 +136,38 @@ def reopen(folder: Path, rows: Iterable[Row], step: int) -> None:
 def _set_status(folder: Path, status: str, error: str | None = None) -> None:
     write_json(
         folder / "status.json",
-        {"status": status, "error": error, "pid": os.getpid(), "time": time.time()},
+        {"status": status, "error": error, "time": time.time(), **this_process()},
     )
 
 
 def is_being_written(folder: Path | str) -> bool:
-    """Whether another process or another thread trains into the folder.
+    """Whether another process or another thread trains into the folder, here or elsewhere.
 
     A thread that asks is not writing meanwhile: a run that it began and left is over. False where
     it can't be told.
     """
+    folder = Path(folder)
     try:
-        status = read_json(Path(folder) / "status.json") or {}
+        status = read_json(folder / "status.json") or {}
+        signs = read_signs(folder, has_result=False)
     except (ValueError, OSError):
         return False
     # Without the time it can't be told from a process that got the same number later.
-    if status.get("status") != "running" or "time" not in status or not is_alive(status):
+    if signs.status != "running" or "time" not in status:
         return False
-    if status["pid"] != os.getpid():
+    if not is_on_this_machine(status) or status["pid"] != os.getpid():
         return True
     writer = _recorded.get(os.path.realpath(folder), threading.current_thread())
     return writer.is_alive() and writer is not threading.current_thread()
+
+
+def _forget_parent() -> None:
+    """Threads of the parent do not run in a forked child."""
+    _recorded.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)
 
 
 def delete_run(folder: Path | str) -> None:
@@ -160,8 +178,8 @@ def delete_run(folder: Path | str) -> None:
         RuntimeError: it is being written.
     """
     _require_run(folder)
-    _require_rest(folder, "deleted")
-    shutil.rmtree(folder)
+    with _at_rest(Path(folder), "deleted"):
+        shutil.rmtree(folder)
 
 
 def rename_run(folder: Path | str, name: str) -> Path:
@@ -182,28 +200,38 @@ def rename_run(folder: Path | str, name: str) -> Path:
     _check_name(name)
     if name == folder.name:
         return folder
-    _require_rest(folder, "renamed")
-    new = folder.with_name(name)
-    if os.path.lexists(new):
-        raise FileExistsError(f"{name!r} is taken by another folder: choose another name")
-    folder.rename(new)
-    _correct_paths(new, folder.name)
+    with _at_rest(folder, "renamed"):
+        new = folder.with_name(name)
+        if os.path.lexists(new):
+            raise FileExistsError(f"{name!r} is taken by another folder: choose another name")
+        folder.rename(new)
+        _correct_paths(new, folder.name)
     return new
 
 
 def _require_run(folder: Path | str) -> None:
-    # A process that was killed right at the start has left one of them, or neither.
     files = (Path(folder) / name for name in ("versions.json", "status.json"))
-    if not any(file.is_file() for file in files) and not is_unbegun(folder):
+    # A process that was killed right at the start has left neither of them.
+    is_begun = any(file.is_file() for file in files)
+    if not is_begun and not (is_unbegun(folder) and any(Path(folder).iterdir())):
         raise FileNotFoundError(f"no run in {folder}: there is no versions.json")
 
 
-def _require_rest(folder: Path | str, verb: str) -> None:
-    if is_being_written(folder):
+@contextlib.contextmanager
+def _at_rest(folder: Path, verb: str) -> Iterator[None]:
+    """Nobody begins to write meanwhile."""
+    lock = FolderLock(folder)
+    # What this thread began and left is over, though its lock is not let go of yet.
+    is_free = lock.is_held_by_this_thread or lock.acquire()
+    if is_being_written(folder) or not is_free:
+        lock.release()
         raise RuntimeError(
-            f"{Path(folder).name} is being written and can't be {verb}: stop the run, or wait for "
-            "its end"
+            f"{folder.name} is being written and can't be {verb}: stop the run, or wait for its end"
         )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _check_name(name: str) -> None:
@@ -213,7 +241,7 @@ def _check_name(name: str) -> None:
     elif any(mark in name for mark in "/\\") or not name.isprintable():
         reason = "it may hold no / and no \\, and only characters that can be seen"
     elif name.startswith(".") or name == TEACHERS_FOLDER:
-        reason = f"a name with a dot in front, or {TEACHERS_FOLDER!r}, is never listed as a run"
+        reason = f"a name with a dot in front is hidden, and {TEACHERS_FOLDER!r} is no run's"
     elif len(name.encode()) > _LONGEST_NAME:
         reason = f"it has {len(name.encode())} bytes, {_LONGEST_NAME} is the most"
     if reason is not None:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from pclora_lab.files import _parse, read_json
+from pclora_lab.runs.durable.signs import read_signs
 from pclora_lab.training.config import upgrade_config
 from pclora_lab.training.events import Result, Row
 
@@ -19,14 +18,10 @@ __all__ = [
     "Run",
     "TEACHERS_FOLDER",
     "UnreadableRun",
-    "is_alive",
     "list_runs",
     "load_run",
     "scan_runs",
 ]
-
-STATUSES = ("running", "finished", "stopped", "failed")
-
 
 TEACHERS_FOLDER = "teachers"
 
@@ -38,7 +33,6 @@ _FILES = ("status.json", "config.json", "history.jsonl", "result.json", "version
 _SIGNS_OF_A_RUN = ("status.json", "versions.json", "history.jsonl")
 
 
-_CLOCK_SLACK_SECONDS = 60.0
 _FORMER_NAMES = {"remarks": "notes", "moves": "overrides"}
 
 
@@ -53,6 +47,8 @@ class Run:
         error: message of a failed run.
         rows: the history, a dict per row.
         result: final numbers, or None.
+        state: the status as a person reads it: also ``killed``, ``running on node3 (last beat 12 s
+            ago)`` or ``no sign of life for 3 h``.
     """
 
     folder: Path
@@ -61,6 +57,7 @@ class Run:
     error: str | None
     rows: list[Row]
     result: Result | None
+    state: str = ""
 
     def history(self) -> "pd.DataFrame":
         """The rows as a table."""
@@ -80,44 +77,17 @@ def load_run(folder: Path | str) -> Run:
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"no run in {folder}: there is no config.json")
-    status, error = _read_status(folder)
     result = read_json(folder / "result.json")
+    signs = read_signs(folder, has_result=result is not None)
     return Run(
         folder=folder,
         config=upgrade_config(read_json(folder / "config.json") or {}),
-        status=status,
-        error=error,
+        status=signs.status,
+        error=signs.error,
         rows=_read_rows(folder / "history.jsonl"),
         result=_renamed(result) if result is not None else None,
+        state=signs.state,
     )
-
-
-def _read_status(folder: Path) -> tuple[str, str | None]:
-    values = read_json(folder / "status.json") or {"status": "failed", "error": "no status"}
-    status, error = values.get("status"), values.get("error")
-    if status not in STATUSES:
-        raise ValueError(
-            f"status.json says {status!r}: a status is one of {', '.join(STATUSES)}; correct it "
-            "by hand, or delete the folder"
-        )
-    if status == "running" and not is_alive(values):
-        return "failed", "the process ended without a word (killed?)"
-    return status, None if error is None else str(error)
-
-
-def is_alive(status: dict[str, Any]) -> bool:
-    """Whether the process that wrote the status still runs."""
-    pid, written = status.get("pid"), status.get("time")
-    if isinstance(pid, bool) or not isinstance(pid, int) or not 0 < pid < 2**31:
-        return False
-    try:
-        began = psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:
-        return True
-    # After a restart another process may have got the number.
-    return not isinstance(written, (int, float)) or began <= written + _CLOCK_SLACK_SECONDS
 
 
 def _renamed(values: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +124,7 @@ def scan_runs(
 ) -> list[Run | UnreadableRun]:
     """Every folder below a root as what it is, newest first; none makes it fail.
 
-    Hidden folders and ``teachers`` are left out.
+    Hidden folders that are no runs, and ``teachers``, are left out.
 
     Args:
         root: folder of runs; one that is not there holds none.
@@ -180,7 +150,8 @@ def scan_runs(
 
 def _folders(root: Path) -> Iterator[Path]:
     for path in root.iterdir():
-        hidden = path.name.startswith(".") or path.name == TEACHERS_FOLDER
+        is_run = any((path / name).is_file() for name in _SIGNS_OF_A_RUN)
+        hidden = path.name == TEACHERS_FOLDER or (path.name.startswith(".") and not is_run)
         # A link that leads nowhere, or in a circle, may have been a run.
         if not hidden and (path.is_symlink() or path.is_dir()):
             yield path

@@ -1,23 +1,30 @@
 """Writing down what happens in a run, into its folder."""
 
-import json
+import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from pclora_lab.files import write_json
+from pclora_lab.locks import FolderLock
 from pclora_lab.models.serialization import save_pretrained
 from pclora_lab.runs.checkpoints import CheckpointWriter, remove_checkpoint
+from pclora_lab.runs.durable.heartbeat import beating
+from pclora_lab.runs.durable.history import HistoryWriter
 from pclora_lab.runs.folder import _recorded, _set_status
 from pclora_lab.runs.snapshots import save_snapshot
-from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, RunEnd
+from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd
 from pclora_lab.training.optimizer import LossDiverged
 
 __all__ = ["RunRecorder"]
+
+_UNWRITABLE = (OSError, SafetensorError)
 
 
 class RunRecorder:
@@ -28,6 +35,9 @@ class RunRecorder:
     which it was stopped, or of some seconds before an interrupt, an error or a kill (a hundred
     times as long as writing takes, and five at least).
 
+    What can't be written on the way is said once, and the run goes on. If the result can't be
+    written, the checkpoint stays, and a run that is taken up from it writes the result.
+
     Args:
         folder: of the run.
     """
@@ -37,54 +47,130 @@ class RunRecorder:
         # Somebody may change the working directory meanwhile.
         self.folder = Path(os.path.realpath(folder))
         self._checkpoints = CheckpointWriter(self.folder)
-        self._is_finished = False
+        self._lock, self._is_held = FolderLock(self.folder), False
+        self._is_finished, self._process = False, os.getpid()
+        self._remarks: set[str] = set()
+
+    def hold(self) -> None:
+        """Keep others out of the folder until the run is over.
+
+        Raises:
+            RuntimeError: somebody else trains in it.
+        """
+        if not self._is_held and not self._lock.acquire():
+            raise RuntimeError(
+                f"{self.folder.name} is being trained by {self._lock.holder}: wait for it, or "
+                "stop it first"
+            )
+        self._is_held = True
 
     def record(self, events: Iterator[Event]) -> Iterator[Event]:
-        """Pass events through and write them down; whatever ends them goes on to the caller."""
+        """Pass events through and write them down; whatever ends them goes on to the caller.
+
+        Raises:
+            RuntimeError: somebody else trains in the folder, or this is a forked child of the
+                process that does.
+        """
+        self.hold()
         key = str(self.folder)
         _recorded[key] = threading.current_thread()
         try:
-            with (self.folder / "history.jsonl").open("a", encoding="utf8") as history:
-                for event in events:
-                    if isinstance(event, LogRow):
-                        history.write(json.dumps(event.values) + "\n")
-                        history.flush()
-                    self._write(event)
-                    yield event
+            yield from self._write_all(events)
+            self._say_status("finished")
         except BaseException as error:
-            self._note_end(error)
+            if self._is_own_process:
+                self._note_end(error)
             raise
         finally:
-            _recorded.pop(key, None)
-        _set_status(self.folder, "finished")
+            if self._is_own_process:
+                if isinstance(events, Generator):
+                    events.close()
+                _recorded.pop(key, None)
+                self._lock.release()
+                self._is_held = False
 
-    def _write(self, event: Event) -> None:
+    @property
+    def _is_own_process(self) -> bool:
+        """False in a forked child, which has a copy of all this; the run is not its own."""
+        return os.getpid() == self._process
+
+    def _write_all(self, events: Iterator[Event]) -> Iterator[Event]:
+        history = HistoryWriter(self.folder / "history.jsonl")
+        with contextlib.closing(history), beating(self.folder / "status.json"):
+            for event in events:
+                self._write(event, history)
+                yield event
+                if not self._is_own_process:
+                    raise RuntimeError(
+                        f"{self.folder.name} is trained by process {self._process}; its forked "
+                        "child can't go on with it"
+                    )
+
+    def _write(self, event: Event, history: HistoryWriter) -> None:
         if isinstance(event, AdapterSnapshot):
             tensors = {**event.tensors, "lam": torch.tensor(event.lam)}
-            save_snapshot(self.folder, event.step, tensors)
+            self._try("a snapshot", lambda: save_snapshot(self.folder, event.step, tensors))
+        if isinstance(event, LogRow):
+            self._try("a row of the history", lambda: history.write(event.values))
+        elif not history.is_complete:
+            self._try("a row of the history", history.flush)
         if isinstance(event, RunEnd):
-            event.result["run_dir"] = self._name
-            _write_result(self.folder, event)
-            _set_status(self.folder, "finished")
-            remove_checkpoint(self.folder)
-            self._is_finished = True
+            self._finish(event, history)
         self._checkpoints.note(event)
+        if isinstance(event, PhaseStart) and event.name == "test":
+            # From here on the student is taken apart; a lost result is made from this again.
+            self._checkpoints.save()
+
+    def _try(self, what: str, write: Callable[[], object]) -> None:
+        """Write what the run can do without; that it can't be is said once."""
+        try:
+            write()
+        except _UNWRITABLE as error:
+            self._remark(what, error)
+
+    def _remark(self, what: str, error: Exception) -> None:
+        if what not in self._remarks:
+            self._remarks.add(what)
+            with contextlib.suppress(Warning):  # also where warnings are errors
+                warnings.warn(
+                    f"{what} of {self.folder.name} can't be written ({error}); the run goes on",
+                    stacklevel=2,
+                )
+
+    def _finish(self, event: RunEnd, history: HistoryWriter) -> None:
+        event.result["run_dir"] = self._name
+        try:
+            history.flush()
+            _write_result(self.folder, event)
+        except _UNWRITABLE as error:
+            raise OSError(
+                f"the result of {self.folder.name} can't be written ({error}): make room, then "
+                f"`pclora-lab resume {self._name}` writes it; nothing is trained again"
+            ) from error
+        self._is_finished = True
+        self._say_status("finished")
+        self._try("the end", lambda: remove_checkpoint(self.folder))
 
     def _note_end(self, error: BaseException) -> None:
+        if self._is_finished:
+            return
         if isinstance(error, GeneratorExit | KeyboardInterrupt):
-            if self._is_finished:
-                return
             try:
                 # An interrupt may have come in the middle of a step: the last checkpoint is whole,
                 # the model is not.
                 if isinstance(error, GeneratorExit):
                     self._checkpoints.save()
             finally:
-                _set_status(self.folder, "stopped")
+                self._say_status("stopped")
             return
+        # What goes wrong from here on must not hide the error.
         if isinstance(error, LossDiverged):
-            remove_checkpoint(self.folder)  # going on from it would only diverge again
-        _set_status(self.folder, "failed", f"{type(error).__name__}: {error}")
+            # Going on from it would only diverge again.
+            self._try("the end", lambda: remove_checkpoint(self.folder))
+        self._say_status("failed", f"{type(error).__name__}: {error}")
+
+    def _say_status(self, status: str, error: str | None = None) -> None:
+        self._try("the status", lambda: _set_status(self.folder, status, error))
 
 
 def _short(folder: Path) -> str:

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.files import read_json
@@ -39,6 +40,7 @@ class Resumption:
         checkpoint: where it is; None where it has to start again.
         rows: the history up to there; what was logged later is trained again.
         lambda_override: λ as it was held, with the moves that are still to be made.
+        stamp: of the files when they were read.
     """
 
     folder: Path
@@ -46,6 +48,7 @@ class Resumption:
     checkpoint: Checkpoint | None
     rows: tuple[Row, ...]
     lambda_override: LambdaOverride
+    stamp: tuple[Any, ...]
 
     def events(
         self,
@@ -56,6 +59,12 @@ class Resumption:
     ) -> Execution:
         """Reopen the folder and train the rest; everything is written down as before."""
         refuse_several_processes()
+        recorder = RunRecorder(self.folder)
+        recorder.hold()
+        if _stamp(self.folder) != self.stamp:
+            raise RuntimeError(
+                f"{self.folder.name} has gone on meanwhile: look at it again before it is taken up"
+            )
         self._keep_overrides()
         reopen(self.folder, self.rows, -1 if self.checkpoint is None else self.checkpoint.step)
         rest = train(
@@ -66,7 +75,7 @@ class Resumption:
             checkpoint=self.checkpoint,
             allow_changes=allow_changes,
         )
-        return Execution(self.folder, RunRecorder(self.folder).record(rest), loggers)
+        return Execution(self.folder, recorder.record(rest), loggers)
 
     def _keep_overrides(self) -> None:
         """The lines that tell of later moves are about to be cut off."""
@@ -75,6 +84,13 @@ class Resumption:
         overrides = self.lambda_override.made_and_planned(self.checkpoint.step)
         if overrides != self.checkpoint.overrides:
             save_checkpoint(self.folder, dataclasses.replace(self.checkpoint, overrides=overrides))
+
+
+def _stamp(folder: Path) -> tuple[Any, ...]:
+    """Changes when anybody trains in the folder."""
+    files = [folder / name for name in ("checkpoint.safetensors", "history.jsonl", "result.json")]
+    facts = [file.stat() if file.is_file() else None for file in files]
+    return tuple(fact and (fact.st_mtime_ns, fact.st_size, fact.st_ino) for fact in facts)
 
 
 def _teachers_home(folder: Path) -> Path:
@@ -148,18 +164,19 @@ def read_resumption(folder: Path | str) -> Resumption:
             f"{folder.name} ended before its settings were written, so nothing of it is lost: "
             "delete the folder and start the run again"
         )
-    run = load_run(folder)
+    stamp, run = _stamp(folder), load_run(folder)
     if run.status == "finished":
         raise RuntimeError(f"{folder.name} has finished: nothing is left to train")
     if is_being_written(folder):
-        raise RuntimeError(f"{folder.name} is being trained: wait for it, or stop it first")
+        state = run.state.replace("running", "being trained", 1)
+        raise RuntimeError(f"{folder.name} is {state}: wait for it, or stop it first")
     try:
         config = RunConfig.from_dict(run.config)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder.name} can't be taken up: {error}") from error
     if not has_checkpoint(folder):
         again = LambdaOverride(overrides_to_repeat(run.rows, config.overrides))
-        return Resumption(folder, config, None, (), again)
+        return Resumption(folder, config, None, (), again, stamp)
     checkpoint = load_checkpoint(folder)
     if not 0 < checkpoint.step <= config.steps:
         raise ValueError(
@@ -169,7 +186,7 @@ def read_resumption(folder: Path | str) -> Resumption:
     rows = tuple(row for row in run.rows if _is_done(row, checkpoint.step))
     lambda_override = LambdaOverride(overrides_to_repeat(run.rows, checkpoint.overrides))
     lambda_override.make_until(checkpoint.step, already_told=len(overrides_in(rows)))
-    return Resumption(folder, config, checkpoint, rows, lambda_override)
+    return Resumption(folder, config, checkpoint, rows, lambda_override, stamp)
 
 
 def _is_done(row: Row, step: int) -> bool:

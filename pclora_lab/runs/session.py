@@ -1,6 +1,7 @@
 """A run in the background: start, pause, resume, stop, wait. It draws and prints nothing."""
 
 import atexit
+import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -258,6 +259,16 @@ def stop_all() -> None:
     for session in live:
         session.stop()
 
+
+def _forget_sessions() -> None:
+    """A forked child has no thread of them: waiting for their end would never end."""
+    global _holders_lock
+    _holders_lock = threading.Lock()
+    _holders.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_sessions)
 
 # A daemon thread inside torch while the interpreter shuts down aborts the process.
 atexit.register(stop_all)

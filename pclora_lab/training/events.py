@@ -26,7 +26,10 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class PhaseStart:
-    """A part of the run begins: ``data``, ``teacher``, ``start``, ``fade`` or ``test``."""
+    """A part of the run begins: ``data``, ``teacher``, ``start``, ``fade`` or ``test``.
+
+    ``waiting`` comes again and again while another run fine-tunes the same teacher.
+    """
 
     name: str
     steps: int

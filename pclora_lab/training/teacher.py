@@ -1,11 +1,13 @@
 """The dense model a student learns from: taken as given, or fine-tuned once and kept."""
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
@@ -21,6 +23,7 @@ from pclora_lab.training.checkpoints.kept_teacher import (
     load_kept_teacher,
     take_kept_teacher,
 )
+from pclora_lab.training.checkpoints.teacher_lock import lock_teacher
 from pclora_lab.training.checkpoints.teacher_progress import TeacherProgress
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.evaluation import accuracy
@@ -79,15 +82,31 @@ def train_teacher(
         allow_former: take what an older version kept, for a run that began with it.
     """
     kept = folder / teacher_key(model, data, config)
-    log = take_kept_teacher(model, kept)
+    before, log = _stamp(kept), take_kept_teacher(model, kept)
     if log is None and allow_former:
         former = folder / former_teacher_key(model, data, config)
         log = take_kept_teacher(model, former, of_older_version=True)
-    if log is not None:
-        yield PhaseStart("teacher", 0)
-        yield from (LogRow(values) for values in log)
-        return
-    yield from _finetune(model, batches, config, accelerator, kept)
+    if log is None:
+        lock = yield from lock_teacher(kept)
+        try:
+            if _stamp(kept) != before:  # somebody else has made it meanwhile
+                log = take_kept_teacher(model, kept)
+            if log is None:
+                yield from _finetune(model, batches, config, accelerator, kept)
+                return
+        finally:
+            lock.release()
+    yield PhaseStart("teacher", 0)
+    yield from (LogRow(values) for values in log)
+
+
+def _stamp(kept: Path) -> tuple[int, int] | None:
+    """Changes when the teacher is written."""
+    try:
+        facts = (kept / "model.safetensors").stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_ino
 
 
 def read_teacher(model: nn.Module, data: LabeledData, config: RunConfig, folder: Path) -> nn.Module:
@@ -132,8 +151,16 @@ def _finetune(
     except LossDiverged:
         progress.remove()  # going on from it would only diverge again
         raise
-    keep_teacher(model, kept, progress.log, config)
-    progress.remove()
+    try:
+        keep_teacher(model, kept, progress.log, config)
+        progress.remove()
+    except (OSError, SafetensorError) as error:
+        progress.save()
+        warnings.warn(
+            f"the fine-tuned teacher {kept.name} can't be kept ({error}): the run goes on with it, "
+            "and another run that needs it fine-tunes it again",
+            stacklevel=2,
+        )
 
 
 def _steps(

@@ -400,7 +400,7 @@ def test_a_new_kernel_shows_the_newest_run_and_goes_on(page: Page, theme: str) -
     page.wait_for_timeout(1500)
     ready(page)
     run_cell(page, 0)
-    status(page, r"shown: vit_digits-.*(stopped|failed); Resume goes on with it")
+    status(page, r"shown: vit_digits-.*(stopped|failed|killed); Resume goes on with it")
     page.wait_for_function(
         "() => document.querySelector('.pclora-lab .js-plotly-plot')?.data[0].x?.length > 0"
     )

@@ -1,17 +1,23 @@
 """A comparison's folder belongs to one configuration: what stands in ``comparison.json``."""
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pclora_lab.fields import Part, present_names, values_of
 from pclora_lab.files import read_json, write_json
+from pclora_lab.locks import FolderLock
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import METHODS
+from pclora_lab.runs.folder import is_being_written
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["claim_folder"]
+
+_LONGEST_WAIT_SECONDS = 10.0
 
 
 def claim_folder(
@@ -31,6 +37,32 @@ def claim_folder(
     Raises:
         ValueError: the folder holds results of another configuration.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _one_at_a_time(folder):
+        _claim(folder, base, configs, lrs)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Two comparisons must not write down what they compare at once."""
+    lock = FolderLock(folder, ".claim.lock")
+    until = time.monotonic() + _LONGEST_WAIT_SECONDS
+    while not lock.acquire():
+        if time.monotonic() > until:
+            raise RuntimeError(f"{folder} is being claimed by {lock.holder}: try again")
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _claim(
+    folder: Path,
+    base: RunConfig,
+    configs: Mapping[str, MethodConfig],
+    lrs: Sequence[float] | None,
+) -> None:
     axes = values_of(base, Part.AXIS)
     facts = {k: v for k, v in _plain(base.to_dict()).items() if k not in axes}
     facts["lrs"] = list(lrs) if lrs else None
@@ -47,14 +79,18 @@ def claim_folder(
         different = _different_settings(facts, present_names(RunConfig, known["base"]))
         different += _different_methods(together, known_methods)
         # Where nothing has come out yet there is nothing to mix, only a mistake to mend.
-        if different and any(folder.glob("cells/*/result.json")):
+        if different and _has_begun(folder):
             raise ValueError(
                 f"{folder} holds a comparison with another configuration (it differs in "
                 f"{', '.join(different)}): choose another folder"
             )
         methods = methods if different else together
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(path, {"base": facts, "methods": methods})
+
+
+def _has_begun(folder: Path) -> bool:
+    cells = [cell for cell in folder.glob("cells/*") if cell.is_dir()]
+    return any((c / "result.json").is_file() or is_being_written(c) for c in cells)
 
 
 def _different_settings(facts: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:

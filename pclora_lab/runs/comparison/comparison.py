@@ -16,6 +16,7 @@ from typing import Any
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.files import read_json
+from pclora_lab.locks import FolderLock
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import make_method, method_class
 from pclora_lab.runs import result_columns
@@ -99,7 +100,22 @@ class Comparison:
         return self.grid.cells(name, self.search.best(name))
 
     def run(self) -> Generator[Step, None, None]:
-        """Run what is not finished yet, one cell after the other."""
+        """Run what is not finished yet, one cell after the other.
+
+        Raises:
+            RuntimeError: another process, or another thread, runs it.
+        """
+        lock = FolderLock(self.out)
+        if not lock.acquire():
+            raise RuntimeError(
+                f"{self.out} is being run by {lock.holder}: wait for it, or choose another folder"
+            )
+        try:
+            yield from self._run()
+        finally:
+            lock.release()
+
+    def _run(self) -> Iterator[Step]:
         self._done, self._cache = 0, DataCache()
         self._total = sum(c.steps for n in self.grid.methods for c in self._cells_to_come(n))
         for name in self.grid.methods:
@@ -149,7 +165,10 @@ class Comparison:
         if can_resume(folder) and _is_of(folder, cell.config):
             return resume(folder, cache=cache)
         if folder.is_dir():
-            delete_run(folder)
+            if any(folder.iterdir()):
+                delete_run(folder)
+            else:  # a process was killed as soon as it had made it
+                folder.rmdir()
         return execute(cell.config, folder.parent, name=cell.name, teachers=self.out, cache=cache)
 
     def _folder(self, cell: Cell) -> Path:

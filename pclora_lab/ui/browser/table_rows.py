@@ -46,7 +46,7 @@ def table_row(entry: Run | UnreadableRun) -> dict[str, Any]:
     method = method if isinstance(method, dict) else {}
     return {
         **row,
-        "status": entry.status,
+        "status": entry.state or entry.status,
         "method": _text(method.get("name")) or _text(result.get("method")),
         "size": _size(method),
         "schedule": _schedule(method.get("schedule")),

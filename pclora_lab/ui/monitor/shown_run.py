@@ -98,7 +98,7 @@ class ShownRun:
             raise ValueError(f"{run.folder.name} can't be shown: {error}") from error
         with self._showing:  # or a frame of the run that trains could be drawn after it
             self.opened = run
-            self.views.begin(run.folder, config, f"{run.folder.name} ({run.status})")
+            self.views.begin(run.folder, config, f"{run.folder.name} ({run.state or run.status})")
             self.views.update(run.rows)
         self.exports.button.disabled = run.result is None
         self.message.value = _outcome(run)
@@ -106,7 +106,7 @@ class ShownRun:
         # A run that goes on keeps its line: what is shown and what trains are two things.
         if not self.active.is_going:
             goes_on = "; Resume goes on with it" if self._left_off() is not None else ""
-            text = f"shown: {run.folder.name}, {run.status}{goes_on}"
+            text = f"shown: {run.folder.name}, {run.state or run.status}{goes_on}"
             self.buttons.status.value = html.escape(text)
 
     def follow_name(self, old: Path, new: Path) -> None:

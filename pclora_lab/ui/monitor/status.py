@@ -13,6 +13,7 @@ _PHASES = {
     "": "starting",
     "data": "reading data and model",
     "teacher": "fine-tuning the teacher",
+    "waiting": "waiting for the teacher, which another run fine-tunes",
     "start": "preparing the start",
     "test": "measuring on the test split",
 }
