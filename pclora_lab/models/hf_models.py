@@ -3,6 +3,7 @@
 import copy
 import re
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -235,8 +236,7 @@ def _read_weights(
     rest = sorted(key for key in absent - in_head if "pooler" not in key)
     if rest:
         raise ValueError(
-            f"the weights of {name!r} lack {', '.join(rest[:3])}"
-            f"{' and more' if len(rest) > 3 else ''}: they are not those of a "
+            f"the weights of {name!r} lack {_first_of(rest)}: they are not those of a "
             f"{type(model).__name__} with this config.json"
         )
     # Numbered parts are layers. GPT-2's older checkpoints hold their attention masks as well.
@@ -247,13 +247,22 @@ def _read_weights(
     )
     if spare:
         raise ValueError(
-            f"the weights of {name!r} hold {', '.join(spare[:3])}"
-            f"{' and more' if len(spare) > 3 else ''}, which a {type(model).__name__} with this "
-            "config.json does not have: they are another model's"
+            f"the weights of {name!r} hold {_first_of(spare)}, which a {type(model).__name__} with "
+            "this config.json does not have: they are another model's"
         )
     if any("pooler" in key for key in absent - in_head):
         draw_head(model.base_model.get_submodule("pooler"), torch.Generator().manual_seed(0))
     return model, {key.rpartition(".")[0] for key in in_head}
+
+
+def _first_of(names: Sequence[str], most: int = 3) -> str:
+    """Some names for a message.
+
+    Example:
+        >>> _first_of(["a", "b", "c"]), _first_of(["a", "b", "c", "d"])
+        ('a, b, c', 'a, b, c and more')
+    """
+    return ", ".join(names[:most]) + (" and more" if len(names) > most else "")
 
 
 def _is_layer_of(key: str, model: PreTrainedModel) -> bool:

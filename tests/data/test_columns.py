@@ -95,6 +95,14 @@ def test_a_given_column_wins_over_the_usual_names(tmp_path):
     assert pairs(data) == dict(made[["title", "kind"]].to_numpy())
 
 
+def test_texts_that_are_asked_for_win_over_pictures_beside_them(tmp_path):
+    made = table(image=[{"bytes": png(row), "path": None} for row in range(ROWS)])
+    path = save(made, tmp_path / "both.parquet")
+    assert load_data(path).kind == "image"
+    data = load_data(path, text_column="text")
+    assert data.kind == "text" and pairs(data) == dict(made[["text", "label"]].to_numpy())
+
+
 @pytest.mark.parametrize("kind", ["label", "text", "image"])
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path, kind):
     with pytest.raises(ValueError, match="a.csv' has no column 'nope': it has text, label"):

@@ -57,6 +57,13 @@ class Detached(Net):
         return self.body(x).detach()
 
 
+class Masked(Net):
+    """One class can never be the answer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).masked_fill(torch.tensor([False, True, False]), -torch.inf)
+
+
 class Restless(Net):
     """Changes a buffer and itself and draws random numbers, also in eval mode."""
 
@@ -111,6 +118,11 @@ def test_a_student_that_would_not_run_is_refused_and_nothing_changes(build, mess
     with pytest.raises(ValueError, match=message):
         get_pclora_model(net, PCLoRAConfig(rank=2, targets="body"), example=X)
     assert snapshot(net) == before
+
+
+def test_what_the_model_itself_leaves_infinite_is_no_difference():
+    student = get_pclora_model(Masked(), PCLoRAConfig(rank=2, targets="body"), example=X)
+    assert student(X)[:, 1].isneginf().all()
 
 
 def test_a_student_whose_layers_get_no_gradient_is_refused():

@@ -144,6 +144,7 @@ def test_a_recipe_builds_the_same_architecture_and_preprocessing(deit_folder):
     assert torch.equal(twin(x), model(x))
     assert Preprocessing.of(twin) == Preprocessing.of(model)
     assert model_recipe(twin) == recipe
+    assert not head_is_new(twin), "it waits for the head that was saved"
     assert model_recipe(torch.nn.Linear(1, 1)) is None
 
 

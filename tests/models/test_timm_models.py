@@ -101,5 +101,12 @@ def test_a_size_that_timm_takes_and_forgets_is_kept(tmp_path):
         assert example_input(found).shape[-1] == Preprocessing.of(found).input_size[-1] == 128
 
 
+@pytest.mark.parametrize(("name", "size"), [("test_convnext", None), ("test_vit", 32)])
+def test_a_recipe_names_a_size_only_where_timm_takes_one(name, size):
+    model = load_model(name, pretrained=False, num_classes=3, img_size=32)
+    assert model_recipe(model)["img_size"] == size
+    assert Preprocessing.of(build_from_recipe(model_recipe(model))).input_size[-1] == 32
+
+
 def test_timms_own_prefix_is_taken():
     assert load_model(f"timm/{VIT}", pretrained=False, img_size=32).num_classes == 1000

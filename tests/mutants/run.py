@@ -232,7 +232,7 @@ def server() -> multiprocessing.context.ForkServerContext:
 
 def run_tests(tests: list[str], copy: str) -> None:
     """Run tests of a copy of the repository until one fails, without a word."""
-    os.setsid()
+    os.setpgrp()
     os.chdir(copy)
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)

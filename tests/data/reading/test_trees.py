@@ -140,3 +140,10 @@ def test_texts_in_folders_are_read_as_pictures_are(tmp_path):
     assert (data.kind, data.class_names) == ("text", ("neg", "pos"))
     assert {text.split()[0] for text in data.test.examples} == {"test"} and len(data.test) == 40
     assert data.account.files.used == data.account.rows.used == 80
+
+
+def test_a_picture_beside_the_folders_of_the_classes_changes_no_class(tmp_path):
+    place = write(tmp_path / "own", pictures=1, pictures__cat=30, pictures__dog=30)
+    data = load_data(place, max_left_out=0.05)
+    assert data.class_names == ("cat", "dog")
+    assert (data.account.rows.found, data.account.rows.used) == (61, 60)
