@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     try:
+        _require_named(args)
         return args.command(args)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         return _end(args, 2, str(error), type(error).__name__)
@@ -65,6 +66,17 @@ def _how_to_go_on(stopped: Stopped) -> str:
     if stopped.run is None:
         return "the same command goes on where it was"
     return f"`pclora-lab resume {shlex.quote(stopped.run)}` goes on"
+
+
+def _require_named(args: argparse.Namespace) -> None:
+    """An empty name would be the working directory.
+
+    Raises:
+        ValueError: names the argument.
+    """
+    for name in ("out", "root", "run"):
+        if not str(getattr(args, name, "runs")).strip():
+            raise ValueError(f'{name} is empty: name a folder ("." is this one)')
 
 
 def _parser() -> argparse.ArgumentParser:

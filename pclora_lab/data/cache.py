@@ -1,14 +1,16 @@
 """What runs that follow each other share: data and batches."""
 
+import hashlib
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.images import Preprocessing
 from pclora_lab.data.loading import load_data
 from pclora_lab.data.reading.walking import all_files
-from pclora_lab.data.sources import local_path
+from pclora_lab.data.sources import local_path, refuse_vague
 from pclora_lab.data.splits import LabeledData
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.fields import Part, values_of
@@ -40,6 +42,7 @@ class DataCache:
         """The config's data set: its fields say which of them determine it."""
         settings = values_of(config, Part.DATA)
         name = settings.pop("data")
+        refuse_vague(name)
         key = ("data", name, stamp(name), *settings.items())
         return self.once(key, lambda: load_data(name, **settings))
 
@@ -47,23 +50,31 @@ class DataCache:
         self, data: LabeledData, preprocessing: Preprocessing | TextPreprocessing, model: str
     ) -> dict[str, Batches]:
         """The three splits as a model wants them; texts are tokenized once per model's name."""
-        how: object = preprocessing
-        if isinstance(preprocessing, TextPreprocessing):
-            how = (model, stamp(model), preprocessing.max_tokens)
         splits = {"train": data.train, "validation": data.validation, "test": data.test}
 
         def make() -> tuple[LabeledData, dict[str, Batches]]:
             # With the data, so that no other data can get their number.
             return data, {name: preprocessing.batches(split) for name, split in splits.items()}
 
-        return self.once(("batches", id(data), how), make)[1]
+        return self.once(("batches", id(data), model, preprocessing.fingerprint()), make)[1]
 
 
-def stamp(name: str) -> tuple[int, ...]:
-    """What changes with a file, or with any file of a folder; nothing for other names."""
-    path = local_path(name)
+def stamp(name: str) -> tuple[str, ...]:
+    """What changes with a file, or with any file of a folder; nothing for other names.
+
+    Every file counts with its name, size, times and inode, so that one that was replaced by an
+    older one of the same size is another one too.
+    """
+    path = local_path(name.removeprefix("local-dir:"))
     if path is None or not path.exists():
         return ()
-    files = [path] if path.is_file() else [path / relative for relative in all_files(path)]
-    facts = [(p.stat().st_mtime_ns, p.stat().st_size) for p in files if p.is_file()]
-    return (len(facts), max(time for time, _ in facts), sum(n for _, n in facts)) if facts else ()
+    digest = hashlib.sha256()
+    files = [Path()] if path.is_file() else sorted(all_files(path))
+    for relative in files:
+        try:
+            facts = (path / relative).stat()
+        except OSError:  # a link that leads nowhere
+            continue
+        seen = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_dev)
+        digest.update(f"{relative}\0{seen}\0".encode("utf8", "surrogateescape"))
+    return (digest.hexdigest(),)

@@ -172,5 +172,5 @@ def _text(table: datasets.Dataset, strings: list[str]) -> str | None:
     strings = [c for c in strings if not c.lower().startswith(_INDEX)]
     if named or not strings:
         return named[0] if named else None
-    some = table.select(range(min(100, len(table))))
+    some = table.select_columns(strings).select(range(min(100, len(table))))
     return max(strings, key=lambda c: sum(len(value or "") for value in some[c]))

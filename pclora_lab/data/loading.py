@@ -28,6 +28,8 @@ __all__ = ["EMBEDDED_DATA", "load_data"]
 
 EMBEDDED_DATA = ("digits", "glosses")
 
+_MANY_COLUMNS = 100
+
 _SPLITS = ("train", "validation", "test")
 
 
@@ -87,6 +89,7 @@ def load_data(
     columns = find_columns(first, given, name, text_columns)
     ledger.use_columns(first.column_names, columns.used)
     del first
+    tables = _narrow(tables, columns)
     labels = _labels(tables, columns, name)
     classes = _classes(labels, tables, columns, name)
     splits = _labeled(tables, labels, columns, classes, ledger)
@@ -134,6 +137,16 @@ def _first(tables: Tables) -> str:
     """The table that says which columns and classes there are: what is trained on, if there is."""
     found = [key for key in tables if _role(key, tables) == "train" and len(tables[key])]
     return next(iter(found or [key for key in tables if len(tables[key])]))
+
+
+def _narrow(tables: Tables, columns: Columns) -> Tables:
+    """The same without columns that nobody asks for, where each of them would cost time."""
+    return {
+        key: table.select_columns([name for name in columns.used if name in table.column_names])
+        if len(table.column_names) > _MANY_COLUMNS
+        else table
+        for key, table in tables.items()
+    }
 
 
 def _labels(tables: Tables, columns: Columns, name: str) -> dict[str, LabelColumn]:

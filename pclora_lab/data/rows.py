@@ -1,7 +1,7 @@
 """The rows of a table that can be used; the others are counted, each for one reason."""
 
-import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -12,6 +12,8 @@ from pclora_lab.data.account import DataError, Ledger
 from pclora_lab.data.columns import Columns
 from pclora_lab.data.labels import Classes, LabelColumn, arrow_column, is_missing
 from pclora_lab.data.pictures import DecodedImages
+from pclora_lab.data.reading.places import OUTSIDE, inside
+from pclora_lab.data.reading.tables import as_dataset
 from pclora_lab.data.splits import Split
 
 __all__ = ["joined_splits", "raw_split", "sample_texts"]
@@ -44,11 +46,23 @@ def raw_split(
         DataError: a column that holds no texts or no pictures.
     """
     numbers = classes.of(labels)
-    reading = _pictures if columns.kind == "image" else _texts
-    examples, is_there = reading(table, columns.content)
+    examples: Sequence[Any]
+    if columns.kind == "image":
+        examples, is_there, is_outside = _pictures(table, columns.content, ledger.place)
+        reason = "with a picture outside of the data's own folder, which is not read"
+        _leave(ledger, split, reason, is_outside, columns.content[0])
+    else:
+        examples, is_there = _texts(table, columns.content)
+        is_outside = np.zeros(len(table), dtype=bool)
     thing = {"image": "picture", "text": "text"}[columns.kind]
     named = " or ".join(repr(name) for name in columns.content)
-    _leave(ledger, split, f"without a {thing} in column {named}", ~is_there, columns.content[0])
+    _leave(
+        ledger,
+        split,
+        f"without a {thing} in column {named}",
+        ~(is_there | is_outside),
+        columns.content[0],
+    )
     is_none = is_there & (numbers == -1)
     _leave(ledger, split, "without a label", is_none, columns.label)
     for reason, is_unknown in _unknown(labels, numbers, classes, is_there):
@@ -84,8 +98,9 @@ def _unknown(
 
 
 def _pictures(
-    table: datasets.Dataset, content: tuple[str, ...]
-) -> tuple[DecodedImages, np.ndarray]:
+    table: datasets.Dataset, content: tuple[str, ...], place: Path | None
+) -> tuple[DecodedImages, np.ndarray, np.ndarray]:
+    """The pictures of a column, which rows have one, and which name one outside of a folder."""
     column = content[0]
     wrong = DataError(
         f"column {column!r} holds no images: pass another image_column "
@@ -103,10 +118,25 @@ def _pictures(
         for name in ("bytes", "path")
     )
     is_there = bytes_.to_numpy().astype(bool)
+    is_outside = np.zeros(len(is_there), dtype=bool)
+    found: dict[int, str] = {}
     for row in np.flatnonzero(~is_there & paths.to_numpy().astype(bool)).tolist():
-        path = stored[row]["path"].as_py()
-        is_there[row] = os.path.isfile(path) or "://" in path
-    return DecodedImages(pictures, column), is_there
+        path = inside(stored[row]["path"].as_py(), place)
+        is_outside[row] = path is OUTSIDE
+        if isinstance(path, str):
+            found[row] = path
+    is_there[[*found]] = True
+    if found and place is not None:
+        pictures = _with_paths(stored, column, found)
+    return DecodedImages(pictures, column), is_there, is_outside
+
+
+def _with_paths(stored: pa.ChunkedArray, column: str, paths: dict[int, str]) -> datasets.Dataset:
+    """The same pictures, but for those that a path leads to: found where the table means it."""
+    contents = pa.chunked_array([chunk.field("bytes") for chunk in stored.chunks], pa.binary())
+    places = pa.array([paths.get(row) for row in range(len(stored))], pa.string())
+    struct = pa.StructArray.from_arrays([contents.combine_chunks(), places], ["bytes", "path"])
+    return as_dataset(pa.table({column: struct})).cast_column(column, datasets.Image())
 
 
 def _texts(
@@ -140,8 +170,8 @@ def _words(table: datasets.Dataset, column: str) -> list[Any]:
 
 def sample_texts(table: datasets.Dataset, columns: Columns) -> list[tuple[str, str]]:
     """The first texts with their labels, as words."""
-    some = table.select(range(min(_SAMPLE, len(table))))
-    texts, labels = (arrow_column(some, c).to_pylist() for c in (columns.content[0], columns.label))
+    names = (columns.content[0], columns.label)
+    texts, labels = (arrow_column(table, name)[:_SAMPLE].to_pylist() for name in names)
     pairs = zip(texts, labels, strict=True)
     return [
         (str(text)[:_LONGEST_SAMPLE], str(label)) for text, label in pairs if not is_missing(label)

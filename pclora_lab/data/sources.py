@@ -8,6 +8,7 @@ from typing import Any
 import datasets
 import pandas as pd
 import pyarrow as pa
+from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
 from pclora_lab.data.account import DataError, Ledger
 from pclora_lab.data.reading.frames import from_frame
@@ -16,8 +17,9 @@ from pclora_lab.data.reading.metadata import has_metadata, read_described_pictur
 from pclora_lab.data.reading.pictures import read_picture_folder, read_text_folder
 from pclora_lab.data.reading.tables import as_dataset, read_table_file, read_table_folder
 from pclora_lab.data.reading.walking import TABLES, FoundFiles, find_files
+from pclora_lab.files import read_json
 
-__all__ = ["local_path", "read_tables", "source_name"]
+__all__ = ["local_path", "read_tables", "refuse_vague", "source_name"]
 
 _UNREADABLE = (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetGenerationError)
 
@@ -44,15 +46,23 @@ def read_tables(data: Any, ledger: Ledger) -> dict[str, datasets.Dataset]:
     if not isinstance(data, (str, Path)):
         return _from_memory(data, ledger)
     name = source_name(data)
+    refuse_vague(name)
     path = local_path(name)
     is_local = path is not None and path.exists()
     if not is_local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise DataError(f"unknown data {name!r}: there is no such folder or file")
     if not is_local and Path(name).suffix.lower() in TABLES:
         raise DataError(f"unknown data {name!r}: there is no such file")
+    if not is_local and name in _PACKAGED_DATASETS_MODULES:
+        raise DataError(
+            f"data {name!r} is a kind of file for the datasets library, no data set: name the file "
+            "or the folder"
+        )
     try:
         if path is None or not is_local:
+            ledger.place = None
             return _counted(read_hub(name), ledger)
+        ledger.place = path if path.is_dir() else path.parent
         return read_table_file(path, ledger) if path.is_file() else _read_folder(path, ledger, name)
     except ConnectionError:
         raise
@@ -65,6 +75,34 @@ def read_tables(data: Any, ledger: Ledger) -> dict[str, datasets.Dataset]:
         ) from error
 
 
+def refuse_vague(name: str) -> None:
+    """Ask for a folder where a name is none: nobody means all that is in his home.
+
+    Raises:
+        DataError: nothing, dots, a tilde, the root or a home folder.
+
+    Example:
+        >>> refuse_vague("pictures")
+    """
+    if not name.strip():
+        raise DataError("data is empty: name a data set, a file or a folder")
+    if not set(name.strip()) - set("./~\\") or _is_root_or_home(name):
+        path = local_path(name.strip())
+        where = "" if path is None else f" ({path.resolve()})"
+        raise DataError(
+            f"data {name!r} is no data set but a place{where}: which file or folder there holds "
+            "the examples? Name it by its own name or its whole path"
+        )
+
+
+def _is_root_or_home(name: str) -> bool:
+    path = local_path(name)
+    if path is None or not path.is_dir():
+        return False
+    path = path.resolve()
+    return path in (Path(path.anchor), Path(os.path.expanduser("~")).resolve())
+
+
 def local_path(name: str) -> Path | None:
     """Where a name would be on this machine; None if it can't be a path.
 
@@ -73,7 +111,7 @@ def local_path(name: str) -> Path | None:
         True
     """
     if not name.strip():
-        raise DataError('data is empty: name a data set, a file or a folder ("." is this folder)')
+        return None
     try:
         path = Path(name).expanduser()
         path.exists()
@@ -93,6 +131,8 @@ def _read_folder(path: Path, ledger: Ledger, name: str) -> dict[str, datasets.Da
         )
     ledger.find_files(found.count)
     _leave_unusable(found, ledger)
+    if found.pictures:
+        ledger.place = None  # they are listed here, and their paths in a table compared with it
     if found.pictures and has_metadata(found):
         return read_described_pictures(path, found, ledger, name)
     if found.pictures:
@@ -120,6 +160,7 @@ def _leave_unusable(found: FoundFiles, ledger: Ledger) -> None:
 
 def _from_disk(path: Path) -> Mapping[str, datasets.Dataset]:
     """A folder that ``save_to_disk`` wrote."""
+    _require_own_files(path)
     try:
         saved = datasets.load_from_disk(str(path))
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
@@ -127,6 +168,25 @@ def _from_disk(path: Path) -> Mapping[str, datasets.Dataset]:
             f"the folder was written by save_to_disk, but can't be read: {error}"
         ) from error
     return saved if isinstance(saved, Mapping) else {"train": saved}
+
+
+def _require_own_files(folder: Path) -> None:
+    """Refuse a folder whose own lists name files or splits outside it.
+
+    Raises:
+        DataError: names the file.
+    """
+    splits = (read_json(folder / "dataset_dict.json") or {}).get("splits", [""])
+    for split in splits if isinstance(splits, list) else [""]:
+        state = read_json(folder / str(split) / "state.json") or {}
+        files = state.get("_data_files", [])
+        named = [one.get("filename") for one in files if isinstance(one, dict)]
+        for path in (Path(str(split)), *(Path(str(split), str(name)) for name in named)):
+            if not (folder / path).resolve().is_relative_to(folder.resolve()):
+                raise DataError(
+                    f"its own list names {str(path)!r}, which is outside it: nothing there is "
+                    "read; save the data set again with save_to_disk"
+                )
 
 
 def _from_memory(data: Any, ledger: Ledger) -> dict[str, datasets.Dataset]:

@@ -126,3 +126,16 @@ def test_a_killed_process_leaves_a_readable_run(tmp_path):
     (run,) = list_runs(tmp_path)
     assert run.status == "failed" and "killed" in run.error
     assert run.rows[0]["lam"] == 1.0 and len(run.history()) == len(run.rows) >= 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["demo", "--out", ""], ["train", "--out", " "], ["app", "--root", ""], ["resume", ""],
+     ["export", "runs/a", "--out", ""], ["compare", "--out", ""]],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_an_empty_folder_is_a_question(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 2
+    assert " is empty: name a folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pclora_lab.data import cache as data_cache
 from pclora_lab.data.cache import DataCache
+from pclora_lab.models.loading import load_model
 from pclora_lab.training.config import RunConfig
 
 
@@ -70,3 +71,25 @@ def test_slow_data_keep_nobody_waiting_who_wants_others(monkeypatch):
     for thread in threads:
         thread.join(10)
     assert got == ["slow", "slow"] and sorted(loaded) == ["quick", "slow"]
+
+
+def test_a_file_that_an_older_one_of_the_same_size_replaced_is_read_anew(tmp_path):
+    (tmp_path / "new.txt").write_text("a")
+    (tmp_path / "folder").mkdir()
+    for name in "ab":
+        (tmp_path / "folder" / name).write_text(name)
+    before = data_cache.stamp(str(tmp_path / "folder"))
+    os.utime(tmp_path / "new.txt", (1, 1))
+    os.replace(tmp_path / "new.txt", tmp_path / "folder" / "a")
+    assert data_cache.stamp(str(tmp_path / "folder")) != before
+    assert data_cache.stamp(f"local-dir:{tmp_path / 'folder'}") != before
+
+
+def test_texts_are_tokenized_anew_for_another_tokenizer_of_the_same_name(tmp_path):
+    cache, model = DataCache(), load_model("bert_glosses")
+    data = cache.data(table(tmp_path / "a.csv", ("good", "bad")))
+    first = model.pclora_text
+    other = replace(first, max_tokens=9)
+    padded = replace(first, pad_left=True)
+    made = [cache.batches(data, how, "same") for how in (first, other, padded, first)]
+    assert made[0] is made[3] and len({*map(id, made)}) == 3

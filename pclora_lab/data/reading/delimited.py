@@ -213,15 +213,15 @@ def _closing(text: str, start: int) -> int:
 
 def _unique(names: list[str]) -> list[str]:
     """Names of columns: those without one are numbered, those that come again as well."""
-    made: list[str] = []
+    made: dict[str, None] = {}
+    counts: dict[str, int] = {}
     for number, name in enumerate(names):
         name = base = name.strip().removeprefix("\ufeff") or f"Unnamed: {number}"
-        count = 0
         while name in made:
-            count += 1
-            name = f"{base}.{count}"
-        made.append(name)
-    return made
+            counts[base] = counts.get(base, 0) + 1
+            name = f"{base}.{counts[base]}"
+        made[name] = None
+    return list(made)
 
 
 def _separator(path: Path) -> tuple[str, int]:

@@ -1,5 +1,7 @@
 """A pandas table as one whose columns have a type each."""
 
+from collections import Counter
+
 import datasets
 import numpy as np
 import pandas as pd
@@ -25,7 +27,7 @@ def from_frame(frame: pd.DataFrame) -> datasets.Dataset:
         ['text', 'label']
     """
     names = [_name(name) for name in frame.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise DataError(f"the DataFrame has two columns {twice[0]!r}: rename one of them")
     columns = {name: _values(frame.iloc[:, number], name) for number, name in enumerate(names)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from pclora_lab.data.account import LeftOut
+from pclora_lab.data.account import DataError, LeftOut
 
 __all__ = ["RowWriter", "Rows"]
 
@@ -13,6 +13,10 @@ __all__ = ["RowWriter", "Rows"]
 _CHUNK = 1_000_000
 
 _CHUNK_ROWS = 20_000
+
+_CHUNK_CELLS = 2_000_000
+
+_MOST_COLUMNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -52,24 +56,42 @@ class RowWriter:
     columns: dict[str, list[str | None]] = field(default_factory=dict)
     _tables: list[pa.Table] = field(default_factory=list)
     _lost: dict[str, LeftOut] = field(default_factory=dict)
+    _names: set[str] = field(default_factory=set)
     _rows: int = 0
     _size: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse a heading of more columns than can be meant."""
+        self._names.update(self.columns)
+        self._refuse_many()
+
     def add(self, row: Mapping[str, str | None]) -> None:
-        """One row."""
+        """One row.
+
+        Raises:
+            DataError: more columns than a table of examples has.
+        """
         for name, value in row.items():
             column = self.columns.get(name)
             if column is None:
-                column = self.columns[name] = [None] * self._rows
+                column = self.columns[name] = []
+                self._names.add(name)
+                self._refuse_many()
+            # What came before in rows without this column.
+            column += [None] * (self._rows - len(column))
             column.append(value)
             self._size += len(value or "")
         self._rows += 1
-        if len(row) < len(self.columns):
-            for column in self.columns.values():
-                if len(column) < self._rows:
-                    column.append(None)
-        if self._size > _CHUNK or self._rows >= _CHUNK_ROWS:
+        is_full = self._rows >= _CHUNK_ROWS or self._rows * len(self.columns) > _CHUNK_CELLS
+        if self._size > _CHUNK or is_full:
             self._flush()
+
+    def _refuse_many(self) -> None:
+        if len(self._names) > _MOST_COLUMNS:
+            raise DataError(
+                f"there are more than {_MOST_COLUMNS:,} columns: a table of examples has one for "
+                "the text or picture and one for the label; write only these"
+            )
 
     def leave(self, reason: str, where: str) -> None:
         """One row that can't be read."""
@@ -77,13 +99,17 @@ class RowWriter:
         self._lost[reason] = LeftOut(reason, before.count + 1, before.first)
 
     def _flush(self) -> None:
+        for words in self.columns.values():
+            words += [None] * (self._rows - len(words))
         arrays = {name: pa.array(words, pa.string()) for name, words in self.columns.items()}
         self._tables.append(pa.table(arrays))
-        self.columns = {name: [] for name in self.columns}
+        # A column that no later row has takes no more time.
+        self.columns = {}
         self._rows = self._size = 0
 
     def rows(self, notes: tuple[str, ...] = ()) -> Rows:
         """All of them."""
-        self._flush()
+        if self._rows or not self._tables:
+            self._flush()
         table = pa.concat_tables(self._tables, promote_options="default")
         return Rows(table, tuple(self._lost.values()), notes)

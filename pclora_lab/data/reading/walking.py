@@ -7,6 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from pclora_lab.data.account import DataError
+
 __all__ = ["FoundFiles", "TABLES", "all_files", "find_files", "is_picture"]
 
 TABLES = {
@@ -22,6 +24,8 @@ _MAYBE_PICTURES = {
 }  # fmt: skip
 
 _STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+
+_MOST_FILES = 3_000_000
 
 # What operating systems and archives leave behind.
 _HIDDEN = {"__MACOSX", "Thumbs.db", "desktop.ini", "lost+found"}
@@ -96,6 +100,7 @@ def all_files(folder: Path) -> list[Path]:
 def _walk(folder: Path, found: FoundFiles) -> Iterator[Path]:
     """Paths of files; a folder that is linked into itself is entered once."""
     entered: set[str] = set()
+    seen = 0
 
     def cannot(error: OSError) -> None:
         found.lost.append(Path(os.path.relpath(error.filename or folder, folder)))
@@ -106,6 +111,13 @@ def _walk(folder: Path, found: FoundFiles) -> Iterator[Path]:
             folders.clear()
             continue
         entered.add(real)
+        seen += len(files) + len(folders)
+        if seen > _MOST_FILES:
+            raise DataError(
+                f"{folder} holds more than {_MOST_FILES:,} files and folders, so it was not read "
+                "to its end: name the folder of the data set itself, or keep so many examples in "
+                "parquet files"
+            )
         folders[:] = [name for name in folders if not _is_hidden(name)]
         base = Path(os.path.relpath(place, folder))
         yield from (base / name for name in files if not _is_hidden(name))
