@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pclora_lab.cli.parsing import parse_option
 from pclora_lab.cli.progress import progress_bar
 from pclora_lab.cli.signals import stop_requests
+from pclora_lab.cli.terminal import tell
 from pclora_lab.fields import Part, nearest, options_of, values_of
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import method_class
@@ -141,8 +142,11 @@ def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
     }
     write_json(Path(comparison.out) / "result.json", facts)
     if any(row["error"] is None for row in rows):
-        with atomic_write(Path(comparison.out) / "pareto.png") as part:
-            pareto_figure(rows).savefig(part, format="png", dpi=120)
+        try:
+            with atomic_write(Path(comparison.out) / "pareto.png") as part:
+                pareto_figure(rows).savefig(part, format="png", dpi=120)
+        except OSError as error:
+            tell(f"note: pareto.png can't be written ({error})")
 
 
 def _hardware(rows: list[dict[str, Any]]) -> str:

@@ -218,8 +218,12 @@ def _demo(args: argparse.Namespace) -> int:
     from pclora_lab.plots.report import write_report
 
     finished = run_to_end(RunConfig(seed=args.seed), args.out)
-    report = write_report(finished.result["run_dir"])
-    print_result({**finished.result, "report": str(report)}, args.json)
+    result = dict(finished.result)
+    try:
+        result["report"] = str(write_report(result["run_dir"]))
+    except OSError as error:
+        tell(f"note: the report can't be written ({error})")
+    print_result(result, args.json)
     return 0
 
 

@@ -26,7 +26,7 @@ from pclora_lab.nn.layers.tracing import try_input
 from pclora_lab.nn.metadata import note_precision, pretrained_cfg_of, recipe_of, set_metadata
 from pclora_lab.nn.split_qkv import split_qkv as split_fused
 
-__all__ = ["describe_model", "load_model"]
+__all__ = ["describe_model", "load_model", "local_model"]
 
 _FOLDER = "local-dir:"
 
@@ -198,6 +198,20 @@ def describe_model(
             task=task,
             pretrained=False,
         )
+
+
+def local_model(name: str) -> Path | None:
+    """The folder that a name stands for; None where it is the name of a model.
+
+    Raises:
+        ValueError: no name, or a path that leads nowhere.
+
+    Example:
+        >>> local_model("vit_digits") is None
+        True
+    """
+    normal = _normalize(name)
+    return Path(normal.removeprefix(_FOLDER)) if normal.startswith(_FOLDER) else None
 
 
 def _normalize(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import html
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def _table_rows(lines: list[tuple[str, str]]) -> str:
     return "".join(f"<tr><td>{label}</td><td>{value}</td></tr>" for label, value in cells)
 
 
-def _svg(rows: list[dict[str, Any]]) -> str:
+def _svg(rows: Iterable[dict[str, Any]]) -> str:
     text = io.StringIO()
     history_figure(rows).savefig(text, format="svg")
     return text.getvalue()[text.getvalue().index("<svg") :]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pclora_lab.fields import Part, values_of
+from pclora_lab.runs.durable.places import settled
 from pclora_lab.training.config import RunConfig, upgrade_config
 
 __all__ = ["AccuracyEstimate", "RankPoint", "accuracy_estimate", "rank_points"]
@@ -119,6 +120,8 @@ def _but_size(config: RunConfig) -> RunConfig:
     sizes = {field.name for field in dataclasses.fields(config.method)}.intersection(_SIZES)
     usual = {name: getattr(type(config.method), name) for name in sizes}
     observes = {name: getattr(RunConfig, name) for name in values_of(config, Part.OBSERVES)}
+    # The same file may have been named from another folder.
+    config = settled(config)
     return replace(config, seed=0, **observes, method=replace(config.method, **usual))
 
 

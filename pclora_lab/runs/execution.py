@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pclora_lab.data.cache import DataCache
+from pclora_lab.runs.durable.places import settled
 from pclora_lab.runs.folder import new_run_folder
 from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.training.config import RunConfig
@@ -74,7 +75,8 @@ def execute(
     """Make a run folder and run a configuration into it.
 
     Args:
-        config: what to do.
+        config: what to do; relative paths in it are made whole, so that the run can be taken up
+            from any folder.
         root: folder of runs.
         name: of the run's folder; None takes one from the settings. A number is added if the name
             is taken.
@@ -107,6 +109,7 @@ def execute(
     """
     refuse_several_processes()
     resolve_device(config.device)
+    config = settled(config)
     folder = new_run_folder(root, config, name=name)
     home = root if teachers is None else teachers
     events = train(config, home, cache=cache, lambda_override=lambda_override)

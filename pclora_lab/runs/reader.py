@@ -1,7 +1,8 @@
 """Reading run folders, whoever wrote them: this version, another one, or a person's editor."""
 
 import contextlib
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ class Run:
         config: as written; see :meth:`RunConfig.from_dict`.
         status: running, finished, stopped or failed.
         error: message of a failed run.
-        rows: the history, a dict per row.
+        rows: the history, a dict per row; of a run from a list, read anew whenever asked for.
         result: final numbers, or None.
         state: the status as a person reads it: also ``killed``, ``running on node3 (last beat 12 s
             ago)`` or ``no sign of life for 3 h``.
@@ -55,7 +56,7 @@ class Run:
     config: dict[str, Any]
     status: str
     error: str | None
-    rows: list[Row]
+    rows: Sequence[Row]
     result: Result | None
     state: str = ""
 
@@ -66,6 +67,27 @@ class Run:
         return pd.DataFrame(self.rows)
 
 
+class _RowsOnDisk(Sequence[Row]):
+    """Rows of one run among many: read when they are asked for, and not kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __len__(self) -> int:
+        return len(_read_rows(self._path))
+
+    def __getitem__(self, index: Any) -> Any:
+        return _read_rows(self._path)[index]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(_read_rows(self._path))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 def load_run(folder: Path | str) -> Run:
     """Read a run folder, also one that is being written or whose process was killed.
 
@@ -74,7 +96,12 @@ def load_run(folder: Path | str) -> Run:
         ValueError: a file is there, but can't be read as what it should hold.
         OSError: a file may not be read.
     """
-    folder = Path(folder)
+    run = _load(Path(folder))
+    return dataclasses.replace(run, rows=list(run.rows))
+
+
+def _load(folder: Path) -> Run:
+    """The same, but the rows are read when they are asked for: a list of runs needs none."""
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"no run in {folder}: there is no config.json")
     result = read_json(folder / "result.json")
@@ -84,7 +111,7 @@ def load_run(folder: Path | str) -> Run:
         config=upgrade_config(read_json(folder / "config.json") or {}),
         status=signs.status,
         error=signs.error,
-        rows=_read_rows(folder / "history.jsonl"),
+        rows=_RowsOnDisk(folder / "history.jsonl"),
         result=_renamed(result) if result is not None else None,
         state=signs.state,
     )
@@ -185,7 +212,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 def _read_entry(folder: Path) -> Run | UnreadableRun:
     try:
         if any((folder / name).is_file() for name in _SIGNS_OF_A_RUN):
-            return load_run(folder)
+            return _load(folder)
         reason = f"no run: there is no {', no '.join(_SIGNS_OF_A_RUN)}"
         return UnreadableRun(folder, reason)
     except (ValueError, OSError) as error:

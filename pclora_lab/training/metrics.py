@@ -158,13 +158,17 @@ class MetricTracker:
         seconds, at_an_end = self.clock.seconds, step in (0, self.config.steps)
         with self.accelerator.autocast():
             if self.layers is None:
-                facts = self.method.measure(self.student, self.probe)
-                return {name: v for name, v in facts.items() if not name.startswith("layer_")}
+                return self._of_whole_student()
             if not at_an_end and not self.layers.within_budget(seconds, step / self.config.steps):
-                return {}
+                # Which layers' facts there is time for depends on the clock; the student's do not.
+                return self._of_whole_student()
             distances = at_an_end or self.layers.within_budget_with_distances(seconds)
             facts = self.layers.measure(distances=distances)
         return {**facts, "probe_percent": self.probe_percent}
+
+    def _of_whole_student(self) -> dict[str, Any]:
+        facts = self.method.measure(self.student, self.probe)
+        return {name: v for name, v in facts.items() if not name.startswith("layer_")}
 
     @property
     def probe_percent(self) -> float:

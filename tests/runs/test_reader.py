@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -153,8 +154,8 @@ def test_readable_and_unreadable_stand_newest_first(tmp_path):
 def test_only_what_changed_is_read_again(folder, monkeypatch):
     other = new_run_folder(folder.parent, RunConfig(), name="other")
     write_json(other / "status.json", {"status": "stopped"})
-    read, load = [], run_reading.load_run
-    monkeypatch.setattr(run_reading, "load_run", lambda f: read.append(f.name) or load(f))
+    read, load = [], run_reading._load
+    monkeypatch.setattr(run_reading, "_load", lambda f: read.append(f.name) or load(f))
     known: dict = {}
     for _ in range(3):
         entries = scan_runs(folder.parent, known)
@@ -245,3 +246,23 @@ def test_the_run_of_another_live_process_is_not_deleted(folder):
     write_json(folder / "status.json", {**status, "time": 1000.0})
     delete_run(folder)
     assert not folder.exists()
+
+
+def test_a_list_of_many_runs_holds_no_rows(tmp_path):
+    first = new_run_folder(tmp_path, RunConfig(), name="0")
+    shares = {f"blocks.{n}.attn.qkv": 0.123456 for n in range(48)}
+    row = json.dumps({"phase": "fade", "step": 1, "layer_mse": shares, "layer_cka": shares})
+    (first / "history.jsonl").write_text(f"{row}\n" * 60)
+    for number in range(1, 100):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for path in first.iterdir():
+            os.link(path, folder / path.name)
+    tracemalloc.start()
+    try:
+        runs = scan_runs(tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(runs) == 100 and peak < 6e6  # 60 MB for a thousand; with rows it was ten times that
+    assert len(runs[0].rows) == 60 and runs[0].rows[-1]["step"] == 1

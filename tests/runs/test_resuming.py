@@ -260,6 +260,7 @@ def test_a_stop_is_a_stop_even_if_its_checkpoint_fails(tmp_path, monkeypatch):
         raise RuntimeError("the device is gone")
 
     monkeypatch.setattr(checkpoints, "save_checkpoint", fail)
+    monkeypatch.setattr(checkpoints, "_SECONDS_BETWEEN", 1e9)  # however slow the machine is
     with pytest.raises(RuntimeError, match="the device is gone"):
         stopped(QUICK, tmp_path, 2, name="lost")
     assert load_run(tmp_path / "lost").status == "stopped"

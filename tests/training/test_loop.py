@@ -16,7 +16,7 @@ QUICK = RunConfig(
     method=PCLoRAConfig(rank=8, init="svd"), steps=12, evaluations=3, eval_images=40, device="cpu"
 )
 # How often the layers are measured depends on what it costs.
-PROBED = ("base_share", "layer_base_share", "layer_mse", "layer_cka", "probe_percent")
+PROBED = ("layer_base_share", "layer_mse", "layer_cka", "probe_percent")
 TIMES = ("seconds", "step_ms", "memory_mb", *PROBED)
 
 

@@ -12,6 +12,7 @@ from pclora_lab.files import read_json, write_json
 from pclora_lab.locks import FolderLock
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import METHODS
+from pclora_lab.runs.durable.places import whole_data, whole_model
 from pclora_lab.runs.folder import is_being_written
 from pclora_lab.training.config import RunConfig
 
@@ -76,7 +77,7 @@ def _claim(
             for name, config in known["methods"].items()
         }
         together = {**known_methods, **methods}
-        different = _different_settings(facts, present_names(RunConfig, known["base"]))
+        different = _different_settings(facts, _settled(present_names(RunConfig, known["base"])))
         different += _different_methods(together, known_methods)
         # Where nothing has come out yet there is nothing to mix, only a mistake to mend.
         if different and _has_begun(folder):
@@ -86,6 +87,12 @@ def _claim(
             )
         methods = methods if different else together
     write_json(path, {"base": facts, "methods": methods})
+
+
+def _settled(base: Mapping[str, Any]) -> dict[str, Any]:
+    """As this version writes them: an older one kept relative paths."""
+    whole = {"model": whole_model, "data": whole_data}
+    return {k: whole[k](v) if k in whole and isinstance(v, str) else v for k, v in base.items()}
 
 
 def _has_begun(folder: Path) -> bool:

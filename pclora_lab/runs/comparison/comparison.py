@@ -23,6 +23,7 @@ from pclora_lab.runs import result_columns
 from pclora_lab.runs.comparison.claim import claim_folder
 from pclora_lab.runs.comparison.grid import Cell, Grid
 from pclora_lab.runs.comparison.lr_search import LRSearch
+from pclora_lab.runs.durable.places import settled
 from pclora_lab.runs.execution import Execution, execute
 from pclora_lab.runs.folder import delete_run
 from pclora_lab.runs.reader import load_run
@@ -76,7 +77,7 @@ class Comparison:
         lrs: Sequence[float] | None = None,
     ) -> None:
         refuse_several_processes()
-        self.base = base if base is not None else RunConfig(evaluations=4)
+        self.base = settled(base if base is not None else RunConfig(evaluations=4))
         self.grid = Grid(self.base, methods, budgets, seeds, options or {})
         self.out, self.search = Path(out), LRSearch(Path(out) / "tuning", lrs)
         for name in self.grid.methods:

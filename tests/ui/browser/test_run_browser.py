@@ -83,7 +83,7 @@ def test_what_is_broken_says_why(browser):
 def test_odd_values_stay_empty(browser):
     row = rows(browser)["odd_values"]
     assert (row["status"], row["accuracy"], row["params_after"], row["seed"]) == (
-        "stopped",
+        "finished",
         *[None] * 3,
     )
     assert (row["steps"], row["method"], row["size"]) == (None, None, None)

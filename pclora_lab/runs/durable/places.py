@@ -1,0 +1,66 @@
+"""Settings that mean the same from every folder: a run is taken up from elsewhere, too."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from pclora_lab.data.loading import EMBEDDED_DATA
+from pclora_lab.data.sources import local_path
+from pclora_lab.models.loading import local_model
+from pclora_lab.training.config import RunConfig
+
+__all__ = ["settled", "whole_data", "whole_model"]
+
+
+def settled(config: RunConfig) -> RunConfig:
+    """The same settings, with whole paths in place of relative ones.
+
+    What is below the home directory begins with ``~``, so that a run folder that is shared names
+    nobody's home.
+
+    Example:
+        >>> settled(RunConfig()) == RunConfig()
+        True
+    """
+    model, data = whole_model(config.model), whole_data(config.data)
+    if (model, data) == (config.model, config.data):
+        return config
+    return dataclasses.replace(config, model=model, data=data)
+
+
+def whole_data(name: str) -> str:
+    """A file or folder by its whole path; other names stay as they are.
+
+    Example:
+        >>> whole_data("digits"), whole_data("uoft-cs/cifar10")
+        ('digits', 'uoft-cs/cifar10')
+    """
+    if name in EMBEDDED_DATA:
+        return name
+    try:
+        path = local_path(name)
+    except ValueError:  # what can't be right is said where the data are read
+        return name
+    return name if path is None or not path.exists() else _whole(path)
+
+
+def whole_model(name: str) -> str:
+    """A folder by its whole path; other names stay as they are.
+
+    Example:
+        >>> whole_model("vit_digits"), whole_model("no such model")
+        ('vit_digits', 'no such model')
+    """
+    try:
+        folder = local_model(name)
+    except ValueError:
+        return name
+    return name if folder is None else _whole(folder)
+
+
+def _whole(path: Path) -> str:
+    path = Path(os.path.abspath(path))
+    try:
+        return str(Path("~") / path.relative_to(Path.home()))
+    except (ValueError, RuntimeError):  # it is elsewhere, or nobody is at home
+        return str(path)
