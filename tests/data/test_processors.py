@@ -15,6 +15,7 @@ from transformers import (
     EfficientNetImageProcessor,
     LevitImageProcessor,
     MobileViTImageProcessor,
+    ResNetConfig,
     SegformerImageProcessor,
     SiglipImageProcessor,
     ViTConfig,
@@ -123,3 +124,15 @@ def test_what_can_not_be_followed_is_refused_by_name(tmp_path, processor, messag
 def test_a_processor_that_is_none_is_never_looked_for(name):
     with pytest.raises(ValueError, match="is unknown to this version of transformers"):
         build_processor({"image_processor_type": name})
+
+
+def test_one_mean_for_all_channels_is_one_for_each(tmp_path):
+    found = preprocessing(
+        ViTImageProcessor(size=SQUARE, image_mean=[0.25], image_std=[0.5]), tmp_path
+    )
+    assert found.mean == (0.25,) * 3 and found.std == (0.5,) * 3
+
+
+def test_a_model_that_names_no_size_and_has_no_processor_takes_224_pixels(tmp_path):
+    settings = image_settings(str(tmp_path), ResNetConfig(num_channels=1), False)
+    assert settings["input_size"] == (1, 224, 224)

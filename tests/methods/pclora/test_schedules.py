@@ -153,6 +153,14 @@ def test_a_preset_as_points_is_close_to_the_named_schedule(name):
     assert max(gaps) < 0.025
 
 
+@pytest.mark.parametrize("fade_end", [0.002, 0.01, 0.5, 1])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_preset_as_points_is_a_schedule_wherever_the_fade_ends(name, fade_end):
+    points = schedule_points(name, fade_end)
+    assert check_schedule(points)[-1] == (fade_end, 0.0)
+    assert base_weight_factor(0, points) == 1
+
+
 @pytest.mark.parametrize("text", ["0:1, 0.5", "a:b", "", "0:1:2"])
 def test_points_that_are_none_say_how_to_write_them(text):
     with pytest.raises(ValueError, match="write progress:λ"):

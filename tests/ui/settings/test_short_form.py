@@ -31,3 +31,11 @@ def test_the_form_asks_for_these(name):
     assert sorted(f.name for f in fields(config) if f.name in described) == sorted(described)
     shown = {option for option, how in described.items() if not how.hidden}
     assert shown == set(ASKED[name].split())
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_one_press_of_an_arrow_key_is_a_small_step_forward(name):
+    config = RunConfig() if name == "run" else method_class(name).default_config()
+    for option, described in options_of(config).items():
+        if described.kind == "number":
+            assert 0 < described.step <= (described.high - described.low) / 5, option
