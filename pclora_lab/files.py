@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import math
 import os
+import re
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +16,14 @@ __all__ = [
     "PART",
     "atomic_write",
     "data_dir",
+    "flush_to_disk",
     "load_published_result",
+    "make_folder",
+    "open_to_append",
     "read_json",
     "staged",
+    "to_json",
+    "without_home",
     "write_json",
     "write_text",
 ]
@@ -76,9 +84,59 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return values
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write an object as JSON; see :func:`atomic_write`."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: object, *, missing_as_null: bool = False) -> None:
+    """Write an object as JSON; see :func:`to_json` and :func:`atomic_write`."""
+    text = to_json(value, indent=1, ensure_ascii=False, missing_as_null=missing_as_null)
+    write_text(path, text + "\n")
+
+
+def to_json(value: object, *, missing_as_null: bool = False, **options: Any) -> str:
+    """An object as JSON, which has no NaN and no infinity.
+
+    Args:
+        value: plain types.
+        missing_as_null: write null for such a number, where a reader takes it as not measured.
+        options: of :func:`json.dumps`.
+
+    Raises:
+        ValueError: a number is NaN or infinite; says where.
+
+    Example:
+        >>> to_json({"loss": float("nan")}, missing_as_null=True)
+        '{"loss": null}'
+        >>> to_json({"rows": [{"loss": float("inf")}]})
+        Traceback (most recent call last):
+        ...
+        ValueError: rows[0].loss is inf, which JSON has no number for
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except ValueError:
+        odd = next(_not_finite(value, ""), None)
+        if odd is None:
+            raise
+        if not missing_as_null:
+            raise ValueError(f"{odd}, which JSON has no number for") from None
+    return json.dumps(_with_nulls(value), allow_nan=False, **options)
+
+
+def _not_finite(value: object, place: str) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{place or 'the value'} is {value}"
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _not_finite(part, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            yield from _not_finite(part, f"{place}[{number}]")
+
+
+def _with_nulls(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _with_nulls(part) for key, part in value.items()}
+    return [_with_nulls(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def write_text(path: Path, text: str) -> None:
@@ -87,8 +145,47 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf8")
 
 
+def open_to_append(path: Path) -> int:
+    """The descriptor of a file to add lines to, made where it is missing; no link is followed.
+
+    Raises:
+        OSError: it can't be written, or something else than a plain file of one name is there.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "history.jsonl"
+        >>> file = open_to_append(path)
+        >>> _, _ = os.write(file, b"{}"), os.close(file)
+        >>> path.read_text()
+        '{}'
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    # Without waiting for the other end of a pipe.
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if path.is_symlink():
+        raise OSError(f"{path} is a link, and what it leads to may be somebody's: remove it")
+    descriptor = os.open(path, flags, 0o666)
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+        os.close(descriptor)
+        raise OSError(f"{path} is no plain file, or has a second name elsewhere: remove it")
+    return descriptor
+
+
+def make_folder(path: Path) -> Path:
+    """A folder of the package's own, made where it is missing; a link to another one is refused.
+
+    Raises:
+        OSError: it can't be made, or is a link.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        raise OSError(f"{path} is a link, and what it leads to may be somebody's: remove it")
+    return path
+
+
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """An empty file beside ``path`` to write to; at the end of the block it becomes ``path``.
 
     A reader sees the old file or the new one, never half of one. If the block fails, the file
@@ -97,6 +194,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Args:
         path: of the file; its folder must exist. A link is replaced, not followed.
+        durable: the disk has it at the end of the block, also if the power fails then.
 
     Yields:
         The file to write to, under a name that nobody can foresee: in a folder that others write
@@ -121,12 +219,34 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield part
         if part.stat().st_mode != mode:  # some libraries write a file of their own in its place
             part.chmod(mode)
+        if durable:
+            flush_to_disk(part)
         part.replace(path)
+        if durable:
+            flush_to_disk(path.parent)
     except BaseException:
         # A disk that is full, or gone, must not hide what went wrong.
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder.
+
+    Raises:
+        OSError: the disk can't take the file. Folders that can't be waited for are left.
+    """
+    is_folder = path.is_dir()
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        if not is_folder:  # which some file systems, and Windows, do not know
+            raise
 
 
 @contextlib.contextmanager
@@ -154,6 +274,21 @@ def staged(folder: Path) -> Iterator[Path]:
         yield Path(stage)
         for file in sorted(Path(stage).iterdir()):
             file.replace(folder / file.name)
+
+
+def without_home(text: str) -> str:
+    """A text with ``~`` for this user's home folder, for a file that others may read.
+
+    Example:
+        >>> without_home(f"trained on {Path.home()}/reviews.csv")
+        'trained on ~/reviews.csv'
+    """
+    try:
+        home = str(Path.home())
+    except RuntimeError:  # there is none
+        return text
+    # A folder beside it may begin with its name.
+    return text if home == "/" else re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
 
 
 def data_dir(name: str) -> Path:

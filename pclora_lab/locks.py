@@ -95,4 +95,4 @@ class FolderLock:
         with contextlib.suppress(OSError):
             flags = os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
             with open(os.open(self.path, flags), "w", encoding="utf8") as file:
-                json.dump(this_process(), file)
+                json.dump(this_process(), file, allow_nan=False)

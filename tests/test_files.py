@@ -10,7 +10,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import pclora_lab
-from pclora_lab.files import PART, atomic_write, read_json, staged, write_json, write_text
+from pclora_lab.files import (
+    PART,
+    atomic_write,
+    make_folder,
+    open_to_append,
+    read_json,
+    staged,
+    to_json,
+    write_json,
+    write_text,
+)
 
 PACKAGE = Path(pclora_lab.__file__).parent
 
@@ -84,13 +94,16 @@ def test_what_is_staged_moves_up_together_or_not_at_all(tmp_path):
 
 WRITERS = {"write_text", "write_bytes", "save_file", "savefig", "write_html", "imsave"}
 ALLOWED = {
-    # A line at a time: what is there stays, and a reader takes whole lines only.
-    ("runs/recorder.py", "open"),
+    # Who holds a lock, for a person to read; no link is followed.
+    ("locks.py", "open"),
+    ("locks.py", "dump"),
     # No file: the kernel's counter of the memory's peak.
     ("training/device.py", "write_text"),
     # Into what its callers stage.
-    ("models/serialization.py", "save_model"),
+    ("models/weights.py", "save_model"),
     ("models/hf_saving.py", "save"),
+    # The checksum of what was written to such a path a moment before.
+    ("tensor_files.py", "open"),
     ("export/torch_export.py", "save"),
     # Into memory.
     ("plots/figure.py", "savefig"),
@@ -109,7 +122,7 @@ def unguarded_writes(source: str) -> list[str]:
             for item in node.items:
                 call = item.context_expr
                 function = ast.unparse(call.func) if isinstance(call, ast.Call) else ""
-                is_ours = function.rpartition(".")[2] in ("atomic_write", "staged")
+                is_ours = function.rpartition(".")[2] in ("atomic_write", "staged", "staged_folder")
                 if is_ours and isinstance(item.optional_vars, ast.Name):
                     parts = parts | {item.optional_vars.id}
         if isinstance(node, ast.Call) and (name := written(node)):
@@ -167,3 +180,65 @@ def test_every_file_is_written_atomically():
     assert found == ALLOWED, (
         "write to the path that files.atomic_write gives, or explain the exception here"
     )
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
+def test_json_has_no_number_that_is_none(tmp_path, odd):
+    path, value = tmp_path / "facts.json", {"rows": [{"loss": 1.0}, {"loss": odd}]}
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match=r"rows\[1\].loss is .*(nan|inf), which JSON"):
+        write_json(path, value)
+    assert read_json(path) == {"a": 1}
+    write_json(path, value, missing_as_null=True)
+    assert read_json(path) == {"rows": [{"loss": 1.0}, {"loss": None}]}
+    assert to_json({"a": (1, [])}) == '{"a": [1, []]}'
+
+
+def own_json(source: str) -> list[int]:
+    """Lines where JSON is written that may hold NaN, and is neither hashed nor read at once."""
+    tree = ast.parse(source)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    at_once = {id(a) for c in calls if ast.unparse(c.func) == "json.loads" for a in c.args}
+    found = [c for c in calls if ast.unparse(c.func) in ("json.dumps", "json.dump")]
+    settled = {"allow_nan", "sort_keys"}
+    return [c.lineno for c in found if id(c) not in at_once
+            and not settled & {k.arg for k in c.keywords}]  # fmt: skip
+
+
+def test_every_json_is_written_by_one_function():
+    assert own_json("json.dumps({})") == [1]
+    assert own_json("json.loads(json.dumps({})); json.dumps({}, sort_keys=True)") == []
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if own_json(path.read_text(encoding="utf8"))
+    }
+    # A cell of a table that is shown as text.
+    assert found == {"data/reading/json_rows.py"}, "files.to_json lets no NaN through"
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "second name", "folder"])
+def test_lines_are_added_to_plain_files_only(tmp_path, kind):
+    path, victim = tmp_path / "history.jsonl", tmp_path / "victim"
+    victim.write_text("mine")
+    match kind:
+        case "link":
+            path.symlink_to(victim)
+        case "dangling":
+            path.symlink_to(tmp_path / "new")
+        case "pipe":
+            os.mkfifo(path)
+        case "second name":
+            os.link(victim, path)
+        case "folder":
+            path.mkdir()
+    with pytest.raises(OSError, match="history.jsonl"):
+        open_to_append(path)
+    assert victim.read_text() == "mine" and not (tmp_path / "new").exists()
+
+
+def test_a_folder_of_our_own_is_no_link_to_another(tmp_path):
+    assert make_folder(tmp_path / "a" / "b") == make_folder(tmp_path / "a" / "b")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    with pytest.raises(OSError, match="link is a link"):
+        make_folder(tmp_path / "link")

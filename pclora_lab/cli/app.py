@@ -4,7 +4,7 @@ The page runs one small notebook that is written for it, so nobody's edits of a 
 change what the app shows. Files land where the app was started.
 """
 
-import json
+import logging
 import sys
 import tempfile
 import webbrowser
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.files import write_text
+from pclora_lab.files import to_json, write_text
 
 __all__ = ["lab_notebook", "main", "make_app"]
 
@@ -20,6 +20,8 @@ TITLE = "PC-LoRA lab"
 
 
 PORT = 8866
+
+_LOG = logging.getLogger("tornado.access")
 
 
 # The page needs nothing from elsewhere: without this rule, a machine whose network swallows
@@ -88,13 +90,14 @@ def make_app(
     if not 0 < port < 65536:
         raise ValueError(f"port {port} is none: use a number from 1 to 65535, such as {PORT}")
     notebook = Path(folder) / "lab.ipynb"
-    write_text(notebook, json.dumps(lab_notebook(root, Path.cwd())))
+    write_text(notebook, to_json(lab_notebook(root, Path.cwd())))
     # Configuration files of other Voilà applications could open this one to the network.
     app = Voila(config_file_paths=[], ip="127.0.0.1", port=port, auto_token=True, log_level=30)
     app.notebook_path, app.root_dir = str(notebook), str(folder)
     # With allow_remote_access any host name would do, also one that a foreign page brought along.
     headers = {"Content-Security-Policy": _POLICY}
-    app.tornado_settings = {"headers": headers, "allow_remote_access": False}
+    settings = {"headers": headers, "log_function": _log_path}
+    app.tornado_settings = {**settings, "allow_remote_access": False}
     # A page that was lost without a word: its kernel goes once nothing happens in it any more.
     app.config.MappingKernelManager.update({"cull_idle_timeout": 600, "cull_interval": 60})
     # Voilà opens the browser without the token.
@@ -107,6 +110,14 @@ def make_app(
     app.voila_configuration.allow_template_override = "NO"
     app.voila_configuration.allow_theme_override = "NO"
     return app
+
+
+def _log_path(handler: Any) -> None:
+    """As tornado logs what went wrong, without the rest of the address: the token stands there."""
+    request, status = handler.request, handler.get_status()
+    level = logging.DEBUG if status < 400 else logging.WARNING
+    text = "%d %s %s (%s)"
+    _LOG.log(level, text, status, request.method, request.path, request.remote_ip)
 
 
 def _with_working_shutdown(handlers: list[tuple]) -> list[tuple]:
@@ -153,7 +164,7 @@ def main(
 
         def announce(address: str) -> None:
             text = f"{TITLE}: {address}\nClosing the page ends its run; Ctrl+C ends the app."
-            print(json.dumps({"address": address}) if as_json else text, flush=True)
+            print(to_json({"address": address}) if as_json else text, flush=True)
             if open_browser:
                 _open(address, Path(folder))
 

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import dataclasses
-import json
 import math
 import os
 import sys
@@ -17,8 +16,10 @@ from pclora_lab.cli.progress import progress_bar
 from pclora_lab.cli.signals import stop_requests
 from pclora_lab.cli.terminal import tell
 from pclora_lab.fields import Part, nearest, options_of, values_of
+from pclora_lab.files import to_json, without_home
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import method_class
+from pclora_lab.ownership import refuse_foreign
 from pclora_lab.training.config import RunConfig
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def add_compare_flags(parser: argparse.ArgumentParser, methods: tuple[str, ...])
         help="another option of one method, e.g. pclora.init=zeros; can be repeated",
     )
     add("--out", default="runs/comparison", help="folder of the comparison; it can be resumed")
+    add("--force", action="store_true", help="replace files of other origin in that folder")
 
 
 def set_by_comparison(base: RunConfig) -> set[str]:
@@ -86,6 +88,9 @@ def run_compare(args: argparse.Namespace, base: RunConfig) -> int:
     from pclora_lab.training.device import resolve_device
 
     resolve_device(base.device)
+    out = Path(args.out)
+    if not (out / "comparison.json").is_file():  # else the folder is a comparison's
+        refuse_foreign([out / "result.json", out / "pareto.png"], force=args.force)
     comparison = Comparison(
         base,
         methods=[name.strip() for name in args.methods.split(",") if name.strip()],
@@ -108,7 +113,7 @@ def run_compare(args: argparse.Namespace, base: RunConfig) -> int:
         _tell(rows)
         print(f"comparison in {comparison.out}: result.json, pareto.png")
     if args.json:
-        print(json.dumps(rows))
+        print(to_json(rows, missing_as_null=True))
     return 0 if any(row["error"] is None for row in rows) else 1
 
 
@@ -132,21 +137,25 @@ def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
 
     command = ["pclora-lab", *(f"'{a}'" if " " in a else a for a in sys.argv[1:])]
     facts = {
-        "command": " ".join(command),
+        "command": without_home(" ".join(command)),
         "hardware": _hardware(rows),
         "torch": torch.__version__,
-        "base": {k: v for k, v in comparison.base.to_dict().items() if k != "method"},
+        "base": {k: _shown(v) for k, v in comparison.base.to_dict().items() if k != "method"},
         "methods": {name: config.to_dict() for name, config in comparison.grid.configs.items()},
         "tuning": comparison.tuning,
         "rows": rows,
     }
-    write_json(Path(comparison.out) / "result.json", facts)
+    write_json(Path(comparison.out) / "result.json", facts, missing_as_null=True)
     if any(row["error"] is None for row in rows):
         try:
             with atomic_write(Path(comparison.out) / "pareto.png") as part:
                 pareto_figure(rows).savefig(part, format="png", dpi=120)
         except OSError as error:
             tell(f"note: pareto.png can't be written ({error})")
+
+
+def _shown(value: Any) -> Any:
+    return without_home(value) if isinstance(value, str) else value
 
 
 def _hardware(rows: list[dict[str, Any]]) -> str:

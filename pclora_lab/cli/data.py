@@ -1,7 +1,6 @@
 """``pclora-lab data``: what is in a data set, and what a run would leave out of it."""
 
 import argparse
-import json
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from pclora_lab.cli.flags import add_run_flags, run_from_flags
 from pclora_lab.data.splits import LabeledData
 from pclora_lab.fields import Part, options_of
+from pclora_lab.files import to_json
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["add_data_flags", "run_data"]
@@ -35,7 +35,7 @@ def run_data(args: argparse.Namespace) -> int:
         print(f"note: {note}")
     _print_classes(data)
     if args.json:
-        print(json.dumps(_facts(data)))
+        print(to_json(_facts(data), missing_as_null=True))
     return 0
 
 

@@ -6,6 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pclora_lab.cli.disk import disk_facts
+
 __all__ = ["examine"]
 
 _KERNEL = ("torch", "timm", "transformers", "accelerate", "peft", "datasets", "plotly",
@@ -18,8 +20,11 @@ _PAIRS = {
 }
 
 
-def examine() -> dict[str, Any]:
+def examine(root: Path | str = "runs") -> dict[str, Any]:
     """Collect facts and problems.
+
+    Args:
+        root: folder of runs whose size on the disk is counted.
 
     Returns:
         ``facts``: name → text. ``problems``: sentences, each with a cure; empty if all is well.
@@ -35,6 +40,7 @@ def examine() -> dict[str, Any]:
     _device(facts, problems)
     _checkpoint(facts, problems)
     _plugins(facts, problems)
+    facts |= disk_facts(root)
     return {"facts": facts, "problems": problems}
 
 

@@ -5,7 +5,6 @@ Progress and notes go to stderr. With ``--json`` the last line of stdout is one 
 
 import argparse
 import contextlib
-import json
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from pclora_lab.cli.progress import print_end, print_result, run_to_end, watch_t
 from pclora_lab.cli.signals import Stopped
 from pclora_lab.cli.terminal import plain_characters, settle, tell
 from pclora_lab.export.formats import FORMATS
+from pclora_lab.files import to_json
 from pclora_lab.methods.registry import compared_methods
 from pclora_lab.training.config import RunConfig, read_config
 
@@ -58,7 +58,7 @@ def _end(args: argparse.Namespace, status: int, message: str, kind: str) -> int:
     if args.json:
         # Whoever reads the result may be gone too.
         with contextlib.suppress(OSError):
-            print(json.dumps({"error": message, "type": kind}))
+            print(to_json({"error": message, "type": kind}))
     return status
 
 
@@ -170,11 +170,17 @@ def _add_export(commands: Any) -> None:
     parser.add_argument("--out", default="exported", help="folder to write into")
     text = f"some of {','.join(FORMATS)}"
     parser.add_argument("--formats", default="standalone", help=text)
+    text = "replace files of other origin in that folder"
+    parser.add_argument("--force", action="store_true", help=text)
 
 
 def _add_doctor(commands: Any) -> None:
-    text = "Print versions of kernel and browser side, the device, and what is wrong."
-    _command(commands, "doctor", _doctor, text)
+    text = (
+        "Print versions of kernel and browser side, the device, what runs and teachers take on the "
+        "disk, and what is wrong."
+    )
+    parser = _command(commands, "doctor", _doctor, text)
+    parser.add_argument("--root", default="runs", help="folder of runs")
 
 
 def _add_compare(commands: Any) -> None:
@@ -230,19 +236,19 @@ def _demo(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from pclora_lab.export.run import export_run
 
-    reports = export_run(args.run, args.out, args.formats.split(","))
+    reports = export_run(args.run, args.out, args.formats.split(","), force=args.force)
     for report in reports:
         print(report)
     print(f"model card: {Path(args.out) / 'README.md'}")
     if args.json:
-        print(json.dumps([report.to_dict() for report in reports]))
+        print(to_json([report.to_dict() for report in reports], missing_as_null=True))
     return 0
 
 
 def _doctor(args: argparse.Namespace) -> int:
     from pclora_lab.cli.doctor import examine
 
-    findings = examine()
+    findings = examine(args.root)
     for name, value in findings["facts"].items():
         print(f"{name:32} {value}")
     for problem in findings["problems"]:
@@ -250,5 +256,5 @@ def _doctor(args: argparse.Namespace) -> int:
     if not findings["problems"]:
         print("no problem found")
     if args.json:
-        print(json.dumps(findings))
+        print(to_json(findings, missing_as_null=True))
     return 1 if findings["problems"] else 0

@@ -1,11 +1,11 @@
 """``pclora-lab plan``: what a rank would give, from the architecture alone."""
 
 import argparse
-import json
 from typing import Any
 
 from pclora_lab.cli.flags import add_method_flags, add_run_flags, run_from_flags
 from pclora_lab.fields import options_of
+from pclora_lab.files import to_json
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import make_method
 from pclora_lab.nn.sizes import Plan
@@ -51,7 +51,11 @@ def run_plan(args: argparse.Namespace) -> int:
     if args.json:
         options = config.method.to_dict()
         facts = {"model": args.model, "method": options, "rank": options.get("rank")}
-        print(json.dumps({**facts, "num_classes": args.num_classes, **sizes.to_dict()}))
+        print(
+            to_json(
+                {**facts, "num_classes": args.num_classes, **sizes.to_dict()}, missing_as_null=True
+            )
+        )
     return 0
 
 

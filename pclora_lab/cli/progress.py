@@ -1,6 +1,5 @@
 """A run on the command line: a bar on stderr while it goes on, its result on stdout."""
 
-import json
 import sys
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from pclora_lab.cli.signals import Stopped, StopRequest, stop_requests
 from pclora_lab.cli.terminal import lasting, short_path
 from pclora_lab.data.cache import DataCache
+from pclora_lab.files import to_json
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd, StepEnd
 
@@ -94,7 +94,7 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
 
     print(result_table(result))
     if as_json:
-        print(json.dumps(result))
+        print(to_json(result, missing_as_null=True))
 
 
 def print_end(finished: RunEnd, as_json: bool) -> None:

@@ -27,7 +27,7 @@ class ExportFormat:
         file: name of what is written, in the folder of an export; also a folder's.
         help: one line.
         export: writes a finished model to a path, compares what it wrote with the model and
-            reports.
+            reports. Whether it may replace what is there was asked before.
     """
 
     file: str
@@ -39,19 +39,19 @@ class ExportFormat:
 def _standalone(model: "nn.Module", path: Path) -> "ExportReport":
     from pclora_lab.export.standalone import export_standalone
 
-    return export_standalone(model, path)
+    return export_standalone(model, path, force=True)
 
 
 def _onnx(model: "nn.Module", path: Path) -> "ExportReport":
     from pclora_lab.export.onnx import export_onnx
 
-    return export_onnx(model, path)
+    return export_onnx(model, path, force=True)
 
 
 def _torch_export(model: "nn.Module", path: Path) -> "ExportReport":
     from pclora_lab.export.torch_export import export_torch_program
 
-    return export_torch_program(model, path)
+    return export_torch_program(model, path, force=True)
 
 
 def _checked(name: str, loaded: object) -> ExportFormat:

@@ -1,12 +1,26 @@
 """Put an exported folder on the hub. Only on an explicit call, and private unless asked."""
 
+import fnmatch
+from collections.abc import Iterator
 from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+from pclora_lab.export.formats import FORMATS
 
 __all__ = ["push_to_hub"]
 
+# Of a model: its card, configuration, weights, tokenizer and exports. Nothing else is uploaded.
+_OF_A_MODEL = (
+    "README.md", "LICENSE", "load.py", "config.json", "generation_config.json",
+    "preprocessor_config.json", "processor_config.json", "chat_template.jinja",
+    "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json",
+    "model.*.safetensors", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
+    "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt",
+    "spiece.model", "sentencepiece.bpe.model",
+)  # fmt: skip
+_GRAPHS = ("*.onnx", "*.onnx.data", "*.pt2")
 _PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
 
@@ -19,7 +33,10 @@ def push_to_hub(
     endpoint: str | None = None,
     message: str = "Add a compressed model",
 ) -> str:
-    """Upload an exported folder.
+    """Upload an exported folder: what belongs to the model, and no other file that lies there.
+
+    That are the card, LICENSE, configuration, weights, tokenizer, load.py and the exports, also in
+    the folders that exports are written to. A link is left out.
 
     Args:
         folder: from :func:`pclora_lab.save_pretrained` or an export, with its model card.
@@ -51,7 +68,27 @@ def push_to_hub(
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise ValueError(f"{repo_id!r} is no repository name: use owner/name ({error})") from error
+    operations = [
+        CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in _belonging(folder)
+    ]
     api = HfApi(endpoint=endpoint, token=token)
     url = api.create_repo(repo_id, private=private, exist_ok=True)
-    api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
+    api.create_commit(repo_id, operations, commit_message=message)
     return str(url)
+
+
+def _belonging(folder: Path) -> Iterator[Path]:
+    """The files of a model, and of its exports in the folders of their formats."""
+    written = {export.file for export in FORMATS.values()}
+    graphs = (*_GRAPHS, *written)
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink():
+            continue
+        if path.is_dir() and path.name in written:
+            yield from _belonging(path)
+        elif path.is_file() and _matches(path.name, (*_OF_A_MODEL, *graphs)):
+            yield path
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

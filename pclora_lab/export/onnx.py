@@ -3,18 +3,18 @@
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pclora_lab.export.low_rank_attention import to_low_rank_attention
-from pclora_lab.export.report import ExportReport, bytes_of, deployed, free_axes, largest_gap
+from pclora_lab.export.report import ExportReport, bytes_of, deployed, free_axes, largest_gap, ready
 from pclora_lab.files import staged
-from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
 from pclora_lab.nn.latency import median_ms
+from pclora_lab.ownership import MARK
 from pclora_lab.quiet import quiet
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _LARGEST = 2 * 1024**3
 
 
 def export_onnx(
-    model: nn.Module, file: Path | str, *, dense: nn.Module | None = None
+    model: nn.Module, file: Path | str, *, dense: nn.Module | None = None, force: bool = False
 ) -> ExportReport:
     """Write a finished model as ONNX; batch size and length of texts stay free.
 
@@ -47,16 +47,15 @@ def export_onnx(
             name at first, on the CPU.
         file: ``….onnx``.
         dense: what its speed is compared with; None builds the dense architecture.
+        force: replace a file that this package did not write.
 
     Raises:
+        FileExistsError: there is such a file.
         ImportError: onnx, onnxscript or onnxruntime are missing.
         ValueError: the written file computes something else.
     """
     _require_packages()
-    require_recipe(model)
-    dense = dense if dense is not None else dense_twin(model)
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file, dense = ready(model, Path(file), dense, force)
     _write(model, file)
     inputs, one = try_inputs(model, examples=3), _arrays(try_inputs(model, examples=1))
     logits, latency = _tried(file, _arrays(inputs), one)
@@ -94,18 +93,26 @@ def _write(model: nn.Module, file: Path) -> None:
     inputs = try_inputs(model)
     # Weights of more than 2 GB stand in a file of their own, which the graph knows by name.
     with staged(file.parent) as stage, quiet(loggers=_LOGGERS, ignore_warnings=True):
-        torch.onnx.export(
+        program: Any = torch.onnx.export(
             deployed(to_low_rank_attention(model), inputs),
             (),
-            str(stage / file.name),
             kwargs=inputs,
             dynamo=True,
             verbose=False,
             opset_version=_OPSET,
-            external_data=bytes_of(model) > _LARGEST,
             output_names=["logits"],
             dynamic_shapes=free_axes(inputs),
         )
+        _tidy(program.model)
+        program.save(str(stage / file.name), external_data=bytes_of(model) > _LARGEST)
+
+
+def _tidy(graph: Any) -> None:
+    """Leave out where in which file every operator comes from, and say who wrote the graph."""
+    for node in graph.graph.all_nodes():
+        node.metadata_props.clear()
+    graph.metadata_props.clear()
+    graph.metadata_props[MARK] = ""
 
 
 def _arrays(inputs: Mapping[str, Tensor]) -> Arrays:

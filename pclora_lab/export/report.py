@@ -7,7 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.nn.forward import call_model
+from pclora_lab.nn.layers.finite import check_weights_finite
+from pclora_lab.ownership import refuse_foreign
 
 __all__ = ["ExportReport", "bytes_of", "deployed"]
 
@@ -45,6 +48,29 @@ class ExportReport:
             f"max |Δlogit| {self.max_logit_difference:.1e}, {self.latency_ms:.1f} ms per example "
             f"(dense {self.dense_latency_ms:.1f}, {ratio:.1f} times as long)"
         )
+
+
+def ready(
+    model: nn.Module, file: Path, dense: nn.Module | None, force: bool
+) -> tuple[Path, nn.Module]:
+    """Where a graph can be written, and the dense model that its speed is compared with.
+
+    Args:
+        model: to be exported.
+        file: to be written; its folder is made.
+        dense: None builds the dense architecture.
+        force: replace a file that this package did not write.
+
+    Raises:
+        ValueError: the model was not loaded by name, or a weight is NaN or infinite.
+        FileExistsError: there is a file that must not be replaced.
+    """
+    require_recipe(model)
+    check_weights_finite(model, "it is not exported")
+    refuse_foreign([file], force=force)
+    dense = dense if dense is not None else dense_twin(model)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file, dense
 
 
 class _Deployed(nn.Module):

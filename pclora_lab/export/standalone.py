@@ -4,7 +4,6 @@ The folder holds ``config.json``, ``model.safetensors`` and ``load.py``, which n
 transformers and nothing else.
 """
 
-import json
 import runpy
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,19 @@ from typing import Any
 from torch import nn
 
 from pclora_lab.export.report import ExportReport, bytes_of, largest_gap
-from pclora_lab.files import staged
+from pclora_lab.files import read_json, to_json
 from pclora_lab.models.embedded import vit_digits_options
 from pclora_lab.models.recipes import dense_twin, require_recipe
-from pclora_lab.models.serialization import low_rank_layers, write_weights
+from pclora_lab.models.serialization import low_rank_layers
+from pclora_lab.models.weights import write_weights
 from pclora_lab.nn.forward import as_inputs, call_model, eval_mode, try_inputs
 from pclora_lab.nn.latency import latency_ms
+from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.split_qkv import SplitLinear
 from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
+from pclora_lab.ownership import is_ours
+from pclora_lab.staging import staged_folder
 
 __all__ = ["export_standalone", "to_standalone"]
 
@@ -130,7 +133,7 @@ def _shape(layer: LowRankLinear | LowRankEmbedding) -> dict[str, Any]:
 
 
 def export_standalone(
-    model: nn.Module, folder: Path | str, *, dense: nn.Module | None = None
+    model: nn.Module, folder: Path | str, *, dense: nn.Module | None = None, force: bool = False
 ) -> ExportReport:
     """Write a finished model so that timm or transformers load it without this package.
 
@@ -139,39 +142,55 @@ def export_standalone(
             name at first, on the CPU.
         folder: is made; ``load.py`` in it loads the model.
         dense: what its speed is compared with; None builds the dense architecture.
+        force: write beside other files in the folder, and replace those of the same names.
 
     Raises:
         ValueError: the model was not loaded by name, the folder holds other files, or what was
             written computes something else.
     """
     recipe = require_recipe(model)
+    check_weights_finite(model, "it is not exported")
     dense = dense if dense is not None else dense_twin(model)
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "load.py").is_file():
-        raise ValueError(f"{folder} is not empty, and its files would be mixed: choose another")
-    folder.mkdir(parents=True, exist_ok=True)
+    refuse_other_files(folder, force=force)
     plain = to_standalone(model)
     layers = {name: _shape(layer) for name, layer in sorted(low_rank_layers(model).items())}
     config = _config(recipe) | {"low_rank": layers, "transformers_weights": _OWN_LOADER}
     config["class_names"] = list(getattr(model, "pclora_class_names", None) or ()) or None
     has_split = any(isinstance(module, SplitLinear) for module in model.modules())
-    with staged(folder) as stage:
-        text = json.dumps(config, indent=1, sort_keys=True) + "\n"
+    with staged_folder(folder) as stage:
+        text = to_json(config, indent=1, sort_keys=True) + "\n"
         (stage / "config.json").write_text(text, encoding="utf8")
         (stage / "load.py").write_text(_loader(recipe, has_split), encoding="utf8")
         write_weights(plain, stage / "model.safetensors")
         if (preprocessing := getattr(model, "pclora_text", None)) is not None:
             preprocessing.tokenizer.save_pretrained(stage)
         if (processor := recipe.get("preprocessing", {}).get("processor")) is not None:
-            text = json.dumps(processor, indent=1, sort_keys=True) + "\n"
+            text = to_json(processor, indent=1, sort_keys=True) + "\n"
             (stage / "preprocessor_config.json").write_text(text, encoding="utf8")
-    loaded = _load_again(folder)
-    inputs, one = (as_inputs(try_inputs(model, examples)) for examples in (3, 1))
-    with eval_mode(model, loaded):
-        gap = largest_gap(call_model(model, inputs), call_model(loaded, inputs))
+        loaded = _load_again(stage)
+        inputs, one = (as_inputs(try_inputs(model, examples)) for examples in (3, 1))
+        with eval_mode(model, loaded):
+            gap = largest_gap(call_model(model, inputs), call_model(loaded, inputs))
     sizes = bytes_of(folder), bytes_of(dense)
     times = (latency_ms(net.eval(), one, repeats=7) for net in (loaded, dense))
     return ExportReport("standalone", str(folder), *sizes, gap, *times)
+
+
+def refuse_other_files(folder: Path, *, force: bool = False) -> None:
+    """Refuse a folder with files that are no earlier export.
+
+    Raises:
+        ValueError: it has such files.
+    """
+    if force or not folder.exists() or not any(folder.iterdir()):
+        return
+    try:
+        config = read_json(folder / "config.json") or {}
+    except (ValueError, OSError):
+        config = {}
+    if "low_rank" not in config or not is_ours(folder / "load.py"):
+        raise ValueError(f"{folder} is not empty, and its files would be mixed: choose another")
 
 
 def _config(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from pclora_lab.export.report import ExportReport, bytes_of, deployed, free_axes, largest_gap
+from pclora_lab.export.report import ExportReport, bytes_of, deployed, free_axes, largest_gap, ready
 from pclora_lab.files import staged
-from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
 from pclora_lab.nn.latency import latency_ms, median_ms
+from pclora_lab.ownership import MARK
 from pclora_lab.quiet import quiet
 
 __all__ = ["export_torch_program"]
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def export_torch_program(
-    model: nn.Module, file: Path | str, *, dense: nn.Module | None = None
+    model: nn.Module, file: Path | str, *, dense: nn.Module | None = None, force: bool = False
 ) -> ExportReport:
     """Write a finished model for ``torch.export.load(file).module()``, called with named tensors.
 
@@ -29,15 +29,14 @@ def export_torch_program(
             name at first, on the CPU.
         file: ``….pt2``.
         dense: what its speed is compared with; None builds the dense architecture.
+        force: replace a file that this package did not write.
 
     Raises:
+        FileExistsError: there is such a file.
         ValueError: the exported graph computes something else, or torch can't follow the model's
             forward; nothing is written then.
     """
-    require_recipe(model)
-    dense = dense if dense is not None else dense_twin(model)
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file, dense = ready(model, Path(file), dense, force)
     with staged(file.parent) as stage:
         run = _program(model, stage / file.name)
         inputs, one = (try_inputs(model, examples) for examples in (3, 1))
@@ -63,7 +62,10 @@ def _program(model: nn.Module, file: Path) -> nn.Module:
                 deployed(model, inputs), (), kwargs=inputs, dynamic_shapes=axes
             ),
         )
-        torch.export.save(program, file)
+        for graph in program.graph_module.modules():
+            for node in getattr(getattr(graph, "graph", None), "nodes", ()):
+                node.meta.pop("stack_trace", None)  # files and lines of this machine
+        torch.export.save(program, file, extra_files={MARK: ""})
     return program.module()
 
 

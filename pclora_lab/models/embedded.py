@@ -2,12 +2,12 @@
 
 from typing import TypedDict
 
-from safetensors.torch import load_file
 from timm.models import VisionTransformer
 from torch import nn
 
 from pclora_lab.files import data_dir
 from pclora_lab.nn.metadata import set_metadata
+from pclora_lab.tensor_files import load_tensors
 
 __all__ = ["EMBEDDED", "build_vit_digits", "load_vit_digits"]
 
@@ -90,7 +90,7 @@ def load_vit_digits(model: nn.Module) -> None:
     path = data_dir("vit_digits") / "model.safetensors"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: reinstall, or run data/vit_digits/recipe.py")
-    state = load_file(path)
+    state = load_tensors(path, remark=False)
     is_new = model.num_classes != _CLASSES
     if is_new:
         state = {key: value for key, value in state.items() if not key.startswith("head.")}

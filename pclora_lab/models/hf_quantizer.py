@@ -20,6 +20,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from pclora_lab.models.hf_saving import UNFINISHED, saving_what_was_replaced
 from pclora_lab.models.saved_layers import METHOD, check_tensors, empty_layers
+from pclora_lab.models.weights import check_weights
 from pclora_lab.nn.metadata import set_metadata
 from pclora_lab.nn.split_qkv import SplitLinear
 from pclora_lab.nn.surgery import get_linear, replace_modules
@@ -77,8 +78,10 @@ class LowRankQuantizer(HfQuantizer):
         saved, folder = self.quantization_config.saved, str(model.config.name_or_path)
         if saved.get("unfinished"):
             raise ValueError(f"{folder} can't be opened: it is {UNFINISHED.partition(' is ')[2]}")
-        if checkpoint_files and saved.get("tensors") is not None:
-            check_tensors(checkpoint_files, saved["tensors"])
+        files = list(checkpoint_files or ())
+        if files and saved.get("tensors") is not None:
+            check_tensors(files, saved["tensors"])
+        check_weights(files, saved)
         build_layers(model, saved, folder, model.config.dtype)
 
     def postprocess_model(self, model: Any, **kwargs: Any) -> None:

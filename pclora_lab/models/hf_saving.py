@@ -5,6 +5,7 @@ file lacks, with a warning. So config.json says what was replaced, which
 :mod:`pclora_lab.models.hf_quantizer` reads, and stops everybody who would not read it.
 """
 
+import fnmatch
 import functools
 import inspect
 import json
@@ -14,12 +15,16 @@ from typing import Any
 
 from torch import nn
 
-from pclora_lab.files import staged, write_text
+from pclora_lab.files import to_json, write_text
 from pclora_lab.models.saved_layers import METHOD, NOTICE, describe_layers, shapes_in
+from pclora_lab.models.weights import checksums_in
+from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.split_qkv import SplitLinear
+from pclora_lab.staging import staged_folder
+from pclora_lab.tensor_files import seal
 
-__all__ = ["UNFINISHED", "describe", "is_replaced", "remove_older", "saving_what_was_replaced"]
+__all__ = ["UNFINISHED", "describe", "is_replaced", "outdated", "saving_what_was_replaced"]
 
 UNFINISHED = (
     "none, as this is a student in the middle of its training, which no from_pretrained builds. "
@@ -73,21 +78,22 @@ def _save_replaced(
             "distributed_checkpoint=True does not write down which layers were replaced, so the "
             "model could not be read again: leave it out"
         )
+    check_weights_finite(model, "it is not saved. Train it again, with a smaller learning rate")
     folder = Path(save_directory)
     hub = {key: options.pop(key) for key in _HUB if push_to_hub and key in options}
-    folder.mkdir(parents=True, exist_ok=True)
-    with staged(folder) as stage:
+    with staged_folder(folder, outdated=outdated(options.get("variant"))) as stage:
         save(stage, **options)
         # Else adapters alone were written, or this is not the process that writes.
         if (stage / "config.json").is_file():
             describe(model, stage)
-            remove_older(folder, stage, options.get("variant"))
     if push_to_hub:
         model.push_to_hub(hub.pop("repo_id", folder.name), **hub)
 
 
 def describe(model: Any, folder: Path) -> None:
     """Add to a folder's config.json what was replaced in the model that was written there.
+
+    The files of its weights get their checksums.
 
     Args:
         model: one of transformers'.
@@ -107,7 +113,10 @@ def describe(model: Any, folder: Path) -> None:
     # The recipe's own copy of the configuration could contradict the one around it.
     recipe = getattr(model, "pclora_recipe", None)
     saved["model"] = recipe and {k: v for k, v in recipe.items() if k != "config"}
+    for file in sorted(folder.glob("*.safetensors")):
+        seal(file)
     saved["tensors"] = shapes_in(sorted(folder.glob("*.safetensors")))
+    saved["checksums"] = checksums_in(folder)
     saved["dtype"] = str(model.dtype).removeprefix("torch.")
     saved["dtypes"] = {
         name: str(tensor.dtype).removeprefix("torch.")
@@ -120,21 +129,21 @@ def describe(model: Any, folder: Path) -> None:
     elif is_replaced(model):
         config["transformers_weights"] = NOTICE
     config["quantization_config"] = saved
-    write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_text(path, to_json(config, indent=2, sort_keys=True) + "\n")
 
 
-def remove_older(folder: Path, stage: Path, variant: str | None = None) -> None:
-    """Remove weights of an earlier save that the new ones do not replace, or both would be there.
+def outdated(variant: str | None = None) -> Callable[[str], bool]:
+    """Which files of an earlier save go if they are not written again, or both would be there.
 
     Args:
-        folder: of both.
-        stage: a folder with what was just written.
         variant: as in the names of the files.
+
+    Example:
+        >>> names = ("model-00001-of-00002.safetensors", "model.fp16.safetensors", "notes.txt")
+        >>> [outdated()(name) for name in names]
+        [True, False, False]
     """
     name = "model" if variant is None else f"model.{variant}"
     index = f"model.safetensors.index.{'' if variant is None else variant + '.'}json"
-    written = {path.name for path in stage.iterdir()}
-    for pattern in (f"{name}.safetensors", f"{name}-*-of-*.safetensors", index):
-        for path in folder.glob(pattern):
-            if path.name not in written:
-                path.unlink()
+    patterns = (f"{name}.safetensors", f"{name}-*-of-*.safetensors", index)
+    return lambda file: any(fnmatch.fnmatchcase(file, pattern) for pattern in patterns)

@@ -22,9 +22,11 @@ from pclora_lab.models.timm_models import (
     is_timm_name,
     load_timm,
 )
+from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.nn.layers.tracing import try_input
 from pclora_lab.nn.metadata import note_precision, pretrained_cfg_of, recipe_of, set_metadata
 from pclora_lab.nn.split_qkv import split_qkv as split_fused
+from pclora_lab.tensor_files import verify
 
 __all__ = ["describe_model", "load_model", "local_model"]
 
@@ -63,18 +65,47 @@ def load_model(
 
     Raises:
         ValueError: unknown name (with the nearest ones), a folder that is no model, a size that
-            the model cannot take, code or pickled weights, a tokenizer of another model.
+            the model cannot take, code or pickled weights, a tokenizer of another model, weights
+            that are damaged, NaN or infinite.
         ConnectionError: the weights are not in the local cache and the hub can't be reached.
     """
     name = _normalize(str(name) if isinstance(name, Path) else name)
     if width is not None and pretrained:
         raise ValueError(f"{name!r} of width {width} has no weights: pass pretrained=False")
+    model = _load(
+        name, num_classes, img_size, max_tokens, split_qkv, task, pretrained, width, generator
+    )
+    if pretrained:
+        check_weights_finite(model, _WHERE_FROM.format(name=name))
+    return model
+
+
+_WHERE_FROM = (
+    "the weights of {name!r} are damaged, or their training had failed. Fetch them again, or take "
+    "an earlier checkpoint"
+)
+
+
+def _load(
+    name: str,
+    num_classes: int | None,
+    img_size: int | None,
+    max_tokens: int | None,
+    split_qkv: bool,
+    task: str | None,
+    pretrained: bool,
+    width: int | None,
+    generator: torch.Generator | None,
+) -> nn.Module:
     folder = Path(name.removeprefix(_FOLDER))
     is_folder = name.startswith(_FOLDER)
     if is_folder and (saved := _saved_model(folder, pretrained)) is not None:
         _set_tokens(saved, max_tokens)
         return _with_head(saved, name, num_classes, img_size, generator)
-    if _is_transformers(name, folder if is_folder else None, pretrained):
+    is_theirs = _is_transformers(name, folder if is_folder else None, pretrained)
+    for file in sorted(folder.glob("*.safetensors")) if is_folder and pretrained else ():
+        verify(file)
+    if is_theirs:
         _refuse_pixels(name, img_size, width)
         source = str(data_dir(name)) if name in EMBEDDED else name.removeprefix(_FOLDER)
         model = load_hf(

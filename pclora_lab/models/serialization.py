@@ -11,16 +11,15 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model, save_model
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from pclora_lab.files import staged
+from pclora_lab.files import to_json
 from pclora_lab.models.hf_config import LOCAL_KEYS, refuse_code, safe_config
 from pclora_lab.models.hf_models import hf_task, set_hf_recipe
 from pclora_lab.models.hf_quantizer import build_layers
-from pclora_lab.models.hf_saving import describe, is_replaced, remove_older
+from pclora_lab.models.hf_saving import describe, is_replaced, outdated
 from pclora_lab.models.hf_tokenizer import text_preprocessing
 from pclora_lab.models.recipes import build_from_recipe, model_recipe
 from pclora_lab.models.saved_layers import (
@@ -33,10 +32,14 @@ from pclora_lab.models.saved_layers import (
     low_rank_layers,
     weight_files,
 )
+from pclora_lab.models.weights import check_weights, checksums_in, fill_weights, write_weights
+from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.metadata import set_metadata
 from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
+from pclora_lab.ownership import refuse_foreign
 from pclora_lab.quiet import quiet
+from pclora_lab.staging import staged_folder
 
 __all__ = [
     "from_pretrained",
@@ -60,8 +63,8 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
 
     Raises:
         ValueError: the model comes from no method and was not loaded by name, it has layers that
-            this format can't build again, or the folder holds a model of another format, which
-            would be overwritten.
+            this format can't build again, a weight is NaN or infinite, or the folder holds a model
+            of another format, which would be overwritten.
     """
     model = unwrapped(model)
     layers = low_rank_layers(model)
@@ -70,22 +73,24 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
         raise ValueError(
             f"{type(model).__name__} has no LowRankLinear: pass what compress(student) returned"
         )
+    check_weights_finite(model, "it is not saved. Train it again, with a smaller learning rate")
     folder = Path(folder).expanduser()
-    _refuse_foreign(folder)
+    is_replaced_one = _refuse_foreign(folder)
     config = {**describe_layers(model), "model": model_recipe(model)}
     _refuse_unknown_layers(model, config)
-    folder.mkdir(parents=True, exist_ok=True)
-    with staged(folder) as stage:
+    with staged_folder(folder, outdated=outdated()) as stage:
         if isinstance(model, PreTrainedModel):
             _write_transformers(model, stage)
         else:
             write_weights(model, stage / "model.safetensors")
             # A class of transformers takes any config.json, and draws what it does not find.
-            text = json.dumps({**config, "transformers_weights": NOTICE}, indent=1, sort_keys=True)
+            config |= {"transformers_weights": NOTICE, "checksums": checksums_in(stage)}
+            text = to_json(config, indent=1, sort_keys=True)
             (stage / "config.json").write_text(text + "\n", encoding="utf8")
         if (preprocessing := getattr(model, "pclora_text", None)) is not None:
             preprocessing.tokenizer.save_pretrained(stage)
-        remove_older(folder, stage)
+        if not is_replaced_one:
+            refuse_foreign((folder / file.name for file in stage.iterdir()), force=None)
     return folder
 
 
@@ -117,15 +122,10 @@ def _shapes(model: nn.Module) -> dict[str, torch.Size]:
     return {key: tensor.shape for key, tensor in model.state_dict().items()}
 
 
-def write_weights(model: nn.Module, file: Path) -> None:
-    """A model's tensors as safetensors, tied ones once; readable like any other file."""
-    save_model(unwrapped(model), str(file), metadata={"format": "pt"})
-    file.chmod(0o644)  # it is written for its owner alone
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Only an earlier export may be overwritten, never a model that someone else saved."""
-    if any((folder / name).exists() for name in ("config.json", "model.safetensors")):
+def _refuse_foreign(folder: Path) -> bool:
+    """Whether an earlier export is there; a model that someone else saved is never overwritten."""
+    is_there = any((folder / name).exists() for name in ("config.json", "model.safetensors"))
+    if is_there:
         try:
             _read_config(folder)
         except (ValueError, FileNotFoundError) as error:
@@ -133,6 +133,7 @@ def _refuse_foreign(folder: Path) -> None:
                 f"{folder} holds files that are no compressed model of this project, and saving "
                 f"would overwrite them: choose another folder ({error})"
             ) from error
+    return is_there
 
 
 def is_compressed(folder: Path | str) -> bool:
@@ -168,9 +169,31 @@ def from_pretrained(
     Raises:
         FileNotFoundError: the folder holds no compressed model.
         ValueError: another format or a newer version, a layer the architecture lacks, tensors
-            that do not fit, or no recipe and no ``model``.
+            that do not fit or are not those that were saved, or no recipe and no ``model``.
     """
     folder, model = Path(folder).expanduser(), None if model is None else unwrapped(model)
+    while True:
+        before = _stamp(folder)
+        try:
+            found = _read_saved(folder, model, weights)
+        except (ValueError, OSError):
+            if _stamp(folder) == before:
+                raise
+            continue
+        # Else another process has saved a model there meanwhile: some of it may be that one's.
+        if _stamp(folder) == before:
+            return found
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    try:
+        facts = (folder / "config.json").stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns
+
+
+def _read_saved(folder: Path, model: nn.Module | None, weights: bool) -> nn.Module:
     config = _read_config(folder, weights=weights)
     if "architectures" in config:
         dense = _open_transformers(folder, config, model, weights)
@@ -178,13 +201,16 @@ def from_pretrained(
         dense = _dense(folder, config, model)
         replace_modules(dense, empty_layers(dense, config, folder))
         if weights:
-            _fill(dense, folder)
+            check_weights(weight_files(folder), config)
+            fill_weights(dense, folder)
     set_metadata(dense, pclora_method=config.get("method"))
     if config.get("pela") is not None:
         set_metadata(dense, pela=config["pela"])
     if config.get("class_names"):
         set_metadata(dense, pclora_class_names=tuple(config["class_names"]))
     _attach_tokenizer(dense, folder)
+    if weights:
+        check_weights_finite(dense, f"what was saved in {folder} was no model any more")
     return dense.eval()
 
 
@@ -258,29 +284,6 @@ def _attach_tokenizer(model: nn.Module, folder: Path) -> None:
         # The plain class: it reads data only, whatever tokenizer_config.json names.
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         set_metadata(model, pclora_text=text_preprocessing(model, tokenizer, tokens))
-
-
-def _fill(model: nn.Module, folder: Path) -> None:
-    file = folder / "model.safetensors"
-    try:
-        _take_precision(model, file)
-        load_model(model, file)
-    except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"the tensors in {folder} do not fit the architecture: {error}") from error
-
-
-_PRECISIONS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16,
-               "BF16": torch.bfloat16}  # fmt: skip
-
-
-def _take_precision(model: nn.Module, file: Path) -> None:
-    """Give every tensor the precision of the file's, or the copy would be in float32."""
-    own = model.state_dict(keep_vars=True)
-    with safe_open(file, "pt") as tensors:
-        for key in tensors.keys():
-            dtype = _PRECISIONS.get(tensors.get_slice(key).get_dtype())
-            if dtype is not None and key in own and own[key].is_floating_point():
-                own[key].data = own[key].data.to(dtype)
 
 
 def _read_config(folder: Path, *, weights: bool = True) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """timm's vision transformers: by name, from the hub or from a folder."""
 
+import contextlib
 import difflib
 import inspect
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -193,7 +195,8 @@ def _note_saved_options(model: nn.Module, name: str, given: Mapping[str, Any]) -
 def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     img_size, width = options.get("img_size"), options.get("embed_dim")
     try:
-        model = _create_of_any_size(name, pretrained, options)
+        with _without_pickles(name) as source:
+            model = _create_of_any_size(source, pretrained, options)
     except SafetensorError as error:
         raise ValueError(
             f"the weights of {name!r} can't be read ({error}): the file is damaged or cut short; "
@@ -215,6 +218,21 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     if not getattr(model, "num_classes", 0):
         raise ValueError(f"model {name!r} has no classifier head: pass num_classes")
     return model
+
+
+@contextlib.contextmanager
+def _without_pickles(name: str) -> Iterator[str]:
+    """A folder as timm may read it, which takes pytorch_model.bin before some safetensors."""
+    folder = Path(name.removeprefix("local-dir:"))
+    is_plain = not name.startswith("local-dir:") or (folder / "model.safetensors").is_file()
+    weights = [] if is_plain else sorted(folder.glob("*.safetensors"))
+    if not weights:
+        yield name
+        return
+    with tempfile.TemporaryDirectory(prefix="pclora_lab_") as place:
+        (Path(place) / "config.json").symlink_to((folder / "config.json").absolute())
+        (Path(place) / "model.safetensors").symlink_to(weights[0].absolute())
+        yield f"local-dir:{place}"
 
 
 def _create_of_any_size(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.files import write_text
+from pclora_lab.files import without_home, write_text
 from pclora_lab.methods.registry import METHODS
+from pclora_lab.ownership import refuse_foreign, with_mark
 from pclora_lab.plots.history import history_figure
 from pclora_lab.plots.method_styles import method_style
 from pclora_lab.runs.reader import load_run
@@ -36,6 +37,7 @@ def write_report(folder: Path | str) -> Path:
 
     Raises:
         ValueError: the run has no result yet.
+        FileExistsError: there is another report.html, or one that has been edited.
     """
     run = load_run(folder)
     if run.result is None:
@@ -53,7 +55,8 @@ def write_report(folder: Path | str) -> Path:
         settings=_table_rows([(name, str(value)) for name, value in settings.items()]),
     )
     path = run.folder / "report.html"
-    write_text(path, page)
+    refuse_foreign([path])
+    write_text(path, with_mark(without_home(page)))
     return path
 
 

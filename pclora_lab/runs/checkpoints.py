@@ -2,18 +2,24 @@
 
 ``checkpoint.safetensors`` of the run folder holds what is trained, the moments of its optimizer,
 and how far the training and the moves of λ were. The frozen weights are not in it: the config and
-its seed make them again.
+its seed make them again. ``checkpoint.previous.safetensors`` is the one before, should the newest
+be damaged.
 """
 
-import json
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from torch import Tensor
 
-from pclora_lab.files import atomic_write
+from pclora_lab.nn.layers.finite import NotFinite
+from pclora_lab.training.checkpoints.generations import (
+    generations,
+    read_newest,
+    remove_generations,
+    write_generation,
+)
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, StepEnd
 from pclora_lab.training.identity.record import Identity
 from pclora_lab.training.lambda_override import check_overrides
@@ -36,58 +42,64 @@ _SHARE_FOR_WRITING = 0.01
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write beside, then rename: there is the old checkpoint or the new one, never half of one."""
+    """Write a checkpoint that the disk has when this returns; the one before is kept beside it.
+
+    There is the old checkpoint or the new one, never half of one.
+
+    Raises:
+        OSError: the folder can't be written, or the disk is full.
+        NotFinite: the training has come to NaN or infinity, and the old one is worth more.
+    """
     facts = {name: value for name, value in vars(checkpoint).items() if name != "tensors"}
     facts["identity"] = checkpoint.identity and checkpoint.identity.to_dict()
-    with atomic_write(folder / _FILE) as part:
-        save_file(checkpoint.tensors, part, metadata={"pclora_lab": json.dumps(facts)})
+    write_generation(folder / _FILE, checkpoint.tensors, facts)
     return folder / _FILE
 
 
 def has_checkpoint(folder: Path) -> bool:
     """Whether there is one; it may be damaged."""
-    return (folder / _FILE).is_file()
+    return bool(generations(folder / _FILE))
 
 
 def remove_checkpoint(folder: Path) -> None:
     """A run that has finished needs none."""
-    (folder / _FILE).unlink(missing_ok=True)
+    remove_generations(folder / _FILE)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read what :func:`save_checkpoint` wrote.
+    """Read what :func:`save_checkpoint` wrote; where the newest is damaged, the one before it.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is damaged, or not of this package.
+        ValueError: all there are are damaged, or not of this package.
     """
-    path = folder / _FILE
-    if not path.is_file():
+    try:
+        return read_newest(folder / _FILE, _read)
+    except FileNotFoundError:
         raise FileNotFoundError(
             f"{folder.name} has no checkpoint: it ended before the first one was written, or its "
             "method trains nothing. `pclora-lab resume` starts it again"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["pclora_lab"])
-            facts = {_FORMER_NAMES.get(name, name): value for name, value in facts.items()}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        return Checkpoint(
-            step=int(facts["step"]),
-            fingerprint=str(facts["fingerprint"]),
-            overrides=check_overrides(facts["overrides"]),
-            base_dropped=bool(facts["base_dropped"]),
-            evaluated=int(facts["evaluated"]),
-            seconds=float(facts["seconds"]),
-            probe_seconds=float(facts["probe_seconds"]),
-            tensors=tensors,
-            identity=Identity.from_dict(made) if (made := facts.get("identity")) else None,
-        )
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        ) from None
+    except ValueError as error:
         raise ValueError(
-            f"the checkpoint of {folder.name} can't be read ({type(error).__name__}: {error}): "
-            "start the run again with the same settings"
+            f"the checkpoint of {folder.name} can't be read ({error}): start the run again with "
+            "the same settings"
         ) from error
+
+
+def _read(facts: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
+    facts = {_FORMER_NAMES.get(name, name): value for name, value in facts.items()}
+    return Checkpoint(
+        step=int(facts["step"]),
+        fingerprint=str(facts["fingerprint"]),
+        overrides=check_overrides(facts["overrides"]),
+        base_dropped=bool(facts["base_dropped"]),
+        evaluated=int(facts["evaluated"]),
+        seconds=float(facts["seconds"]),
+        probe_seconds=float(facts["probe_seconds"]),
+        tensors=tensors,
+        identity=Identity.from_dict(made) if (made := facts.get("identity")) else None,
+    )
 
 
 class CheckpointWriter:
@@ -122,7 +134,7 @@ class CheckpointWriter:
         began = time.monotonic()
         try:
             save_checkpoint(self.folder, last.checkpoint())
-        except (OSError, SafetensorError) as error:
+        except (OSError, NotFinite) as error:
             warnings.warn(
                 f"no checkpoint of {self.folder.name} could be written at step {last.step}, "
                 f"so that it can be taken up from an earlier one at best: {error}. The run goes "

@@ -7,23 +7,22 @@ replaced in one step, so a process that is killed leaves a folder that can be re
 """
 
 import contextlib
-import json
 import os
 import platform
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pclora_lab.files import PART, atomic_write, read_json, write_json
+from pclora_lab.files import PART, atomic_write, read_json, to_json, write_json
 from pclora_lab.locks import LOCK_FILE, FolderLock
 from pclora_lab.machine import is_on_this_machine, this_process
 from pclora_lab.runs.durable.signs import read_signs
 from pclora_lab.runs.reader import TEACHERS_FOLDER
 from pclora_lab.runs.snapshots import list_snapshots
+from pclora_lab.staging import remove_folder
 from pclora_lab.training.config import RunConfig, write_config
 from pclora_lab.training.events import Row
 
@@ -89,7 +88,8 @@ def new_run_folder(root: Path | str, config: RunConfig, *, name: str | None = No
         write_json(folder / "versions.json", versions())
         _set_status(folder, "running")
     except OSError:
-        shutil.rmtree(folder, ignore_errors=True)  # nothing of a run is in it
+        with contextlib.suppress(OSError):
+            remove_folder(folder)  # nothing of a run is in it
         raise
     return folder
 
@@ -120,17 +120,27 @@ def reopen(folder: Path, rows: Iterable[Row], step: int) -> None:
         step: from which the training goes on; later snapshots are of steps to be taken again.
     """
     # A process that was killed while it wrote left them, under names that nothing replaces.
-    for left in (*folder.glob(f"*{PART}"), *(folder / "snapshots").glob(f"*{PART}")):
-        if left.is_file():
+    for left in _half_written(folder):
+        if left.is_dir():
+            remove_folder(left)
+        else:
             left.unlink()
-    for taken, snapshot in list_snapshots(folder).items():
+    # Nothing is removed through a link.
+    own = {} if (folder / "snapshots").is_symlink() else list_snapshots(folder)
+    for taken, snapshot in own.items():
         if taken > step:
             snapshot.unlink()
     with atomic_write(folder / "history.jsonl") as part:
-        part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf8")
+        lines = [to_json(row, missing_as_null=True) + "\n" for row in rows]
+        part.write_text("".join(lines), encoding="utf8")
     if not (folder / "versions.json").is_file():
         write_json(folder / "versions.json", versions())
     _set_status(folder, "running")
+
+
+def _half_written(folder: Path) -> list[Path]:
+    folders = [folder, *([s] if not (s := folder / "snapshots").is_symlink() else ())]
+    return [left for inner in folders for left in inner.glob(f"*{PART}")]
 
 
 def _set_status(folder: Path, status: str, error: str | None = None) -> None:
@@ -179,7 +189,7 @@ def delete_run(folder: Path | str) -> None:
     """
     _require_run(folder)
     with _at_rest(Path(folder), "deleted"):
-        shutil.rmtree(folder)
+        remove_folder(Path(folder))
 
 
 def rename_run(folder: Path | str, name: str) -> Path:

@@ -2,14 +2,12 @@
 
 import contextlib
 import os
-import shutil
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
 from pclora_lab.files import write_json
 from pclora_lab.locks import FolderLock
@@ -19,12 +17,13 @@ from pclora_lab.runs.durable.heartbeat import beating
 from pclora_lab.runs.durable.history import HistoryWriter
 from pclora_lab.runs.folder import _recorded, _set_status
 from pclora_lab.runs.snapshots import save_snapshot
+from pclora_lab.staging import remove_folder
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd
 from pclora_lab.training.optimizer import LossDiverged
 
 __all__ = ["RunRecorder"]
 
-_UNWRITABLE = (OSError, SafetensorError)
+_UNWRITABLE = OSError
 
 
 class RunRecorder:
@@ -181,7 +180,8 @@ def _short(folder: Path) -> str:
 
 def _write_result(folder: Path, event: RunEnd) -> None:
     # What a process that was killed while writing it left there would be taken for foreign files.
-    shutil.rmtree(folder / "compressed", ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        remove_folder(folder / "compressed")
     saved = save_pretrained(event.model, folder / "compressed")
     event.result["bytes_on_disk"] = sum(path.stat().st_size for path in saved.iterdir())
     write_json(folder / "result.json", event.result)

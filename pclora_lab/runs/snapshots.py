@@ -6,11 +6,10 @@ folder. How many there are is bounded before the run begins: by a number and by 
 
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pclora_lab.files import atomic_write
+from pclora_lab.files import make_folder
+from pclora_lab.tensor_files import load_tensors, save_tensors
 
 __all__ = ["list_snapshots", "load_snapshot", "save_snapshot"]
 
@@ -19,11 +18,10 @@ _FOLDER = "snapshots"
 
 def save_snapshot(folder: Path, step: int, tensors: dict[str, Tensor]) -> Path:
     """Write beside, then rename: a reader sees a whole snapshot or none."""
-    snapshots = folder / _FOLDER
-    snapshots.mkdir(exist_ok=True)
+    snapshots = make_folder(folder / _FOLDER)
     path = snapshots / f"{step:06}.safetensors"
-    with atomic_write(path) as part:
-        save_file(tensors, part)
+    # Not worth waiting for the disk: a run can do without.
+    save_tensors(path, tensors, durable=False)
     return path
 
 
@@ -40,8 +38,8 @@ def load_snapshot(path: Path) -> dict[str, Tensor]:
         ValueError: the file is damaged; names it.
     """
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
+        return load_tensors(path)
+    except (ValueError, OSError) as error:
         raise ValueError(
             f"snapshot {path.name} can't be read ({error}): delete the file"
         ) from error

@@ -16,7 +16,7 @@ from pclora_lab.fields import (
     options_of,
     present_names,
 )
-from pclora_lab.files import read_json, write_json
+from pclora_lab.files import read_json, without_home, write_json
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS, config_from_dict
@@ -294,8 +294,9 @@ def upgrade_config(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_config(path: Path, config: RunConfig) -> None:
-    """Write a config file, with the version of its format."""
-    write_json(path, {"version": CONFIG_FORMAT, **config.to_dict()})
+    """Write a config file, with the version of its format; paths begin with ``~`` if they can."""
+    names = {"model": without_home(config.model), "data": without_home(config.data)}
+    write_json(path, {"version": CONFIG_FORMAT, **config.to_dict(), **names})
 
 
 def read_config(path: Path | str) -> RunConfig:

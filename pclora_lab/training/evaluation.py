@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 
+import torch
 from accelerate import Accelerator
 from torch import nn
 
@@ -9,6 +10,7 @@ from pclora_lab.data.batches import Batches
 from pclora_lab.data.loading import load_data
 from pclora_lab.models.adapting import preprocessing_of
 from pclora_lab.nn.forward import call_model, eval_mode
+from pclora_lab.nn.layers.finite import NotFinite, where_not_finite
 
 __all__ = ["accuracy", "test_accuracy"]
 
@@ -29,6 +31,9 @@ def accuracy(
         accelerator: precision; None computes as the model is.
         limit: only so many evenly spread examples.
         batch_size: examples at once.
+
+    Raises:
+        NotFinite: logits are NaN or infinite; says where that begins.
     """
     device = next(model.parameters()).device
     precision = accelerator.autocast if accelerator is not None else nullcontext
@@ -36,7 +41,16 @@ def accuracy(
     with eval_mode(model), precision():
         for indices in batches.for_scoring(batch_size, limit):
             inputs, labels = batches.batch(indices, device)
-            correct += int((call_model(model, inputs).argmax(-1) == labels).sum())
+            logits = call_model(model, inputs)
+            # Read together, so that a GPU is waited for once.
+            facts = torch.stack([(logits.argmax(-1) == labels).sum(), logits.isfinite().all()])
+            right, is_finite = facts.tolist()
+            if not is_finite:
+                raise NotFinite(
+                    f"the logits of {type(model).__name__} are NaN or infinite: "
+                    f"{where_not_finite(model, inputs)}"
+                )
+            correct += right
             seen += len(indices)
     return correct / seen
 

@@ -3,6 +3,7 @@
 The embedded text model and the text benchmark are made with it; nothing else needs it.
 """
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +13,8 @@ from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer, PreTrainedTokenizerBase
 
-from pclora_lab.training.optimizer import learning_rate
+from pclora_lab.nn.layers.finite import check_weights_finite
+from pclora_lab.training.optimizer import LossDiverged, learning_rate
 
 __all__ = ["learn_vocabulary", "mask_tokens", "pretrain_masked", "small_bert_config"]
 
@@ -112,6 +114,10 @@ def pretrain_masked(
         batch_size: texts per step.
         lr: peak learning rate.
         seed: draws batches and hidden words.
+
+    Raises:
+        LossDiverged: the loss became NaN or infinite.
+        NotFinite: a weight has, in the last step.
     """
     generator = torch.Generator().manual_seed(seed)
     encoded = tokenizer(list(texts), truncation=True, return_special_tokens_mask=True)
@@ -138,5 +144,10 @@ def pretrain_masked(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        yield float(loss.detach())
+        if not math.isfinite(value := float(loss.detach())):
+            raise LossDiverged(
+                f"the loss was not finite at step {step}: try a smaller rate than lr={lr:g}"
+            )
+        yield value
+    check_weights_finite(model, f"try a smaller learning rate than lr={lr:g}")
     model.eval()

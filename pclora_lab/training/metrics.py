@@ -8,10 +8,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from pclora_lab.methods.metrics import LR_SHARE
+from pclora_lab.nn.layers.finite import NotFinite
 from pclora_lab.training.device import memory_mb
 from pclora_lab.training.evaluation import accuracy
 from pclora_lab.training.lambda_override import LambdaDriver
 from pclora_lab.training.layer_probe import LayerProbe
+from pclora_lab.training.optimizer import LossDiverged
 from pclora_lab.training.setup import RunSetup
 from pclora_lab.training.state import Checkpoint
 
@@ -137,19 +139,33 @@ class MetricTracker:
             batch_size=config.eval_batch_size,
         )
 
+    def _accuracy_at(self, step: int) -> float:
+        try:
+            return self._accuracy()
+        except NotFinite as error:
+            if not self.method.trains or step == 0:
+                raise
+            raise LossDiverged(
+                f"after step {step} {error}. Try a smaller learning rate than "
+                f"lr={self.config.peak_lr:g} (a third of it), a longer warm-up, or "
+                'precision="float32"'
+            ) from error
+
     def _measured(self, step: int) -> dict[str, Any]:
         eval_index = step * self.config.evaluations // self.config.steps
         if eval_index == self.evaluated:
             return {"accuracy": None, "accuracy_if_base_removed": None}
         self.evaluated = eval_index
         facts = self._probed(step)
-        as_it_is = self._accuracy()
+        as_it_is = self._accuracy_at(step)
         if not self.method.fades:
             return {**facts, "accuracy": as_it_is, "accuracy_if_base_removed": None}
         without_base = self.method.without_base(self.student)
-        removed = as_it_is
+        removed: float | None = as_it_is
         if without_base is not None:
-            with without_base:
+            removed = None
+            # What a student can't do yet is no reason to end its training.
+            with without_base, contextlib.suppress(NotFinite):
                 removed = self._accuracy()
         return {**facts, "accuracy": as_it_is, "accuracy_if_base_removed": removed}
 

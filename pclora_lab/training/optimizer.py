@@ -1,4 +1,4 @@
-"""One optimizer loop for teacher and student: AdamW, warm-up + cosine, clipping, NaN guard."""
+"""One optimizer loop for teacher and student: AdamW, warm-up + cosine, clipping, all finite."""
 
 import math
 import time
@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from pclora_lab.data.batches import Batches
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.generators import RNG_LOCK
+from pclora_lab.nn.layers.finite import first_not_finite
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["LossDiverged", "Meter", "learning_rate", "make_optimizer", "optimization_steps"]
 
-_BAD_STEP = "bad_step"
+_BAD_STEPS = "bad_step"
 
 
 class LossDiverged(RuntimeError):
-    """The loss became NaN or infinite; the message says at which step and what to try."""
+    """Loss, gradient or weights became NaN or infinite; says at which step and what to try."""
 
 
 class Meter:
@@ -47,12 +48,15 @@ class Meter:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.timed, self.seconds = 0, 0.0
-        self.bad_step = torch.full((), -1, dtype=torch.long, device=device)
+        # The first with a loss, and with a gradient, that is not finite.
+        self.bad_steps = torch.full((2,), -1, dtype=torch.long, device=device)
 
-    def add(self, step: int, terms: dict[str, Tensor]) -> None:
-        """Count the terms of a step."""
-        bad = ~torch.isfinite(terms["loss"].detach())
-        self.bad_step = torch.where(bad & (self.bad_step < 0), step, self.bad_step)
+    def add(self, step: int, terms: dict[str, Tensor], norm: Tensor | None = None) -> None:
+        """Count the terms of a step; its gradient's norm comes along where it is known."""
+        loss = terms["loss"].detach().float()
+        found = torch.stack([loss, loss if norm is None else norm.detach().to(loss)])
+        is_first = ~found.isfinite() & (self.bad_steps < 0)
+        self.bad_steps = torch.where(is_first, step, self.bad_steps)
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach().float()
             self.counts[name] = self.counts.get(name, 0) + 1
@@ -61,19 +65,35 @@ class Meter:
         """Of each term since the last call.
 
         Raises:
-            LossDiverged: a loss was not finite.
+            LossDiverged: a loss or a gradient was not finite.
         """
-        bad_step = int(self.bad_step)
-        if bad_step >= 0:
-            raise LossDiverged(
-                f"the loss was not finite at step {bad_step}. Try a smaller learning rate than "
-                f'{self.setting} (a third of it), a longer warm-up, or precision="float32". What '
-                "was logged before is in the run folder."
-            )
+        in_loss, in_gradient = self.bad_steps.tolist()
+        if 0 <= in_loss and (in_gradient < 0 or in_loss <= in_gradient):
+            raise self.diverged(f"the loss was not finite at step {in_loss}")
+        if in_gradient >= 0:
+            raise self.diverged(f"the gradient was not finite at step {in_gradient}")
         # A term may be there for a part of the steps only.
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
         return means
+
+    def check_weights(self, model: nn.Module, step: int) -> None:
+        """After the last step, which no loss comes after.
+
+        Raises:
+            LossDiverged: a weight is not finite; names it.
+        """
+        name = first_not_finite(model.named_parameters())
+        if name is not None:
+            raise self.diverged(f"{name} was not finite after step {step}, the last one")
+
+    def diverged(self, what: str) -> LossDiverged:
+        """The error that says what was not finite, and what to try."""
+        return LossDiverged(
+            f"{what}. Try a smaller learning rate than {self.setting} (a third of it), a longer "
+            'warm-up, a smaller grad_clip, or precision="float32". What was logged before is in '
+            "the run folder."
+        )
 
     def time(self, seconds: float) -> None:
         """Count the seconds of a step."""
@@ -92,14 +112,14 @@ class Meter:
             name: torch.tensor([float(total), self.counts[name]], dtype=torch.float64)
             for name, total in self.sums.items()
         }
-        return {**sums, _BAD_STEP: self.bad_step.to("cpu", copy=True)}
+        return {**sums, _BAD_STEPS: self.bad_steps.to("cpu", copy=True)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from :meth:`state_dict`."""
-        device = self.bad_step.device
+        device = self.bad_steps.device
         for name, value in state.items():
-            if name == _BAD_STEP:
-                self.bad_step = value.to(device, copy=True)
+            if name == _BAD_STEPS:
+                self.bad_steps = value.to(device, copy=True)
             else:
                 self.sums[name] = value[0].float().to(device)
                 self.counts[name] = int(value[1])
@@ -198,7 +218,8 @@ def optimization_steps(
         and ``step_ms`` (time per step without whatever the caller does in between).
 
     Raises:
-        LossDiverged: at the first logged step after a loss that is not finite.
+        LossDiverged: at the first logged step after a loss or a gradient that is not finite, or
+            after the last step if a weight is not.
     """
     optimizer = optimizer or make_optimizer(model, config.weight_decay)
     device = accelerator.device
@@ -221,15 +242,17 @@ def optimization_steps(
             terms = loss_terms(inputs, labels)
         accelerator.backward(terms["loss"])
         after_backward()
-        accelerator.clip_grad_norm_(
+        norm = accelerator.clip_grad_norm_(
             [p for g in optimizer.param_groups for p in g["params"]], config.grad_clip
         )
         optimizer.step()
         taken += 1
         optimizer.zero_grad(set_to_none=True)
-        meter.add(step, terms)
+        meter.add(step, terms, norm)
         is_logged = (step + 1) % log_every == 0 or step + 1 == steps
         means = meter.means() if is_logged else None
+        if step + 1 == steps:
+            meter.check_weights(model, step)
         if step > first:  # the first one also sets up kernels and the optimizer's state
             meter.time(time.perf_counter() - began)
         yield None if means is None else {**means, "lr": lr, "step_ms": meter.reset_time()}

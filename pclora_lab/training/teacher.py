@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
@@ -17,6 +16,7 @@ from pclora_lab.fields import Part, values_of
 from pclora_lab.methods.registry import make_method
 from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.nn.forward import Inputs, call_model
+from pclora_lab.nn.layers.finite import NotFinite
 from pclora_lab.nn.task_losses import classification_loss
 from pclora_lab.training.checkpoints.kept_teacher import (
     keep_teacher,
@@ -151,10 +151,13 @@ def _finetune(
     except LossDiverged:
         progress.remove()  # going on from it would only diverge again
         raise
+    except NotFinite as error:
+        progress.remove()
+        raise meter.diverged(str(error)) from error
     try:
         keep_teacher(model, kept, progress.log, config)
         progress.remove()
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         progress.save()
         warnings.warn(
             f"the fine-tuned teacher {kept.name} can't be kept ({error}): the run goes on with it, "

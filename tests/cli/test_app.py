@@ -3,6 +3,7 @@
 import ast
 import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +43,20 @@ def test_kernels_of_lost_pages_are_ended_and_no_other_host_name_is_answered(tmp_
     assert app.kernel_manager.cull_idle_timeout == 600 and not app.kernel_manager.cull_connected
     assert app.ip == "127.0.0.1" and len(app.identity_provider.token) >= 40
     assert app.tornado_settings["allow_remote_access"] is False
+
+
+@pytest.mark.parametrize("status", [200, 403, 500])
+def test_the_token_stands_in_no_log(tmp_path, caplog, status):
+    before = signal.getsignal(signal.SIGTERM)
+    app = make_app("runs", tmp_path, 8866, print)
+    signal.signal(signal.SIGTERM, before)
+    request = SimpleNamespace(
+        method="GET", uri="/?token=secret", path="/", remote_ip="127.0.0.1", headers={}
+    )
+    handler = SimpleNamespace(request=request, get_status=lambda: status)
+    with caplog.at_level("DEBUG"):
+        app.tornado_settings["log_function"](handler)
+    assert f"{status} GET / (127.0.0.1)" in caplog.text and "secret" not in caplog.text
 
 
 @pytest.mark.parametrize(("dark", "theme"), [(False, "light"), (True, "dark")])

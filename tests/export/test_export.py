@@ -144,6 +144,40 @@ def test_a_card_shows_names_as_text_and_no_path_of_this_machine(run_folder):
     assert "/home" not in card and "net" in card and "reviews.csv" in card
 
 
+def test_an_export_into_a_project_replaces_no_file_of_its_own(run_folder, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("# My project, which uses pclora_lab\n")
+    with pytest.raises(FileExistsError, match="README.md is there already"):
+        export_run(run_folder, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    export_run(run_folder, tmp_path, force=True)
+    export_run(run_folder, tmp_path)  # what it wrote it may replace
+    assert readme.read_text().startswith("---")
+    loader = tmp_path / "standalone" / "load.py"
+    loader.write_text("print('mine')")
+    with pytest.raises(ValueError, match="is not empty"):
+        export_run(run_folder, tmp_path)
+    assert loader.read_text() == "print('mine')"
+
+
+@pytest.mark.parametrize("export", [export_onnx, export_torch_program])
+def test_another_graph_in_its_place_is_not_replaced(export, tmp_path):
+    path, small = tmp_path / "file", cut(tiny("vit_digits"))
+    path.write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="file is there already"):
+        export(small, path)
+    assert path.read_bytes() == b"mine"
+
+
+def test_graphs_bear_a_mark_and_no_path_of_this_machine(tmp_path):
+    small = cut(tiny("vit_digits"))
+    for name, export in {"a.onnx": export_onnx, "a.pt2": export_torch_program}.items():
+        for _ in range(2):  # the second replaces the first
+            export(small, tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        assert b"site-packages" not in content and str(Path.cwd()).encode() not in content
+
+
 @pytest.mark.parametrize(
     ("formats", "message"), [(["tflite"], "unknown format tflite"), ([], "unknown format none")]
 )

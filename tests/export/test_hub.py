@@ -94,6 +94,23 @@ def test_a_folder_arrives_as_it_is_and_private(hub, folder):
     assert created.get("visibility") == "private" or created.get("private") is True
 
 
+def test_only_what_belongs_to_the_model_leaves_the_machine(hub, folder, tmp_path):
+    belongs = {p.name for p in folder.iterdir()} | {"model.onnx", "standalone/load.py"}
+    (folder / "standalone" / "notes").mkdir(parents=True)
+    (tmp_path / "secret").write_text("mine")
+    (folder / "LICENSE").symlink_to(tmp_path / "secret")
+    for name in (
+        ".env", "checkpoint.safetensors", "checkpoint.previous.safetensors", "status.json",
+        "history.jsonl", "notes.txt", "id_rsa", "model.onnx", "standalone/load.py",
+        "standalone/notes/README.md", "standalone/.env", ".ipynb_checkpoints",
+    ):  # fmt: skip
+        (folder / name).write_text("x")
+    (folder / "cells").mkdir()
+    (folder / "cells" / "config.json").write_text("{}")
+    push_to_hub(folder, "me/small", endpoint=hub.address)
+    assert set(hub.RequestHandlerClass.files) == belongs
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

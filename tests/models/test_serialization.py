@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 
 import pytest
 import torch
@@ -198,3 +199,69 @@ def test_layers_that_could_not_be_read_again_are_refused_before_anything_is_writ
     with pytest.raises(ValueError, match=r"^blocks\.0\.mlp\.fc1 can't be saved"):
         save_pretrained(model, tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
+
+
+def test_a_tokenizer_of_somebody_else_is_not_replaced(faded, tmp_path):
+    (tmp_path / "tokenizer.json").write_text("mine")
+    small = faded(load_model("bert_glosses"))
+    with pytest.raises(FileExistsError, match="tokenizer.json is there already"):
+        save_pretrained(small, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
+
+
+def flip(file, place: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1
+    file.write_bytes(data)
+
+
+def saved_in(kind, folder, faded):
+    """A folder of each kind of model that this package saves."""
+    if kind == "own":
+        return save_pretrained(faded(load_model("vit_digits")), folder)
+    model = load_model("bert_glosses")
+    return save_pretrained(faded(model) if kind == "replaced" else model, folder)
+
+
+@pytest.mark.parametrize("kind", ["own", "replaced", "dense"])
+def test_a_flipped_byte_of_the_weights_is_refused(faded, tmp_path, kind):
+    folder = saved_in(kind, tmp_path / "small", faded)
+    file = folder / "model.safetensors"
+    for place in (9, 200, -100_000, -1):
+        flip(file, place)
+        with pytest.raises(ValueError, match="model.safetensors is damaged"):
+            load_model(folder)
+        flip(file, place)
+    load_model(folder)
+
+
+@pytest.mark.parametrize("kind", ["own", "replaced"])
+def test_weights_of_another_save_are_refused(faded, tmp_path, kind):
+    first = saved_in(kind, tmp_path / "first", faded)
+    model = load_model(first)
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    second = save_pretrained(model, tmp_path / "second")
+    shutil.copy(second / "model.safetensors", first)
+    with pytest.raises(ValueError, match="not the file that the config.json"):
+        load_compressed(first)
+
+
+def test_who_reads_while_another_saves_gets_one_of_the_two(faded, tmp_path):
+    models = [faded(load_model("vit_digits")) for _ in range(2)]
+    with torch.no_grad():
+        models[1].head.bias.add_(1)
+    biases = [tuple(model.head.bias.tolist()) for model in models]
+    folder, over, read = save_pretrained(models[0], tmp_path / "small"), threading.Event(), []
+
+    def save():
+        for number in range(12):
+            save_pretrained(models[number % 2], folder)
+        over.set()
+
+    writer = threading.Thread(target=save)
+    writer.start()
+    while not over.is_set():
+        read.append(tuple(load_compressed(folder).head.bias.tolist()))
+    writer.join()
+    assert read and set(read) <= set(biases)

@@ -110,3 +110,13 @@ def test_a_recipe_names_a_size_only_where_timm_takes_one(name, size):
 
 def test_timms_own_prefix_is_taken():
     assert load_model(f"timm/{VIT}", pretrained=False, img_size=32).num_classes == 1000
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "open_clip_model.safetensors"])
+def test_pickled_weights_beside_others_are_never_read(tmp_path, name):
+    folder, made = write(tmp_path / "vit", VIT, **SMALL)
+    (folder / "model.safetensors").rename(folder / name)
+    for pickled in ("pytorch_model.bin", "pytorch_model.pth", "model.pth"):
+        torch.save({"odd": torch.ones(1)}, folder / pickled)
+    model = load_model(folder)
+    assert torch.equal(model.patch_embed.proj.weight, made.patch_embed.proj.weight)

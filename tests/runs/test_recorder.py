@@ -15,9 +15,10 @@ from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.models.loading import load_model
 from pclora_lab.models.serialization import load_compressed
-from pclora_lab.runs.folder import delete_run, new_run_folder, run_name
+from pclora_lab.runs.folder import delete_run, new_run_folder, reopen, run_name
 from pclora_lab.runs.reader import list_runs, load_run
 from pclora_lab.runs.recorder import RunRecorder
+from pclora_lab.runs.snapshots import save_snapshot
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, PhaseStart, RunEnd, StepEnd
 
@@ -188,3 +189,22 @@ def test_json_is_replaced_in_one_step(tmp_path):
         assert json.load(reader) == {"status": "é"}, "who reads sees the old file whole"
     assert json.loads(path.read_text()) == {"status": "new"}
     assert [p.name for p in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_links_in_a_folder_that_others_write_to_lead_nowhere(tmp_path, small):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for name in ("000001.safetensors", "half.part", "config.json"):
+        (theirs / name).write_text("mine")
+    folder = new_run_folder(tmp_path / "runs", RunConfig(steps=1))
+    for name in ("snapshots", "compressed", "reports.part"):
+        (folder / name).symlink_to(theirs)
+    reopen(folder, [], 0)
+    with pytest.raises(OSError, match="snapshots is a link"):
+        save_snapshot(folder, 1, {"x": torch.ones(1)})
+    list(RunRecorder(folder).record(iter([RunEnd({}, small, small)])))
+    assert (folder / "compressed").is_dir() and not (folder / "compressed").is_symlink()
+    (tmp_path / "runs" / "linked").symlink_to(folder)
+    delete_run(tmp_path / "runs" / "linked")
+    assert (folder / "result.json").is_file()
+    assert [file.read_text() for file in theirs.iterdir()] == ["mine"] * 3

@@ -23,6 +23,7 @@ from pclora_lab.runs.checkpoints import (
     CheckpointWriter,
     has_checkpoint,
     load_checkpoint,
+    remove_checkpoint,
     save_checkpoint,
 )
 from pclora_lab.runs.folder import delete_run, new_run_folder
@@ -56,6 +57,8 @@ def stopped(config, root, step, name=None):
     folder = new_run_folder(root, config, name=name)
     with closing(RunRecorder(folder).record(train(config, root))) as events:
         next(e for e in events if isinstance(e, StepEnd) and e.phase == "fade" and e.step == step)
+    # There on a slow machine only.
+    (folder / "checkpoint.previous.safetensors").unlink(missing_ok=True)
     return folder
 
 
@@ -226,6 +229,35 @@ def test_what_cannot_be_taken_up_says_why(tmp_path, stopped_at, spoil, message):
         list(resume(folder))
 
 
+@pytest.mark.parametrize("place", [3, 30, -1])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, stopped_at, place):
+    folder = stopped_at(5, tmp_path)
+    newest = load_checkpoint(folder)
+    save_checkpoint(folder, dataclasses.replace(newest, step=6))
+    save_checkpoint(folder, dataclasses.replace(newest, step=7))
+    assert load_checkpoint(folder).step == 7
+    path = folder / "checkpoint.safetensors"
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.warns(
+        UserWarning, match="checkpoint.safetensors is damaged.*one before it is taken"
+    ):
+        assert load_checkpoint(folder).step == 6
+    # The good one is not given up for the damaged one.
+    save_checkpoint(folder, dataclasses.replace(newest, step=8))
+    path.unlink()
+    assert has_checkpoint(folder) and load_checkpoint(folder).step == 6
+
+
+def test_a_finished_run_keeps_neither_of_the_two(tmp_path, stopped_at):
+    folder = stopped_at(5, tmp_path)
+    save_checkpoint(folder, load_checkpoint(folder))
+    assert len(list(folder.glob("checkpoint*"))) == 2
+    *_, _ = resume(folder)
+    assert not list(folder.glob("checkpoint*"))
+
+
 def _edit(folder, **changes):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
@@ -302,7 +334,7 @@ def test_a_run_without_a_checkpoint_is_started_again_in_its_folder(tmp_path, sto
     config = dataclasses.replace(QUICK, snapshots=3, overrides=((2, 0.9), (6, None)))
     untouched, expected = whole(config, tmp_path)
     folder = stopped(config, tmp_path, 5)
-    (folder / "checkpoint.safetensors").unlink()  # as after a kill in the first seconds
+    remove_checkpoint(folder)  # as after a kill in the first seconds
     (folder / "versions.json").unlink()
     assert can_resume(folder)
     *_, finished = resume(folder)
@@ -322,7 +354,7 @@ def test_a_hand_is_repeated_where_a_run_is_started_again(tmp_path):
         next(e for e in events if isinstance(e, StepEnd) and e.step == 3)
         hold.set(0.8)
         next(e for e in events if isinstance(e, StepEnd) and e.step == 5)
-    (folder / "checkpoint.safetensors").unlink()
+    remove_checkpoint(folder)
     *_, finished = resume(folder)
     assert finished.result["overrides"] == [[4, 0.8]]
 

@@ -71,6 +71,8 @@ def _claim(
     path = folder / "comparison.json"
     known = read_json(path)
     if known is not None:
+        if not {"base", "methods"} <= known.keys():
+            raise ValueError(f"{path} is not of a comparison: choose another folder")
         # One that is not installed here stays as it is written.
         known_methods = {
             name: present_names(METHODS[name].Config, config) if name in METHODS else config

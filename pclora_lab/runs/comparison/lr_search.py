@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.files import write_json
+from pclora_lab.files import make_folder, write_json
 from pclora_lab.methods.registry import method_class
 
 __all__ = ["FACTOR", "REACH", "LRSearch"]
@@ -89,7 +89,7 @@ class LRSearch:
         """End a search."""
         self.chosen[name] = self.best(name)
         if self._good(name):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             tried = [trial for trial in self.tried if trial["method"] == name]
             write_json(self._file(name), {"lr": self.chosen[name], "tried": tried})
 

@@ -1,9 +1,9 @@
 """Rows of a run's history, appended one by one; a disk that is full for a while loses none."""
 
-import json
 import os
 from pathlib import Path
 
+from pclora_lab.files import open_to_append, to_json
 from pclora_lab.training.events import Row
 
 __all__ = ["HistoryWriter"]
@@ -29,8 +29,7 @@ class HistoryWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        self._file = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
+        self._file = open_to_append(path)
         self._waiting = b""
 
     @property
@@ -44,7 +43,7 @@ class HistoryWriter:
         Raises:
             OSError: the disk is full; the row is kept, and written as soon as there is room.
         """
-        self._waiting += (json.dumps(row) + "\n").encode()
+        self._waiting += (to_json(row, missing_as_null=True) + "\n").encode()
         self.flush()
 
     def flush(self) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pclora_lab.data.splits import hash_of_texts
-from pclora_lab.files import atomic_write, write_json
+from pclora_lab.files import make_folder, write_json
+from pclora_lab.nn.layers.finite import check_weights_finite
+from pclora_lab.tensor_files import load_tensors, read_metadata, save_tensors
 from pclora_lab.training.config import RunConfig, read_config, write_config
 from pclora_lab.training.events import Row
 from pclora_lab.training.identity.hashes import hash_of_tensors
@@ -39,14 +39,18 @@ def keep_teacher(model: nn.Module, folder: Path, log: Sequence[Row], config: Run
         folder: named by the teacher's key.
         log: the rows of its fine-tuning.
         config: that it was fine-tuned with.
+
+    Raises:
+        OSError: the folder is a link, can't be written, or the disk is full.
+        NotFinite: a weight is NaN or infinite.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    check_weights_finite(model, "it is not kept as a teacher; try a smaller teacher_lr")
+    make_folder(folder)
     write_json(folder / _HISTORY, list(log))
     write_config(folder / _CONFIG, config)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     # The weights come last: a folder with them is complete.
-    with atomic_write(folder / _WEIGHTS) as part:
-        save_file(state, part, metadata={"format": "pt", _HASH: _hash(folder, state)})
+    save_tensors(folder / _WEIGHTS, state, {_HASH: _hash(folder, state)})
 
 
 def _hash(folder: Path, tensors: Mapping[str, Tensor]) -> str:
@@ -97,9 +101,8 @@ def load_kept_teacher(
         KeptTeacherError: it was cut, edited, is not finite, or is of another model.
     """
     try:
-        with safe_open(folder / _WEIGHTS, framework="pt") as file:
-            written = (file.metadata() or {}).get(_HASH)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        tensors = load_tensors(folder / _WEIGHTS, remark=False)
+        written = read_metadata(folder / _WEIGHTS).get(_HASH)
         log = json.loads((folder / _HISTORY).read_text(encoding="utf8"))
         read_config(folder / _CONFIG)
         if written is None and not of_older_version:
@@ -108,7 +111,7 @@ def load_kept_teacher(
             raise ValueError("weights, history or config were changed since it was written")
         _require_rows(log)
         _require_fit(tensors, model)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise KeptTeacherError(f"the kept teacher {folder} can't be used: {error}") from error
     model.load_state_dict(tensors)
     return list(log)

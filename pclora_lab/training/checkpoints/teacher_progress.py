@@ -4,18 +4,22 @@
 Whichever run needs this teacher next goes on from there, to the same bits.
 """
 
-import json
 import os
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pclora_lab.files import atomic_write
+from pclora_lab.files import make_folder
+from pclora_lab.nn.layers.finite import NotFinite
+from pclora_lab.training.checkpoints.generations import (
+    read_newest,
+    remove_generations,
+    write_generation,
+)
 from pclora_lab.training.checkpoints.pace import Pace
 from pclora_lab.training.events import Row
 from pclora_lab.training.optimizer import Meter
@@ -54,30 +58,30 @@ class TeacherProgress:
             steps: of the whole fine-tuning.
         """
         path = self.folder / _FILE
-        if not path.is_file():
-            return
         try:
-            step, log, tensors = self._read(path, steps)
-            load_training_state(self.model, self.optimizer, tensors, self.meter)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            found = read_newest(path, lambda facts, tensors: self._use(facts, tensors, steps))
+        except FileNotFoundError:
+            return
+        except ValueError as error:
             warnings.warn(
                 f"the fine-tuning of teacher {self.folder.name} begins anew: {path} can't be "
                 f"used ({error})",
                 stacklevel=2,
             )
             return
-        self.step, self.log, self._written = step, log, step
+        self.step, self.log = found
+        self._written = self.step
 
-    def _read(self, path: Path, steps: int) -> tuple[int, list[Row], dict[str, Tensor]]:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["pclora_lab"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    def _use(
+        self, facts: dict[str, Any], tensors: dict[str, Tensor], steps: int
+    ) -> tuple[int, list[Row]]:
         step, log = facts["step"], facts["log"]
         if facts["key"] != self.folder.name or not isinstance(step, int) or not 0 < step <= steps:
             raise ValueError("it is of another teacher")
         if not isinstance(log, list) or not all(isinstance(row, dict) for row in log):
             raise ValueError("its rows are none")
-        return step, log, tensors
+        load_training_state(self.model, self.optimizer, tensors, self.meter)
+        return step, log
 
     def note(self, step: int, row: Row | None) -> None:
         """A step is done; its row comes along where one was due."""
@@ -99,10 +103,9 @@ class TeacherProgress:
         facts = {"key": self.folder.name, "step": self.step, "log": self.log}
         state = training_state(self.model, self.optimizer, meter=self.meter)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(self.folder / _FILE) as part:
-                save_file(state, part, metadata={"pclora_lab": json.dumps(facts)})
-        except (OSError, SafetensorError) as error:
+            make_folder(self.folder)
+            write_generation(self.folder / _FILE, state, facts)
+        except (OSError, NotFinite) as error:
             self._pace.failed()
             warnings.warn(
                 f"no checkpoint of teacher {self.folder.name} could be written at step "
@@ -115,4 +118,4 @@ class TeacherProgress:
 
     def remove(self) -> None:
         """Nothing is left to take up."""
-        (self.folder / _FILE).unlink(missing_ok=True)
+        remove_generations(self.folder / _FILE)

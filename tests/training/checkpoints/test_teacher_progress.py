@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.registry import METHODS
+from pclora_lab.tensor_files import read_metadata, save_tensors
 from pclora_lab.training.checkpoints import pace
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, PhaseStart, StepEnd
@@ -34,7 +35,10 @@ def taught(root, config=TAUGHT):
 
 def stopped(root, step, config=TAUGHT):
     with closing(train(config, root, cache=READ)) as events:
-        return next(e for e in events if isinstance(e, StepEnd) and e.step == step)
+        found = next(e for e in events if isinstance(e, StepEnd) and e.step == step)
+    for path in root.glob("teachers/*/checkpoint.previous.safetensors"):
+        path.unlink()  # there on a slow machine only
+    return found
 
 
 def rows(events):
@@ -89,21 +93,17 @@ def test_a_checkpoint_that_can_not_be_used_is_said_and_made_anew(tmp_path, whole
 
 
 def _spoil(path, kind):
-    from safetensors import safe_open
-    from safetensors.torch import save_file
-
     if kind == "cut":
         path.write_bytes(path.read_bytes()[:-100])
         return
-    with safe_open(path, framework="pt") as file:
-        facts = json.loads(file.metadata()["pclora_lab"])
+    facts = json.loads(read_metadata(path)["pclora_lab"])
     tensors = load_file(path)
     if kind == "of another key":
         facts["key"] = "0" * 16
     if kind == "misshapen":  # the last of all, when others could be written already
         name = [n for n in tensors if n.startswith("exp_avg_sq/")][-1]
         tensors[name] = torch.ones(3, 3)
-    save_file(tensors, path, {"pclora_lab": json.dumps(facts)})
+    save_tensors(path, tensors, {"pclora_lab": json.dumps(facts)})
 
 
 def test_a_disk_that_is_full_ends_no_fine_tuning(tmp_path, monkeypatch):
