@@ -103,7 +103,6 @@ CHANGES = {
     "the preprocessing": other_mean,
     "the weights of the fine-tuned teacher": other_teacher,
     r"warmup \(0.05, now 0.5\)": lambda root: edit_json(root / "run" / "config.json", warmup=0.5),
-    r"grad_clip \(1.0, now 2\)": lambda root: edit_json(root / "run" / "config.json", grad_clip=2),
 }
 
 
