@@ -295,3 +295,16 @@ def test_a_method_that_is_not_installed_stays_in_the_folder(tmp_path):
     path.write_text(json.dumps(known))
     Comparison(BASE, **grid)
     assert json.loads(path.read_text()) == known
+
+
+@pytest.mark.parametrize("left", [(), ("config.json.0a.part",)])
+def test_a_cell_whose_process_was_killed_at_once_is_run(tmp_path, left):
+    grid = Comparison(BASE, methods=["svd"], budgets=[0.3], seeds=[0], out=tmp_path)
+    (cell,) = grid.cells("svd")
+    folder = tmp_path / "cells" / cell.name
+    folder.mkdir(parents=True)
+    for name in left:
+        (folder / name).write_text("{")
+    list(grid.run())
+    assert [row["error"] for row in grid.rows()] == [None]
+    assert [path.name for path in (tmp_path / "cells").iterdir()] == [cell.name]
