@@ -14,7 +14,7 @@ NOTEBOOKS := $(LONG) $(filter-out $(LONG),$(wildcard notebooks/*.ipynb))
 # JupyterLab refuses to run as root, as in a container, unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo lab app test quick fast lint notebooks browser mutants zoo clean
+.PHONY: demo lab app test quick fast lint notebooks browser mutants faults zoo clean
 
 demo: $(VENV)/ready
 	$(BIN)/pclora-lab demo
@@ -57,6 +57,10 @@ browser: $(VENV)/ready
 mutants: $(VENV)/ready
 	$(BIN)/pip install --quiet $(PIP_FLAGS) -e ".[test,mutants]"
 	$(BIN)/python tests/mutants/run.py --result data/results/mutants.json
+
+# Kills, crashes, full disks and odd input: less than an hour on two cores. A sample is part of test.
+faults: $(VENV)/ready
+	$(BIN)/python tests/faults/run.py --workers $(WORKERS) --result data/results/faults.json
 
 # Every architecture of transformers and timm at a tiny size, for docs/architectures.md.
 zoo: $(VENV)/ready

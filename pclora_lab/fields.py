@@ -8,10 +8,13 @@ import dataclasses
 import difflib
 import math
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from pclora_lab.wording import brief, shown
 
 __all__ = [
     "FieldError",
@@ -20,12 +23,18 @@ __all__ = [
     "check_names",
     "check_number",
     "check_options",
+    "check_text",
     "nearest",
     "option",
     "options_of",
     "parse_names",
     "values_of",
 ]
+
+LARGEST_WHOLE = 2**63 - 1
+LONGEST_TEXT = 2**16
+# From here on a bound is far beyond what anybody means.
+_FAR = 1000
 
 KINDS = ("rank", "schedule", "number", "whole", "choice", "switch", "text", "method", "overrides")
 
@@ -162,20 +171,33 @@ def check_options(config: object) -> None:
         value = getattr(config, name)
         if value is None and described.optional:
             continue
-        try:
-            checked = _checked(name, value, described)
-        except TypeError as error:
-            reason = f"{name} is {value!r}, which it can't be: {error} ({described.help})"
-            raise FieldError(name, reason) from error
-        except ValueError as error:
-            raise FieldError(name, str(error)) from error
-        object.__setattr__(config, name, checked)
+        object.__setattr__(config, name, _checked(name, value, described))
 
 
 def _checked(name: str, value: object, described: Option) -> object:
-    if described.check is not None:
-        return described.check(value)
-    return _CHECKS[described.kind](name, value, described)
+    """A value in its canonical form; whatever its check makes of it is an error of the field."""
+    try:
+        _refuse_huge(value)
+        if described.check is not None:
+            return described.check(value)
+        return _CHECKS[described.kind](name, value, described)
+    except ValueError as error:
+        message = brief(str(error))
+        is_named = re.search(rf"\b{name}\b", message) is not None
+        raise FieldError(name, message if is_named else f"{name}: {message}") from error
+    except (TypeError, ArithmeticError, AttributeError, LookupError, RuntimeError) as error:
+        message = f"{name} is {shown(value)}, which it can't be ({described.help})"
+        raise FieldError(name, message) from error
+
+
+def _refuse_huge(value: object, depth: int = 3) -> None:
+    """Numbers that neither torch nor a file of JSON holds; Python can't even write them down."""
+    if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+        raise ValueError(f"{shown(value)} is too large: 2**63 - 1 is the largest whole number")
+    if depth and isinstance(value, list | tuple | Mapping):
+        inner = [*value, *value.values()] if isinstance(value, Mapping) else value
+        for part in inner:
+            _refuse_huge(part, depth - 1)
 
 
 def _number(name: str, value: object, described: Option) -> object:
@@ -193,22 +215,24 @@ def _whole(name: str, value: object, described: Option) -> object:
     fits = isinstance(value, int) and described.low <= value <= described.high
     if not fits or isinstance(value, bool):
         bounds = f"at least {described.low:g}"
-        if described.high < math.inf:
+        if described.high < _FAR:
             bounds = f"{described.low:g} to {described.high:g}"
-        raise ValueError(f"{name} is {value!r}: it must be a whole number of {bounds}")
+        elif described.high < math.inf:
+            bounds += f" and at most {described.high:,}"
+        raise ValueError(f"{name} is {shown(value)}: it must be a whole number of {bounds}")
     return value
 
 
 def _choice(name: str, value: object, described: Option) -> object:
-    if value not in described.choices:
+    if not isinstance(value, str) or value not in described.choices:
         allowed = ", ".join(described.choices)
-        raise ValueError(f"unknown {described.noun or name} {value!r}: use one of {allowed}")
+        raise ValueError(f"unknown {described.noun or name} {shown(value)}: use one of {allowed}")
     return value
 
 
 def _switch(name: str, value: object, described: Option) -> object:
     if not isinstance(value, bool):
-        raise ValueError(f"{name} is {value!r}: it must be True or False")
+        raise ValueError(f"{name} is {shown(value)}: it must be True or False")
     return value
 
 
@@ -216,7 +240,8 @@ def _text(name: str, value: object, described: Option) -> object:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str):
-        raise ValueError(f"{name} is {value!r}: it must be a text ({described.help})")
+        raise ValueError(f"{name} is {shown(value)}: it must be a text ({described.help})")
+    check_text(name, value)
     return value
 
 
@@ -229,6 +254,26 @@ _CHECKS = {
 }
 
 
+def check_text(what: str, value: str) -> None:
+    """Refuse what neither a path nor a file can hold.
+
+    Raises:
+        ValueError: names the value and the reason.
+
+    Example:
+        >>> check_text("model", "vit_digits")
+    """
+    reason = None
+    if len(value) > LONGEST_TEXT:
+        reason = f"it has {len(value):,} characters, {LONGEST_TEXT:,} are the most"
+    elif "\0" in value:
+        reason = "it holds a character with the number 0, which ends a name"
+    elif any("\ud800" <= character <= "\udfff" for character in value):
+        reason = "it holds half a character (a lone surrogate), which no file can hold"
+    if reason is not None:
+        raise ValueError(f"{what} is {shown(value)}: {reason}")
+
+
 def check_number(
     what: str, value: object, low: float, high: float = math.inf, why: str = ""
 ) -> None:
@@ -237,10 +282,10 @@ def check_number(
     Raises:
         ValueError: names the value and the range.
     """
-    fits = isinstance(value, (int, float)) and math.isfinite(value) and low <= value <= high
+    fits = isinstance(value, (int, float)) and abs(value) < math.inf and low <= value <= high
     if not fits or isinstance(value, bool):
         bounds = f"in [{low}, {high}]" if high < math.inf else f"of at least {low}"
-        raise ValueError(f"{what} is {value!r}: it must be a number {bounds}{why}")
+        raise ValueError(f"{what} is {shown(value)}: it must be a number {bounds}{why}")
 
 
 def check_names(value: object) -> tuple[str, str]:
@@ -256,8 +301,10 @@ def check_names(value: object) -> tuple[str, str]:
     if isinstance(value, (list, tuple)) and len(value) == 2:
         first, second = value
         if isinstance(first, str) and isinstance(second, str) and "" != first != second != "":
+            check_text("a name", first)
+            check_text("a name", second)
             return first, second
-    raise ValueError(f"{value!r} are not two different names, such as premise,hypothesis")
+    raise ValueError(f"{shown(value)} are not two different names, such as premise,hypothesis")
 
 
 def parse_names(text: str) -> tuple[str, ...]:

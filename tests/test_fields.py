@@ -8,8 +8,9 @@ import pytest
 
 from pclora_lab.cli.flags import add_method_flags, method_from_flags
 from pclora_lab.cli.parsing import parse_option
-from pclora_lab.fields import Option, check_options, option, options_of
+from pclora_lab.fields import FieldError, Option, check_options, option, options_of
 from pclora_lab.methods.registry import METHODS
+from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.settings.option_fields import OptionForm
 
 
@@ -109,3 +110,27 @@ def test_a_form_tells_when_something_changes():
     assert calls and form.values()["repair"] == 0.25
     form.fields["budget"].value = 0.2
     assert form.values()["budget"] == 0.2 and form.values()["rank"] is None
+
+
+def test_whatever_is_given_the_error_is_short_and_names_the_field():
+    for odd in (10**400, 10**5000, [10**5000], 2**70, "x" * 100_000, len, {1}):
+        for name in ("steps", "seed", "lr", "model", "overrides", "teacher", "text_columns"):
+            with pytest.raises(FieldError) as raised:
+                RunConfig(**{name: odd})
+            message = str(raised.value)
+            assert raised.value.field == name and name in message and len(message) < 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "bound"),
+    [("batch_size", "65,536"), ("img_size", "8,192"), ("evaluations", "1,000,000")],
+)
+def test_a_typo_that_would_take_the_memory_meets_a_bound(name, bound):
+    with pytest.raises(FieldError, match=f"{name} is 10000000: it must be .* at most {bound}"):
+        RunConfig(**{name: 10**7})
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_a_text_that_no_file_can_hold_is_refused(text):
+    with pytest.raises(FieldError, match="model is .*: it holds"):
+        RunConfig(model=text)

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pclora_lab.wording import brief
+
 __all__ = [
     "Account",
     "AccountError",
@@ -17,9 +19,17 @@ __all__ = [
     "round_up",
 ]
 
+_LONGEST_MESSAGE = 1000
+
 
 class DataError(ValueError):
-    """Data that can't be what was meant; names what was found, the reason and the cure."""
+    """Data that can't be what was meant; names what was found, the reason and the cure.
+
+    A value that is shown may be a cell of a million characters: its middle is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(brief(message, _LONGEST_MESSAGE))
 
 
 class AccountError(RuntimeError):

@@ -70,9 +70,10 @@ def read_tables(data: Any, ledger: Ledger) -> dict[str, datasets.Dataset]:
         cause = error.__cause__ if not isinstance(error, DataError) else None
         if isinstance(error, DataError) and f"data {name!r}" in str(error):
             raise
-        raise DataError(
-            f"data {name!r} can't be read as a table or images: {cause or error}"
-        ) from error
+        reason: object = cause or error
+        if isinstance(reason, UnicodeEncodeError):
+            reason = "the name of a file in it holds bytes that are no characters: rename it"
+        raise DataError(f"data {name!r} can't be read as a table or images: {reason}") from error
 
 
 def refuse_vague(name: str) -> None:

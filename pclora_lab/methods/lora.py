@@ -39,7 +39,7 @@ class LoRAConfig(MethodConfig):
     name: ClassVar[str] = "lora"
     default_lr: ClassVar[float] = 3e-3
 
-    rank: int = option(8, "whole", "rank r", "rank of the adapters", low=1, sizes=True)
+    rank: int = option(8, "whole", "rank r", "rank of the adapters", low=1, high=4096, sizes=True)
     budget: float | None = budget_option()
     alpha: float = option(16.0, "number", "alpha", "alpha/r scales the adapter", low=1e-3, step=1)
     dropout: float = option(

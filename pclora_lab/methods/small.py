@@ -42,6 +42,7 @@ class SmallFromScratchConfig(MethodConfig):
         "width",
         "none: what the budget allows",
         low=1,
+        high=2**16,
         optional=True,
         sizes=True,
     )

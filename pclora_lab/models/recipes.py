@@ -4,17 +4,22 @@ Every model that was loaded by name carries a recipe. Saved models keep it, so t
 code from the folder."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import nn
 
 from pclora_lab.models.hf_models import rebuild_hf
+from pclora_lab.models.hf_quantizer import build_layers
+from pclora_lab.models.saved_layers import check_sizes, empty_layers, weight_files
 from pclora_lab.models.timm_models import load_timm
 from pclora_lab.nn.metadata import pretrained_cfg_of, set_metadata
 from pclora_lab.nn.split_qkv import split_qkv as split_fused
+from pclora_lab.nn.surgery import replace_modules
 
-__all__ = ["build_from_recipe", "dense_twin", "model_recipe"]
+__all__ = ["build_from_recipe", "check_plan", "dense_twin", "model_recipe"]
 
 
 def model_recipe(model: nn.Module) -> dict[str, Any] | None:
@@ -60,6 +65,38 @@ def _bare_name(architecture: object) -> str:
     if architecture != "vit_digits" and not timm.is_model(architecture):
         raise ValueError(f"unknown model {architecture!r}: update timm, or pass model=")
     return architecture
+
+
+def check_plan(folder: Path, config: dict[str, Any]) -> None:
+    """Build a saved model without storage, and compare it with the headers of its weights.
+
+    Args:
+        folder: of both; without weights nothing is compared.
+        config: what its config.json says.
+
+    Raises:
+        ValueError: the two do not fit each other; no memory was taken.
+    """
+    if not (files := weight_files(folder)):
+        return
+    with torch.device("meta"):
+        planned = build_from_recipe(config["model"])
+        if "architectures" in config:
+            _require_classes(planned, config["model"], folder)
+            build_layers(planned, config, str(folder), torch.float32)
+        else:
+            replace_modules(planned, empty_layers(planned, config, folder))
+    check_sizes(planned, files, folder)
+
+
+def _require_classes(model: Any, recipe: dict[str, Any], folder: Path) -> None:
+    """Two places of one file say how many classes there are."""
+    told, built = recipe["num_classes"], model.config.num_labels
+    if told not in (None, built):
+        raise ValueError(
+            f"{folder}: config.json says {told} classes in one place and {built} in another: it "
+            "was edited. Save the model again"
+        )
 
 
 def dense_twin(model: nn.Module) -> nn.Module:

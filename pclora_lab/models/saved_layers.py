@@ -12,12 +12,26 @@ from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.ranks import check_rank
 from pclora_lab.nn.split_qkv import SplitLinear
 from pclora_lab.nn.surgery import get_linear, is_linear
+from pclora_lab.schema import (
+    anything,
+    listed,
+    mapping,
+    number,
+    one_of_kinds,
+    optional,
+    record,
+    switch,
+    text,
+    whole,
+)
 
 __all__ = [
     "FORMAT",
     "METHOD",
     "NOTICE",
     "VERSION",
+    "check_saved",
+    "check_sizes",
     "check_tensors",
     "describe_layers",
     "empty_layers",
@@ -43,6 +57,89 @@ NOTICE = (
     "new weights for them. Install pclora-lab, `import pclora_lab`, and load it again"
 )
 """Stands where transformers looks for the name of a weights file, so that it stops there."""
+
+
+# Beyond these a number is a typo or an attack, and would take the machine's memory.
+LARGEST_RANK, _MOST_LAYERS, _LARGEST_SIZE = 2**16, 1024, 2**22
+
+
+def _limit(name: str) -> int:
+    """The largest whole number that a configuration may have under a name."""
+    if any(part in name for part in ("layers", "layer", "depth", "blocks")):
+        return _MOST_LAYERS
+    is_size = name.endswith(("size", "sizes", "dim", "dims", "embd", "embeddings", "positions"))
+    return _LARGEST_SIZE if is_size or name.startswith(("num_", "n_", "d_")) else 2**63 - 1
+
+
+_side = whole(1, _LARGEST_SIZE)
+_names = listed(text())
+_SAVED = record(
+    {
+        "model": optional(record({}, {
+            "library": text(),
+            "architecture": text(),
+            "task": text(),
+            "num_classes": optional(whole(0, 2**20)),
+            "img_size": optional(one_of_kinds(_side, listed(_side), expected="a side in pixels")),
+            "width": optional(whole(1, 2**16)),
+            "tokens": optional(_side),
+            "split_qkv": switch,
+            "token_types": switch,
+            "preprocessing": record({}, {
+                "input_size": listed(_side), "mean": listed(number), "std": listed(number),
+                "interpolation": text(), "crop_pct": number, "crop_mode": text(),
+            }),
+            "options": anything(_limit),
+            "config": anything(_limit),
+        })),
+        "ranks": mapping(whole(1, LARGEST_RANK)),
+    },
+    {
+        "without_bias": _names,
+        "split_layers": _names,
+        "method": optional(record({}, {"name": text()})),
+        "pela": optional(anything(_limit)),
+        "class_names": optional(_names),
+        "tensors": optional(mapping(text())),
+        "dtypes": mapping(text()),
+        "architectures": optional(_names),
+    },
+)  # fmt: skip
+
+
+def check_saved(config: Mapping[str, Any], place: str) -> None:
+    """Refuse a saved model's config.json that holds what none of its fields can have.
+
+    Args:
+        config: what it says, as :func:`describe_layers` and a recipe write it.
+        place: the file, for errors.
+
+    Raises:
+        ValueError: names the place, the value and what it must be.
+    """
+    _SAVED(place, config)
+
+
+def check_sizes(model: nn.Module, files: Iterable[Path | str], folder: Path | str) -> None:
+    """Compare what a config.json describes with the headers of its weights, before it is built.
+
+    Args:
+        model: the architecture with its low-rank layers, on the meta device.
+        files: the weights.
+        folder: of both, for the error.
+
+    Raises:
+        ValueError: names the first tensor that has another shape.
+    """
+    found = shapes_in(files)
+    for name, tensor in model.state_dict().items():
+        told = "x".join(map(str, tensor.shape)) or "scalar"
+        if found.get(name, told) != told:
+            raise ValueError(
+                f"the tensors in {folder} do not fit the architecture of its config.json: {name} "
+                f"is {found[name]} and should be {told}. One of the two was edited, or is another "
+                "model's: save the model again, or fetch the whole folder again"
+            )
 
 
 def low_rank_layers(model: nn.Module) -> dict[str, LowRank]:

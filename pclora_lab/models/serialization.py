@@ -21,12 +21,13 @@ from pclora_lab.models.hf_models import hf_task, set_hf_recipe
 from pclora_lab.models.hf_quantizer import build_layers
 from pclora_lab.models.hf_saving import describe, is_replaced, outdated
 from pclora_lab.models.hf_tokenizer import text_preprocessing
-from pclora_lab.models.recipes import build_from_recipe, model_recipe
+from pclora_lab.models.recipes import build_from_recipe, check_plan, model_recipe
 from pclora_lab.models.saved_layers import (
     FORMAT,
     METHOD,
     NOTICE,
     VERSION,
+    check_saved,
     describe_layers,
     empty_layers,
     low_rank_layers,
@@ -40,6 +41,7 @@ from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
 from pclora_lab.ownership import refuse_foreign
 from pclora_lab.quiet import quiet
 from pclora_lab.staging import staged_folder
+from pclora_lab.wording import shown
 
 __all__ = [
     "from_pretrained",
@@ -222,6 +224,7 @@ def _dense(folder: Path, config: dict[str, Any], model: nn.Module | None) -> nn.
             f"{folder} holds no recipe for its architecture, because the model was not loaded "
             "by name: pass model=, the dense architecture"
         )
+    check_plan(folder, config)
     return build_from_recipe(config["model"])
 
 
@@ -239,6 +242,8 @@ def _open_transformers(
             f"{folder} holds one of transformers' models, and model= is a {cls.__name__}: pass one "
             "of the same class, or leave it out"
         )
+    if recipe is not None:
+        check_plan(folder, config)
     try:
         with quiet():
             dense, info = cls.from_pretrained(
@@ -301,9 +306,12 @@ def _read_config(folder: Path, *, weights: bool = True) -> dict[str, Any]:
     config = _saved_part(values)
     if config is None:
         raise ValueError(f"{folder / 'config.json'} is not of format {FORMAT!r}")
-    if config.get("version", 0) > VERSION:
+    version = config.get("version", 0)
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise ValueError(f"{folder / 'config.json'}: version is {shown(version)}, no whole number")
+    if version > VERSION:
         raise ValueError(
-            f"{folder} was written by a newer version (format {config['version']}, this one reads "
+            f"{folder} was written by a newer version (format {version}, this one reads "
             f"up to {VERSION}): update pclora-lab"
         )
     if "architectures" in config:
@@ -311,6 +319,7 @@ def _read_config(folder: Path, *, weights: bool = True) -> dict[str, Any]:
     missing = [key for key in ("model", "ranks") if key not in config]
     if missing:
         raise ValueError(f"{folder / 'config.json'} lacks {', '.join(missing)}")
+    check_saved(config, str(folder / "config.json"))
     return config
 
 

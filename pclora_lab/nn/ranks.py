@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pclora_lab.nn.counting import LayerCount
+from pclora_lab.wording import shown
 
 __all__ = ["check_rank", "check_ranks", "resolve_ranks"]
 
@@ -106,11 +107,11 @@ def check_rank(rank: object) -> int | str:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", rank)
         if match and 0 < float(match[1]) <= 100:
             return f"{match[1]}%"
-        if re.fullmatch(r"\s*-?[0-9]+\s*", rank):
+        if re.fullmatch(r"\s*-?[0-9]{1,18}\s*", rank):
             return check_rank(int(rank))
-        raise ValueError(f"rank {rank!r} is not a rank: {cure}")
+        raise ValueError(f"rank {shown(rank)} is not a rank: {cure}")
     if isinstance(rank, bool) or not isinstance(rank, int):
-        raise ValueError(f"rank {rank!r} is not a whole number: {cure}")
+        raise ValueError(f"rank {shown(rank)} is not a whole number: {cure}")
     if rank < 1:
         raise ValueError(f"rank {rank} leaves nothing of the layer: {cure}")
     return rank
@@ -135,7 +136,9 @@ def check_ranks(rank: object) -> int | str | tuple[tuple[str, int | str], ...]:
     checked: dict[str, int | str] = {}
     for pair in pairs:
         if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str)):
-            raise ValueError(f"{pair!r} is no layer name with its rank: write {{name: rank, …}}")
+            raise ValueError(
+                f"{shown(pair)} is no layer name with its rank: write {{name: rank, …}}"
+            )
         name, value = pair
         if name in checked:
             raise ValueError(f"{name} is given two ranks, {checked[name]} and {value}: keep one")

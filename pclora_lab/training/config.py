@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from pclora_lab.data.reading.settings import ReadingSettings
 from pclora_lab.fields import (
+    LARGEST_WHOLE,
     FieldError,
     Part,
     check_options,
@@ -21,6 +22,7 @@ from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS, config_from_dict
 from pclora_lab.training.lambda_override import Override, check_overrides, parse_overrides
+from pclora_lab.wording import shown
 
 __all__ = [
     "CONFIG_FORMAT",
@@ -53,7 +55,7 @@ _TEACHER_RECIPE = (Part.TEACHER, Part.RECIPE)
 def _check_method(value: object) -> object:
     if not isinstance(value, MethodConfig):
         raise ValueError(
-            f"method is {value!r}: it must be a method's config, such as PCLoRAConfig(rank=8)"
+            f"method is {shown(value)}: it must be a method's config, such as PCLoRAConfig(rank=8)"
         )
     return value
 
@@ -113,11 +115,11 @@ class RunConfig(ReadingSettings):
     )  # fmt: skip
     img_size: int | None = option(
         None, "whole", "side (px)", "side of the input in pixels (none: the model's own)",
-        low=1, optional=True, group="source", parts=_TEACHER_RECIPE,
+        low=1, high=8192, optional=True, group="source", parts=_TEACHER_RECIPE,
     )  # fmt: skip
     max_tokens: int | None = option(
         None, "whole", "tokens", "longest text in tokens (none: 128, or the model's own)",
-        low=1, optional=True, group="source", parts=_TEACHER_RECIPE,
+        low=1, high=2**20, optional=True, group="source", parts=_TEACHER_RECIPE,
     )  # fmt: skip
     split_qkv: bool = option(
         False, "switch", "split q, k, v", "take fused query-key-value layers as three",
@@ -130,7 +132,7 @@ class RunConfig(ReadingSettings):
     )  # fmt: skip
     steps: int = option(
         300, "whole", "steps", "optimizer steps of the method",
-        low=1, group="training", parts=(Part.STUDENT, Part.RECIPE),
+        low=1, high=10**9, group="training", parts=(Part.STUDENT, Part.RECIPE),
     )  # fmt: skip
     lr: float | None = option(
         None, "number", "learning rate", "peak learning rate (none: the method's default)",
@@ -139,7 +141,7 @@ class RunConfig(ReadingSettings):
     )  # fmt: skip
     batch_size: int = option(
         64, "whole", "batch size", "examples per step",
-        low=1, group="training", parts=_TEACHER_RECIPE,
+        low=1, high=2**16, group="training", parts=_TEACHER_RECIPE,
     )  # fmt: skip
     weight_decay: float = option(
         0.01, "number", "weight decay", "AdamW's weight decay",
@@ -156,7 +158,7 @@ class RunConfig(ReadingSettings):
     )  # fmt: skip
     seed: int = option(
         0, "whole", "seed", "seed of new weights and of the batches",
-        low=0, group="training", parts=(Part.STUDENT, Part.RECIPE, Part.AXIS),
+        low=0, high=LARGEST_WHOLE, group="training", parts=(Part.STUDENT, Part.RECIPE, Part.AXIS),
     )  # fmt: skip
     teacher: str = option(
         "auto", "choice", "teacher", "which dense model is the teacher",
@@ -164,7 +166,7 @@ class RunConfig(ReadingSettings):
     )  # fmt: skip
     teacher_steps: int = option(
         600, "whole", "teacher steps", "steps of the teacher's fine-tuning",
-        low=1, group="source", parts=_TEACHER_RECIPE,
+        low=1, high=10**9, group="source", parts=_TEACHER_RECIPE,
     )  # fmt: skip
     teacher_lr: float = option(
         2e-4, "number", "teacher's learning rate", "its peak learning rate",
@@ -172,7 +174,7 @@ class RunConfig(ReadingSettings):
     )  # fmt: skip
     teacher_seed: int = option(
         0, "whole", "teacher's seed", "its seed, and that of a new head",
-        low=0, hidden=True, parts=(Part.TEACHER,),
+        low=0, high=LARGEST_WHOLE, hidden=True, parts=(Part.TEACHER,),
     )  # fmt: skip
     device: str = option(
         "auto", "text", "device", "auto, cpu, cuda, cuda:1 or mps",
@@ -184,15 +186,15 @@ class RunConfig(ReadingSettings):
     )  # fmt: skip
     evaluations: int = option(
         30, "whole", "evaluations", "accuracy readings on the way",
-        low=1, hidden=True, parts=(Part.STUDENT,),
+        low=1, high=10**6, hidden=True, parts=(Part.STUDENT,),
     )  # fmt: skip
     eval_images: int = option(
         512, "whole", "examples", "validation examples for each of these readings",
-        low=1, hidden=True, parts=(Part.DENSE,),
+        low=1, high=10**9, hidden=True, parts=(Part.DENSE,),
     )  # fmt: skip
     eval_batch_size: int = option(
         256, "whole", "evaluation batch", "examples at once where accuracy is measured", low=1,
-        hidden=True, parts=(Part.OBSERVES,),
+        high=2**16, hidden=True, parts=(Part.OBSERVES,),
     )  # fmt: skip
     report_on: str = option(
         "test", "choice", "report on", "split that the final accuracy is read on",
@@ -204,11 +206,11 @@ class RunConfig(ReadingSettings):
     )  # fmt: skip
     snapshots: int = option(
         24, "whole", "snapshots", "how often the adapters are kept on the way",
-        low=0, hidden=True, parts=(Part.OBSERVES,),
+        low=0, high=10_000, hidden=True, parts=(Part.OBSERVES,),
     )  # fmt: skip
     snapshot_mb: float = option(
         64.0, "number", "snapshots (MB)", "most megabytes that all snapshots may take",
-        low=0, hidden=True, parts=(Part.OBSERVES,),
+        low=0, high=1e6, hidden=True, parts=(Part.OBSERVES,),
     )  # fmt: skip
     overrides: tuple[Override, ...] = option(
         (), "overrides", "λ by hand", "λ set by hand: step:λ, or step:none (or :reset) to end it",
@@ -250,7 +252,9 @@ def _without_version(values: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(values)
     version = values.pop("version", 1)
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise FieldError("version", f"version is {version!r}: it must be a whole number from 1 on")
+        raise FieldError(
+            "version", f"version is {shown(version)}: it must be a whole number from 1 on"
+        )
     if version > CONFIG_FORMAT:
         raise ValueError(
             f"the config was written by a newer version of pclora_lab (format {version}, this one "
@@ -263,14 +267,16 @@ def _method_from_dict(values: object) -> MethodConfig:
     """A method's config; errors name the place of a key in the whole."""
     if not isinstance(values, Mapping):
         raise FieldError(
-            "method", f'method is {values!r}: it must be an object such as {{"name": "pclora"}}'
+            "method",
+            f'method is {shown(values)}: it must be an object such as {{"name": "pclora"}}',
         )
     try:
         return config_from_dict(values)
     except FieldError as error:
         is_foreign = "name" not in values and error.field not in options_of(PCLoRAConfig)
         nameless = " (method.name is missing, which means pclora)" if is_foreign else ""
-        raise FieldError("method", f"method.{error.field}: {error}{nameless}") from error
+        message = str(error).removeprefix(f"{error.field}: ")
+        raise FieldError("method", f"method.{error.field}: {message}{nameless}") from error
     except ValueError as error:
         raise FieldError("method", f"method: {error}") from error
 

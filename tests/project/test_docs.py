@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
+DOCUMENTS = (
+    "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/what_can_go_wrong.md",
+)  # fmt: skip
 ROOMS = ("nn", "data", "models", "methods", "training", "runs", "plots", "export", "ui", "cli")
 PATH = re.compile(r"`((?:pclora_lab|tests|data|docs|notebooks)/[\w./-]+)`")
 NAME = re.compile(rf"`(?:pclora_lab\.)?((?:{'|'.join(ROOMS)})\.[A-Za-z_][\w.]*[A-Za-z_])`")

@@ -173,7 +173,7 @@ def test_every_record_names_the_command_that_made_it(path):
     if program == "pclora-lab":
         assert script == "compare"
         return
-    assert script.startswith("tests/benchmarks/") and (ROOT / script).is_file()
+    assert re.match("tests/(benchmarks|faults|mutants)/", script) and (ROOT / script).is_file()
 
 
 def test_the_comparison_in_the_readme_is_the_record():

@@ -11,6 +11,8 @@ from pclora_lab.data.reading.rows import Rows, RowWriter
 
 __all__ = ["read_json_rows"]
 
+_MOST_DIGITS = 400
+
 _BLANK = re.compile(r"[ \t\r\n]*")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -47,6 +49,8 @@ def read_json_rows(path: Path) -> Rows:
 class _Broken:
     def __init__(self, error: Exception) -> None:
         self.reason = getattr(error, "msg", None) or str(error) or type(error).__name__
+        if isinstance(error, RecursionError):
+            self.reason = "lists or objects stand in each other, deeper than can be read"
 
 
 def _is_turned(row: dict[str, str | None]) -> bool:
@@ -67,9 +71,14 @@ def _word(value: object) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
+def _whole(digits: str) -> int | str:
+    """Python refuses to read more than 4300 digits; every value becomes a word all the same."""
+    return int(digits) if len(digits) < _MOST_DIGITS else digits
+
+
 def _parse(text: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         return _Broken(error)
 
@@ -89,7 +98,7 @@ def _values(path: Path) -> Iterator[tuple[str, object]]:
 def _list(path: Path) -> Iterator[tuple[str, object]]:
     """The elements of a list, decoded one by one: all at once take ten times the room."""
     text = path.read_text(encoding=encoding_of(path))
-    decode, at, number = json.JSONDecoder().raw_decode, text.index("[") + 1, 0
+    decode, at, number = json.JSONDecoder(parse_int=_whole).raw_decode, text.index("[") + 1, 0
     while True:
         at = _skip(text, at)
         if text[at : at + 1] == "]":

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from pclora_lab.plugins import PluginError, Registry
+from pclora_lab.wording import shown
 
 __all__ = [
     "SCHEDULES",
@@ -21,6 +22,8 @@ __all__ = [
     "schedule_points",
     "schedule_notes",
 ]
+
+_MOST_POINTS = 10_000
 
 Points = Sequence[tuple[float, float]]
 
@@ -97,15 +100,15 @@ def check_schedule(
     if isinstance(schedule, str):
         if schedule not in SCHEDULES:
             raise ValueError(
-                f"unknown schedule {schedule!r}: use one of {', '.join(SCHEDULES)}, "
+                f"unknown schedule {shown(schedule)}: use one of {', '.join(SCHEDULES)}, "
                 "or points such as [(0, 1), (0.2, 0.7), (0.6, 0)]"
             )
         return schedule
     try:
         points = tuple((float(p), float(value)) for p, value in schedule)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(
-            f"schedule {schedule!r} is neither a name ({', '.join(SCHEDULES)}) nor a list of "
+            f"schedule {shown(schedule)} is neither a name ({', '.join(SCHEDULES)}) nor a list of "
             "(progress, λ) pairs"
         ) from error
     _check_points(points, may_rise)
@@ -113,6 +116,8 @@ def check_schedule(
 
 
 def _check_points(points: tuple[tuple[float, float], ...], may_rise: bool) -> None:
+    if len(points) > _MOST_POINTS:
+        raise ValueError(f"a schedule of {len(points):,} points: {_MOST_POINTS:,} are the most")
     if len(points) < 2:
         raise ValueError(f"schedule {points} has {len(points)} point(s): give at least two")
     if any(not (0 <= p <= 1 and 0 <= value <= 1) for p, value in points):

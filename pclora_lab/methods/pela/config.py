@@ -61,8 +61,8 @@ class PELAConfig(MethodConfig):
         check=_check_ratio,
     )  # fmt: skip
     rank: int | None = option(
-        None, "whole", "rank r", "one rank for all, instead of a ratio", low=1, optional=True,
-        sizes=True,
+        None, "whole", "rank r", "one rank for all, instead of a ratio", low=1, high=2**16,
+        optional=True, sizes=True,
     )  # fmt: skip
     budget: float | None = budget_option()
     budget_unit: str = budget_unit_option()

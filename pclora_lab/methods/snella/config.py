@@ -42,7 +42,9 @@ class SNELLAConfig(MethodConfig):
     name: ClassVar[str] = "snella"
     default_lr: ClassVar[float] = 1e-2
 
-    rank: int = option(8, "whole", "rank r", "rank of the factors, even", low=2, sizes=True)
+    rank: int = option(
+        8, "whole", "rank r", "rank of the factors, even", low=2, high=4096, sizes=True
+    )
     budget: float | None = budget_option()
     sparsity: float = option(
         0.9, "number", "sparsity", "share of the weights that may not change", low=0, high=1,
@@ -63,9 +65,9 @@ class SNELLAConfig(MethodConfig):
         0.0, "number", "start sparsity", "sparsity in the beginning", low=0, high=1
     )
     allocations: int = option(
-        20, "whole", "allocations", "how often layers compete for the budget", low=1
+        20, "whole", "allocations", "how often layers compete for the budget", low=1, high=10**6
     )
-    floor: int = option(0, "whole", "floor", "weights that every layer keeps", low=0)
+    floor: int = option(0, "whole", "floor", "weights that every layer keeps", low=0, high=2**40)
     warmup: float = option(
         0.0, "number", "budget warm-up", "share at the start budget", low=0, high=1, hidden=True
     )

@@ -1,0 +1,60 @@
+"""Values as an error shows them: whatever was given, its message stays short and can be read."""
+
+import math
+import reprlib
+from typing import Any
+
+__all__ = ["brief", "shown"]
+
+_LONGEST_MESSAGE = 700
+_MOST_DIGITS = 40
+
+
+class _Shown(reprlib.Repr):
+    """Of everything a beginning and an end, and an answer for what has none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxother, self.maxstring = 4, 160, 160
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 8
+
+    def repr_int(self, x: int, level: int) -> str:
+        if abs(x) < 10**_MOST_DIGITS:
+            return repr(x)
+        # Python refuses to write down more than 4300 digits.
+        return f"a whole number of {int(math.log10(abs(x))) + 1} digits"
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        try:
+            text = repr(x)
+        except Exception:  # noqa: BLE001 - somebody else's __repr__
+            return f"a {type(x).__name__}"
+        return text if len(text) <= self.maxother else brief(text, self.maxother)
+
+
+_shown = _Shown()
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, cut in its middle where it is long.
+
+    Example:
+        >>> shown("a"), shown([1, 2.5]), shown(10**5000)
+        ("'a'", '[1, 2.5]', 'a whole number of 5001 digits')
+        >>> len(shown("x" * 10_000))
+        160
+    """
+    return " ".join(_shown.repr(value).split("\n"))
+
+
+def brief(message: str, longest: int = _LONGEST_MESSAGE) -> str:
+    """A message whose middle is cut out if it is long: the reason and the cure stand at its end.
+
+    Example:
+        >>> brief("a" * 50 + "the cure", 20)
+        'aaaaaaaa … athe cure'
+    """
+    if len(message) <= longest:
+        return message
+    half = (longest - 3) // 2
+    return f"{message[:half]} … {message[len(message) - (longest - 3 - half) :]}"
