@@ -81,8 +81,8 @@ class LowRankQuantizer(HfQuantizer):
         files = list(checkpoint_files or ())
         if files and saved.get("tensors") is not None:
             check_tensors(files, saved["tensors"])
-        check_weights(files, saved)
         build_layers(model, saved, folder, model.config.dtype)
+        check_weights(files, saved)
 
     def postprocess_model(self, model: Any, **kwargs: Any) -> None:
         """The layers are an ordinary part of the model now."""

@@ -59,7 +59,13 @@ def check_weights_finite(model: nn.Module, cure: str) -> None:
     name = first_not_finite(model.named_parameters())
     if name is None:
         # A mask may hold infinite values on purpose.
-        buffers = {n: b for n, b in model.named_buffers() if b.is_floating_point()}
+        noted = {
+            id(getattr(module, own))
+            for module in model.modules()
+            for own in getattr(module, "bookkeeping", ())  # NaN until there is something to note
+        }
+        named = ((n, b) for n, b in model.named_buffers() if id(b) not in noted)
+        buffers = {n: b for n, b in named if b.is_floating_point()}
         name = first_not_finite(buffers)
         if name is not None and not bool(buffers[name].isnan().any()):
             name = _first_nan(buffers)
