@@ -135,6 +135,20 @@ def test_a_student_whose_layers_get_no_gradient_is_refused():
         try_student(student, net, X)
 
 
+def test_the_first_module_that_differs_is_named_past_those_that_only_the_model_has():
+    class Doubled(Net):
+        """Goes through a module that the student does not have."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(self.before(x))
+
+    model, student = Doubled(), Net()
+    model.before = nn.Identity()
+    student.head.load_state_dict(model.head.state_dict())
+    with pytest.raises(ValueError, match="does not begin at the model's outputs.*, first at body"):
+        try_student(student, model, X, exact=True)
+
+
 def test_a_trial_leaves_nothing_behind():
     net = Restless().train()
     for parameter in net.parameters():

@@ -46,6 +46,7 @@ def test_the_formula(start, lam):
     table, ids = made.base.weight.detach().double().numpy(), IDS.numpy()
     wanted = lam * (table[ids] - A0[ids] @ B0.T) + A[ids] @ B.T
     np.testing.assert_allclose(made(IDS).detach().numpy(), wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(made.weight[IDS].detach().numpy(), wanted, rtol=1e-4, atol=1e-6)
     if lam == 0:
         torch.testing.assert_close(made.to_low_rank()(IDS), made(IDS))
 
