@@ -31,7 +31,7 @@ def with_mark(text: str) -> str:
 
     Example:
         >>> with_mark("# A model")
-        '# A model\\n<!-- pclora_lab wrote this: ee7bd8a85ec4e8ef -->\\n'
+        '# A model\\n<!-- pclora_lab wrote this: 67b246868db005ae -->\\n'
     """
     text = text if text.endswith("\n") else text + "\n"
     return f"{text}<!-- pclora_lab wrote this: {_digest(text)} -->\n"

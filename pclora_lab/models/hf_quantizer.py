@@ -127,7 +127,9 @@ def build_layers(
     """
     modules = dict(model.named_modules())
     splits = _own_names(model, modules, saved.get("split_layers", ()), folder)
-    fused = {name: get_linear(model, name) for name in splits.values()}
+    # A model that was built from a recipe has them split already.
+    left = [name for name in splits.values() if not isinstance(modules[name], SplitLinear)]
+    fused = {name: get_linear(model, name) for name in left}
     replace_modules(model, {n: SplitLinear(m.weight, m.bias) for n, m in fused.items()})
     modules = dict(model.named_modules())
     names = _own_names(model, modules, saved["ranks"], folder)

@@ -115,13 +115,12 @@ def read_teacher(model: nn.Module, data: LabeledData, config: RunConfig, folder:
     Raises:
         ValueError: it was not kept, has been removed, or is not what was written.
     """
-    kept = folder / teacher_key(model, data, config)
-    former = folder / former_teacher_key(model, data, config)
-    if not (kept.is_dir() or former.is_dir()):
-        raise ValueError(f"the fine-tuned teacher of this run is not in {folder} any more")
-    is_former = not kept.is_dir()
-    load_kept_teacher(model, former if is_former else kept, of_older_version=is_former)
-    return model
+    keys = teacher_key(model, data, config), former_teacher_key(model, data, config)
+    for key, is_former in zip(keys, (False, True), strict=True):
+        if (folder / key / "model.safetensors").is_file():
+            load_kept_teacher(model, folder / key, of_older_version=is_former)
+            return model
+    raise ValueError(f"the fine-tuned teacher of this run is not in {folder} any more")
 
 
 def _finetune(

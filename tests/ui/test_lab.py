@@ -320,7 +320,7 @@ def test_a_hand_on_lambda_is_followed_and_shown(lab):
     [
         ("result.json", '{"accuracy": 1}', "not of this version"),
         ("history.jsonl", '{"what": 1}\n', ""),
-        ("snapshots/000000.safetensors", "nonsense", "be read (Error"),
+        ("snapshots/000000.safetensors", "nonsense", "damaged or cut short"),
     ],
 )
 def test_a_run_that_was_edited_by_hand_is_shown_as_far_as_it_goes(lab, name, text, said):
