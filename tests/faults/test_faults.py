@@ -26,7 +26,7 @@ def sample(*kinds: str) -> dict:
 def test_killed_runs_end_as_if_nothing_had_happened():
     kills = sample("kills")["kills"]
     assert kills["tried"] == 2
-    wrong = ("unreadable", "different", "traceback", "hung", "unclear", "harmed")
+    wrong = ("lost", "unreadable", "different", "traceback", "hung", "unclear", "harmed")
     assert {verdict: kills[verdict] for verdict in wrong} == dict.fromkeys(wrong, 0), kills
 
 
