@@ -20,6 +20,7 @@ from pclora_lab.training.checkpoints.generations import (
     remove_generations,
     write_generation,
 )
+from pclora_lab.training.checkpoints.pace import Pace
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, StepEnd
 from pclora_lab.training.identity.record import Identity
 from pclora_lab.training.lambda_override import check_overrides
@@ -29,16 +30,6 @@ __all__ = ["CheckpointWriter", "has_checkpoint", "load_checkpoint", "save_checkp
 
 _FILE = "checkpoint.safetensors"
 _FORMER_NAMES = {"origin": "fingerprint", "moves": "overrides"}
-
-
-_SECONDS_BETWEEN = 5.0
-
-
-_SECONDS_AFTER_FAILURE = 60.0
-
-
-# Writing may take no more than this share of the time.
-_SHARE_FOR_WRITING = 0.01
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -112,13 +103,13 @@ class CheckpointWriter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._last: StepEnd | None = None
-        self._eval_index = time.monotonic() + _SECONDS_BETWEEN
+        self._pace = Pace()
 
     def note(self, event: Event) -> None:
         """After a step its checkpoint can be had, until there is more to tell."""
         if isinstance(event, StepEnd):
             self._last = event if event.checkpoint is not None else None
-            if time.monotonic() >= self._eval_index:
+            if self._pace.is_due:
                 self.save()
         elif isinstance(event, LogRow | AdapterSnapshot):
             self._last = None
@@ -138,10 +129,9 @@ class CheckpointWriter:
             warnings.warn(
                 f"no checkpoint of {self.folder.name} could be written at step {last.step}, "
                 f"so that it can be taken up from an earlier one at best: {error}. The run goes "
-                f"on; in {_SECONDS_AFTER_FAILURE:g} s it is tried again",
+                f"on; it is tried again later",
                 stacklevel=2,
             )
-            self._eval_index = time.monotonic() + _SECONDS_AFTER_FAILURE
+            self._pace.failed()
             return
-        now = time.monotonic()
-        self._eval_index = now + max(_SECONDS_BETWEEN, (now - began) / _SHARE_FOR_WRITING)
+        self._pace.wrote(time.monotonic() - began)

@@ -23,8 +23,6 @@ from pclora_lab.training.optimizer import LossDiverged
 
 __all__ = ["RunRecorder"]
 
-_UNWRITABLE = OSError
-
 
 class RunRecorder:
     """Writes down what happens in a run; the status follows how the run ends.
@@ -124,7 +122,7 @@ class RunRecorder:
         """Write what the run can do without; that it can't be is said once."""
         try:
             write()
-        except _UNWRITABLE as error:
+        except OSError as error:
             self._remark(what, error)
 
     def _remark(self, what: str, error: Exception) -> None:
@@ -141,7 +139,7 @@ class RunRecorder:
         try:
             history.flush()
             _write_result(self.folder, event)
-        except _UNWRITABLE as error:
+        except OSError as error:
             raise OSError(
                 f"the result of {self.folder.name} can't be written ({error}): make room, then "
                 f"`pclora-lab resume {self._name}` writes it; nothing is trained again"

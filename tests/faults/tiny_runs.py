@@ -100,7 +100,8 @@ def _timeless(values: dict[str, Any]) -> dict[str, Any]:
 
 def hurry(work: Callable[[], int]) -> Callable[[], int]:
     """The same, with a checkpoint after every step instead of one every few seconds."""
-    now = {"_SECONDS_BETWEEN": 0.0, "_SHARE_FOR_WRITING": 1e9}
+    now = {"SECONDS_BETWEEN": 0.0, "SHARE_FOR_WRITING": 1e9}
+    now |= {f"_{name}": value for name, value in now.items()}  # as earlier versions call them
 
     def hurried() -> int:
         for name, module in list(sys.modules.items()):

@@ -33,6 +33,7 @@ from pclora_lab.runs.session import stop_all
 from pclora_lab.runs.session_state import Progress
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training import fit
+from pclora_lab.training.checkpoints import pace
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, PhaseStart, RunEnd, StepEnd
 from pclora_lab.training.lambda_override import LambdaOverride, overrides_in
@@ -292,7 +293,7 @@ def test_a_stop_is_a_stop_even_if_its_checkpoint_fails(tmp_path, monkeypatch):
         raise RuntimeError("the device is gone")
 
     monkeypatch.setattr(checkpoints, "save_checkpoint", fail)
-    monkeypatch.setattr(checkpoints, "_SECONDS_BETWEEN", 1e9)  # however slow the machine is
+    monkeypatch.setattr(pace, "SECONDS_BETWEEN", 1e9)  # however slow the machine is
     with pytest.raises(RuntimeError, match="the device is gone"):
         stopped(QUICK, tmp_path, 2, name="lost")
     assert load_run(tmp_path / "lost").status == "stopped"
@@ -412,7 +413,7 @@ def test_a_full_disk_ends_no_run_and_is_tried_again(tmp_path, monkeypatch):
             raise OSError("no space left on device")
         return Checkpoint(1, "", (), False, 0, 1.0, 0.0, {"trained/A": torch.zeros(1)})
 
-    monkeypatch.setattr(checkpoints, "_SECONDS_AFTER_FAILURE", 0.0)
+    monkeypatch.setattr(pace, "SECONDS_AFTER_FAILURE", 0.0)
     keeper = CheckpointWriter(tmp_path)
     keeper.note(StepEnd("fade", 1, 3, save))
     with pytest.warns(UserWarning, match="no space left on device.*tried again"):
@@ -423,8 +424,8 @@ def test_a_full_disk_ends_no_run_and_is_tried_again(tmp_path, monkeypatch):
 
 
 def test_a_finished_run_leaves_no_checkpoint_however_often_they_are_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "_SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(checkpoints, "_SHARE_FOR_WRITING", 1e9)
+    monkeypatch.setattr(pace, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(pace, "SHARE_FOR_WRITING", 1e9)
     folder, _ = whole(QUICK, tmp_path)
     assert not has_checkpoint(folder) and not can_resume(folder)
 
