@@ -16,6 +16,7 @@ __all__ = [
     "PART",
     "atomic_write",
     "data_dir",
+    "file_stamp",
     "flush_to_disk",
     "load_published_result",
     "make_folder",
@@ -62,6 +63,23 @@ def _parse(text: str) -> Any:
 
 def _whole(digits: str) -> int | float:
     return int(digits) if len(digits) < _LONGEST_EXACT else float(digits)
+
+
+def file_stamp(path: Path) -> tuple[int, int, int] | None:
+    """Time of the last change (ns), size and inode: another one once the file was written again.
+
+    Returns:
+        None where there is no such file.
+
+    Example:
+        >>> file_stamp(Path("no such file")) is None
+        True
+    """
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size, facts.st_ino
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

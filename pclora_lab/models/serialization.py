@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from pclora_lab.files import to_json
+from pclora_lab.files import file_stamp, to_json
 from pclora_lab.models.hf_config import LOCAL_KEYS, refuse_code, safe_config
 from pclora_lab.models.hf_models import hf_task, set_hf_recipe
 from pclora_lab.models.hf_quantizer import build_layers
@@ -175,24 +175,16 @@ def from_pretrained(
     """
     folder, model = Path(folder).expanduser(), None if model is None else unwrapped(model)
     while True:
-        before = _stamp(folder)
+        before = file_stamp(folder / "config.json")
         try:
             found = _read_saved(folder, model, weights)
         except (ValueError, OSError):
-            if _stamp(folder) == before:
+            if file_stamp(folder / "config.json") == before:
                 raise
             continue
         # Else another process has saved a model there meanwhile: some of it may be that one's.
-        if _stamp(folder) == before:
+        if file_stamp(folder / "config.json") == before:
             return found
-
-
-def _stamp(folder: Path) -> tuple[int, int] | None:
-    try:
-        facts = (folder / "config.json").stat()
-    except OSError:
-        return None
-    return facts.st_ino, facts.st_mtime_ns
 
 
 def _read_saved(folder: Path, model: nn.Module | None, weights: bool) -> nn.Module:

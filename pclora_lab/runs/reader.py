@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pclora_lab.files import _parse, read_json
+from pclora_lab.files import _parse, file_stamp, read_json
 from pclora_lab.runs.durable.signs import read_signs
 from pclora_lab.training.config import upgrade_config
 from pclora_lab.training.events import Result, Row
@@ -188,9 +188,9 @@ def _look_at(
     folder: Path, before: tuple[Any, Run | UnreadableRun] | None
 ) -> tuple[Any, float, Run | UnreadableRun]:
     """The state of its files, the time of its status, and what it is."""
-    stamp = tuple(_stamp(folder / name) for name in _FILES)
+    stamp = tuple(file_stamp(folder / name) for name in _FILES)
     times = [part[0] for part in stamp if part is not None]
-    age = times[0] if times else (_stamp(folder) or (0,))[0]
+    age = times[0] if times else (file_stamp(folder) or (0,))[0]
     # A process may end without touching a file.
     if before is not None and before[0] == stamp and not _is_running(before[1]):
         return stamp, age, before[1]
@@ -199,14 +199,6 @@ def _look_at(
 
 def _is_running(entry: Run | UnreadableRun) -> bool:
     return isinstance(entry, Run) and entry.status == "running"
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_mtime_ns, facts.st_size
 
 
 def _read_entry(folder: Path) -> Run | UnreadableRun:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pclora_lab.data.cache import DataCache
-from pclora_lab.files import read_json
+from pclora_lab.files import file_stamp, read_json
 from pclora_lab.runs.checkpoints import has_checkpoint, load_checkpoint, save_checkpoint
 from pclora_lab.runs.execution import Execution, RunLogger
 from pclora_lab.runs.folder import is_being_written, is_unbegun, reopen
@@ -89,8 +89,7 @@ class Resumption:
 def _stamp(folder: Path) -> tuple[Any, ...]:
     """Changes when anybody trains in the folder."""
     files = [folder / name for name in ("checkpoint.safetensors", "history.jsonl", "result.json")]
-    facts = [file.stat() if file.is_file() else None for file in files]
-    return tuple(fact and (fact.st_mtime_ns, fact.st_size, fact.st_ino) for fact in facts)
+    return tuple(file_stamp(file) for file in files)
 
 
 def _teachers_home(folder: Path) -> Path:

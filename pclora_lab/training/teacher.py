@@ -13,6 +13,7 @@ from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache, stamp
 from pclora_lab.data.splits import LabeledData, hash_of_texts
 from pclora_lab.fields import Part, values_of
+from pclora_lab.files import file_stamp
 from pclora_lab.methods.registry import make_method
 from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.nn.forward import Inputs, call_model
@@ -82,14 +83,15 @@ def train_teacher(
         allow_former: take what an older version kept, for a run that began with it.
     """
     kept = folder / teacher_key(model, data, config)
-    before, log = _stamp(kept), take_kept_teacher(model, kept)
+    weights = kept / "model.safetensors"
+    before, log = file_stamp(weights), take_kept_teacher(model, kept)
     if log is None and allow_former:
         former = folder / former_teacher_key(model, data, config)
         log = take_kept_teacher(model, former, of_older_version=True)
     if log is None:
         lock = yield from lock_teacher(kept)
         try:
-            if _stamp(kept) != before:  # somebody else has made it meanwhile
+            if file_stamp(weights) != before:  # somebody else has made it meanwhile
                 log = take_kept_teacher(model, kept)
             if log is None:
                 yield from _finetune(model, batches, config, accelerator, kept)
@@ -98,15 +100,6 @@ def train_teacher(
             lock.release()
     yield PhaseStart("teacher", 0)
     yield from (LogRow(values) for values in log)
-
-
-def _stamp(kept: Path) -> tuple[int, int] | None:
-    """Changes when the teacher is written."""
-    try:
-        facts = (kept / "model.safetensors").stat()
-    except OSError:
-        return None
-    return facts.st_mtime_ns, facts.st_ino
 
 
 def read_teacher(model: nn.Module, data: LabeledData, config: RunConfig, folder: Path) -> nn.Module:
