@@ -133,6 +133,7 @@ def verify(path: Path) -> str | None:
         header = _read_header(file, path)
         marks = [f'"{name}":'.encode() in header for name in (_CHECKSUM, _SEALED)]
         if not any(marks):
+            _parse(header, path)  # a header cut short by a flipped length would lack them too
             return None
         place = _PLACE.search(header)
         if place is None or not all(marks):

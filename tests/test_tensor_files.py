@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from pclora_lab.tensor_files import (
     DamagedFile,
+    is_whole,
     load_tensors,
     read_metadata,
     save_tensors,
@@ -47,6 +48,20 @@ def test_every_flip_of_a_byte_is_detected(file, mask):
         file.write_bytes(damaged)
         with pytest.raises(DamagedFile, match="some.safetensors is damaged"):
             load_tensors(file)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_header_that_ends_before_its_checksum_is_damaged(tmp_path):
+    path = tmp_path / "long.safetensors"
+    save_file(TENSORS, path, metadata={"facts": 2000 * "x"})
+    seal(path)  # which writes the checksum behind the other texts
+    whole = path.read_bytes()
+    assert whole.index(b"pclora_lab.checksum") > 8 + 2000
+    for length in [2, 100, 1000, 2000]:
+        path.write_bytes(length.to_bytes(8, "little") + whole[8:])
+        assert not is_whole(path)
+        with pytest.raises(DamagedFile, match="long.safetensors is damaged"):
+            load_tensors(path)
 
 
 @pytest.mark.parametrize("left", [0, 3, 8, 100, -8, -1])
