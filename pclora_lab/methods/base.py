@@ -13,18 +13,55 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.fields import check_options, option
+from pclora_lab.fields import check_number, check_options, option
 from pclora_lab.methods.metrics import LR_SHARE, TASK, Metric
 from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.sizes import Plan, dense_plan
 from pclora_lab.nn.task_losses import classification_loss
+from pclora_lab.wording import shown
 
-__all__ = ["LossTerms", "Method", "MethodConfig", "MethodContext", "TaskLoss"]
+__all__ = [
+    "LARGEST_LR",
+    "SMALLEST_LR",
+    "LossTerms",
+    "Method",
+    "MethodConfig",
+    "MethodContext",
+    "TaskLoss",
+    "check_lr",
+]
+
+SMALLEST_LR, LARGEST_LR = 1e-9, 1e30
 
 Batch = Inputs
 # By column of the history; those named ``layer_…`` hold a value by layer.
 MetricValues = dict[str, float | dict[str, float]]
+
+
+def check_lr(what: str, value: object) -> None:
+    """Refuse a learning rate that no optimizer can take a step with.
+
+    Args:
+        what: its name, for the message.
+        value: the rate.
+
+    Raises:
+        ValueError: it is no number from 1e-9 to 1e30. AdamW divides the rate by 1 − β₁ in its first
+            step, and numbers in single precision end at 3.4e38.
+
+    Example:
+        >>> check_lr("lr", 1e-3)
+        >>> check_lr("lr", 1e38)
+        Traceback (most recent call last):
+        ValueError: lr is 1e+38: a learning rate of more than 1e+30 leads out of what single...
+    """
+    check_number(what, value, SMALLEST_LR, why=" (a learning rate)")
+    if isinstance(value, int | float) and value > LARGEST_LR:
+        raise ValueError(
+            f"{what} is {shown(value)}: a learning rate of more than {LARGEST_LR:g} leads out of "
+            "what single precision can hold (up to 3.4e38). Most lie between 1e-5 and 1e-1"
+        )
 
 
 class LossTerms(Protocol):

@@ -3,7 +3,7 @@
 import dataclasses
 
 from pclora_lab.fields import KINDS, options_of
-from pclora_lab.methods.base import Method, MethodConfig
+from pclora_lab.methods.base import Method, MethodConfig, check_lr
 from pclora_lab.methods.metrics import Metric
 from pclora_lab.plugins import PluginError
 
@@ -87,12 +87,21 @@ def _check_description(method: type[Method]) -> None:
             f"metrics of {method.__name__} are {method.metrics!r}",
             "Describe each with pclora_lab.methods.Metric",
         )
-    if not method.lr_grid or not all(isinstance(lr, float) and lr > 0 for lr in method.lr_grid):
-        raise PluginError(
-            f"lr_grid of {method.__name__} is {method.lr_grid!r}", "Give one learning rate or more"
-        )
+    _check_rates(method)
     if isinstance(method.starts_from, str) and method.starts_from not in _STARTS:
         raise PluginError(
             f"starts_from of {method.__name__} is {method.starts_from!r}",
             f"Use one of {', '.join(_STARTS)}",
         )
+
+
+def _check_rates(method: type[Method]) -> None:
+    cure = "Give one learning rate or more, such as (1e-3, 2e-3)"
+    if not isinstance(method.lr_grid, tuple | list) or not method.lr_grid:
+        raise PluginError(f"lr_grid of {method.__name__} is {method.lr_grid!r}", cure)
+    try:
+        for rate in method.lr_grid:
+            check_lr(f"a rate in lr_grid of {method.__name__}", rate)
+        check_lr(f"default_lr of {method.Config.__name__}", method.Config.default_lr)
+    except ValueError as error:
+        raise PluginError(str(error), cure) from error

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from pclora_lab.fields import (
     present_names,
 )
 from pclora_lab.files import read_json, without_home, write_json
-from pclora_lab.methods.base import MethodConfig
+from pclora_lab.methods.base import SMALLEST_LR, MethodConfig, check_lr
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS, config_from_dict
 from pclora_lab.training.lambda_override import Override, check_overrides, parse_overrides
@@ -57,6 +58,11 @@ def _check_method(value: object) -> object:
         raise ValueError(
             f"method is {shown(value)}: it must be a method's config, such as PCLoRAConfig(rank=8)"
         )
+    return value
+
+
+def _check_rate(name: str, value: object) -> object:
+    check_lr(name, value)
     return value
 
 
@@ -136,8 +142,8 @@ class RunConfig(ReadingSettings):
     )  # fmt: skip
     lr: float | None = option(
         None, "number", "learning rate", "peak learning rate (none: the method's default)",
-        low=1e-9, optional=True, step=1e-4, group="training",
-        parts=(Part.STUDENT, Part.RECIPE, Part.AXIS),
+        low=SMALLEST_LR, optional=True, step=1e-4, group="training",
+        parts=(Part.STUDENT, Part.RECIPE, Part.AXIS), check=partial(_check_rate, "lr"),
     )  # fmt: skip
     batch_size: int = option(
         64, "whole", "batch size", "examples per step",
@@ -170,7 +176,8 @@ class RunConfig(ReadingSettings):
     )  # fmt: skip
     teacher_lr: float = option(
         2e-4, "number", "teacher's learning rate", "its peak learning rate",
-        low=1e-9, hidden=True, parts=_TEACHER_RECIPE,
+        low=SMALLEST_LR, hidden=True, parts=_TEACHER_RECIPE,
+        check=partial(_check_rate, "teacher_lr"),
     )  # fmt: skip
     teacher_seed: int = option(
         0, "whole", "teacher's seed", "its seed, and that of a new head",

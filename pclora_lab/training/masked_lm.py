@@ -13,6 +13,7 @@ from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer, PreTrainedTokenizerBase
 
+from pclora_lab.methods.base import check_lr
 from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.training.optimizer import LossDiverged, learning_rate
 
@@ -116,9 +117,11 @@ def pretrain_masked(
         seed: draws batches and hidden words.
 
     Raises:
+        ValueError: a learning rate that no optimizer takes.
         LossDiverged: the loss became NaN or infinite.
         NotFinite: a weight has, in the last step.
     """
+    check_lr("lr", lr)
     generator = torch.Generator().manual_seed(seed)
     encoded = tokenizer(list(texts), truncation=True, return_special_tokens_mask=True)
     lengths = [len(ids) for ids in encoded["input_ids"]]

@@ -1,7 +1,7 @@
 """PC-LoRA inside ``transformers.Trainer``: a callback that moves λ, and the distillation loss."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -9,10 +9,12 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from pclora_lab.methods.base import check_lr
 from pclora_lab.methods.pclora.fading import lambda_jumps
 from pclora_lab.methods.pclora.losses import Distiller, total_loss
 from pclora_lab.methods.pclora.model import pclora_config, pclora_layers, set_progress
 from pclora_lab.methods.pclora.schedules import base_weight_factor
+from pclora_lab.nn.layers.finite import NotFinite, check_weights_finite, first_not_finite
 from pclora_lab.nn.task_losses import TaskLossFunction, classification_loss, language_model_loss
 
 __all__ = ["DistillationLoss", "PCLoRACallback"]
@@ -142,6 +144,9 @@ class PCLoRACallback(TrainerCallback):
     With ``reset_moments`` in the student's config, a jump of λ clears the optimizer's moments, and
     the learning rate rises again over the warm-up's steps (a twentieth of all without one).
 
+    Wherever a step is logged, evaluated or saved, and at the end, the weights must be finite: the
+    trainer itself logs another loss in place of a NaN and saves whatever there is.
+
     Every logged row gets ``lam`` and, with a ``loss``, the mean of each of its terms: in
     ``state.log_history`` and for the callbacks that come after this one.
 
@@ -151,7 +156,8 @@ class PCLoRACallback(TrainerCallback):
 
     Raises:
         ValueError: no student; from ``on_train_begin``: the best model is to be loaded, but λ is 0
-            in no evaluation.
+            in no evaluation, or a learning rate that no optimizer can take a step with.
+        NotFinite: from a step or the end of the training: a weight is NaN or infinite.
 
     Example:
         >>> from pclora_lab import PCLoRAConfig, get_pclora_model, load_model
@@ -175,8 +181,10 @@ class PCLoRACallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Refuses what would choose a student by what its base can do."""
+        """Refuses rates without bound, and what would choose a student by what its base can do."""
         student = self._trained(kwargs)
+        for rate in _rates(args, kwargs.get("optimizer")):
+            check_lr("learning_rate", rate)
         self.lam = self._trained_lam = float(next(iter(pclora_layers(student).values())).lam)
         last = _lam_at(student, state.max_steps - 1, state.max_steps)
         if getattr(args, "load_best_model_at_end", False) and last > 0:
@@ -217,6 +225,10 @@ class PCLoRACallback(TrainerCallback):
     ) -> None:
         """What is logged, evaluated or saved now belongs to the λ of the steps done so far."""
         self._move(state, kwargs)
+        asked = ("should_log", "should_evaluate", "should_save", "should_training_stop")
+        is_last = state.global_step >= state.max_steps
+        if is_last or any(getattr(control, what, False) for what in asked):
+            self._check_finite(args, state, kwargs)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -240,6 +252,7 @@ class PCLoRACallback(TrainerCallback):
     ) -> None:
         """λ at the end; left where it is if the training was stopped early."""
         self._move(state, kwargs)
+        check_weights_finite(self._trained(kwargs), _cure(args))
 
     def _trained(self, given: Mapping[str, Any]) -> nn.Module:
         model = given.get("model") if given.get("model") is not None else self.student
@@ -249,6 +262,14 @@ class PCLoRACallback(TrainerCallback):
         pclora_layers(unwrapped)
         return unwrapped
 
+    def _check_finite(
+        self, args: TrainingArguments, state: TrainerState, given: Mapping[str, Any]
+    ) -> None:
+        named = self._trained(given).named_parameters()
+        name = first_not_finite((n, p) for n, p in named if p.requires_grad)
+        if name is not None:
+            raise NotFinite(f"{name} was not finite after step {state.global_step}: {_cure(args)}")
+
     def _move(self, state: TrainerState, given: Mapping[str, Any]) -> None:
         progress = min(1.0, state.global_step / state.max_steps)
         self.lam = set_progress(self._trained(given), progress)
@@ -256,6 +277,23 @@ class PCLoRACallback(TrainerCallback):
     def _forget_best(self, state: TrainerState) -> None:
         if self._trained_lam > 0:
             state.best_metric = state.best_global_step = state.best_model_checkpoint = None
+
+
+def _rates(args: TrainingArguments | None, optimizer: Any) -> Iterator[float]:
+    """What the optimizer's steps begin with; a scheduler may have set the first one to 0."""
+    for group in getattr(optimizer, "param_groups", ()):
+        yield from (float(group[key]) for key in ("lr", "initial_lr") if group.get(key, 0) > 0)
+    if optimizer is None and args is not None and args.learning_rate > 0:
+        yield args.learning_rate
+
+
+def _cure(args: TrainingArguments | None) -> str:
+    rate = getattr(args, "learning_rate", None)
+    than = "" if rate is None else f" than {rate:g} (a third of it)"
+    return (
+        f"train again from the last checkpoint before it, with a smaller learning_rate{than}, more "
+        "warmup_steps, a smaller max_grad_norm, or without fp16"
+    )
 
 
 def _lam_at(student: nn.Module, step: int, steps: int) -> float:

@@ -18,6 +18,7 @@ from pclora_lab.nn.forward import (
     token_mask,
 )
 from pclora_lab.nn.generators import generators_kept
+from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
 
@@ -95,6 +96,7 @@ def compress(student: nn.Module, *, allow_unfaded: bool = False) -> nn.Module:
     Raises:
         ValueError: λ > 0, or the weights belong to a larger λ; says how much still comes from the
             base.
+        NotFinite: a weight is NaN or infinite; names it.
     """
     student = unwrapped(student)
     layers = pclora_layers(student)
@@ -107,6 +109,7 @@ def compress(student: nn.Module, *, allow_unfaded: bool = False) -> nn.Module:
         replace_modules(small, {name: layer.to_low_rank() for name, layer in layers.items()})
     for name in ("pclora_config", "pclora_targets"):
         vars(small).pop(name, None)
+    check_weights_finite(small, "the training has diverged, so compress an earlier student")
     return small.eval()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pclora_lab.files import make_folder, write_json
+from pclora_lab.methods.base import LARGEST_LR, SMALLEST_LR
 from pclora_lab.methods.registry import method_class
 
 __all__ = ["FACTOR", "REACH", "LRSearch"]
@@ -69,6 +70,7 @@ class LRSearch:
             return None
         low, high = min(self._own(name)), max(self._own(name))
         in_reach = low / FACTOR**REACH * 0.95 <= rate <= high * FACTOR**REACH * 1.05
+        in_reach = in_reach and SMALLEST_LR <= rate <= LARGEST_LR
         # One that failed is no reason to try it for ever.
         is_tried = any(t["method"] == name and t["lr"] == rate for t in self.tried)
         return rate if in_reach and not is_tried else None
