@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import re
 import secrets
@@ -21,11 +20,8 @@ __all__ = [
     "load_published_result",
     "make_folder",
     "open_to_append",
-    "read_json",
     "staged",
-    "to_json",
     "without_home",
-    "write_json",
     "write_text",
 ]
 
@@ -53,18 +49,6 @@ def load_published_result(name: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf8"))
 
 
-_LONGEST_EXACT = 25
-
-
-def _parse(text: str) -> Any:
-    # Python refuses whole numbers of more than 4300 digits; as a float they are infinite.
-    return json.loads(text, parse_int=_whole)
-
-
-def _whole(digits: str) -> int | float:
-    return int(digits) if len(digits) < _LONGEST_EXACT else float(digits)
-
-
 def file_stamp(path: Path) -> tuple[int, int, int] | None:
     """Time of the last change (ns), size and inode: another one once the file was written again.
 
@@ -80,81 +64,6 @@ def file_stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return facts.st_mtime_ns, facts.st_size, facts.st_ino
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file, or None where there is no file.
-
-    Raises:
-        ValueError: the file holds no JSON object.
-        OSError: it may not be read.
-    """
-    if not path.is_file():
-        return None
-    try:
-        values = _parse(path.read_text(encoding="utf8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} can't be read: {type(error).__name__}: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(
-            f"{path.name} can't be read: it holds a {type(values).__name__}, not an object"
-        )
-    return values
-
-
-def write_json(path: Path, value: object, *, missing_as_null: bool = False) -> None:
-    """Write an object as JSON; see :func:`to_json` and :func:`atomic_write`."""
-    text = to_json(value, indent=1, ensure_ascii=False, missing_as_null=missing_as_null)
-    write_text(path, text + "\n")
-
-
-def to_json(value: object, *, missing_as_null: bool = False, **options: Any) -> str:
-    """An object as JSON, which has no NaN and no infinity.
-
-    Args:
-        value: plain types.
-        missing_as_null: write null for such a number, where a reader takes it as not measured.
-        options: of :func:`json.dumps`.
-
-    Raises:
-        ValueError: a number is NaN or infinite; says where.
-
-    Example:
-        >>> to_json({"loss": float("nan")}, missing_as_null=True)
-        '{"loss": null}'
-        >>> to_json({"rows": [{"loss": float("inf")}]})
-        Traceback (most recent call last):
-        ...
-        ValueError: rows[0].loss is inf, which JSON has no number for
-    """
-    try:
-        return json.dumps(value, allow_nan=False, **options)
-    except ValueError:
-        odd = next(_not_finite(value, ""), None)
-        if odd is None:
-            raise
-        if not missing_as_null:
-            raise ValueError(f"{odd}, which JSON has no number for") from None
-    return json.dumps(_with_nulls(value), allow_nan=False, **options)
-
-
-def _not_finite(value: object, place: str) -> Iterator[str]:
-    if isinstance(value, float) and not math.isfinite(value):
-        yield f"{place or 'the value'} is {value}"
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _not_finite(part, f"{place}.{key}" if place else str(key))
-    elif isinstance(value, list | tuple):
-        for number, part in enumerate(value):
-            yield from _not_finite(part, f"{place}[{number}]")
-
-
-def _with_nulls(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _with_nulls(part) for key, part in value.items()}
-    return [_with_nulls(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def write_text(path: Path, text: str) -> None:

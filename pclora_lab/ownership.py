@@ -5,13 +5,13 @@ edit is noticed; other formats a word in their own metadata.
 """
 
 import hashlib
-import json
 import os
 import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from pclora_lab.json_files import parse_json
 from pclora_lab.tensor_files import read_metadata, sealing
 
 __all__ = ["MARK", "is_ours", "refuse_foreign", "with_mark"]
@@ -70,7 +70,7 @@ def is_ours(path: Path) -> bool:
         return False
     try:
         return _bears_mark(path)
-    except (OSError, ValueError, RecursionError, zipfile.BadZipFile):
+    except (OSError, ValueError, zipfile.BadZipFile):
         return False
 
 
@@ -86,7 +86,7 @@ def _bears_mark(path: Path) -> bool:
         case ".py":
             return bool(_LOADER.match(path.read_text(encoding="utf8")))
         case ".json":
-            return _is_our_json(json.loads(path.read_text(encoding="utf8")))
+            return _is_our_json(parse_json(path.read_bytes(), path.name))
     with path.open("rb") as file:
         head = file.read(_TAIL)
         file.seek(max(0, path.stat().st_size - _TAIL))

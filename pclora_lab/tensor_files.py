@@ -6,7 +6,6 @@ before a tensor is believed. It finds damage; it proves nothing about who wrote 
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -19,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pclora_lab.files import atomic_write, to_json
+from pclora_lab.files import atomic_write
+from pclora_lab.json_files import parse_json, to_json
 
 __all__ = [
     "DamagedFile",
@@ -216,9 +216,9 @@ def _read_header(file: BinaryIO, path: Path) -> bytes:
 
 def _parse(header: bytes, path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(header)
-    except (ValueError, RecursionError) as error:
-        raise DamagedFile(_damaged(path, f"its header can't be read: {error}")) from error
+        values = parse_json(header, "its header")
+    except ValueError as error:
+        raise DamagedFile(_damaged(path, str(error))) from error
     if not isinstance(values, dict) or not isinstance(values.get("__metadata__", {}), dict):
         raise DamagedFile(_damaged(path, "its header is of another kind"))
     return values

@@ -10,17 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import pclora_lab
-from pclora_lab.files import (
-    PART,
-    atomic_write,
-    make_folder,
-    open_to_append,
-    read_json,
-    staged,
-    to_json,
-    write_json,
-    write_text,
-)
+from pclora_lab.files import PART, atomic_write, make_folder, open_to_append, staged, write_text
+from pclora_lab.json_files import read_json, write_json
 
 PACKAGE = Path(pclora_lab.__file__).parent
 
@@ -180,41 +171,6 @@ def test_every_file_is_written_atomically():
     assert found == ALLOWED, (
         "write to the path that files.atomic_write gives, or explain the exception here"
     )
-
-
-@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
-def test_json_has_no_number_that_is_none(tmp_path, odd):
-    path, value = tmp_path / "facts.json", {"rows": [{"loss": 1.0}, {"loss": odd}]}
-    write_json(path, {"a": 1})
-    with pytest.raises(ValueError, match=r"rows\[1\].loss is .*(nan|inf), which JSON"):
-        write_json(path, value)
-    assert read_json(path) == {"a": 1}
-    write_json(path, value, missing_as_null=True)
-    assert read_json(path) == {"rows": [{"loss": 1.0}, {"loss": None}]}
-    assert to_json({"a": (1, [])}) == '{"a": [1, []]}'
-
-
-def own_json(source: str) -> list[int]:
-    """Lines where JSON is written that may hold NaN, and is neither hashed nor read at once."""
-    tree = ast.parse(source)
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    at_once = {id(a) for c in calls if ast.unparse(c.func) == "json.loads" for a in c.args}
-    found = [c for c in calls if ast.unparse(c.func) in ("json.dumps", "json.dump")]
-    settled = {"allow_nan", "sort_keys"}
-    return [c.lineno for c in found if id(c) not in at_once
-            and not settled & {k.arg for k in c.keywords}]  # fmt: skip
-
-
-def test_every_json_is_written_by_one_function():
-    assert own_json("json.dumps({})") == [1]
-    assert own_json("json.loads(json.dumps({})); json.dumps({}, sort_keys=True)") == []
-    found = {
-        path.relative_to(PACKAGE).as_posix()
-        for path in PACKAGE.rglob("*.py")
-        if own_json(path.read_text(encoding="utf8"))
-    }
-    # A cell of a table that is shown as text.
-    assert found == {"data/reading/json_rows.py"}, "files.to_json lets no NaN through"
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "second name", "folder"])

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.files import to_json, write_text
+from pclora_lab.files import write_text
+from pclora_lab.json_files import to_json
 
 __all__ = ["lab_notebook", "main", "make_app"]
 

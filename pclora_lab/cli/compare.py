@@ -16,7 +16,8 @@ from pclora_lab.cli.progress import progress_bar
 from pclora_lab.cli.signals import stop_requests
 from pclora_lab.cli.terminal import tell
 from pclora_lab.fields import Part, nearest, options_of, values_of
-from pclora_lab.files import to_json, without_home
+from pclora_lab.files import without_home
+from pclora_lab.json_files import to_json
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import method_class
 from pclora_lab.ownership import refuse_foreign
@@ -132,7 +133,8 @@ def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
     """The record: command, machine, configuration, what was tried, what came out; and a plot."""
     import torch
 
-    from pclora_lab.files import atomic_write, write_json
+    from pclora_lab.files import atomic_write
+    from pclora_lab.json_files import write_json
     from pclora_lab.plots.pareto import pareto_figure
 
     command = ["pclora-lab", *(f"'{a}'" if " " in a else a for a in sys.argv[1:])]

@@ -8,7 +8,7 @@ import numpy as np
 from pclora_lab.cli.flags import add_run_flags, run_from_flags
 from pclora_lab.data.splits import LabeledData
 from pclora_lab.fields import Part, options_of
-from pclora_lab.files import to_json
+from pclora_lab.json_files import to_json
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["add_data_flags", "run_data"]

@@ -1,12 +1,12 @@
 """What is installed on both sides of a widget, and what does not fit together."""
 
-import json
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pclora_lab.cli.disk import disk_facts
+from pclora_lab.json_files import read_json
 
 __all__ = ["examine"]
 
@@ -74,7 +74,7 @@ def _extension_version(name: str) -> str | None:
     for folder in jupyter_path("labextensions"):
         package = Path(folder) / name / "package.json"
         if package.is_file():
-            return json.loads(package.read_text(encoding="utf8")).get("version")
+            return (read_json(package) or {}).get("version")
     return None
 
 

@@ -18,7 +18,7 @@ from pclora_lab.cli.progress import print_end, print_result, run_to_end, watch_t
 from pclora_lab.cli.signals import Stopped
 from pclora_lab.cli.terminal import plain_characters, settle, tell
 from pclora_lab.export.formats import FORMATS
-from pclora_lab.files import to_json
+from pclora_lab.json_files import to_json
 from pclora_lab.methods.registry import compared_methods
 from pclora_lab.training.config import RunConfig, read_config
 

@@ -1,10 +1,11 @@
 """What was typed on a command line, as the value that a field wants; fields validate it."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from pclora_lab.fields import Option
+from pclora_lab.json_files import parse_json
+from pclora_lab.wording import shown
 
 __all__ = ["parse_option"]
 
@@ -33,19 +34,17 @@ def parse_option(described: Option, text: str) -> Any:
 
 def _points(text: str) -> object:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"schedule {text!r} is not a JSON list of points: {error}") from error
+        return parse_json(text, f"schedule {shown(text)}")
+    except ValueError as error:
+        raise ValueError(f"{error}. Write a list of points") from error
 
 
 def _by_layer(text: str) -> tuple[tuple[str, Any], ...]:
     """Pairs, so that a name that stands there twice is seen."""
     try:
-        return json.loads(text, object_pairs_hook=tuple)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"rank {text!r} is not JSON: {error}. Write double quotes around each layer's name"
-        ) from error
+        return parse_json(text, f"rank {shown(text)}", pairs=tuple)
+    except ValueError as error:
+        raise ValueError(f"{error}. Write double quotes around each layer's name") from error
 
 
 def _convert(text: str, kinds: tuple[Callable[[str], int | float], ...]) -> int | float | str:

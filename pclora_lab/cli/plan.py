@@ -5,7 +5,7 @@ from typing import Any
 
 from pclora_lab.cli.flags import add_method_flags, add_run_flags, run_from_flags
 from pclora_lab.fields import options_of
-from pclora_lab.files import to_json
+from pclora_lab.json_files import to_json
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import make_method
 from pclora_lab.nn.sizes import Plan

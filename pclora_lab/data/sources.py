@@ -17,7 +17,7 @@ from pclora_lab.data.reading.metadata import has_metadata, read_described_pictur
 from pclora_lab.data.reading.pictures import read_picture_folder, read_text_folder
 from pclora_lab.data.reading.tables import as_dataset, read_table_file, read_table_folder
 from pclora_lab.data.reading.walking import TABLES, FoundFiles, find_files
-from pclora_lab.files import read_json
+from pclora_lab.json_files import read_json
 
 __all__ = ["local_path", "read_tables", "refuse_vague", "source_name"]
 

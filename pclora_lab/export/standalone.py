@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from pclora_lab.export.report import ExportReport, bytes_of, largest_gap
-from pclora_lab.files import read_json, to_json
+from pclora_lab.json_files import read_json, to_json
 from pclora_lab.models.embedded import vit_digits_options
 from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.models.serialization import low_rank_layers

@@ -1,8 +1,9 @@
 """A model folder: its ``config.json``, and weights that run no code when they are read."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from pclora_lab.json_files import read_json
 
 __all__ = ["read_config", "require_safetensors"]
 
@@ -20,13 +21,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"no model in {folder}: there is no config.json. A model folder holds config.json "
             "(timm's or transformers') and model.safetensors."
         )
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf8"))
-    except ValueError as error:
-        raise ValueError(f"{folder / 'config.json'} can't be read: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{folder / 'config.json'} can't be read: it holds no JSON object")
-    return config
+    return read_json(folder / "config.json", folder / "config.json") or {}
 
 
 def require_safetensors(folder: Path) -> None:

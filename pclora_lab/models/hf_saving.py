@@ -8,14 +8,14 @@ file lacks, with a warning. So config.json says what was replaced, which
 import fnmatch
 import functools
 import inspect
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from pclora_lab.files import to_json, write_text
+from pclora_lab.files import write_text
+from pclora_lab.json_files import read_json, to_json
 from pclora_lab.models.saved_layers import METHOD, NOTICE, describe_layers, shapes_in
 from pclora_lab.models.weights import checksums_in
 from pclora_lab.nn.layers.finite import check_weights_finite
@@ -103,7 +103,7 @@ def describe(model: Any, folder: Path) -> None:
         ValueError: the model is quantized as well.
     """
     path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf8"))
+    config = read_json(path) or {}
     if config.get("quantization_config"):
         raise ValueError(
             f"{type(model).__name__} has low-rank layers and is quantized, and config.json has "

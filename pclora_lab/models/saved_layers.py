@@ -103,6 +103,7 @@ _SAVED = record(
         "tensors": optional(mapping(text())),
         "dtypes": mapping(text()),
         "architectures": optional(_names),
+        "checksums": optional(mapping(text())),
     },
 )  # fmt: skip
 

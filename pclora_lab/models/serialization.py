@@ -5,7 +5,6 @@ this package is imported (:mod:`pclora_lab.models.hf_quantizer`). Reading any of
 package; :mod:`pclora_lab.export` writes formats that do not.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from pclora_lab.files import file_stamp, to_json
+from pclora_lab.files import file_stamp
+from pclora_lab.json_files import read_json, to_json
 from pclora_lab.models.hf_config import LOCAL_KEYS, refuse_code, safe_config
 from pclora_lab.models.hf_models import hf_task, set_hf_recipe
 from pclora_lab.models.hf_quantizer import build_layers
@@ -141,10 +141,10 @@ def _refuse_foreign(folder: Path) -> bool:
 def is_compressed(folder: Path | str) -> bool:
     """Whether a folder says that it holds a model with replaced layers, or of a method."""
     try:
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf8"))
+        config = read_json(Path(folder) / "config.json")
     except (OSError, ValueError):
         return False
-    return _saved_part(config) is not None
+    return config is not None and _saved_part(config) is not None
 
 
 def has_recipe(folder: Path | str) -> bool:
@@ -291,10 +291,7 @@ def _read_config(folder: Path, *, weights: bool = True) -> dict[str, Any]:
     ):
         if not is_there:
             raise FileNotFoundError(f"no compressed model in {folder}: {name} is missing")
-    try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf8"))
-    except ValueError as error:
-        raise ValueError(f"{folder / 'config.json'} can't be read: {error}") from error
+    values = read_json(folder / "config.json", folder / "config.json") or {}
     config = _saved_part(values)
     if config is None:
         raise ValueError(f"{folder / 'config.json'} is not of format {FORMAT!r}")

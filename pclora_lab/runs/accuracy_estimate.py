@@ -4,7 +4,6 @@ Sizes are arithmetic (:mod:`pclora_lab.nn.sizes`). How accurate a rank is nobody
 training, so nothing is said about ranks outside of those that were run."""
 
 import dataclasses
-import json
 import math
 import statistics
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pclora_lab.fields import Part, values_of
+from pclora_lab.json_files import read_json
 from pclora_lab.runs.durable.places import settled
 from pclora_lab.training.config import RunConfig, upgrade_config
 
@@ -99,9 +99,10 @@ def _age(path: Path) -> int:
 def _read_run(path: Path, *ages: int) -> tuple[RunConfig, dict[str, Any]] | None:
     """Config and result of a finished run; None if it can't be read. ``ages`` renew the cache."""
     try:
-        status = json.loads(path.with_name("status.json").read_text(encoding="utf8"))
-        config = json.loads(path.with_name("config.json").read_text(encoding="utf8"))
-        result = json.loads(path.read_text(encoding="utf8"))
+        status, config, result = (
+            read_json(path.with_name(f"{name}.json")) or {}
+            for name in ("status", "config", "result")
+        )
         numbers = {name: result[name] for name in ("params_after", "accuracy")}
         # λ may have been moved by hand, which the settings do not tell.
         config = upgrade_config(config)

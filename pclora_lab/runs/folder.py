@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pclora_lab.files import PART, atomic_write, read_json, to_json, write_json
+from pclora_lab.files import PART, atomic_write
+from pclora_lab.json_files import read_json, to_json, write_json
 from pclora_lab.locks import LOCK_FILE, FolderLock
 from pclora_lab.machine import is_on_this_machine, this_process
 from pclora_lab.runs.durable.signs import read_signs

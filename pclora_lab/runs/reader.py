@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pclora_lab.files import _parse, file_stamp, read_json
+from pclora_lab.files import file_stamp
+from pclora_lab.json_files import parse_json, read_json
 from pclora_lab.runs.durable.signs import read_signs
 from pclora_lab.training.config import upgrade_config
 from pclora_lab.training.events import Result, Row
@@ -128,8 +129,8 @@ def _read_rows(path: Path) -> list[Row]:
         return []
     rows = []
     for line in path.read_text(encoding="utf8", errors="replace").splitlines():
-        with contextlib.suppress(ValueError, RecursionError):
-            rows.append(_parse(line))
+        with contextlib.suppress(ValueError):
+            rows.append(parse_json(line, "the row"))
     return [_renamed(row) for row in rows if isinstance(row, dict)]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from pclora_lab.files import write_json
+from pclora_lab.json_files import write_json
 from pclora_lab.locks import FolderLock
 from pclora_lab.models.serialization import save_pretrained
 from pclora_lab.runs.checkpoints import CheckpointWriter, remove_checkpoint

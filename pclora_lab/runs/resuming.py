@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pclora_lab.data.cache import DataCache
-from pclora_lab.files import file_stamp, read_json
+from pclora_lab.files import file_stamp
+from pclora_lab.json_files import read_json
 from pclora_lab.runs.checkpoints import has_checkpoint, load_checkpoint, save_checkpoint
 from pclora_lab.runs.execution import Execution, RunLogger
 from pclora_lab.runs.folder import is_being_written, is_unbegun, reopen

@@ -18,7 +18,8 @@ from pclora_lab.fields import (
     options_of,
     present_names,
 )
-from pclora_lab.files import read_json, without_home, write_json
+from pclora_lab.files import without_home
+from pclora_lab.json_files import read_json, write_json
 from pclora_lab.methods.base import SMALLEST_LR, MethodConfig, check_lr
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS, config_from_dict

@@ -4,7 +4,6 @@ A move is ``(step, λ)``, ``(step, None)`` to give λ back to the schedule, or `
 give it back and clear the optimizer's moments.
 """
 
-import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,8 +11,10 @@ from typing import Any
 from torch import nn
 
 from pclora_lab.fields import check_number
+from pclora_lab.json_files import parse_json
 from pclora_lab.methods.base import Method
 from pclora_lab.methods.pclora.fading import lambda_jumps
+from pclora_lab.wording import shown
 
 __all__ = [
     "LambdaDriver",
@@ -71,10 +72,7 @@ def parse_overrides(text: str) -> list[list[Any]]:
         [[100, 0.5], [200, None]]
     """
     if text.startswith("["):
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"overrides {text!r} are not JSON: {error}") from error
+        return parse_json(text, f"overrides {shown(text)}")
     pairs = [part.partition(":") for part in text.split(",") if part.strip()]
     try:
         return [[int(step), _parsed(lam.strip())] for step, _, lam in pairs]

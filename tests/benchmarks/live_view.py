@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from pclora_lab.files import write_json
+from pclora_lab.json_files import write_json
 
 CELL = """
 import json, tempfile, time

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from pclora_lab.export.onnx import export_onnx
-from pclora_lab.files import write_json
+from pclora_lab.json_files import write_json
 from pclora_lab.methods.svd import SVD, SVDConfig
 from pclora_lab.models.loading import load_model
 

@@ -17,7 +17,7 @@ import timm
 import torch
 from torch import nn
 
-from pclora_lab.files import write_json
+from pclora_lab.json_files import write_json
 from pclora_lab.methods.pela.model import factorize_model
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from pclora_lab.data.cache import DataCache
-from pclora_lab.files import write_json
+from pclora_lab.json_files import write_json
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, RunEnd
 from pclora_lab.training.loop import train

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from pclora_lab.files import write_json
+from pclora_lab.json_files import write_json
 from pclora_lab.runs.reader import load_run
 
 KEPT = ("step", "accuracy_if_base_removed")

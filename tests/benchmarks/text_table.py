@@ -19,7 +19,7 @@ from transformers import BertForMaskedLM, BertTokenizerFast
 
 from pclora_lab.cli.progress import run_to_end
 from pclora_lab.data.cache import DataCache
-from pclora_lab.files import write_json
+from pclora_lab.json_files import write_json
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.svd import SVDKDConfig

@@ -21,7 +21,7 @@ from pclora_lab.nn.counting import LayerCount, count_model
 from pclora_lab.nn.sizes import plan
 from pclora_lab.models.loading import describe_model
 from pclora_lab.runs.folder import new_run_folder
-from pclora_lab.files import write_json
+from pclora_lab.json_files import write_json
 from pclora_lab.ui.ranks.panel import RankPanel
 from pclora_lab.ui.widgets.rank_table import RankTable
 

@@ -59,7 +59,7 @@ def test_train_ends_with_one_json_object(tmp_path, capsys):
         (["--rank", "7.5"], "rank 7.5 is not a whole number"),
         (["--rank", "48"], "break-even rank 48 of blocks.0.attn.proj"),
         (["--schedule", "cosine"], "unknown schedule 'cosine'"),
-        (["--schedule", "[[0,1],"], "not a JSON list of points"),
+        (["--schedule", "[[0,1],"], "it is no JSON"),
         (["--fade-end", "0"], "fade end q is 0.0: it must be in (0, 1]"),
         (["--fade-end", "1.2"], "fade end q is 1.2"),
         (["--alpha", "1.5"], "alpha is 1.5: it must be a number in [0, 1]"),

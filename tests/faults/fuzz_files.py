@@ -49,7 +49,7 @@ def damaged_files(folder: Path, number: int, seed: int) -> Iterator[Outcome]:
         shutil.copytree(run, copy)
         name, way = draw.choice(names), draw.choice(list(_DAMAGES))
         _DAMAGES[way](copy / name, draw)
-        if draw.random() < 0.5:  # a run that was stopped
+        if draw.random() < 0.5 and name != "status.json":  # a run that was stopped
             (copy / "status.json").write_text('{"status": "stopped"}')
         readers: dict[str, Callable[[], Any]] = {
             "list": lambda: scan_runs(folder / "copies"),

@@ -122,7 +122,7 @@ BAD_CONFIGS = [
         lambda c: {"architecture": "deit_tiny_patch16_224"},
         "config.json.* is not of format",
     ),
-    ("list", lambda c: [c], "config.json.* is not of format"),
+    ("list", lambda c: [c], "config.json can't be read: it holds a list"),
     ("newer", lambda c: {**c, "version": 99}, "newer version .format 99.*update pclora-lab"),
     ("no such layer", ranks({"blocks.9.attn.qkv": 3}), "'blocks.9.attn.qkv'"),
     ("not linear", ranks({"norm": 3}), "layer 'norm'"),

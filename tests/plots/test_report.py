@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pclora_lab.files import load_published_result, write_json
+from pclora_lab.files import load_published_result
+from pclora_lab.json_files import write_json
 from pclora_lab.plots.course.records import initialization_figure, schedule_figure
 from pclora_lab.plots.curves import curves, history_curves
 from pclora_lab.plots.history import history_figure

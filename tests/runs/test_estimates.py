@@ -10,7 +10,7 @@ import torch
 from pclora_lab.cli.main import main
 from pclora_lab.cli.parsing import parse_option
 from pclora_lab.fields import Option
-from pclora_lab.files import write_json
+from pclora_lab.json_files import write_json
 from pclora_lab.methods.base import MethodContext
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
@@ -123,7 +123,7 @@ def test_ranks_by_layer_and_energy_would_contradict_each_other():
 def test_they_are_typed_as_json(capsys):
     rank = Option("rank", "", "")
     assert dict(parse_option(rank, json.dumps(BY_LAYER))) == BY_LAYER
-    with pytest.raises(ValueError, match="is not JSON.*double quotes"):
+    with pytest.raises(ValueError, match="is no JSON.*double quotes"):
         parse_option(rank, "{'a': 4}")
     layers = count_model(describe_model("vit_digits")).layers
     ranks = {layer.name: 3 for layer in layers}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from pclora_lab.files import write_json
+from pclora_lab.json_files import write_json
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import compress

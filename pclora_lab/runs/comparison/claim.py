@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pclora_lab.fields import Part, present_names, values_of
-from pclora_lab.files import read_json, write_json
+from pclora_lab.json_files import read_json, write_json
 from pclora_lab.locks import FolderLock
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import METHODS

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pclora_lab.data.cache import DataCache
-from pclora_lab.files import read_json
+from pclora_lab.json_files import read_json
 from pclora_lab.locks import FolderLock
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import make_method, method_class

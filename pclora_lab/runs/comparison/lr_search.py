@@ -4,12 +4,12 @@ The search starts from a method's own few values and goes on outwards while the 
 because a fixed pair favors the methods that it happens to suit.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.files import make_folder, write_json
+from pclora_lab.files import make_folder
+from pclora_lab.json_files import read_json, write_json
 from pclora_lab.methods.base import LARGEST_LR, SMALLEST_LR
 from pclora_lab.methods.registry import method_class
 
@@ -97,8 +97,7 @@ class LRSearch:
 
     def recall(self, name: str) -> None:
         """Take over an earlier choice, if there is one."""
-        if self._file(name).is_file():
-            known = json.loads(self._file(name).read_text(encoding="utf8"))
+        if known := read_json(self._file(name)):
             self.chosen[name] = known["lr"]
             self.tried += known["tried"]
 

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from pclora_lab.files import open_to_append, to_json
+from pclora_lab.files import open_to_append
+from pclora_lab.json_files import to_json
 from pclora_lab.training.events import Row
 
 __all__ = ["HistoryWriter"]

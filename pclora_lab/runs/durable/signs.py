@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from pclora_lab.files import read_json
+from pclora_lab.json_files import read_json
 from pclora_lab.machine import is_on_this_machine, is_process_alive, this_host
 
 __all__ = ["SILENT_AFTER", "STATUSES", "Signs", "read_signs"]

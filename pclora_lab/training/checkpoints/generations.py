@@ -1,6 +1,5 @@
 """Two generations of a checkpoint: should the newest be damaged, the one before it is there."""
 
-import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from pclora_lab.files import to_json
+from pclora_lab.json_files import parse_json, to_json
 from pclora_lab.nn.layers.finite import NotFinite, first_not_finite
 from pclora_lab.tensor_files import load_tensors, read_metadata, save_tensors
 
@@ -63,7 +62,7 @@ def read_newest(path: Path, use: Callable[[dict[str, Any], dict[str, Tensor]], T
     for file in generations(path):
         try:
             tensors = load_tensors(file)  # first, as it tells damage from other contents
-            found = use(json.loads(read_metadata(file)[_FACTS]), tensors)
+            found = use(parse_json(read_metadata(file)[_FACTS], "its state"), tensors)
         except (OSError, KeyError, TypeError, ValueError) as error:
             errors.append(error)
             continue

@@ -4,7 +4,6 @@
 and a hash of all three. What is not as it was written is told, and the teacher made again.
 """
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.data.splits import hash_of_texts
-from pclora_lab.files import make_folder, write_json
+from pclora_lab.files import make_folder
+from pclora_lab.json_files import parse_json, write_json
 from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.tensor_files import load_tensors, read_metadata, save_tensors
 from pclora_lab.training.config import RunConfig, read_config, write_config
@@ -103,7 +103,7 @@ def load_kept_teacher(
     try:
         tensors = load_tensors(folder / _WEIGHTS, remark=False)
         written = read_metadata(folder / _WEIGHTS).get(_HASH)
-        log = json.loads((folder / _HISTORY).read_text(encoding="utf8"))
+        log = parse_json((folder / _HISTORY).read_bytes(), _HISTORY)
         read_config(folder / _CONFIG)
         if written is None and not of_older_version:
             raise ValueError("its weights carry no hash")
@@ -111,7 +111,7 @@ def load_kept_teacher(
             raise ValueError("weights, history or config were changed since it was written")
         _require_rows(log)
         _require_fit(tensors, model)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise KeptTeacherError(f"the kept teacher {folder} can't be used: {error}") from error
     model.load_state_dict(tensors)
     return list(log)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pclora_lab.files import read_json, write_json
+from pclora_lab.json_files import read_json, write_json
 from pclora_lab.machine import this_process
 from pclora_lab.runs.durable import heartbeat
 from pclora_lab.runs.folder import delete_run, is_being_written, new_run_folder

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from pclora_lab.files import write_json
+from pclora_lab.json_files import write_json
 from pclora_lab.methods.factorization import weight_spectra
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.rank_budget import ranks_for_budget
