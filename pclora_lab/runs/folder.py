@@ -8,24 +8,19 @@ replaced in one step, so a process that is killed leaves a folder that can be re
 
 import contextlib
 import os
-import platform
 import re
 import threading
-import time
-from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
 from pathlib import Path
 
-from pclora_lab.files import PART, atomic_write
-from pclora_lab.json_files import read_json, to_json, write_json
+from pclora_lab.json_files import read_json, write_json
 from pclora_lab.locks import LOCK_FILE, FolderLock
-from pclora_lab.machine import is_on_this_machine, this_process
+from pclora_lab.machine import is_on_this_machine
 from pclora_lab.runs.durable.signs import read_signs
+from pclora_lab.runs.durable.status import set_status, versions
 from pclora_lab.runs.reader import TEACHERS_FOLDER
-from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.staging import remove_folder
 from pclora_lab.training.config import RunConfig, write_config
-from pclora_lab.training.events import Row
 
 __all__ = [
     "delete_run",
@@ -33,8 +28,6 @@ __all__ = [
     "is_unbegun",
     "new_run_folder",
     "rename_run",
-    "reopen",
-    "versions",
 ]
 
 _LONGEST_NAME = 200
@@ -43,18 +36,6 @@ _LONGEST_NAME = 200
 # Folders that this process writes now, and which thread does. Its own number in a status says
 # less: a notebook's process goes on when a run of it is over.
 _recorded: dict[str, threading.Thread] = {}
-
-
-_PACKAGES = ("torch", "timm", "transformers", "accelerate", "datasets", "safetensors", "numpy")
-
-
-def versions() -> dict[str, str]:
-    """Versions of what determines a result."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in _PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 def run_name(config: RunConfig) -> str:
@@ -87,7 +68,7 @@ def new_run_folder(root: Path | str, config: RunConfig, *, name: str | None = No
     try:
         write_config(folder / "config.json", config)
         write_json(folder / "versions.json", versions())
-        _set_status(folder, "running")
+        set_status(folder, "running")
     except OSError:
         with contextlib.suppress(OSError):
             remove_folder(folder)  # nothing of a run is in it
@@ -109,45 +90,6 @@ def is_unbegun(folder: Path | str) -> bool:
         folder.is_dir()
         and not folder.is_symlink()
         and all(path.is_file() and path.name.startswith(ours) for path in folder.iterdir())
-    )
-
-
-def reopen(folder: Path, rows: Iterable[Row], step: int) -> None:
-    """Get a run folder ready for the rest of its run.
-
-    Args:
-        folder: of the run.
-        rows: the history that stays.
-        step: from which the training goes on; later snapshots are of steps to be taken again.
-    """
-    # A process that was killed while it wrote left them, under names that nothing replaces.
-    for left in _half_written(folder):
-        if left.is_dir():
-            remove_folder(left)
-        else:
-            left.unlink()
-    # Nothing is removed through a link.
-    own = {} if (folder / "snapshots").is_symlink() else list_snapshots(folder)
-    for taken, snapshot in own.items():
-        if taken > step:
-            snapshot.unlink()
-    with atomic_write(folder / "history.jsonl") as part:
-        lines = [to_json(row, missing_as_null=True) + "\n" for row in rows]
-        part.write_text("".join(lines), encoding="utf8")
-    if not (folder / "versions.json").is_file():
-        write_json(folder / "versions.json", versions())
-    _set_status(folder, "running")
-
-
-def _half_written(folder: Path) -> list[Path]:
-    folders = [folder, *([s] if not (s := folder / "snapshots").is_symlink() else ())]
-    return [left for inner in folders for left in inner.glob(f"*{PART}")]
-
-
-def _set_status(folder: Path, status: str, error: str | None = None) -> None:
-    write_json(
-        folder / "status.json",
-        {"status": status, "error": error, "time": time.time(), **this_process()},
     )
 
 

@@ -15,7 +15,9 @@ from pclora_lab.models.serialization import save_pretrained
 from pclora_lab.runs.checkpoints import CheckpointWriter, remove_checkpoint
 from pclora_lab.runs.durable.heartbeat import beating
 from pclora_lab.runs.durable.history import HistoryWriter
-from pclora_lab.runs.folder import _recorded, _set_status
+from pclora_lab.runs.durable.reopening import Reopening, refuse_forked
+from pclora_lab.runs.durable.status import set_status
+from pclora_lab.runs.folder import _recorded
 from pclora_lab.runs.snapshots import save_snapshot
 from pclora_lab.staging import remove_folder
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd
@@ -61,8 +63,20 @@ class RunRecorder:
             )
         self._is_held = True
 
-    def record(self, events: Iterator[Event]) -> Iterator[Event]:
+    def release(self) -> None:
+        """Let others in."""
+        self._lock.release()
+        self._is_held = False
+
+    def record(
+        self, events: Iterator[Event], reopening: Reopening | None = None
+    ) -> Iterator[Event]:
         """Pass events through and write them down; whatever ends them goes on to the caller.
+
+        Args:
+            events: of the run.
+            reopening: of a run that is taken up. What ends before it is over leaves the folder as
+                it was.
 
         Raises:
             RuntimeError: somebody else trains in the folder, or this is a forked child of the
@@ -71,11 +85,14 @@ class RunRecorder:
         self.hold()
         key = str(self.folder)
         _recorded[key] = threading.current_thread()
+        is_open, rest = reopening is None, events
         try:
-            yield from self._write_all(events)
+            if reopening is not None:
+                rest, is_open = (yield from reopening.events(events)), True
+            yield from self._write_all(rest)
             self._say_status("finished")
         except BaseException as error:
-            if self._is_own_process:
+            if is_open and self._is_own_process:
                 self._note_end(error)
             raise
         finally:
@@ -83,8 +100,7 @@ class RunRecorder:
                 if isinstance(events, Generator):
                     events.close()
                 _recorded.pop(key, None)
-                self._lock.release()
-                self._is_held = False
+                self.release()
 
     @property
     def _is_own_process(self) -> bool:
@@ -97,11 +113,7 @@ class RunRecorder:
             for event in events:
                 self._write(event, history)
                 yield event
-                if not self._is_own_process:
-                    raise RuntimeError(
-                        f"{self.folder.name} is trained by process {self._process}; its forked "
-                        "child can't go on with it"
-                    )
+                refuse_forked(self.folder, self._process)
 
     def _write(self, event: Event, history: HistoryWriter) -> None:
         if isinstance(event, AdapterSnapshot):
@@ -167,7 +179,7 @@ class RunRecorder:
         self._say_status("failed", f"{type(error).__name__}: {error}")
 
     def _say_status(self, status: str, error: str | None = None) -> None:
-        self._try("the status", lambda: _set_status(self.folder, status, error))
+        self._try("the status", lambda: set_status(self.folder, status, error))
 
 
 def _short(folder: Path) -> str:

@@ -27,7 +27,8 @@ from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.nn.attention import attention_maps
 from pclora_lab.nn.forward import Inputs, call_model, eval_mode
 from pclora_lab.nn.generators import RNG_LOCK
-from pclora_lab.runs.reader import Run, load_run
+from pclora_lab.runs.durable.places import home_of_teachers
+from pclora_lab.runs.reader import TEACHERS_FOLDER, Run, load_run
 from pclora_lab.runs.snapshots import list_snapshots, load_snapshot
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.setup import load_dense
@@ -105,7 +106,9 @@ class Replay:
         is_taught = needs_finetuning(self.teacher, self.config)
         self.has_teacher = is_taught or not head_is_new(self.teacher)
         if is_taught:
-            read_teacher(self.teacher, data, self.config, run.folder.parent / "teachers")
+            read_teacher(
+                self.teacher, data, self.config, home_of_teachers(run.folder) / TEACHERS_FOLDER
+            )
         preprocessing = preprocessing_of(self.teacher, self.config.img_size)
         batches = cache.batches(data, preprocessing, self.config.model)
         self.examples: Batches = batches["validation"]

@@ -13,9 +13,11 @@ from typing import Any
 from pclora_lab.data.cache import DataCache
 from pclora_lab.files import file_stamp
 from pclora_lab.json_files import read_json
-from pclora_lab.runs.checkpoints import has_checkpoint, load_checkpoint, save_checkpoint
+from pclora_lab.runs.checkpoints import has_checkpoint, load_checkpoint
+from pclora_lab.runs.durable.places import home_of_teachers
+from pclora_lab.runs.durable.reopening import Reopening
 from pclora_lab.runs.execution import Execution, RunLogger
-from pclora_lab.runs.folder import is_being_written, is_unbegun, reopen
+from pclora_lab.runs.folder import is_being_written, is_unbegun
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.training.config import RunConfig
@@ -58,46 +60,43 @@ class Resumption:
         loggers: Iterable[RunLogger] = (),
         allow_changes: bool = False,
     ) -> Execution:
-        """Reopen the folder and train the rest; everything is written down as before."""
+        """Train the rest; everything is written down as before.
+
+        The folder stays as it is until nothing can refuse that any more.
+        """
         refuse_several_processes()
         recorder = RunRecorder(self.folder)
         recorder.hold()
         if _stamp(self.folder) != self.stamp:
+            recorder.release()
             raise RuntimeError(
                 f"{self.folder.name} has gone on meanwhile: look at it again before it is taken up"
             )
-        self._keep_overrides()
-        reopen(self.folder, self.rows, -1 if self.checkpoint is None else self.checkpoint.step)
         rest = train(
             self.config,
-            _teachers_home(self.folder),
+            home_of_teachers(self.folder),
             cache=cache,
             lambda_override=self.lambda_override,
             checkpoint=self.checkpoint,
             allow_changes=allow_changes,
         )
-        return Execution(self.folder, recorder.record(rest), loggers)
+        return Execution(self.folder, recorder.record(rest, self._reopening()), loggers)
 
-    def _keep_overrides(self) -> None:
-        """The lines that tell of later moves are about to be cut off."""
+    def _reopening(self) -> Reopening:
         if self.checkpoint is None:
-            return
+            return Reopening(self.folder, (), None)
+        # The lines that tell of later moves are about to be cut off.
         overrides = self.lambda_override.made_and_planned(self.checkpoint.step)
-        if overrides != self.checkpoint.overrides:
-            save_checkpoint(self.folder, dataclasses.replace(self.checkpoint, overrides=overrides))
+        moved = dataclasses.replace(self.checkpoint, overrides=overrides)
+        is_same = overrides == self.checkpoint.overrides
+        step = self.checkpoint.step
+        return Reopening(self.folder, self.rows, step, None if is_same else moved)
 
 
 def _stamp(folder: Path) -> tuple[Any, ...]:
     """Changes when anybody trains in the folder."""
     files = [folder / name for name in ("checkpoint.safetensors", "history.jsonl", "result.json")]
     return tuple(file_stamp(file) for file in files)
-
-
-def _teachers_home(folder: Path) -> Path:
-    """Where the run looked for its teacher: among its fellows, or in their comparison."""
-    around = folder.parent.parent
-    is_cell = folder.parent.name == "cells" and (around / "comparison.json").is_file()
-    return around if is_cell else folder.parent
 
 
 def can_resume(folder: Path | str) -> bool:

@@ -124,7 +124,8 @@ def prepare(
     data = cache.data(config)
     model = load_dense(config, data)
     accelerator = make_accelerator(config, model)
-    identity = _identity(method, model, data, config, accelerator)
+    is_compared = method.trains or checkpoint is not None
+    identity = _identity(model, data, config, accelerator) if is_compared else None
     counts = method.count(model)
     planned = method.plan(counts, model)
     model.to(accelerator.device)
@@ -155,15 +156,9 @@ def with_teacher(
 
 
 def _identity(
-    method: Method,
-    model: nn.Module,
-    data: LabeledData,
-    config: RunConfig,
-    accelerator: Accelerator,
-) -> Identity | None:
-    """What the run starts from; None for methods that train nothing."""
-    if not method.trains:
-        return None
+    model: nn.Module, data: LabeledData, config: RunConfig, accelerator: Accelerator
+) -> Identity:
+    """What the run starts from."""
     where = {"device": accelerator.device.type, "precision": accelerator.mixed_precision}
     return identity_of(model, data, config, where)
 

@@ -15,7 +15,8 @@ from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.models.loading import load_model
 from pclora_lab.models.serialization import load_compressed
-from pclora_lab.runs.folder import delete_run, new_run_folder, reopen, run_name
+from pclora_lab.runs.durable.reopening import reopen
+from pclora_lab.runs.folder import delete_run, new_run_folder, run_name
 from pclora_lab.runs.reader import list_runs, load_run
 from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.runs.snapshots import save_snapshot

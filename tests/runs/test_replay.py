@@ -98,6 +98,14 @@ def test_a_fine_tuned_teacher_is_found_again_or_missed(tmp_path):
         Replay(folder)
 
 
+def test_a_cell_of_a_comparison_finds_its_teacher_there(tmp_path, monkeypatch):
+    folder, _ = made(tmp_path / "cells", teacher="finetune", teacher_steps=2)
+    (tmp_path / "comparison.json").write_text("{}")
+    (tmp_path / "cells" / "teachers").rename(tmp_path / "teachers")
+    monkeypatch.chdir(tmp_path / "cells")
+    assert Replay(folder.name).has_teacher
+
+
 def test_what_can_not_be_replayed_says_why(tmp_path):
     folder, _ = made(tmp_path, snapshots=0)
     with pytest.raises(ValueError, match="has no snapshots"):

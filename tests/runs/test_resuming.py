@@ -464,8 +464,9 @@ def test_snapshots_of_steps_to_be_taken_again_are_removed(tmp_path):
     assert [e.step for e in _until_step(resume(folder), 8) if isinstance(e, StepEnd)][-1] == 8
     assert max(list_snapshots(folder)) == 8
     (folder / "checkpoint.safetensors").write_bytes(early)
-    next(resume(folder))
-    assert max(list_snapshots(folder)) == 4
+    assert max(list_snapshots(folder)) == 8
+    next(e for e in resume(folder) if isinstance(e, StepEnd))
+    assert max(list_snapshots(folder)) <= 5
 
 
 def test_an_evaluation_that_is_due_is_not_left_out(tmp_path):

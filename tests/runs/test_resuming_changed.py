@@ -18,11 +18,12 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.nn.metadata import recipe_of
 from pclora_lab.runs.checkpoints import load_checkpoint, save_checkpoint
 from pclora_lab.runs.folder import new_run_folder
+from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.recorder import RunRecorder
-from pclora_lab.runs.resuming import resume
+from pclora_lab.runs.resuming import can_resume, resume
 from pclora_lab.training.checkpoints.kept_teacher import keep_teacher, load_kept_teacher
 from pclora_lab.training.config import RunConfig, read_config
-from pclora_lab.training.events import StepEnd
+from pclora_lab.training.events import PhaseStart, StepEnd
 from pclora_lab.training.loop import train
 
 QUICK = RunConfig(
@@ -106,16 +107,78 @@ CHANGES = {
 }
 
 
+def ahead(folder):
+    """As a kill leaves it: the history is ahead of the checkpoint, and an error is told."""
+    with (folder / "history.jsonl").open("a") as history:
+        history.write(json.dumps({"phase": "fade", "step": 5, "overrides": [[4, 0.5]]}) + "\n")
+    edit_json(folder / "status.json", status="failed", error="RuntimeError: of before")
+    return contents(folder)
+
+
+def contents(folder):
+    """Every file with its bytes and its time, but who holds the lock."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
 @pytest.mark.parametrize("what", CHANGES)
 def test_what_changed_is_named_and_refused_unless_it_is_allowed(made, what):
     root = made()
     CHANGES[what](root)
+    before = ahead(root / "run")
     with pytest.raises(ValueError, match=f"{what}.* changed since it began.*allow_changes"):
         list(resume(root / "run"))
+    assert contents(root / "run") == before
     *_, end = resume(root / "run", allow_changes=True)
     # Another teacher comes out of other weights.
     first, *_ = [note for note in end.result["notes"] if "changed since it began" in note]
     assert re.search(f"taken up at step 3 although {what}", first)
+
+
+def without_room_for_the_student(root):
+    checkpoint = load_checkpoint(root / "run")
+    name = next(n for n in checkpoint.tensors if n.startswith("exp_avg/"))
+    tensors = {**checkpoint.tensors, name: torch.zeros(3, 3, 3)}
+    save_checkpoint(root / "run", dataclasses.replace(checkpoint, tensors=tensors))
+
+
+REFUSALS = {
+    "data that are gone": lambda root: shutil.rmtree(root / "pictures"),
+    "a model that is gone": lambda root: shutil.rmtree(root / "model"),
+    "no such device": lambda root: edit_json(root / "run" / "config.json", device="cuda:77"),
+    "a checkpoint that does not fit": without_room_for_the_student,
+    "another method": lambda root: edit_json(
+        root / "run" / "config.json", method={"name": "svd", "rank": 4}, lr=None
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("why", "has_checkpoint"), [*((why, True) for why in REFUSALS), ("data that are gone", False)]
+)
+def test_a_run_that_is_refused_is_as_it_was(made, why, has_checkpoint):
+    root = made()
+    if not has_checkpoint:
+        (root / "run" / "checkpoint.safetensors").unlink()
+    REFUSALS[why](root)
+    before = ahead(root / "run")
+    with pytest.raises((ValueError, OSError)):
+        list(resume(root / "run"))
+    assert contents(root / "run") == before
+    assert can_resume(root / "run")
+
+
+@pytest.mark.parametrize("phase", ["data", "teacher", "start"])
+def test_a_run_that_is_stopped_before_its_first_step_is_as_it_was(made, phase):
+    root = made()
+    shutil.rmtree(root / "teachers")
+    before = ahead(root / "run")
+    with closing(resume(root / "run")) as events:
+        next(e for e in events if isinstance(e, PhaseStart) and e.name == phase)
+        assert load_run(root / "run").status == ("failed" if phase == "data" else "running")
+    assert contents(root / "run") == before
+    *_, end = resume(root / "run")
+    assert end.result["overrides"] == [[4, 0.5]]
 
 
 def test_a_damaged_teacher_is_made_again_to_the_same_bits(made):

@@ -265,6 +265,31 @@ def test_a_stopped_run_is_taken_up_with_resume(lab, tmp_path):
     assert again.buttons.pause.description == "Resume"
 
 
+def test_resume_says_what_changed_and_goes_on_with_a_second_press(lab):
+    lab.controls.steps.value = 3000
+    lab.buttons.train.click()
+    until(lambda: lab.session.snapshot().step > 2)
+    lab.buttons.stop.click()
+    until(lambda: lab.buttons.status.value == "stopped")
+    folder, changes = lab.session.folder, lab.shown.changes
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"warmup": 0.05', '"warmup": 0.25'))
+    lab.buttons.pause.click()
+    until(lambda: changes.widget.layout.display == "")
+    assert "warmup (0.05, now 0.25)" in changes.text.value and lab.message.value == ""
+    until(lambda: lab.buttons.pause.description == "Resume" and not lab.buttons.pause.disabled)
+    assert load_run(folder).status == "stopped"
+    lab.open(load_run(folder))
+    assert changes.widget.layout.display == "none"
+    lab.buttons.pause.click()
+    until(lambda: changes.widget.layout.display == "")
+    begun = load_run(folder).rows[-1]["step"]
+    changes.button.click()
+    assert changes.widget.layout.display == "none"
+    until(lambda: lab.session.snapshot().step > begun + 1)
+    assert lab.session.folder == folder
+
+
 def test_a_run_that_is_shown_is_renamed_with_its_views(lab):
     lab.buttons.train.click()
     until(lambda: lab.buttons.status.value == "finished")

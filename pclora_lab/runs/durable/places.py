@@ -1,4 +1,4 @@
-"""Settings that mean the same from every folder: a run is taken up from elsewhere, too."""
+"""Places that mean the same from every folder: a run is taken up from elsewhere, too."""
 
 import dataclasses
 import os
@@ -9,7 +9,23 @@ from pclora_lab.data.sources import local_path
 from pclora_lab.models.loading import local_model
 from pclora_lab.training.config import RunConfig
 
-__all__ = ["settled", "whole_data", "whole_model"]
+__all__ = ["home_of_teachers", "settled", "whole_data", "whole_model"]
+
+
+def home_of_teachers(folder: Path) -> Path:
+    """Where a run looks for ``teachers``: among its fellows, or in the comparison it is a cell of.
+
+    Args:
+        folder: of the run.
+
+    Example:
+        >>> home_of_teachers(Path("runs/one")).name
+        'runs'
+    """
+    folder = Path(os.path.abspath(folder))
+    around = folder.parent.parent
+    is_cell = folder.parent.name == "cells" and (around / "comparison.json").is_file()
+    return around if is_cell else folder.parent
 
 
 def settled(config: RunConfig) -> RunConfig:

@@ -8,7 +8,7 @@ from typing import Any, Self
 from pclora_lab.fields import Part, values_of
 from pclora_lab.training.config import RunConfig, upgrade_config
 
-__all__ = ["Identity", "determining_settings", "differences", "refuse_changes"]
+__all__ = ["Identity", "RunChanged", "determining_settings", "differences", "refuse_changes"]
 
 # Their hashes say more than their names, and files may have been moved.
 _HASHED = ("model", "data")
@@ -119,15 +119,30 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def refuse_changes(changed: Sequence[str]) -> None:
-    """Say what is not as it was when the run began.
+class RunChanged(ValueError):
+    """A run is to be taken up, and what it is made from is not what it was.
 
-    Raises:
-        ValueError: anything is.
+    Args:
+        changed: what is not, one text for each.
+
+    Attributes:
+        changed: as given.
     """
-    if changed:
-        raise ValueError(
+
+    def __init__(self, changed: Sequence[str]) -> None:
+        self.changed = tuple(changed)
+        super().__init__(
             f"the run can't be taken up: {', '.join(changed)} changed since it began. Put back "
             "what it was and resume again, start a new run, or go on with what is there now by "
             "allow_changes=True (--allow-changes); the result then says so"
         )
+
+
+def refuse_changes(changed: Sequence[str]) -> None:
+    """Say what is not as it was when the run began.
+
+    Raises:
+        RunChanged: anything is.
+    """
+    if changed:
+        raise RunChanged(changed)

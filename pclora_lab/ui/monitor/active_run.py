@@ -64,13 +64,18 @@ class ActiveRun:
         self.session = Session(config(), self.root, cache=self.cache).start()
         return self.session
 
-    def restore(self, folder: Path) -> Session:
+    def restore(self, folder: Path, *, allow_changes: bool = False) -> Session:
         """Go on with a run that was stopped.
+
+        Args:
+            folder: of the run.
+            allow_changes: also with other data, another model or other settings.
 
         Raises:
             ValueError: its checkpoint can't be read.
         """
-        self.session = Session.of_run(folder, cache=self.cache).start()
+        rest = Session.of_run(folder, cache=self.cache, allow_changes=allow_changes)
+        self.session = rest.start()
         return self.session
 
     def pause_or_resume(self) -> None:

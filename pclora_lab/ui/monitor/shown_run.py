@@ -13,9 +13,11 @@ from pclora_lab.runs.resuming import can_resume
 from pclora_lab.runs.session import Session
 from pclora_lab.runs.session_state import OVER, SessionState
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.identity.record import RunChanged
 from pclora_lab.ui.html import MessageBox, error_html
 from pclora_lab.ui.monitor.active_run import ActiveRun
 from pclora_lab.ui.monitor.buttons import RunButtons
+from pclora_lab.ui.monitor.changes_question import ChangesQuestion
 from pclora_lab.ui.monitor.export_button import ExportButton
 from pclora_lab.ui.monitor.lambda_slider import LambdaSlider
 from pclora_lab.ui.monitor.status import result_html
@@ -39,6 +41,7 @@ class ShownRun:
         buttons: train, pause, stop; progress and status.
         lambda_slider: λ by hand.
         message: result, error, or what was exported.
+        changes: asks whether a run may go on with what changed since it began.
         views: curves, layers and examples.
         exports: takes the small model along.
         parts: the widgets, from top to bottom.
@@ -59,11 +62,13 @@ class ShownRun:
         self.views = RunViews(page, active.cache)
         self.lambda_slider = LambdaSlider(lambda: active.session, self.show_errors)
         self.buttons = RunButtons(train, self.pause_or_resume, active.stop, self.show_errors)
+        self.changes = ChangesQuestion(self.resume_anyway, self.show_errors)
         self.exports = ExportButton(self._write_model, self._show_html, self.show_errors)
         self.parts: list[widgets.Widget] = [
             self.buttons.widget,
             self.lambda_slider.widget,
             self.message,
+            self.changes.widget,
             self.views.widget,
             self.exports.widget,
         ]
@@ -80,6 +85,7 @@ class ShownRun:
         """Show a session, live."""
         self.active.stop_drawing()
         self.active.session, self.opened = session, None
+        self.changes.take_back()
         name = "" if session.folder is None else session.folder.name
         self.views.begin(session.folder, session.config, name)
         self.active.draw(self.draw, self.message.show_error)
@@ -98,6 +104,7 @@ class ShownRun:
             raise ValueError(f"{run.folder.name} can't be shown: {error}") from error
         with self._showing:  # or a frame of the run that trains could be drawn after it
             self.opened = run
+            self.changes.take_back()
             self.views.begin(run.folder, config, f"{run.folder.name} ({run.state or run.status})")
             self.views.update(run.rows)
         self.exports.button.disabled = run.result is None
@@ -131,6 +138,19 @@ class ShownRun:
         self.message.clear()
         self.follow(self.active.restore(left_off))
 
+    def resume_anyway(self) -> None:
+        """Take up the run that is shown with what is there now, though it changed.
+
+        Raises:
+            RuntimeError: it can't be taken up any more.
+            ValueError: its checkpoint can't be read.
+        """
+        left_off = self._left_off()
+        if left_off is None:
+            raise RuntimeError("nothing to resume: the run goes on, has finished, or is gone")
+        self.message.clear()
+        self.follow(self.active.restore(left_off, allow_changes=True))
+
     def _folder(self) -> Path | None:
         return self.active.folder if self.opened is None else self.opened.folder
 
@@ -160,7 +180,9 @@ class ShownRun:
             self._on_over()
 
     def _show_end(self, snapshot: SessionState) -> None:
-        if snapshot.error is not None:
+        if isinstance(snapshot.error, RunChanged):
+            self.changes.ask(snapshot.error)
+        elif snapshot.error is not None:
             self.message.show_error(snapshot.error)
         if snapshot.state == "finished" and snapshot.result is not None:
             self.message.value = result_html(snapshot.result)

@@ -82,13 +82,13 @@ def test_the_first_error_is_the_one_that_is_told(folder, monkeypatch):
         yield PhaseStart("data", 0)
         raise RuntimeError("the first")
 
-    monkeypatch.setattr(recorder, "_set_status", full)
+    monkeypatch.setattr(recorder, "set_status", full)
     with pytest.raises(RuntimeError, match="the first"), pytest.warns(UserWarning, match="status"):
         list(RunRecorder(folder).record(events()))
 
 
 def test_a_stop_on_a_full_disk_is_a_stop(folder, monkeypatch):
-    monkeypatch.setattr(recorder, "_set_status", full)
+    monkeypatch.setattr(recorder, "set_status", full)
     with (
         pytest.warns(UserWarning, match="the status of run can't be written"),
         closing(RunRecorder(folder).record(iter([PhaseStart("data", 0)]))) as events,
