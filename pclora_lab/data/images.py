@@ -75,6 +75,11 @@ class Preprocessing:
         """A hash of all that turns a picture into the model's input."""
         return hash_of_texts(json.dumps(dataclasses.asdict(self), sort_keys=True))
 
+    def facts(self) -> dict[str, Any]:
+        """What the hash is of, by name."""
+        processor = None if self.processor is None else json.loads(self.processor)
+        return {**dataclasses.asdict(self), "processor": processor}
+
     def batches(self, split: Split) -> "ImageBatches":
         """A split as batches of such images."""
         return ImageBatches(split, self)

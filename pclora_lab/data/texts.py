@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -100,17 +101,27 @@ class TextPreprocessing:
             self._tokenizer_hash, f"{self.max_tokens} {self.token_types} {self.pad_left}"
         )
 
+    def facts(self) -> dict[str, Any]:
+        """What the hash is of, by name."""
+        given = {"max_tokens": self.max_tokens, "token_types": self.token_types}
+        # Its rules say all that a fast tokenizer does, whatever a version calls the class.
+        is_fast = getattr(self.tokenizer, "backend_tokenizer", None) is not None
+        own = {} if is_fast else {"class": type(self.tokenizer).__name__}
+        return {**given, "pad_left": self.pad_left, **own, **self._tokenizer_facts()}
+
     @cached_property
     def _tokenizer_hash(self) -> str:
+        name = type(self.tokenizer).__name__
+        return hash_of_texts(name, json.dumps(self._tokenizer_facts(), sort_keys=True, default=str))
+
+    def _tokenizer_facts(self) -> dict[str, Any]:
         own = getattr(self.tokenizer, "backend_tokenizer", None)
         rules = json.loads(own.to_str()) if own is not None else self.tokenizer.get_vocab()
         # What it was last asked for stands there too, and every call says it anew.
         plain = {name: rules[name] for name in rules if name not in ("truncation", "padding")}
         kept = ("padding_side", "truncation_side", "model_input_names")
         facts = {name: getattr(self.tokenizer, name, None) for name in kept}
-        facts |= {"rules": plain, "special": self.tokenizer.special_tokens_map}
-        name = type(self.tokenizer).__name__
-        return hash_of_texts(name, json.dumps(facts, sort_keys=True, default=str))
+        return facts | {"rules": plain, "special": self.tokenizer.special_tokens_map}
 
     def batches(self, split: Split) -> "TextBatches":
         """A split as batches of token numbers."""

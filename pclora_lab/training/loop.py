@@ -110,7 +110,8 @@ def _teach(setup: RunSetup, folder: Path, checkpoint: Checkpoint | None) -> Iter
     config, accelerator = setup.config, setup.accelerator
     start = (setup.model, setup.data, setup.batches, config, accelerator, folder)
     is_older = checkpoint is not None and checkpoint.identity is None
-    events = train_teacher(*start, allow_former=is_older)
+    begun_with = "" if setup.identity is None else setup.identity.teacher_key
+    events = train_teacher(*start, allow_former=is_older, begun_with=begun_with)
     # The rows of a teacher that has to be made again are in the history already.
     yield from (e for e in events if checkpoint is None or not isinstance(e, LogRow))
 

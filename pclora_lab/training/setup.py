@@ -33,7 +33,7 @@ from pclora_lab.training.identity.former import former_teacher_key
 from pclora_lab.training.identity.hashes import hash_of_model, identity_of
 from pclora_lab.training.identity.record import Identity, differences, refuse_changes
 from pclora_lab.training.state import Checkpoint
-from pclora_lab.training.teacher import needs_finetuning, teacher_accuracy
+from pclora_lab.training.teacher import key_by_identity, needs_finetuning, teacher_accuracy
 
 __all__ = ["CALIBRATION_EXAMPLES", "RunSetup", "load_dense", "prepare"]
 
@@ -146,7 +146,8 @@ def with_teacher(
     """
     if setup.identity is None:
         return setup
-    now = replace(setup.identity, teacher=hash_of_model(setup.model))
+    key = setup.identity.teacher_key or key_by_identity(setup.identity, setup.config)
+    now = replace(setup.identity, teacher=hash_of_model(setup.model), teacher_key=key)
     taught = replace(setup, identity=now)
     if checkpoint is None or checkpoint.identity is None:
         return taught
@@ -188,7 +189,8 @@ def _compared(setup: RunSetup, checkpoint: Checkpoint, allow_changes: bool) -> R
         refuse_changes(changed)
     elif changed:
         notes.append(f"{at} although {', '.join(changed)} changed since it began")
-    return replace(setup, identity=replace(now, notes=tuple(notes)))
+    key = before.teacher_key if before is not None and not changed else now.teacher_key
+    return replace(setup, identity=replace(now, notes=tuple(notes), teacher_key=key))
 
 
 def load_dense(config: RunConfig, data: LabeledData) -> nn.Module:

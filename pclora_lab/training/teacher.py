@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -31,9 +31,11 @@ from pclora_lab.training.evaluation import accuracy
 from pclora_lab.training.events import Event, LogRow, PhaseStart, Row, StepEnd
 from pclora_lab.training.identity.former import former_teacher_key
 from pclora_lab.training.identity.hashes import hash_of_architecture, hash_of_model
+from pclora_lab.training.identity.record import Identity
 from pclora_lab.training.optimizer import LossDiverged, Meter, make_optimizer, optimization_steps
 
-__all__ = ["needs_finetuning", "read_teacher", "teacher_accuracy", "teacher_key", "train_teacher"]
+__all__ = ["key_by_identity", "needs_finetuning", "read_teacher", "teacher_accuracy", "teacher_key"]
+__all__ += ["train_teacher"]
 
 
 def needs_finetuning(model: nn.Module, config: RunConfig) -> bool:
@@ -48,15 +50,25 @@ def teacher_key(model: nn.Module, data: LabeledData, config: RunConfig) -> str:
 
     Rank, schedule, start and the run's own seed are not part of it, so such runs share one.
     """
-    settings = values_of(config, Part.TEACHER, stored=True)
-    facts = {name.removeprefix("teacher_"): value for name, value in settings.items()}
-    facts |= {
+    hashes = {
         "weights": hash_of_model(model),
         "architecture": hash_of_architecture(model),
         "preprocessing": preprocessing_of(model, config.img_size).fingerprint(),
         "data": data.fingerprint(),
     }
-    return hash_of_texts(json.dumps(facts, sort_keys=True))
+    return _key(hashes, config)
+
+
+def key_by_identity(identity: Identity, config: RunConfig) -> str:
+    """The same from hashes that were made before."""
+    names = ("weights", "architecture", "preprocessing", "data")
+    return _key({name: getattr(identity, name) for name in names}, config)
+
+
+def _key(hashes: Mapping[str, str], config: RunConfig) -> str:
+    settings = values_of(config, Part.TEACHER, stored=True)
+    facts = {name.removeprefix("teacher_"): value for name, value in settings.items()}
+    return hash_of_texts(json.dumps({**facts, **hashes}, sort_keys=True))
 
 
 def train_teacher(
@@ -68,6 +80,7 @@ def train_teacher(
     folder: Path,
     *,
     allow_former: bool = False,
+    begun_with: str = "",
 ) -> Iterator[Event]:
     """Fine-tune the whole model on the data, in place, or load it if it was done before.
 
@@ -81,10 +94,16 @@ def train_teacher(
         accelerator: device and precision.
         folder: where teachers are kept, one folder by key.
         allow_former: take what an older version kept, for a run that began with it.
+        begun_with: key of the teacher that a run began with, which another version of a library
+            keeps under another one.
     """
     kept = folder / teacher_key(model, data, config)
     weights = kept / "model.safetensors"
-    before, log = file_stamp(weights), take_kept_teacher(model, kept)
+    # A checkpoint that was edited must not lead elsewhere.
+    is_other = begun_with.isalnum() and begun_with != kept.name
+    log = take_kept_teacher(model, folder / begun_with) if is_other else None
+    before = file_stamp(weights)
+    log = take_kept_teacher(model, kept) if log is None else log
     if log is None and allow_former:
         former = folder / former_teacher_key(model, data, config)
         log = take_kept_teacher(model, former, of_older_version=True)

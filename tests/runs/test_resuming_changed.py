@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from pclora_lab.runs.resuming import can_resume, resume
 from pclora_lab.training.checkpoints.kept_teacher import keep_teacher, load_kept_teacher
 from pclora_lab.training.config import RunConfig, read_config
 from pclora_lab.training.events import PhaseStart, StepEnd
+from pclora_lab.training.identity import hashes
 from pclora_lab.training.loop import train
 
 QUICK = RunConfig(
@@ -222,6 +224,36 @@ def test_another_version_is_a_remark_and_what_was_allowed_is_told_to_the_end(mad
     first, second = [note for note in end.result["notes"] if "taken up" in note]
     assert "step 2 although the data" in first
     assert "torch 1.0, now " in second and "pclora_lab 0.0.1, now " in second
+
+
+def other_library(monkeypatch, version="6.0", **keys):
+    """As if a library had been updated that describes the model by one more key, or otherwise."""
+    known, versions = hashes._architecture, hashes._versions
+    monkeypatch.setattr(hashes, "_architecture", lambda model: {**known(model), **keys})
+    monkeypatch.setattr(hashes, "_versions", lambda: {**versions(), "transformers": version})
+
+
+def test_keys_that_come_with_a_library_s_version_are_a_remark(made, monkeypatch):
+    root = made()
+    other_library(monkeypatch, chunk_size=0)
+    events = list(resume(root / "run"))
+    assert not [e for e in events if isinstance(e, StepEnd) and e.phase == "teacher"]
+    (note,) = [note for note in events[-1].result["notes"] if "taken up" in note]
+    assert re.search("transformers .*, now 6.0", note) and "although" not in note
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"version": version("transformers"), "chunk_size": 0}, "chunk_size"),
+        ({"num_classes": 11}, r"num_classes \(10, now 11\)"),
+    ],
+)
+def test_other_values_and_keys_of_one_version_are_changes(made, monkeypatch, keys, said):
+    root = made()
+    other_library(monkeypatch, **keys)
+    with pytest.raises(ValueError, match=f"the model's architecture: {said} changed"):
+        list(resume(root / "run"))
 
 
 def test_command_line_and_session_have_the_same_way(made, capsys):

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +13,15 @@ import pclora_lab
 from pclora_lab.data.splits import LabeledData, hash_of_texts
 from pclora_lab.models.adapting import preprocessing_of
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.identity.record import Identity, determining_settings
+from pclora_lab.training.identity.description import described
+from pclora_lab.training.identity.record import LIBRARIES, Identity, determining_settings
 
 __all__ = ["hash_of_architecture", "hash_of_model", "hash_of_tensors", "identity_of"]
 
 # The preprocessing has a hash of its own.
 _HASHED_ELSEWHERE = ("preprocessing", "tokens")
 
-_PACKAGES = ("torch", "timm", "transformers")
+_PACKAGES = ("torch", *LIBRARIES)
 
 
 def hash_of_model(model: nn.Module) -> str:
@@ -47,13 +49,16 @@ def hash_of_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 def hash_of_architecture(model: nn.Module) -> str:
     """A hash of what the model is built from; empty for one that was not loaded by name."""
-    recipe = getattr(model, "pclora_recipe", None)
-    if recipe is None:
-        return ""
+    facts = _architecture(model)
+    return hash_of_texts(json.dumps(facts, sort_keys=True, default=str)) if facts else ""
+
+
+def _architecture(model: nn.Module) -> dict[str, Any]:
+    recipe = getattr(model, "pclora_recipe", None) or {}
     facts = {name: value for name, value in recipe.items() if name not in _HASHED_ELSEWHERE}
     if isinstance(config := facts.get("config"), Mapping):
         facts["config"] = {key: config[key] for key in config if key != "transformers_version"}
-    return hash_of_texts(json.dumps(facts, sort_keys=True, default=str))
+    return facts
 
 
 def identity_of(
@@ -67,11 +72,16 @@ def identity_of(
         config: of the run.
         environment: where it runs, beside the versions of packages.
     """
+    preprocessing = preprocessing_of(model, config.img_size)
     return Identity(
         data=data.fingerprint(),
-        preprocessing=preprocessing_of(model, config.img_size).fingerprint(),
+        preprocessing=preprocessing.fingerprint(),
         weights=hash_of_model(model),
         architecture=hash_of_architecture(model),
+        descriptions={
+            "architecture": described(_architecture(model)),
+            "preprocessing": described(preprocessing.facts()),
+        },
         settings=determining_settings(config),
         environment={**_versions(), **environment},
     )

@@ -7,11 +7,16 @@ from typing import Any, Self
 
 from pclora_lab.fields import Part, values_of
 from pclora_lab.training.config import RunConfig, upgrade_config
+from pclora_lab.training.identity.description import changed_values, keys_of_one
 
-__all__ = ["Identity", "RunChanged", "determining_settings", "differences", "refuse_changes"]
+__all__ = ["LIBRARIES", "Identity", "RunChanged", "determining_settings", "differences"]
+__all__ += ["refuse_changes"]
 
 # Their hashes say more than their names, and files may have been moved.
 _HASHED = ("model", "data")
+
+LIBRARIES = ("timm", "transformers", "tokenizers")
+"""Whose versions describe one architecture or preprocessing by other keys."""
 
 _PARTS = {
     "data": "the data (examples, labels or classes)",
@@ -35,6 +40,9 @@ class Identity:
         settings: of the run, but for those that change no result.
         environment: versions, device and precision; others give other last digits.
         notes: what was not the same each time that the run was taken up.
+        descriptions: of architecture and preprocessing, what the hash is of, by name; empty in
+            what an older version wrote.
+        teacher_key: under which the teacher is kept; empty without one.
     """
 
     data: str
@@ -45,6 +53,8 @@ class Identity:
     settings: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    descriptions: Mapping[str, Any] = field(default_factory=dict)
+    teacher_key: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, ready for JSON."""
@@ -58,7 +68,8 @@ class Identity:
             TypeError: something is missing, or is of another type.
         """
         known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
-        kinds: dict[str, type] = {"settings": dict, "environment": dict, "notes": list}
+        kinds: dict[str, type] = dict.fromkeys(("settings", "environment", "descriptions"), dict)
+        kinds["notes"] = list
         for name, value in known.items():
             if not isinstance(value, kinds.get(name, str)):
                 raise TypeError(f"{name} is {value!r}")
@@ -75,20 +86,41 @@ def differences(before: Identity, now: Identity) -> tuple[list[str], list[str]]:
         (['the data (examples, labels or classes)', 'steps (3, now 4)'], [])
         >>> differences(made, replace(made, environment={"torch": "3"}))
         ([], ['torch 2, now 3'])
+
+    A library's other version may describe the same by other keys:
+
+        >>> older = replace(made, descriptions={"architecture": {"layers": 2}})
+        >>> newer = replace(made, architecture="b", descriptions={
+        ...     "architecture": {"layers": 2, "new": None}}, environment={"transformers": "6"})
+        >>> differences(older, newer)
+        ([], [])
     """
-    parts = [
-        words
-        for name, words in _PARTS.items()
-        if (name != "teacher" or (before.teacher and now.teacher))
-        and getattr(before, name) != getattr(now, name)
-    ]
-    parts += _changed_settings(before.settings, now.settings)
     remarks = [
         f"{name} {value}, now {now.environment[name]}"
         for name, value in before.environment.items()
         if now.environment.get(name, value) != value
     ]
+    parts = []
+    for name, words in _PARTS.items():
+        if name == "teacher" and not (before.teacher and now.teacher):
+            continue
+        if getattr(before, name) != getattr(now, name):
+            parts += _changed_part(name, words, before, now)
+    parts += _changed_settings(before.settings, now.settings)
     return parts, remarks
+
+
+def _changed_part(name: str, words: str, before: Identity, now: Identity) -> list[str]:
+    """Nothing, if only the keys are others that a library's version describes it by."""
+    was, is_now = before.descriptions.get(name), now.descriptions.get(name)
+    if not isinstance(was, dict) or not isinstance(is_now, dict):
+        return [words]
+    changed = changed_values(was, is_now)
+    both = before.environment, now.environment
+    if not any(both[0].get(library) != both[1].get(library) for library in LIBRARIES):
+        changed += keys_of_one(was, is_now)
+    short = words.partition(" (")[0]
+    return [f"{short}: {', '.join(changed)}"] if changed else []
 
 
 def determining_settings(config: RunConfig) -> dict[str, Any]:
