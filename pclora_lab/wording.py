@@ -2,9 +2,10 @@
 
 import math
 import reprlib
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["brief", "shown"]
+__all__ = ["brief", "listed", "shown"]
 
 _LONGEST_MESSAGE = 700
 _MOST_DIGITS = 40
@@ -58,3 +59,15 @@ def brief(message: str, longest: int = _LONGEST_MESSAGE) -> str:
         return message
     half = (longest - 3) // 2
     return f"{message[:half]} … {message[len(message) - (longest - 3 - half) :]}"
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names for a message, the first of them where there are many.
+
+    Example:
+        >>> listed(["a", "b", "c"], most=2)
+        'a, b and 1 more'
+    """
+    first = [brief(name, 60) for name in names[:most]]
+    more = len(names) - len(first)
+    return ", ".join(first) + (f" and {more:,} more" if more else "")

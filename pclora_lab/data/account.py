@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.wording import brief
+from pclora_lab.wording import brief, listed
 
 __all__ = [
     "Account",
@@ -190,7 +190,7 @@ class Ledger:
         if not self.has_columns:
             return
         unused = [name for name in names if name not in used]
-        left = (LeftOut("not asked for", len(unused), ", ".join(unused)),) if unused else ()
+        left = (LeftOut("not asked for", len(unused), listed(unused)),) if unused else ()
         self._columns = Tally(len(names), len(names) - len(unused), left)
 
     def check(self, name: str, allowed: float, hint: str = "") -> None:

@@ -8,6 +8,7 @@ import datasets
 
 from pclora_lab.data.account import DataError
 from pclora_lab.data.other_tasks import other_task_of_table
+from pclora_lab.wording import listed
 
 __all__ = ["Columns", "find_columns"]
 
@@ -76,7 +77,7 @@ def find_columns(
     Raises:
         DataError: a given column is not there, or none can be guessed.
     """
-    have = ", ".join(table.column_names)
+    have = listed(table.column_names)
     _refuse_both(given, pair)
     for column in [*filter(None, given.values()), *(pair or ())]:
         if column not in table.column_names:
@@ -172,5 +173,5 @@ def _text(table: datasets.Dataset, strings: list[str]) -> str | None:
     strings = [c for c in strings if not c.lower().startswith(_INDEX)]
     if named or not strings:
         return named[0] if named else None
-    some = table.select_columns(strings).select(range(min(100, len(table))))
+    some = table.select_columns(strings)[:100]  # at once, as asking copies every column's type
     return max(strings, key=lambda c: sum(len(value or "") for value in some[c]))

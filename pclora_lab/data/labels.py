@@ -12,6 +12,7 @@ import pyarrow as pa
 from pclora_lab.data.account import DataError
 from pclora_lab.data.other_tasks import other_task_of_column, other_task_of_words
 from pclora_lab.data.reading.spelling import joined_spellings, spelling_key
+from pclora_lab.wording import listed
 
 __all__ = ["Classes", "LabelColumn", "arrow_column", "classes_of", "is_missing", "label_word"]
 
@@ -73,7 +74,7 @@ class LabelColumn:
         if found:
             raise DataError(
                 f"column {column!r} of {data!r} is no label column: it holds {found}; pass another "
-                f"label_column ({', '.join(table.column_names)})"
+                f"label_column ({listed(table.column_names)})"
             )
         names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
         values, codes = _encoded(arrow)

@@ -23,6 +23,7 @@ from pclora_lab.data.rows import joined_splits, raw_split, sample_texts
 from pclora_lab.data.sources import read_tables, source_name
 from pclora_lab.data.splits import LabeledData, Split
 from pclora_lab.fields import check_number
+from pclora_lab.wording import listed
 
 __all__ = ["EMBEDDED_DATA", "load_data"]
 
@@ -84,7 +85,7 @@ def load_data(
         ledger.check(name, 0)
         raise DataError(f"data {name!r} has no rows")
     first = tables[_first(tables)]
-    have = ", ".join(first.column_names)
+    have = listed(first.column_names)
     given = {"image": image_column, "text": text_column, "label": label_column}
     columns = find_columns(first, given, name, text_columns)
     ledger.use_columns(first.column_names, columns.used)
@@ -164,7 +165,7 @@ def _classes(
     key = _first(tables)
     table = tables[key]
     texts = sample_texts(table, columns) if columns.kind == "text" else []
-    have = ", ".join(table.column_names)
+    have = listed(table.column_names)
     return classes_of(labels[key], columns.label, name, have, texts)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
+from pclora_lab.wording import listed
+
 __all__ = ["OtherTask", "other_task_of_column", "other_task_of_table", "other_task_of_words"]
 
 _LISTS = (pa.ListType, pa.LargeListType, pa.FixedSizeListType, pa.ListViewType)
@@ -67,7 +69,7 @@ def other_task_of_column(feature: Any, arrow_type: pa.DataType) -> OtherTask | N
             return OtherTask("a list of numbers in each row", _REGRESSION)
         return OtherTask("a list in each row", f"{_MULTI_LABEL} or {_TOKEN_LABEL}")
     if pa.types.is_struct(arrow_type):
-        names = ", ".join(field.name for field in arrow_type)
+        names = listed([field.name for field in arrow_type])
         return OtherTask(f"several fields in each row ({names})", "boxes, spans or answers")
     return None
 
@@ -158,8 +160,8 @@ def other_task_of_table(table: datasets.Dataset) -> OtherTask | None:
         found = other_task_of_column(features[column], schema.field(column).type)
         if found and column.lower() in _COLUMNS:
             return OtherTask(f"Column {column!r} holds {found.what}", found.task)
-    some = table.select(range(min(100, len(table))))
-    switches = [c for c in table.column_names if {str(v) for v in some[c]} == {"0", "1"}]
+    some = table.with_format("arrow")[:100].to_pydict()  # a column alone copies all their types
+    switches = [c for c, values in some.items() if {str(v) for v in values} == {"0", "1"}]
     if len(switches) > 1:
         listed = ", ".join(switches[:4])
         return OtherTask(f"Columns {listed} hold 0 and 1 each", _MULTI_LABEL)

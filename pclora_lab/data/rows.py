@@ -15,6 +15,7 @@ from pclora_lab.data.pictures import DecodedImages
 from pclora_lab.data.reading.places import OUTSIDE, inside
 from pclora_lab.data.reading.tables import as_dataset
 from pclora_lab.data.splits import Split
+from pclora_lab.wording import listed
 
 __all__ = ["joined_splits", "raw_split", "sample_texts"]
 
@@ -104,7 +105,7 @@ def _pictures(
     column = content[0]
     wrong = DataError(
         f"column {column!r} holds no images: pass another image_column "
-        f"({', '.join(table.column_names)})"
+        f"({listed(table.column_names)})"
     )
     try:
         pictures = table.cast_column(column, datasets.Image())
@@ -160,7 +161,7 @@ def _words(table: datasets.Dataset, column: str) -> list[Any]:
     if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         raise DataError(
             f"column {column!r} holds no texts but {kind}: pass another text_column "
-            f"({', '.join(table.column_names)})"
+            f"({listed(table.column_names)})"
         )
     words = stored.to_pylist()
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):

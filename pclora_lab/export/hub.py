@@ -8,6 +8,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from pclora_lab.export.formats import FORMATS
+from pclora_lab.wording import listed
 
 __all__ = ["push_to_hub"]
 
@@ -63,7 +64,7 @@ def push_to_hub(
             "data, recipe and accuracy"
         )
     if pickled := sorted(p.name for p in files if p.suffix in _PICKLED):
-        raise ValueError(f"{folder} holds pickled files ({', '.join(pickled)}): remove them")
+        raise ValueError(f"{folder} holds pickled files ({listed(pickled)}): remove them")
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pclora_lab.methods.input_moments import InputMoments, double
 from pclora_lab.nn.surgery import find_targets
+from pclora_lab.wording import listed
 
 __all__ = [
     "activation_svd_factors",
@@ -196,7 +197,7 @@ def weight_spectra(
     layers = find_targets(model, targets)
     missing = [name for name in layers if moments is not None and name not in moments]
     if missing:
-        raise ValueError(f"moments lack {', '.join(missing)}: measure all targets, or pass none")
+        raise ValueError(f"moments lack {listed(missing)}: measure all targets, or pass none")
     spectra = {}
     for name, layer in layers.items():
         weight = double(layer.weight)

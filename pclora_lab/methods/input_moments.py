@@ -14,6 +14,7 @@ from pclora_lab.nn.forward import (
     token_mask,
 )
 from pclora_lab.nn.layers.wrappers import inner_modules
+from pclora_lab.wording import listed
 
 __all__ = ["InputMoments", "double", "measure_inputs"]
 
@@ -99,13 +100,13 @@ def measure_inputs(
     empty = [name for name, m in moments.items() if m.count == 0]
     if empty:
         raise ValueError(
-            f"no input reached {', '.join(empty)}: the activation_svd start measures real "
+            f"no input reached {listed(empty)}: the activation_svd start measures real "
             "batches; pass calibration= with at least one"
         )
     broken = [name for name, m in moments.items() if not m.products.isfinite().all()]
     if broken:
         raise ValueError(
-            f"the inputs of {', '.join(broken)} are not finite on the calibration batches: check "
+            f"the inputs of {listed(broken)} are not finite on the calibration batches: check "
             'them for NaN, or use init="svd", which needs none'
         )
     return moments

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pclora_lab.nn.counting import LayerCount, ModelCounts
 from pclora_lab.nn.ranks import resolve_ranks
+from pclora_lab.wording import listed
 
 __all__ = ["ranks_for_budget"]
 
@@ -115,13 +116,13 @@ def _gains(
     missing = [layer.name for layer in layers if layer.name not in known]
     if missing:
         raise ValueError(
-            f'rank_allocation="energy" needs the singular values of {", ".join(missing)}: pass '
+            f'rank_allocation="energy" needs the singular values of {listed(missing)}: pass '
             "spectra=weight_spectra(model)"
         )
     energies = {la.name: known[la.name].detach().cpu().double().square() for la in layers}
     broken = [name for name, energy in energies.items() if not energy.isfinite().all()]
     if broken:
-        raise ValueError(f"the spectra of {', '.join(broken)} are not finite: check the weights")
+        raise ValueError(f"the spectra of {listed(broken)} are not finite: check the weights")
     return {
         name: energy.sort(descending=True).values / energy.sum().clamp_min(1e-300)
         for name, energy in energies.items()

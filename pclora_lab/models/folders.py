@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pclora_lab.json_files import read_json
+from pclora_lab.wording import listed
 
 __all__ = ["read_config", "require_safetensors"]
 
@@ -40,7 +41,7 @@ def require_safetensors(folder: Path) -> None:
             "or export, put the model's weights there"
         )
     raise ValueError(
-        f"no model.safetensors in {folder}: pickled weights ({', '.join(pickled)}) "
+        f"no model.safetensors in {folder}: pickled weights ({listed(pickled)}) "
         "are refused because loading them can run code. If you trust their source, convert them "
         "once, in a script of your own: safetensors.torch.save_file(torch.load("
         f"{pickled[0]!r}, weights_only=True), 'model.safetensors')"

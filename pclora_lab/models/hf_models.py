@@ -3,7 +3,6 @@
 import copy
 import re
 import threading
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,6 +42,7 @@ from pclora_lab.nn.heads import classifier_names, draw_head
 from pclora_lab.nn.metadata import note_precision, recipe_of, set_metadata
 from pclora_lab.nn.surgery import get_linear
 from pclora_lab.quiet import quiet
+from pclora_lab.wording import listed
 
 __all__ = [
     "HF_TASKS",
@@ -236,7 +236,7 @@ def _read_weights(
     rest = sorted(key for key in absent - in_head if "pooler" not in key)
     if rest:
         raise ValueError(
-            f"the weights of {name!r} lack {_first_of(rest)}: they are not those of a "
+            f"the weights of {name!r} lack {listed(rest, 3)}: they are not those of a "
             f"{type(model).__name__} with this config.json"
         )
     # Numbered parts are layers. GPT-2's older checkpoints hold their attention masks as well.
@@ -247,22 +247,12 @@ def _read_weights(
     )
     if spare:
         raise ValueError(
-            f"the weights of {name!r} hold {_first_of(spare)}, which a {type(model).__name__} with "
+            f"the weights of {name!r} hold {listed(spare, 3)}, which a {type(model).__name__} with "
             "this config.json does not have: they are another model's"
         )
     if any("pooler" in key for key in absent - in_head):
         draw_head(model.base_model.get_submodule("pooler"), torch.Generator().manual_seed(0))
     return model, {key.rpartition(".")[0] for key in in_head}
-
-
-def _first_of(names: Sequence[str], most: int = 3) -> str:
-    """Some names for a message.
-
-    Example:
-        >>> _first_of(["a", "b", "c"]), _first_of(["a", "b", "c", "d"])
-        ('a, b, c', 'a, b, c and more')
-    """
-    return ", ".join(names[:most]) + (" and more" if len(names) > most else "")
 
 
 def _is_layer_of(key: str, model: PreTrainedModel) -> bool:

@@ -18,6 +18,7 @@ from pclora_lab.models.folders import read_config
 from pclora_lab.nn.forward import example_input
 from pclora_lab.nn.heads import draw_head
 from pclora_lab.nn.metadata import pretrained_cfg_of, set_metadata
+from pclora_lab.wording import listed
 
 __all__ = [
     "check_timm_folder",
@@ -168,7 +169,7 @@ def _safe_options(options: Mapping[str, Any]) -> dict[str, Any]:
     own = set(inspect.signature(timm.create_model).parameters) - {"kwargs"}
     if refused := sorted(own & set(options)):
         raise ValueError(
-            f"the saved model sets {', '.join(refused)}, which no architecture has: remove it from "
+            f"the saved model sets {listed(refused)}, which no architecture has: remove it from "
             "its config.json"
         )
     return dict(options)

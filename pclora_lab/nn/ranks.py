@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pclora_lab.nn.counting import LayerCount
-from pclora_lab.wording import shown
+from pclora_lab.wording import listed, shown
 
 __all__ = ["check_rank", "check_ranks", "resolve_ranks"]
 
@@ -45,19 +45,14 @@ def _refuse_other_names(layers: tuple[LayerCount, ...], given: Mapping[str, int 
     unknown = [name for name in given if name not in names]
     if unknown:
         near = difflib.get_close_matches(unknown[0], names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"the layers are {_listed(names)}"
+        hint = f"did you mean {near[0]}?" if near else f"the layers are {listed(names)}"
         raise ValueError(
             f"rank {given[unknown[0]]} is given for {unknown[0]}, which is no layer that is "
             f"replaced: {hint}"
         )
     missing = [name for name in names if name not in given]
     if missing:
-        raise ValueError(f"no rank is given for {_listed(missing)}: name every layer")
-
-
-def _listed(names: list[str], most: int = 8) -> str:
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+        raise ValueError(f"no rank is given for {listed(missing)}: name every layer")
 
 
 def _layer_rank(layer: LayerCount, rank: int | str) -> int:

@@ -12,6 +12,7 @@ from pclora_lab.nn.layers.types import layer_type, plain_linear
 from pclora_lab.nn.layers.unsupported import refuse_unsupported
 from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.low_rank import LowRankLinear
+from pclora_lab.wording import listed
 
 __all__ = [
     "as_linear",
@@ -162,7 +163,7 @@ def refuse_attention(model: nn.Module, targets: str = "blocks") -> None:
     if bypassed:
         others = "|".join(re.escape(name) for name in find_targets(model, targets))
         raise ValueError(
-            f"{', '.join(bypassed)}: nn.MultiheadAttention reads its weights directly, so it would "
+            f"{listed(bypassed)}: nn.MultiheadAttention reads its weights directly, so it would "
             "stay dense. To leave it dense, say so with a targets expression that does not match "
             f"it: targets={f'^({others})$'!r}"
         )
@@ -196,8 +197,11 @@ def _width(module: nn.Module) -> int:
 
 def _nothing_found(model: nn.Module, targets: str, linears: Iterable[str]) -> str:
     names = list(linears)
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-    there_are = f"its linear layers are: {shown}" if names else "it has no nn.Linear at all"
+    there_are = (
+        f"its linear layers are: {listed(names, most=20)}"
+        if names
+        else "it has no nn.Linear at all"
+    )
     convolutions = sum(isinstance(m, nn.Conv1d | nn.Conv2d) for m in model.modules())
     if convolutions:
         there_are += f", and its {convolutions} convolutions are not replaced"
@@ -272,7 +276,7 @@ def count_inputs(
     silent = [name for name, seen in tokens.items() if seen == 0]
     if silent:
         raise ValueError(
-            f"{type(model).__name__} never calls {', '.join(silent)} in a forward pass: it reads "
+            f"{type(model).__name__} never calls {listed(silent)} in a forward pass: it reads "
             "the weight directly or skips the layer, so replacing it would change nothing. Leave "
             "it out with a targets expression that does not match it."
         )
@@ -285,7 +289,7 @@ def _refuse_fast_path(model: nn.Module, targets: Iterable[str]) -> None:
     inside = [t for t in targets if any(t.startswith(f"{p}." if p else "") for p in parents)]
     if inside:
         raise ValueError(
-            f"{', '.join(inside)} are inside nn.TransformerEncoderLayer, whose fast path reads the "
+            f"{listed(inside)} are inside nn.TransformerEncoderLayer, whose fast path reads the "
             "weights directly. Leave them out with a targets expression that does not match them."
         )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pclora_lab.data.account import account_lines
+from pclora_lab.wording import listed
 
 __all__ = ["RESULT_COLUMNS", "ResultColumn", "finite", "result_column"]
 
@@ -105,8 +106,7 @@ def _classes(result: Result, most: int = 6) -> str | None:
     names = result.get("class_names")
     if not names:
         return None
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{len(names)}: {', '.join(names[:most])}{more}"
+    return f"{len(names)}: {listed(names, most)}"
 
 
 def _rows(result: Result) -> str | None:

@@ -109,6 +109,17 @@ def test_a_table_of_thousands_of_columns_is_no_trouble():
     assert time.perf_counter() - began < 10
 
 
+@pytest.mark.parametrize("value", ["1", "a word"])
+def test_thousands_of_columns_without_a_label_are_refused_at_once(tmp_path, value):
+    path = tmp_path / "wide.csv"
+    heads = ",".join(f"c{n}" for n in range(3000))
+    path.write_text("\n".join([heads, *20 * [",".join(3000 * [value])]]))
+    began = time.process_time()
+    with pytest.raises(DataError, match="no label column.*c10, c11 and 2,988 more") as error:
+        load_data(str(path))
+    assert time.process_time() - began < 5 and len(str(error.value)) < 1000
+
+
 def test_a_shuffled_and_formatted_dataset_keeps_its_pairs():
     made = as_dataset(frame()).shuffle(seed=3).select(range(100)).with_format("numpy")
     data = load_data(made)

@@ -218,7 +218,7 @@ def test_a_folder_that_lacks_something_says_what(folders, tmp_path, kind, files,
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantized"),
         ({"model_type": "roberta"}, "lack roberta.*not those of a RobertaFor"),
         ({"model_type": "nonsense"}, "nonsense"),
-        ({"num_hidden_layers": 3}, r"lack (bert.encoder.layer.2\S+, ){2}\S+ and more: they"),
+        ({"num_hidden_layers": 3}, r"lack bert.encoder.layer.2\S+, (\S+, )?\S+ and \d+ more: they"),
         ({"hidden_size": 64}, "lack bert.embeddings"),
         ({"num_hidden_layers": "two"}, "num_hidden_layers"),
         ({"hidden_act": "nope"}, "nope"),
@@ -239,7 +239,7 @@ def test_weights_of_more_layers_than_the_configuration_has_are_refused(folders, 
     if kind == "modernbert":  # it also names the kind of every layer
         fewer["layer_types"] = ["full_attention"]
     folder = altered(folders[kind], tmp_path / "a", **fewer)
-    with pytest.raises(ValueError, match=r"hold (\S+\.1\.\S+, ){2}\S+ and more, which"):
+    with pytest.raises(ValueError, match=r"hold \S+\.1\.\S+, \S+, \S+ and \d+ more, which"):
         load_model(str(folder))
 
 

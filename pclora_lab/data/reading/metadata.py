@@ -9,6 +9,7 @@ from pclora_lab.data.account import DataError, Ledger
 from pclora_lab.data.reading.tables import as_dataset, read_rows
 from pclora_lab.data.reading.trees import split_named
 from pclora_lab.data.reading.walking import FoundFiles
+from pclora_lab.wording import listed
 
 __all__ = ["has_metadata", "read_described_pictures"]
 
@@ -47,7 +48,7 @@ def read_described_pictures(
     for table, kind in _tables(found):
         rows = read_rows(folder / table, kind)
         if _NAME not in rows.table.column_names:
-            have = ", ".join(rows.table.column_names)
+            have = listed(rows.table.column_names)
             raise DataError(f"{table} of data {name!r} has no column {_NAME!r}: it has {have}")
         split = _split(table.parent)
         for part in rows.left_out:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pclora_lab.data.account import DataError
 from pclora_lab.data.reading.spelling import joined_spellings
+from pclora_lab.wording import listed
 
 __all__ = ["Leaf", "TreeReading", "read_tree", "split_named"]
 
@@ -124,7 +125,7 @@ def _spelled_alike(
             parts = (*parts[:level], *parts[level + 1 :])
         places.setdefault(leaf.label, set()).add(parts[:-1])
     notes += [
-        f"the folders {', '.join(sorted(found))} together are the split {split}"
+        f"the folders {listed(sorted(found))} together are the split {split}"
         for split, found in splits.items()
         if len(found) > 1
     ]
@@ -148,7 +149,7 @@ def _split_level(folders: list[tuple[str, ...]], name: str) -> int | None:
             return level
         if splits == here and len(splits) > 1:
             raise DataError(
-                f"the folders {', '.join(sorted(here))} of data {name!r} name splits and hold "
+                f"the folders {listed(sorted(here))} of data {name!r} name splits and hold "
                 "files at once: nothing names the classes. Put the files of each class into a "
                 f"folder of its own, such as {sorted(here)[0]}/cat"
             )

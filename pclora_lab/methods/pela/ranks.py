@@ -8,6 +8,7 @@ from torch import nn
 from pclora_lab.nn.counting import LayerCount
 from pclora_lab.nn.ranks import Rank, resolve_ranks
 from pclora_lab.nn.surgery import bypassed_attention, find_targets
+from pclora_lab.wording import listed
 
 __all__ = ["excluded_parts", "exclusions", "pela_layers", "pela_rank", "pela_ranks"]
 
@@ -40,7 +41,7 @@ def _ranks_by_ratio(widths: Mapping[str, tuple[int, int]], ratio: float) -> dict
     thin = [f"{name} ({i}→{o})" for name, (i, o) in widths.items() if ranks[name] < 1]
     if thin:
         raise ValueError(
-            f"ratio {ratio:g} leaves no rank for {', '.join(thin)}: use a smaller ratio, or leave "
+            f"ratio {ratio:g} leaves no rank for {listed(thin)}: use a smaller ratio, or leave "
             "out such thin layers with exclude="
         )
     return ranks
@@ -102,7 +103,7 @@ def pela_layers(
     kept = [name for name in bypassed_attention(model, targets) if not _matches(name, dense)]
     if kept:
         raise ValueError(
-            f"{', '.join(kept)}: nn.MultiheadAttention reads its weights directly and can't be "
+            f"{listed(kept)}: nn.MultiheadAttention reads its weights directly and can't be "
             "factorized. To leave it dense, say so: "
             f"exclude=(*exclusions(model), {kept[0].rpartition('.')[2]!r})"
         )
@@ -126,7 +127,7 @@ def _ranks_as_given(layers: Mapping[str, nn.Linear], rank: Rank) -> dict[str, in
     unknown = [name for name in rank if name not in layers] if isinstance(rank, Mapping) else []
     if unknown:
         raise ValueError(
-            f"ranks names {', '.join(unknown)}, which stay dense here: leave them out of ranks, or "
+            f"ranks names {listed(unknown)}, which stay dense here: leave them out of ranks, or "
             "change exclude= or targets="
         )
     # The bias is kept where there is one, so it plays no part in whether a layer shrinks.

@@ -9,6 +9,7 @@ import ipywidgets as widgets
 from pclora_lab.runs.folder import delete_run, is_being_written, rename_run
 from pclora_lab.ui.browser.run_list import RunList
 from pclora_lab.ui.html import MessageBox, button, message_html
+from pclora_lab.wording import listed
 
 __all__ = ["RunChanges"]
 
@@ -105,11 +106,11 @@ class RunChanges:
         names = self.runs.selected()
         for name in names:
             self._refuse_busy(name, "deleted")
-        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        listed = ", ".join(names[:_MOST_NAMES]) + more
         many = "1 run" if len(names) == 1 else f"{len(names)} runs"
         self._doomed = names
-        self.question.value = message_html(f"Delete {many}? {listed}", role="alert", css="")
+        self.question.value = message_html(
+            f"Delete {many}? {listed(names, _MOST_NAMES)}", role="alert", css=""
+        )
         self.question_box.layout.display = ""
 
     def take_back(self) -> None:
@@ -134,4 +135,4 @@ class RunChanges:
         self._on_changed()
         if problems:
             raise RuntimeError("; ".join(problems))
-        self.message.show_text(f"deleted {', '.join(doomed)}")
+        self.message.show_text(f"deleted {listed(doomed)}")
