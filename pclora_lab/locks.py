@@ -8,13 +8,13 @@ import contextlib
 import json
 import os
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from pclora_lab.machine import describe_process, this_process
+from pclora_lab.remarks import remark
 
 __all__ = ["LOCK_FILE", "FolderLock"]
 
@@ -60,12 +60,10 @@ class FolderLock:
         except Timeout:
             return False
         except (OSError, NotImplementedError) as error:
-            with contextlib.suppress(Warning):  # also where warnings are errors
-                warnings.warn(
-                    f"{self.path.parent.name} can't be locked ({error}): see to it that no other "
-                    "process writes there meanwhile",
-                    stacklevel=2,
-                )
+            remark(
+                f"{self.path.parent.name} can't be locked ({error}): see to it that no other "
+                "process writes there meanwhile"
+            )
             return True
         _holders[str(self.path)] = threading.get_ident()
         self._sign()

@@ -108,13 +108,14 @@ def run_compare(args: argparse.Namespace, base: RunConfig) -> int:
             bar.update(step.done - bar.n)
             request.check()
     rows = comparison.rows()
-    _write(comparison, rows)
     # With --json the rows alone go to stdout, so that another program can read it.
     with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
         _tell(rows)
-        print(f"comparison in {comparison.out}: result.json, pareto.png")
     if args.json:
         print(to_json(rows, missing_as_null=True))
+    _write(comparison, rows)
+    with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
+        print(f"comparison in {comparison.out}: result.json, pareto.png")
     return 0 if any(row["error"] is None for row in rows) else 1
 
 
@@ -130,7 +131,11 @@ def _tell(rows: list[dict[str, Any]]) -> None:
 
 
 def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
-    """The record: command, machine, configuration, what was tried, what came out; and a plot."""
+    """The record: command, machine, configuration, what was tried, what came out; and a plot.
+
+    Raises:
+        OSError: the record can't be written.
+    """
     import torch
 
     from pclora_lab.files import atomic_write
@@ -147,7 +152,13 @@ def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
         "tuning": comparison.tuning,
         "rows": rows,
     }
-    write_json(Path(comparison.out) / "result.json", facts, missing_as_null=True)
+    try:
+        write_json(Path(comparison.out) / "result.json", facts, missing_as_null=True)
+    except OSError as error:
+        raise OSError(
+            f"{comparison.out}/result.json can't be written ({error}): make room, and the same "
+            "command writes it; nothing is trained again"
+        ) from error
     if any(row["error"] is None for row in rows):
         try:
             with atomic_write(Path(comparison.out) / "pareto.png") as part:

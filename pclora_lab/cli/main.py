@@ -236,13 +236,22 @@ def _demo(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from pclora_lab.export.run import export_run
 
-    reports = export_run(args.run, args.out, args.formats.split(","), force=args.force)
+    missing: dict[str, Exception] = {}
+    formats = [name.strip() for name in args.formats.split(",")]
+    reports = export_run(args.run, args.out, formats, force=args.force, missing=missing.__setitem__)
     for report in reports:
         print(report)
-    print(f"model card: {Path(args.out) / 'README.md'}")
+    if "model card" not in missing:
+        print(f"model card: {Path(args.out) / 'README.md'}")
+    facts = [report.to_dict() for report in reports]
+    facts += [{"format": name, "error": str(error)} for name, error in missing.items()]
     if args.json:
-        print(to_json([report.to_dict() for report in reports], missing_as_null=True))
-    return 0
+        print(to_json(facts, missing_as_null=True))
+    if missing:
+        settle()
+        reasons = "; ".join(f"{name} ({error})" for name, error in missing.items())
+        tell(f"pclora-lab: not written: {reasons}. The rest is in {args.out}")
+    return 1 if missing else 0
 
 
 def _doctor(args: argparse.Namespace) -> int:

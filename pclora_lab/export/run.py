@@ -1,7 +1,9 @@
 """Export what a run left: every format asked for, and one card for all of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+
+from torch import nn
 
 from pclora_lab.export.formats import FORMATS
 from pclora_lab.export.model_card import model_card
@@ -10,6 +12,7 @@ from pclora_lab.export.standalone import refuse_other_files
 from pclora_lab.files import without_home, write_text
 from pclora_lab.models.serialization import from_pretrained
 from pclora_lab.ownership import refuse_foreign, with_mark
+from pclora_lab.remarks import remark
 from pclora_lab.runs.reader import load_run
 from pclora_lab.training.config import RunConfig
 
@@ -22,18 +25,28 @@ def export_run(
     formats: Iterable[str] = ("standalone",),
     *,
     force: bool = False,
+    missing: Callable[[str, Exception], object] | None = None,
 ) -> list[ExportReport]:
     """Write a finished run's model in formats that do not need this package, with a model card.
+
+    What can't be written, such as a format whose packages are not installed, keeps nothing else
+    from being written.
 
     Args:
         run: a run folder.
         folder: is made; ``README.md`` in it is the card.
         formats: names in :data:`pclora_lab.export.FORMATS`.
         force: replace files that this package did not write.
+        missing: called with the name of a format, or of the card, that can't be written, and the
+            reason; None warns.
+
+    Returns:
+        What was written.
 
     Raises:
         FileExistsError: there are such files; nothing is written then.
         ValueError: unknown format, or the run has not finished.
+        Exception: of the first format, where none can be written.
     """
     formats, folder = list(formats), Path(folder)
     unknown = [name for name in formats if name not in FORMATS]
@@ -48,12 +61,55 @@ def export_run(
     _refuse_foreign(folder, dict(zip(formats, written, strict=True)), force)
     model = from_pretrained(Path(run) / "compressed")
     folder.mkdir(parents=True, exist_ok=True)
-    reports = [FORMATS[n].export(model, path) for n, path in zip(formats, written, strict=True)]
-    card = model_card(loaded.result, RunConfig.from_dict(loaded.config), reports)
-    for path in (folder, *written):
-        if path.is_dir():  # each may be uploaded by itself
-            write_text(path / "README.md", with_mark(without_home(card)))
+    missing = missing if missing is not None else _remark
+    reports = _write_all(model, dict(zip(formats, written, strict=True)), missing)
+    try:
+        card = model_card(loaded.result, RunConfig.from_dict(loaded.config), reports)
+        _write_cards(card, [folder, *(Path(report.path) for report in reports)])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        missing("model card", error)
     return reports
+
+
+def _write_cards(card: str, places: Iterable[Path]) -> None:
+    """Into every folder, as each may be uploaded by itself.
+
+    Raises:
+        OSError: of the first that can't be written; the others are.
+    """
+    errors = []
+    for path in (path for path in places if path.is_dir()):
+        try:
+            write_text(path / "README.md", with_mark(without_home(card)))
+        except OSError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def _write_all(
+    model: nn.Module, written: Mapping[str, Path], missing: Callable[[str, Exception], object]
+) -> list[ExportReport]:
+    """Every format that can be written.
+
+    Raises:
+        Exception: of the first format, where none can.
+    """
+    reports, errors = [], dict[str, Exception]()
+    for name, path in written.items():
+        try:
+            reports.append(FORMATS[name].export(model, path))
+        except Exception as error:  # noqa: BLE001 - also another package's format
+            errors[name] = error
+    if not reports:
+        raise next(iter(errors.values()))
+    for name, reason in errors.items():
+        missing(name, reason)
+    return reports
+
+
+def _remark(what: str, error: Exception) -> None:
+    remark(f"{what} can't be written ({type(error).__name__}: {error})", stacklevel=4)
 
 
 def _refuse_foreign(folder: Path, written: Mapping[str, Path], force: bool) -> None:

@@ -7,13 +7,13 @@ be damaged.
 """
 
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from pclora_lab.nn.layers.finite import NotFinite
+from pclora_lab.remarks import Remarks
 from pclora_lab.training.checkpoints.generations import (
     generations,
     read_newest,
@@ -103,7 +103,7 @@ class CheckpointWriter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._last: StepEnd | None = None
-        self._pace = Pace()
+        self._pace, self._remarks = Pace(), Remarks()
 
     def note(self, event: Event) -> None:
         """After a step its checkpoint can be had, until there is more to tell."""
@@ -117,7 +117,7 @@ class CheckpointWriter:
     def save(self) -> None:
         """Write where the training is, if it is between two steps.
 
-        A full disk ends no run: it is tried again later.
+        A full disk ends no run: it is said once, and tried again later.
         """
         last = self._last
         if last is None or last.checkpoint is None:
@@ -126,12 +126,13 @@ class CheckpointWriter:
         try:
             save_checkpoint(self.folder, last.checkpoint())
         except (OSError, NotFinite) as error:
-            warnings.warn(
+            self._remarks.failed(
+                "checkpoint",
                 f"no checkpoint of {self.folder.name} could be written at step {last.step}, "
                 f"so that it can be taken up from an earlier one at best: {error}. The run goes "
                 f"on; it is tried again later",
-                stacklevel=2,
             )
             self._pace.failed()
             return
+        self._remarks.went_well("checkpoint")
         self._pace.wrote(time.monotonic() - began)

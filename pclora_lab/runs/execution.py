@@ -5,14 +5,13 @@ told every event beside the folder: a tracker such as TensorBoard or Weights & B
 class, and no other line changes.
 """
 
-import contextlib
 import os
-import warnings
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from pclora_lab.data.cache import DataCache
+from pclora_lab.remarks import remark
 from pclora_lab.runs.durable.places import settled
 from pclora_lab.runs.folder import new_run_folder
 from pclora_lab.runs.recorder import RunRecorder
@@ -139,12 +138,9 @@ def _try(logger: RunLogger, verb: str, *args: Event) -> bool:
     try:
         getattr(logger, verb)(*args)
     except Exception as error:  # noqa: BLE001 - somebody else's code
-        # Also where somebody has made errors of warnings.
-        with contextlib.suppress(Warning):
-            warnings.warn(
-                f"{type(logger).__name__}.{verb} failed ({type(error).__name__}: {error}); the "
-                "run goes on without it",
-                stacklevel=2,
-            )
+        remark(
+            f"{type(logger).__name__}.{verb} failed ({type(error).__name__}: {error}); the run "
+            "goes on without it"
+        )
         return False
     return True

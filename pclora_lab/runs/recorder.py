@@ -3,7 +3,6 @@
 import contextlib
 import os
 import threading
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from pclora_lab.json_files import write_json
 from pclora_lab.locks import FolderLock
 from pclora_lab.models.serialization import save_pretrained
+from pclora_lab.remarks import Remarks
 from pclora_lab.runs.checkpoints import CheckpointWriter, remove_checkpoint
 from pclora_lab.runs.durable.heartbeat import beating
 from pclora_lab.runs.durable.history import HistoryWriter
@@ -48,7 +48,7 @@ class RunRecorder:
         self._checkpoints = CheckpointWriter(self.folder)
         self._lock, self._is_held = FolderLock(self.folder), False
         self._is_finished, self._process = False, os.getpid()
-        self._remarks: set[str] = set()
+        self._remarks = Remarks()
 
     def hold(self) -> None:
         """Keep others out of the folder until the run is over.
@@ -135,16 +135,8 @@ class RunRecorder:
         try:
             write()
         except OSError as error:
-            self._remark(what, error)
-
-    def _remark(self, what: str, error: Exception) -> None:
-        if what not in self._remarks:
-            self._remarks.add(what)
-            with contextlib.suppress(Warning):  # also where warnings are errors
-                warnings.warn(
-                    f"{what} of {self.folder.name} can't be written ({error}); the run goes on",
-                    stacklevel=2,
-                )
+            text = f"{what} of {self.folder.name} can't be written ({error}); the run goes on"
+            self._remarks.failed(what, text, stacklevel=3)
 
     def _finish(self, event: RunEnd, history: HistoryWriter) -> None:
         event.result["run_dir"] = self._name

@@ -2,13 +2,15 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from pclora_lab.methods.metrics import LR_SHARE
 from pclora_lab.nn.layers.finite import NotFinite
+from pclora_lab.remarks import remark
 from pclora_lab.training.device import memory_mb
 from pclora_lab.training.evaluation import accuracy
 from pclora_lab.training.lambda_override import LambdaDriver
@@ -20,6 +22,8 @@ from pclora_lab.training.state import Checkpoint
 __all__ = ["MetricTracker", "RunClock"]
 
 _PROBE_EXAMPLES = 32
+
+Looked = TypeVar("Looked")
 
 
 class RunClock:
@@ -90,7 +94,9 @@ class MetricTracker:
             names = [layer.name for layer in setup.counts.layers]
             # As the student is measured, or its precision would count as a distance.
             with self.accelerator.autocast():
-                self.layers = LayerProbe(self.method, student, setup.model, names, self.probe)
+                self.layers = self._if_there_is_room(
+                    lambda: LayerProbe(self.method, student, setup.model, names, self.probe)
+                )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Measure next when a run that had never stopped would, and count its time on."""
@@ -179,8 +185,20 @@ class MetricTracker:
                 # Which layers' facts there is time for depends on the clock; the student's do not.
                 return self._of_whole_student()
             distances = at_an_end or self.layers.within_budget_with_distances(seconds)
-            facts = self.layers.measure(distances=distances)
+            measure = self.layers.measure
+            facts = self._if_there_is_room(lambda: measure(distances=distances))
+            if facts is None:
+                self.layers = None
+                return self._of_whole_student()
         return {**facts, "probe_percent": self.probe_percent}
+
+    def _if_there_is_room(self, look: Callable[[], Looked]) -> Looked | None:
+        """What looking at the layers tells; a device too small for that ends no training."""
+        try:
+            return look()
+        except torch.OutOfMemoryError as error:
+            remark(f"the layers are not looked at any more, for want of memory: {error}")
+            return None
 
     def _of_whole_student(self) -> dict[str, Any]:
         facts = self.method.measure(self.student, self.probe)

@@ -1,7 +1,6 @@
 """The dense model a student learns from: taken as given, or fine-tuned once and kept."""
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.layers.finite import NotFinite
 from pclora_lab.nn.task_losses import classification_loss
+from pclora_lab.remarks import remark
 from pclora_lab.training.checkpoints.kept_teacher import (
     keep_teacher,
     load_kept_teacher,
@@ -170,10 +170,9 @@ def _finetune(
         progress.remove()
     except OSError as error:
         progress.save()
-        warnings.warn(
+        remark(
             f"the fine-tuned teacher {kept.name} can't be kept ({error}): the run goes on with it, "
-            "and another run that needs it fine-tunes it again",
-            stacklevel=2,
+            "and another run that needs it fine-tunes it again"
         )
 
 

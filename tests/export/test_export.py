@@ -16,6 +16,7 @@ from tiny import batch, tiny
 from torch import nn
 
 from pclora_lab import load_model, plugins
+from pclora_lab.cli.main import main
 from pclora_lab.export import ExportFormat, ExportReport, formats
 from pclora_lab.export import run as export_run_module
 from pclora_lab.export.model_card import model_card
@@ -23,6 +24,7 @@ from pclora_lab.export.onnx import export_onnx, open_onnx
 from pclora_lab.export.run import export_run
 from pclora_lab.export.standalone import export_standalone, to_standalone
 from pclora_lab.export.torch_export import export_torch_program
+from pclora_lab.files import write_text
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import compress
@@ -142,6 +144,37 @@ def test_a_card_shows_names_as_text_and_no_path_of_this_machine(run_folder):
     card = model_card(result, config)
     assert "<script>" not in card and "a|b" not in card
     assert "/home" not in card and "net" in card and "reviews.csv" in card
+
+
+def broken(model, path):
+    raise ImportError("onnx is missing")
+
+
+def no_room_in_standalone(path, text):
+    if path.parent.name == "standalone":
+        raise OSError(28, "No space left on device")
+    write_text(path, text)
+
+
+def test_what_can_not_be_written_is_told_at_the_end_and_the_rest_is_there(
+    run_folder, tmp_path, monkeypatch, capsys
+):
+    formats = {**export_run_module.FORMATS, "onnx": ExportFormat("model.onnx", "broken", broken)}
+    monkeypatch.setattr(export_run_module, "FORMATS", formats)
+    monkeypatch.setattr(export_run_module, "write_text", no_room_in_standalone)
+    export = ["export", str(run_folder), "--out", str(tmp_path), "--formats"]
+    assert main([*export, "onnx, standalone", "--json"]) == 1
+    shown = capsys.readouterr()
+    last = shown.err.splitlines()[-1]
+    assert "not written: onnx (onnx is missing); model card (" in last
+    facts = {fact["format"]: fact for fact in json.loads(shown.out.splitlines()[-1])}
+    assert facts["onnx"] == {"format": "onnx", "error": "onnx is missing"}
+    assert facts["standalone"]["bytes"] > 0 and "error" in facts["model card"]
+    assert (tmp_path / "README.md").is_file() and (tmp_path / "standalone" / "load.py").is_file()
+    with pytest.warns(UserWarning) as said:
+        export_run(run_folder, tmp_path / "other", ["onnx", "standalone"])
+    assert [str(one.message).split(" can't")[0] for one in said] == ["onnx", "model card"]
+    assert main([*export, "onnx"]) == 2  # nothing could be written
 
 
 def test_an_export_into_a_project_replaces_no_file_of_its_own(run_folder, tmp_path):

@@ -416,11 +416,17 @@ def test_a_full_disk_ends_no_run_and_is_tried_again(tmp_path, monkeypatch):
     monkeypatch.setattr(pace, "SECONDS_AFTER_FAILURE", 0.0)
     keeper = CheckpointWriter(tmp_path)
     keeper.note(StepEnd("fade", 1, 3, save))
-    with pytest.warns(UserWarning, match="no space left on device.*tried again"):
+    with pytest.warns(UserWarning, match="no space left on device.*tried again") as said:
         keeper.save()
+        keeper.note(StepEnd("fade", 2, 3, save))
+    assert len(said) == 1
     room.append("more")
-    keeper.note(StepEnd("fade", 2, 3, save))
+    keeper.note(StepEnd("fade", 3, 3, save))
     assert has_checkpoint(tmp_path)
+    room.clear()
+    keeper.note(StepEnd("fade", 4, 4, save))
+    with pytest.warns(UserWarning, match="no space left on device"):
+        keeper.save()
 
 
 def test_a_finished_run_leaves_no_checkpoint_however_often_they_are_written(tmp_path, monkeypatch):

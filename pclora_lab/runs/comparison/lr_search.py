@@ -12,6 +12,7 @@ from pclora_lab.files import make_folder
 from pclora_lab.json_files import read_json, write_json
 from pclora_lab.methods.base import LARGEST_LR, SMALLEST_LR
 from pclora_lab.methods.registry import method_class
+from pclora_lab.remarks import remark
 
 __all__ = ["FACTOR", "REACH", "LRSearch"]
 
@@ -91,9 +92,18 @@ class LRSearch:
         """End a search."""
         self.chosen[name] = self.best(name)
         if self._good(name):
-            make_folder(self.folder)
-            tried = [trial for trial in self.tried if trial["method"] == name]
-            write_json(self._file(name), {"lr": self.chosen[name], "tried": tried})
+            try:
+                self._keep(name)
+            except OSError as error:
+                remark(
+                    f"the learning rate of {name} can't be kept ({error}): another comparison in "
+                    "this folder chooses it anew"
+                )
+
+    def _keep(self, name: str) -> None:
+        make_folder(self.folder)
+        tried = [trial for trial in self.tried if trial["method"] == name]
+        write_json(self._file(name), {"lr": self.chosen[name], "tried": tried})
 
     def recall(self, name: str) -> None:
         """Take over an earlier choice, if there is one."""

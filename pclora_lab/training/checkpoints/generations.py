@@ -1,6 +1,5 @@
 """Two generations of a checkpoint: should the newest be damaged, the one before it is there."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from pclora_lab.json_files import parse_json, to_json
 from pclora_lab.nn.layers.finite import NotFinite, first_not_finite
+from pclora_lab.remarks import remark
 from pclora_lab.tensor_files import load_tensors, read_metadata, save_tensors
 
 __all__ = ["generations", "read_newest", "remove_generations", "write_generation"]
@@ -67,9 +67,8 @@ def read_newest(path: Path, use: Callable[[dict[str, Any], dict[str, Tensor]], T
             errors.append(error)
             continue
         if errors:
-            warnings.warn(
-                f"{path} can't be used ({errors[0]}): the one before it is taken", stacklevel=3
-            )
+            text = f"{path} can't be used ({errors[0]}): the one before it is taken"
+            remark(text, stacklevel=3)
         return found
     if not errors:
         raise FileNotFoundError(f"there is no {path}")

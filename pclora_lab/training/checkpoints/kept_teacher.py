@@ -4,7 +4,6 @@
 and a hash of all three. What is not as it was written is told, and the teacher made again.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pclora_lab.data.splits import hash_of_texts
 from pclora_lab.files import make_folder
 from pclora_lab.json_files import parse_json, write_json
 from pclora_lab.nn.layers.finite import check_weights_finite
+from pclora_lab.remarks import remark
 from pclora_lab.tensor_files import load_tensors, read_metadata, save_tensors
 from pclora_lab.training.config import RunConfig, read_config, write_config
 from pclora_lab.training.events import Row
@@ -80,7 +80,7 @@ def take_kept_teacher(
     try:
         return load_kept_teacher(model, folder, of_older_version=of_older_version)
     except KeptTeacherError as error:
-        warnings.warn(f"{error}. It is made again", stacklevel=2)
+        remark(f"{error}. It is made again")
         return None
 
 

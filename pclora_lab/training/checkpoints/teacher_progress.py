@@ -4,9 +4,9 @@
 Whichever run needs this teacher next goes on from there, to the same bits.
 """
 
+import contextlib
 import os
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pclora_lab.files import make_folder
 from pclora_lab.nn.layers.finite import NotFinite
+from pclora_lab.remarks import Remarks, remark
 from pclora_lab.training.checkpoints.generations import (
     read_newest,
     remove_generations,
@@ -50,6 +51,7 @@ class TeacherProgress:
         self.folder, self.model, self.optimizer, self.meter = folder, model, optimizer, meter
         self.step, self.log = 0, list[Row]()
         self._written, self._pace, self._process = 0, Pace(), os.getpid()
+        self._remarks = Remarks()
 
     def take_up(self, steps: int) -> None:
         """Go on from where an earlier run left off, if it did; what can't be read is said.
@@ -63,10 +65,9 @@ class TeacherProgress:
         except FileNotFoundError:
             return
         except ValueError as error:
-            warnings.warn(
+            remark(
                 f"the fine-tuning of teacher {self.folder.name} begins anew: {path} can't be "
-                f"used ({error})",
-                stacklevel=2,
+                f"used ({error})"
             )
             return
         self.step, self.log = found
@@ -94,7 +95,7 @@ class TeacherProgress:
     def save(self) -> None:
         """Write where the fine-tuning is, between two steps.
 
-        A full disk ends no run: it is tried again later.
+        A full disk ends no run: it is said once, and tried again later.
         """
         # A forked child has a copy of everything, but the fine-tuning is not its own.
         if self.step == self._written or os.getpid() != self._process:
@@ -107,15 +108,17 @@ class TeacherProgress:
             write_generation(self.folder / _FILE, state, facts)
         except (OSError, NotFinite) as error:
             self._pace.failed()
-            warnings.warn(
+            self._remarks.failed(
+                "checkpoint",
                 f"no checkpoint of teacher {self.folder.name} could be written at step "
                 f"{self.step}: {error}. The fine-tuning goes on, and it is tried again",
-                stacklevel=2,
             )
             return
+        self._remarks.went_well("checkpoint")
         self._written = self.step
         self._pace.wrote(time.monotonic() - began)
 
     def remove(self) -> None:
-        """Nothing is left to take up."""
-        remove_generations(self.folder / _FILE)
+        """Nothing is left to take up; what can't be removed is in nobody's way."""
+        with contextlib.suppress(OSError):
+            remove_generations(self.folder / _FILE)

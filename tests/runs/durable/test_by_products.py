@@ -3,16 +3,21 @@
 import dataclasses
 import os
 import sys
+import warnings
 from contextlib import closing
 from functools import partial
 
 import pytest
+import torch
 
 from pclora_lab.cli.main import main
 from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.remarks import remark
 from pclora_lab.runs import recorder
 from pclora_lab.runs.checkpoints import has_checkpoint, load_checkpoint
+from pclora_lab.runs.comparison import lr_search
+from pclora_lab.runs.comparison.lr_search import LRSearch
 from pclora_lab.runs.durable.places import settled
 from pclora_lab.runs.execution import execute
 from pclora_lab.runs.folder import new_run_folder
@@ -21,6 +26,7 @@ from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.runs.resuming import resume
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import AdapterSnapshot, LogRow, PhaseStart, StepEnd
+from pclora_lab.training.layer_probe import LayerProbe
 
 QUICK = RunConfig(
     method=PCLoRAConfig(rank=4, init="svd"), steps=3, evaluations=1, eval_images=16, batch_size=16,
@@ -118,3 +124,29 @@ def test_paths_are_whole_so_that_a_run_is_taken_up_from_anywhere(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     assert settled(config) == config
     assert settled(dataclasses.replace(QUICK, data="nowhere")).data == "nowhere"
+
+
+def test_a_comparison_goes_on_where_a_choice_can_not_be_kept(tmp_path, monkeypatch):
+    search = LRSearch(tmp_path / "tuning", None)
+    search.note({"method": "lora", "lr": 0.1, "validation_accuracy": 0.5, "error": None})
+    monkeypatch.setattr(lr_search, "write_json", full)
+    with pytest.warns(UserWarning, match="learning rate of lora can't be kept"):
+        search.choose("lora")
+    assert search.chosen == {"lora": 0.1}
+
+
+def test_layers_that_there_is_no_memory_to_look_at_end_no_run(tmp_path, monkeypatch):
+    def measure(self, *, distances):
+        raise torch.OutOfMemoryError("2 GiB wanted")
+
+    monkeypatch.setattr(LayerProbe, "measure", measure)
+    run = execute(dataclasses.replace(QUICK, layer_metrics=True), tmp_path, cache=READ)
+    with pytest.warns(UserWarning, match="layers are not looked at any more.*2 GiB") as said:
+        *_, end = run
+    assert len(said) == 1 and end.result["accuracy"] is not None
+
+
+def test_a_remark_ends_nothing_where_warnings_are_errors():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        remark("no room")

@@ -109,8 +109,10 @@ def _spoil(path, kind):
 def test_a_disk_that_is_full_ends_no_fine_tuning(tmp_path, monkeypatch):
     monkeypatch.setattr(pace, "SECONDS_BETWEEN", 0.0)
     (tmp_path / "teachers").write_text("no folder can be here")
-    with pytest.warns(UserWarning, match="no checkpoint of teacher"):
+    monkeypatch.setattr(pace, "SECONDS_AFTER_FAILURE", 0.0)
+    with pytest.warns(UserWarning, match="no checkpoint of teacher") as said:
         stopped(tmp_path, 3)
+    assert len(said) == 1
 
 
 def test_one_that_has_diverged_is_not_taken_up(tmp_path, monkeypatch):
