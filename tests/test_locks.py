@@ -26,7 +26,8 @@ def test_two_resumes_of_one_run_do_not_meet(tmp_path):
     events = first.events()
     with pytest.raises(RuntimeError, match=f"being trained by process {os.getpid()} on"):
         second.events()
-    del events
+    next(events), next(events)  # data and model were read: now it begins to write
+    events.close()
     with pytest.raises(RuntimeError, match="has gone on meanwhile"):
         second.events()
     assert read_resumption(folder).events()
