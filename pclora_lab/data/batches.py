@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from pclora_lab.nn.forward import Inputs
+from pclora_lab.nn.forward import Inputs, on_device
 
 __all__ = ["Batches"]
 
@@ -31,14 +31,13 @@ class Batches:
         self, indices: Tensor, device: torch.device | str | None = None
     ) -> tuple[Inputs, Tensor]:
         """Inputs and labels ``(batch,)`` of these examples, on the device."""
-        labels = self.labels[indices]
-        return self.inputs(indices, device), labels.to(device, non_blocking=True)
+        return self.inputs(indices, device), on_device(self.labels[indices], device)
 
     def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Indices in batches without end, a new permutation for every epoch."""
         batch_size = min(batch_size, len(self))
         while True:
-            order = torch.randperm(len(self), generator=generator)
+            order = torch.randperm(len(self), generator=generator, device="cpu")
             for start in range(0, len(self) - batch_size + 1, batch_size):
                 yield order[start : start + batch_size]
 
@@ -52,4 +51,4 @@ class Batches:
 
     def _indices(self, limit: int | None) -> Tensor:
         count = len(self) if limit is None else min(limit, len(self))
-        return torch.linspace(0, len(self) - 1, count).round().long()
+        return torch.linspace(0, len(self) - 1, count, device="cpu").round().long()

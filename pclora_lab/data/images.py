@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.splits import Split, hash_of_texts
+from pclora_lab.nn.forward import on_device
 from pclora_lab.nn.metadata import pretrained_cfg_of
 
 if TYPE_CHECKING:  # it takes longer to import than torch, and most pictures need none of it
@@ -110,11 +112,16 @@ class Preprocessing:
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """uint8 to float: ``(x/255 − mean) / std``, on whatever device the pixels are."""
-        mean, std = (
-            torch.tensor(values, device=pixels.device).view(-1, 1, 1) * 255
-            for values in (self.mean, self.std)
-        )
+        mean, std = (_in_bytes(values, pixels.device) for values in (self.mean, self.std))
         return (pixels.float() - mean) / std
+
+
+@cache
+def _in_bytes(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Of 0 … 255, ``(channels, 1, 1)``; moved once, because every batch asks for them."""
+    with torch.inference_mode(False):  # or no training could use what was first asked for there
+        scaled = torch.tensor(values, device="cpu").view(-1, 1, 1) * 255
+        return scaled.to(device)
 
 
 def _as_bytes(image: Image.Image) -> Image.Image:
@@ -162,18 +169,17 @@ class ImageBatches(Batches):
     """
 
     def __init__(self, split: Split, preprocessing: Preprocessing) -> None:
-        super().__init__(torch.as_tensor(split.labels))
+        super().__init__(torch.as_tensor(split.labels, device="cpu"))
         self.split, self.preprocessing = split, preprocessing
         shape = (len(split), *preprocessing.input_size)
         fits = int(np.prod(shape)) <= _CACHE_BYTES
-        self._cache = torch.empty(shape, dtype=torch.uint8) if fits else None
+        self._cache = torch.empty(shape, dtype=torch.uint8, device="cpu") if fits else None
         self._known = np.zeros(len(split), dtype=bool)
         self._to_bytes = preprocessing.to_bytes()
 
     def inputs(self, indices: Tensor, device: torch.device | str | None = None) -> Tensor:
         """Normalized images; bytes travel to the device, a quarter of the floats."""
-        pixels = self.raw(indices).to(device, non_blocking=True)
-        return self.preprocessing.normalize(pixels)
+        return self.preprocessing.normalize(on_device(self.raw(indices), device))
 
     def raw(self, indices: Tensor) -> Tensor:
         """uint8 images ``(batch, channels, height, width)`` in the model's size."""
@@ -182,7 +188,7 @@ class ImageBatches(Batches):
             return torch.stack(self._decode(numbers))
         missing = numbers[~self._known[numbers]]
         if len(missing):
-            self._cache[torch.as_tensor(missing)] = torch.stack(self._decode(missing))
+            self._cache[torch.as_tensor(missing, device="cpu")] = torch.stack(self._decode(missing))
             self._known[missing] = True
         return self._cache[indices]
 
@@ -191,6 +197,7 @@ class ImageBatches(Batches):
             return self._to_bytes(self.split.examples[index])
 
         if len(indices) < 16:
-            return [one(index) for index in indices]
+            with torch.device("cpu"):  # a default device of the caller's is not that of threads
+                return [one(index) for index in indices]
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             return list(pool.map(one, indices))

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.splits import Split, hash_of_texts
+from pclora_lab.nn.forward import Inputs, to_device
 
 __all__ = ["TextBatches", "TextPreprocessing", "TokenIds", "by_length", "reads_token_types"]
 
@@ -150,9 +151,11 @@ class TextPreprocessing:
                 return_token_type_ids=types is not None,
             )
             cut += sum(bool(encoding.overflowing) for encoding in encoded.encodings or ())
-            ids += [torch.tensor(one, dtype=torch.long) for one in encoded["input_ids"]]
+            ids += [
+                torch.tensor(one, dtype=torch.long, device="cpu") for one in encoded["input_ids"]
+            ]
             if types is not None:
-                types += [torch.tensor(one) for one in encoded["token_type_ids"]]
+                types += [torch.tensor(one, device="cpu") for one in encoded["token_type_ids"]]
         return TokenIds(ids, types, cut)
 
     def padded(self, tokens: TokenIds, rows: Sequence[int]) -> dict[str, Tensor]:
@@ -184,14 +187,16 @@ def by_length(lengths: Tensor, batch_size: int, generator: torch.Generator) -> I
     batches = []
     # What does not fill a batch is left out before sorting, or it would always be the longest.
     whole = len(lengths) // batch_size * batch_size
-    for pool in torch.randperm(len(lengths), generator=generator)[:whole].split(_POOL * batch_size):
+    drawn = torch.randperm(len(lengths), generator=generator, device="cpu")[:whole]
+    for pool in drawn.split(_POOL * batch_size):
         batches += pool[lengths[pool].argsort(stable=True)].split(batch_size)
-    for number in torch.randperm(len(batches), generator=generator).tolist():
+    order = torch.randperm(len(batches), generator=generator, device="cpu")
+    for number in order.tolist():
         yield batches[number]
 
 
 class TextBatches(Batches):
-    """A split of texts as batches of ``input_ids`` and ``attention_mask``.
+    """A split of texts as batches of ``input_ids`` and, where a text is padded, a mask.
 
     Args:
         split: raw texts, or pairs of them, and labels.
@@ -199,7 +204,7 @@ class TextBatches(Batches):
     """
 
     def __init__(self, split: Split, preprocessing: TextPreprocessing) -> None:
-        super().__init__(torch.as_tensor(split.labels))
+        super().__init__(torch.as_tensor(split.labels, device="cpu"))
         self.split, self.preprocessing = split, preprocessing
         self._encoded: TokenIds | None = None
 
@@ -221,14 +226,15 @@ class TextBatches(Batches):
     @cached_property
     def lengths(self) -> Tensor:
         """Tokens of every text, ``(examples,)``."""
-        return torch.tensor([len(one) for one in self.ids])
+        return torch.tensor([len(one) for one in self.ids], device="cpu")
 
-    def inputs(
-        self, indices: Tensor, device: torch.device | str | None = None
-    ) -> dict[str, Tensor]:
-        """``input_ids`` and ``attention_mask``, ``(batch, tokens of the longest)``."""
+    def inputs(self, indices: Tensor, device: torch.device | str | None = None) -> Inputs:
+        """``input_ids`` and, where a text is padded, ``attention_mask``; ``(batch, tokens)``."""
         padded = self.preprocessing.padded(self._encode(), indices.tolist())
-        return {name: value.to(device, non_blocking=True) for name, value in padded.items()}
+        if padded["attention_mask"].all():
+            # Decided here, where it is free: transformers asks a mask on the GPU, and waits.
+            del padded["attention_mask"]
+        return to_device(padded, device)
 
     def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """See :func:`by_length`; epoch after epoch."""

@@ -46,7 +46,7 @@ class LowRankAttention(nn.Module):
         qkv, proj = _low_rank(attention.qkv), _low_rank(attention.proj)
         heads, width = attention.num_heads, attention.head_dim
         B = qkv.B.detach().double().view(3, heads, width, qkv.rank)
-        C = torch.zeros(qkv.out_features) if qkv.C is None else qkv.C.detach()
+        C = B.new_zeros(qkv.out_features) if qkv.C is None else qkv.C.detach()
         q, k, v = torch.cat((B, C.double().view(3, heads, width, 1)), dim=-1)
         out = proj.A.detach().double().view(proj.rank, heads, width)
         self.register_buffer("A", qkv.A.detach())

@@ -44,7 +44,7 @@ def export_onnx(
 
     Args:
         model: from :func:`pclora_lab.compress` or :func:`pclora_lab.from_pretrained`, loaded by
-            name at first, on the CPU.
+            name at first; from a GPU a copy on the CPU is written.
         file: ``….onnx``.
         dense: what its speed is compared with; None builds the dense architecture.
         force: replace a file that this package did not write.
@@ -55,7 +55,8 @@ def export_onnx(
         ValueError: the written file computes something else.
     """
     _require_packages()
-    file, dense = ready(model, Path(file), dense, force)
+    file = Path(file)
+    model, dense = ready(model, file, dense, force)
     _write(model, file)
     inputs, one = try_inputs(model, examples=3), _arrays(try_inputs(model, examples=1))
     logits, latency = _tried(file, _arrays(inputs), one)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.nn.forward import call_model
+from pclora_lab.nn.layers.copying import on_cpu
 from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.ownership import refuse_foreign
 
@@ -52,8 +53,8 @@ class ExportReport:
 
 def ready(
     model: nn.Module, file: Path, dense: nn.Module | None, force: bool
-) -> tuple[Path, nn.Module]:
-    """Where a graph can be written, and the dense model that its speed is compared with.
+) -> tuple[nn.Module, nn.Module]:
+    """Both models on the CPU, where a graph is written and compared: the second one is dense.
 
     Args:
         model: to be exported.
@@ -70,7 +71,7 @@ def ready(
     refuse_foreign([file], force=force)
     dense = dense if dense is not None else dense_twin(model)
     file.parent.mkdir(parents=True, exist_ok=True)
-    return file, dense
+    return on_cpu(model), on_cpu(dense)
 
 
 class _Deployed(nn.Module):

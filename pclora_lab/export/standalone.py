@@ -18,6 +18,7 @@ from pclora_lab.models.serialization import low_rank_layers
 from pclora_lab.models.weights import write_weights
 from pclora_lab.nn.forward import as_inputs, call_model, eval_mode, try_inputs
 from pclora_lab.nn.latency import latency_ms
+from pclora_lab.nn.layers.copying import on_cpu
 from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.split_qkv import SplitLinear
@@ -139,7 +140,7 @@ def export_standalone(
 
     Args:
         model: from :func:`pclora_lab.compress` or :func:`pclora_lab.from_pretrained`, loaded by
-            name at first, on the CPU.
+            name at first; from a GPU a copy on the CPU is written.
         folder: is made; ``load.py`` in it loads the model.
         dense: what its speed is compared with; None builds the dense architecture.
         force: write beside other files in the folder, and replace those of the same names.
@@ -150,7 +151,7 @@ def export_standalone(
     """
     recipe = require_recipe(model)
     check_weights_finite(model, "it is not exported")
-    dense = dense if dense is not None else dense_twin(model)
+    model, dense = on_cpu(model), on_cpu(dense if dense is not None else dense_twin(model))
     folder = Path(folder)
     refuse_other_files(folder, force=force)
     plain = to_standalone(model)

@@ -26,7 +26,7 @@ def export_torch_program(
 
     Args:
         model: from :func:`pclora_lab.compress` or :func:`pclora_lab.from_pretrained`, loaded by
-            name at first, on the CPU.
+            name at first; from a GPU a copy on the CPU is written.
         file: ``….pt2``.
         dense: what its speed is compared with; None builds the dense architecture.
         force: replace a file that this package did not write.
@@ -36,7 +36,8 @@ def export_torch_program(
         ValueError: the exported graph computes something else, or torch can't follow the model's
             forward; nothing is written then.
     """
-    file, dense = ready(model, Path(file), dense, force)
+    file = Path(file)
+    model, dense = ready(model, file, dense, force)
     with staged(file.parent) as stage:
         run = _program(model, stage / file.name)
         inputs, one = (try_inputs(model, examples) for examples in (3, 1))

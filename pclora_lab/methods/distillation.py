@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from pclora_lab.fields import option
 from pclora_lab.methods.metrics import Metric, Panel
+from pclora_lab.nn.layers.sharing import bring_together
 from pclora_lab.nn.layers.wrappers import inner_modules
 
 __all__ = [
@@ -185,7 +186,8 @@ class FeaturePair:
         return self.student, self.teacher
 
     def record(self) -> None:
-        """Begin with the forward passes that come next."""
+        """Begin with the forward passes that come next, on one device."""
+        bring_together(self.student, self.teacher)
         student, teacher = self._open()
         student.record(gradients=torch.is_grad_enabled())
         teacher.record()

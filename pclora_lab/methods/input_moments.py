@@ -11,6 +11,7 @@ from pclora_lab.nn.forward import (
     eval_mode,
     forward_hooks,
     real_tokens,
+    to_device,
     token_mask,
 )
 from pclora_lab.nn.layers.wrappers import inner_modules
@@ -77,7 +78,8 @@ def measure_inputs(
     Args:
         model: the dense model; its mode is restored.
         layers: the layers to watch, by name.
-        batches: model inputs; a few hundred examples are enough. Padding is not counted.
+        batches: model inputs, on whatever device; a few hundred examples are enough. Padding is
+            not counted.
 
     Raises:
         ValueError: there was no batch.
@@ -85,7 +87,7 @@ def measure_inputs(
     moments = {
         name: InputMoments(layer.in_features, layer.weight.device) for name, layer in layers.items()
     }
-    real = None
+    real, device = None, next(iter(layers.values())).weight.device
 
     def update(name: str, x: Tensor, _: object) -> None:
         moments[name].update(real_tokens(x, real))
@@ -95,8 +97,9 @@ def measure_inputs(
     called = {name: modules.get(name, layer) for name, layer in layers.items()}
     with eval_mode(model), forward_hooks(called, update):
         for batch in batches:
-            real = token_mask(batch)
-            call_model(model, batch)
+            here = to_device(batch, device)
+            real = token_mask(here)
+            call_model(model, here)
     empty = [name for name, m in moments.items() if m.count == 0]
     if empty:
         raise ValueError(

@@ -92,8 +92,8 @@ class _Bench:
         self.method = method(config)
         self.model = load_model("vit_digits").eval()
         drawn = torch.Generator().manual_seed(_SEED)
-        self.inputs = torch.randn(_EXAMPLES, 1, 8, 8, generator=drawn)
-        self.labels = torch.arange(_EXAMPLES) % 10
+        self.inputs = torch.randn(_EXAMPLES, 1, 8, 8, generator=drawn, device="cpu")
+        self.labels = torch.arange(_EXAMPLES, device="cpu") % 10
 
     def student(self, seed: int = _SEED) -> nn.Module:
         context = MethodContext(

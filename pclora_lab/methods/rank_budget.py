@@ -137,7 +137,7 @@ def _greedy(
         gains[la.name][1 : la.largest_rank] / price
         for la, price in zip(layers, prices, strict=True)
     ]
-    owners = torch.repeat_interleave(torch.tensor([len(offer) for offer in offers]))
+    owners = torch.repeat_interleave(torch.tensor([len(offer) for offer in offers], device="cpu"))
     # Stable: equal offers are taken in the order of the layers.
     order = torch.cat(offers).argsort(descending=True, stable=True)
     ranks = [1] * len(layers)

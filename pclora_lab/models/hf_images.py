@@ -146,10 +146,10 @@ def _affine(processor: BaseImageProcessor, channels: int) -> tuple[Tensor, Tenso
     """Mean and deviation for pixels in 0 … 1, in double precision."""
 
     def per_channel(value: Any) -> Tensor:
-        found = torch.as_tensor(value, dtype=torch.float64).flatten()
+        found = torch.as_tensor(value, dtype=torch.float64, device="cpu").flatten()
         return found.expand(channels) if len(found) == 1 else found
 
-    mean, std = torch.zeros(channels).double(), torch.ones(channels).double()
+    mean, std = per_channel(0.0), per_channel(1.0)
     if getattr(processor, "do_normalize", False):
         mean, std = per_channel(processor.image_mean), per_channel(processor.image_std)
     factor = 255 * processor.rescale_factor if getattr(processor, "do_rescale", False) else 255

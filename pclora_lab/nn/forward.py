@@ -15,6 +15,7 @@ __all__ = [
     "eval_mode",
     "example_input",
     "first_rows",
+    "on_device",
     "real_tokens",
     "token_mask",
     "to_device",
@@ -50,7 +51,11 @@ def example_input(
     if shape is not None:
         images = torch.zeros(1, *shape, device=device, dtype=parameter.dtype)
     if tokens is not None:
-        texts = {"input_ids": _words(model, torch.zeros(1, tokens, dtype=torch.long)).to(device)}
+        texts = {
+            "input_ids": _words(model, torch.zeros(1, tokens, dtype=torch.long, device="cpu")).to(
+                device
+            )
+        }
         return texts if images is None else {**texts, "pixel_values": images}
     if images is None:
         raise ValueError(
@@ -144,15 +149,31 @@ Inputs = Tensor | Mapping[str, Tensor]
 
 
 def to_device(inputs: Inputs, device: torch.device | str | None) -> Inputs:
-    """A tensor or a mapping of tensors on a device.
+    """A tensor or a mapping of tensors on a device; on the way to a GPU nobody waits.
 
     Example:
         >>> to_device({"input_ids": torch.zeros(1, 2)}, "meta")["input_ids"].is_meta
         True
     """
     if isinstance(inputs, Tensor):
-        return inputs.to(device, non_blocking=True)
-    return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
+        return on_device(inputs, device)
+    return {name: on_device(value, device) for name, value in inputs.items()}
+
+
+def on_device(tensor: Tensor, device: torch.device | str | None) -> Tensor:
+    """A tensor on a device; see :func:`to_device`.
+
+    Example:
+        >>> on_device(torch.zeros(2), None).tolist()
+        [0.0, 0.0]
+    """
+    if device is None or not tensor.is_cpu:
+        # The other way a copy must be waited for, or its numbers are read before they are there.
+        return tensor.to(device)
+    if torch.device(device).type == "cuda":
+        # The host waits for what the GPU still does before it hands over other memory.
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def first_rows(inputs: Inputs, count: int) -> Inputs:
@@ -211,9 +232,9 @@ def try_inputs(model: nn.Module, examples: int = 2) -> dict[str, Tensor]:
     for name, value in named.items():
         shape = (examples, *value.shape[1:])
         if text is None or value.is_floating_point():
-            made[name] = torch.randn(shape, generator=generator)
+            made[name] = torch.randn(shape, generator=generator, device="cpu")
         else:
-            made[name] = torch.randint(5, text.vocab_size, shape, generator=generator)
+            made[name] = torch.randint(5, text.vocab_size, shape, generator=generator, device="cpu")
     if "input_ids" in made and "pixel_values" not in made:
         made["attention_mask"] = torch.ones_like(made["input_ids"])
         made["input_ids"] = _words(model, made["input_ids"])

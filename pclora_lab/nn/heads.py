@@ -48,4 +48,6 @@ def draw_head(head: nn.Module, generator: torch.Generator | None) -> None:
         if parameter.ndim < 2:
             nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.ones_(parameter)
         else:
-            nn.init.trunc_normal_(parameter, std=0.02, generator=generator)
+            # On the CPU, so that one seed means the same head on every device.
+            drawn = torch.empty_like(parameter, device="cpu")
+            parameter.copy_(nn.init.trunc_normal_(drawn, std=0.02, generator=generator))

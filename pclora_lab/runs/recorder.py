@@ -117,7 +117,7 @@ class RunRecorder:
 
     def _write(self, event: Event, history: HistoryWriter) -> None:
         if isinstance(event, AdapterSnapshot):
-            tensors = {**event.tensors, "lam": torch.tensor(event.lam)}
+            tensors = {**event.tensors, "lam": torch.tensor(event.lam, device="cpu")}
             self._try("a snapshot", lambda: save_snapshot(self.folder, event.step, tensors))
         if isinstance(event, LogRow):
             self._try("a row of the history", lambda: history.write(event.values))

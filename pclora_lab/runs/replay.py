@@ -142,7 +142,7 @@ class Replay:
             if path is None:
                 raise ValueError(f"there is no snapshot of step {step} any more")
             tensors = load_snapshot(path)
-            lam = float(tensors.pop("lam", torch.zeros(())))
+            lam = float(tensors.pop("lam", 0.0))
             self._at = None  # half of another step, if the next line fails
             load_trained(self._student, tensors)
             set_base_weight_factor(self._student, lam)
@@ -219,7 +219,7 @@ class Replay:
                 f"there is no validation example {wrong[0]}: they go from 0 to "
                 f"{len(self.examples) - 1}"
             )
-        return self.examples.batch(torch.as_tensor(list(indices)))
+        return self.examples.batch(torch.as_tensor(list(indices), device="cpu"))
 
     @staticmethod
     def _probabilities(model: nn.Module, inputs: Inputs) -> Tensor:

@@ -110,7 +110,7 @@ class LayerProbe:
             places = torch.arange(len(features), device=features.device)
             if real is not None and real.numel() == len(features):
                 places = places[real.flatten()]
-            few = torch.linspace(0, len(places) - 1, min(len(places), _TOKENS)).long()
+            few = torch.linspace(0, len(places) - 1, min(len(places), _TOKENS), device="cpu").long()
             self._rows = places[few.to(places.device)]
         same = self._rows[-1] < len(features)
         return features[self._rows] if same else features[:_TOKENS]

@@ -77,13 +77,15 @@ def train(
         setup = with_teacher(setup, checkpoint, allow_changes=allow_changes)
     # Time and memory are the method's own: data and teacher are shared by many runs.
     began = time.perf_counter() - (0.0 if checkpoint is None else checkpoint.seconds)
-    reset_peak_memory(setup.accelerator.device)
     yield PhaseStart("start", 0)
     generator = torch.Generator().manual_seed(config.seed)
     student = setup.make_student(generator)
+    # Measured once for the start, covariances in double precision are no part of the training.
+    reset_peak_memory(setup.accelerator.device)
     override = lambda_override if lambda_override else LambdaOverride(config.overrides)
     driver = LambdaDriver(method, student, config.steps, override)
     tracker = MetricTracker(setup, student, driver)
+    setup.park_model(student)
     yield PhaseStart("fade", config.steps if method.trains else 0)
     yield from Fit(setup, student, driver, tracker, generator, checkpoint).events()
     yield PhaseStart("test", 0)

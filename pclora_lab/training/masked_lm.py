@@ -68,9 +68,9 @@ def mask_tokens(
 
     Source: BERT, arXiv:1810.04805, section 3.1.
     """
-    draw = torch.rand(ids.shape, generator=generator)
+    draw = torch.rand(ids.shape, generator=generator, device="cpu")
     chosen = (draw < 0.15) & ~special
-    others = torch.randint(0, vocabulary, ids.shape, generator=generator)
+    others = torch.randint(0, vocabulary, ids.shape, generator=generator, device="cpu")
     share = draw / 0.15
     hidden = torch.where(chosen & (share < 0.8), mask_id, ids)
     return torch.where(chosen & (share >= 0.8) & (share < 0.9), others, hidden), chosen
@@ -80,7 +80,7 @@ def _batches(
     lengths: Sequence[int], batch_size: int, generator: torch.Generator
 ) -> Iterator[list[int]]:
     """Batches of texts of like length, in random order, epoch after epoch."""
-    shuffle = random.Random(int(torch.randint(2**31, (), generator=generator)))
+    shuffle = random.Random(int(torch.randint(2**31, (), generator=generator, device="cpu")))
     while True:
         order = list(range(len(lengths)))
         shuffle.shuffle(order)

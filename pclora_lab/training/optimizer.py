@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.nn.forward import Inputs
-from pclora_lab.nn.generators import RNG_LOCK
+from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.layers.finite import first_not_finite
 from pclora_lab.training.config import RunConfig
 
@@ -109,7 +109,7 @@ class Meter:
     def state_dict(self) -> dict[str, Tensor]:
         """Sum and count of each term, on the CPU; times are left out."""
         sums = {
-            name: torch.tensor([float(total), self.counts[name]], dtype=torch.float64)
+            name: torch.tensor([float(total), self.counts[name]], dtype=torch.float64, device="cpu")
             for name, total in self.sums.items()
         }
         return {**sums, _BAD_STEPS: self.bad_steps.to("cpu", copy=True)}
@@ -238,7 +238,7 @@ def optimization_steps(
             group["lr"] = lr
         inputs, labels = batches.batch(next(indices), device)
         seed = hash((generator.initial_seed(), step / steps))
-        with accelerator.autocast(), _own_randomness(draws, seed, device):
+        with accelerator.autocast(), _own_randomness(draws, seed):
             terms = loss_terms(inputs, labels)
         accelerator.backward(terms["loss"])
         after_backward()
@@ -265,12 +265,11 @@ def _draws(model: nn.Module) -> bool:
 
 
 @contextmanager
-def _own_randomness(draws: bool, seed: int, device: torch.device) -> Iterator[None]:
-    """torch's global generator as the seed asks, then the caller's again; only if it draws."""
+def _own_randomness(draws: bool, seed: int) -> Iterator[None]:
+    """torch's global generators as the seed asks, then the caller's again; only if it draws."""
     if not draws:
         yield
         return
-    devices = [device] if device.type == "cuda" else []
-    with RNG_LOCK, torch.random.fork_rng(devices):
+    with generators_kept():  # seeding the CPU's seeds every GPU's too
         torch.manual_seed(seed % 2**63)
         yield

@@ -29,6 +29,7 @@ def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], n
         The numbers, and the deployable model.
     """
     batches, device = setup.batches[setup.config.report_on], setup.accelerator.device
+    setup.model.to(device)
     teacher_accuracy = setup.teacher_accuracy(final=True)
     small = setup.method.finalize(student)
     inputs = batches.inputs(next(batches.in_order(_LATENCY_EXAMPLES)), device)

@@ -100,6 +100,16 @@ class RunSetup:
         student = self.method.apply(self.model, context).to(self.accelerator.device)
         return ensure_tried(student, self.model)
 
+    def park_model(self, student: nn.Module) -> None:
+        """Move the dense model off the device while nothing needs it there.
+
+        A method of its own losses may imitate it, and a student may share its weights.
+        """
+        imitates = type(self.method).loss_terms is not Method.loss_terms
+        own = {id(tensor) for tensor in self.model.parameters()}
+        if not imitates and not any(id(tensor) in own for tensor in student.parameters()):
+            self.model.cpu()
+
 
 def prepare(
     config: RunConfig,

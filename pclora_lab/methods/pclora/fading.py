@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pclora_lab.nn.layers.sharing import owner_follows
+
 __all__ = ["JUMP", "UNFADED", "FadingModule", "lambda_jumps"]
 
 # Weights that were last trained above this λ lean on their base.
@@ -57,6 +59,10 @@ class FadingModule(nn.Module):
     def _note_backward(self) -> None:
         with torch.no_grad():
             self.trained_lam.copy_(self.lam)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "FadingModule":
+        with owner_follows(self):
+            return super()._apply(fn, recurse)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # Weights that were saved before the note was kept: λ was that of their last step.

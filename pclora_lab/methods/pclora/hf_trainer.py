@@ -13,7 +13,8 @@ from pclora_lab.methods.base import check_lr
 from pclora_lab.methods.pclora.fading import lambda_jumps
 from pclora_lab.methods.pclora.losses import Distiller, total_loss
 from pclora_lab.methods.pclora.model import pclora_config, pclora_layers, set_progress
-from pclora_lab.methods.pclora.schedules import base_weight_factor
+from pclora_lab.methods.pclora.removal import drop_base
+from pclora_lab.methods.pclora.schedules import base_weight_factor, fade_is_over
 from pclora_lab.nn.layers.finite import NotFinite, check_weights_finite, first_not_finite
 from pclora_lab.nn.task_losses import TaskLossFunction, classification_loss, language_model_loss
 
@@ -40,7 +41,7 @@ class DistillationLoss:
 
     Args:
         student: the trainer's model.
-        teacher: the dense model it was made from, on the same device.
+        teacher: the dense model it was made from; it goes where the student goes.
         task_loss: see :mod:`pclora_lab.nn.task_losses`.
 
     Raises:
@@ -135,7 +136,7 @@ def _named(module: nn.Module, args: tuple, kwargs: Mapping[str, Any]) -> dict[st
 
 
 class PCLoRACallback(TrainerCallback):
-    """Sets λ before every optimizer step, and to its last value when the training is over.
+    """Sets λ before every optimizer step, and drops the base once λ is 0 for good.
 
     It moves the model that the trainer has, so it also serves ``model_init``. Until λ is 0 no
     evaluation counts as the best one: ``load_best_model_at_end`` and early stopping never compare a
@@ -156,7 +157,8 @@ class PCLoRACallback(TrainerCallback):
 
     Raises:
         ValueError: no student; from ``on_train_begin``: the best model is to be loaded, but λ is 0
-            in no evaluation, or a learning rate that no optimizer can take a step with.
+            in no evaluation, a learning rate that no optimizer can take a step with, or a student
+            that has lost its base in an earlier training.
         NotFinite: from a step or the end of the training: a weight is NaN or infinite.
 
     Example:
@@ -186,6 +188,12 @@ class PCLoRACallback(TrainerCallback):
         for rate in _rates(args, kwargs.get("optimizer")):
             check_lr("learning_rate", rate)
         self.lam = self._trained_lam = float(next(iter(pclora_layers(student).values())).lam)
+        first = _lam_at(student, state.global_step, state.max_steps)
+        if first > 0 and any(layer.base is None for layer in pclora_layers(student).values()):
+            raise ValueError(
+                f"this training begins at λ = {first:.2g}, but the student lost its base when λ "
+                "reached 0 in an earlier one: make a new student with get_pclora_model"
+            )
         last = _lam_at(student, state.max_steps - 1, state.max_steps)
         if getattr(args, "load_best_model_at_end", False) and last > 0:
             raise ValueError(
@@ -271,8 +279,11 @@ class PCLoRACallback(TrainerCallback):
             raise NotFinite(f"{name} was not finite after step {state.global_step}: {_cure(args)}")
 
     def _move(self, state: TrainerState, given: Mapping[str, Any]) -> None:
-        progress = min(1.0, state.global_step / state.max_steps)
-        self.lam = set_progress(self._trained(given), progress)
+        student, progress = self._trained(given), min(1.0, state.global_step / state.max_steps)
+        self.lam = set_progress(student, progress)
+        config = pclora_config(student)
+        if fade_is_over(progress, config.schedule, config.fade_end):
+            drop_base(student, allow_unfaded=True)
 
     def _forget_best(self, state: TrainerState) -> None:
         if self._trained_lam > 0:

@@ -79,7 +79,7 @@ class PCLoRALinear(FadingModule):
     def _draw_A(self, generator: torch.Generator | None) -> None:
         # Drawn on the CPU so that one seed means the same A on every device.
         bound = 1 / math.sqrt(self.in_features)
-        drawn = torch.empty(self.A.shape).uniform_(-bound, bound, generator=generator)
+        drawn = torch.empty(self.A.shape, device="cpu").uniform_(-bound, bound, generator=generator)
         self.A.copy_(drawn)
 
     @torch.no_grad()
@@ -210,7 +210,8 @@ class PCLoRAEmbedding(FadingModule):
         self.base: nn.Embedding | None = _frozen_table(base)
         weight = base.weight
         # Drawn on the CPU so that one seed means the same A on every device.
-        drawn = torch.randn(self.num_embeddings, rank, generator=generator) / math.sqrt(rank)
+        drawn = torch.randn(self.num_embeddings, rank, generator=generator, device="cpu")
+        drawn = drawn / math.sqrt(rank)
         self.A = nn.Parameter(drawn.to(weight.device, weight.dtype))
         self.B = nn.Parameter(weight.new_zeros(self.embedding_dim, rank))
         self._register_lambda(weight.device)

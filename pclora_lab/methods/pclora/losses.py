@@ -4,6 +4,7 @@ The terms stay apart until :func:`total_loss`, so that a plot can show each one.
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from pclora_lab.methods.distillation import FeaturePair, feature_loss, logit_loss
@@ -90,7 +91,7 @@ class Distiller:
         Raises:
             ValueError: one of the two has not run, or not the same layers as often.
         """
-        feature = feature_loss(*self.features.take(), token_mask(inputs))
+        feature = feature_loss(*self.features.take(), _compared_tokens(inputs))
         terms = {"task": self.task_loss(logits, labels), "feature": feature}
         if self.config.logit_weight > 0:
             terms["logit"] = self._logit_term(logits, target)
@@ -113,6 +114,15 @@ class Distiller:
     def close(self) -> None:
         """Remove the hooks from both models."""
         self.features.close()
+
+
+def _compared_tokens(inputs: Inputs) -> Tensor | None:
+    """Where there is no padding; all of it where a batch of texts came without a mask."""
+    if isinstance(inputs, Tensor) or "pixel_values" in inputs or "input_ids" not in inputs:
+        return None
+    mask = token_mask(inputs)
+    # One sum for every batch, so that leaving a mask out does not change the last digit.
+    return torch.ones_like(inputs["input_ids"], dtype=torch.bool) if mask is None else mask
 
 
 class DistillationTerms:

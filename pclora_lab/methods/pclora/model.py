@@ -22,6 +22,7 @@ from pclora_lab.methods.trial import try_student, unchanged_on_failure
 from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.heads import is_head
+from pclora_lab.nn.layers.sharing import note_owner
 from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.ranks import Rank, resolve_ranks
 from pclora_lab.nn.surgery import (
@@ -100,7 +101,7 @@ def get_pclora_model(
         counts = count_model(
             model, targets=config.targets, example=example, embeddings=config.embeddings
         )
-    moments = {}
+    moments: dict[str, InputMoments] = {}
     if config.init == "activation_svd":
         moments = measure_inputs(model, targets, calibration)
     if rank is not None:
@@ -118,7 +119,7 @@ def _layers(
     tables: Mapping[str, nn.Embedding],
     ranks: Mapping[str, int],
     config: PCLoRAConfig,
-    moments: Mapping[str, InputMoments],
+    moments: dict[str, InputMoments],
     generator: torch.Generator | None,
 ) -> dict[str, FadingLayer]:
     layers: dict[str, FadingLayer] = {
@@ -131,7 +132,7 @@ def _layers(
     }
     if config.init != "zeros":
         for name, layer in layers.items():
-            init_residual(layer, moments.get(name))
+            init_residual(layer, moments.pop(name, None))  # a large model's take gigabytes
     return layers
 
 
@@ -144,6 +145,7 @@ def _student(
         layer.train(model.get_submodule(name).training)
     student = replace_modules(deepcopy_sharing(model, shared), layers)
     vars(student).update(pclora_config=config, pclora_targets=tuple(layers))
+    note_owner(layers.values(), model)
     return _freeze_rest(student, config.train_norms)
 
 

@@ -20,6 +20,7 @@ from pclora_lab.methods.snella.kernels import (
     rule_factors,
 )
 from pclora_lab.nn.layers.product_weight import product_weight
+from pclora_lab.nn.layers.sharing import owner_follows
 from pclora_lab.nn.surgery import frozen_view
 
 __all__ = ["KernelSparseLinear"]
@@ -134,7 +135,8 @@ class KernelSparseLinear(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> "KernelSparseLinear":
         held, self._buffers["sparsity"] = self._buffers["sparsity"], None
         try:
-            return super()._apply(fn, recurse)
+            with owner_follows(self):
+                return super()._apply(fn, recurse)
         finally:
             self._buffers["sparsity"] = held
 

@@ -84,8 +84,8 @@ class SNELLA(Method[SNELLAConfig]):
         """The allocator's averages, the last competition, and how much each layer won."""
         num_tunable = [layer.num_tunable for layer in kernel_sparse_layers(student).values()]
         last = {
-            "allocated": torch.tensor(last_allocation(student)),
-            "tuned": torch.tensor(num_tunable),
+            "allocated": torch.tensor(last_allocation(student), device="cpu"),
+            "tuned": torch.tensor(num_tunable, device="cpu"),
         }
         return allocator_of(student).state_dict() | last
 

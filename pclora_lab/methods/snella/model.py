@@ -13,6 +13,7 @@ from pclora_lab.methods.snella.layers import KernelSparseLinear
 from pclora_lab.methods.trial import try_student, unchanged_on_failure
 from pclora_lab.nn.counting import LayerCount, ModelCounts, count_model
 from pclora_lab.nn.heads import is_head
+from pclora_lab.nn.layers.sharing import note_owner
 from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.surgery import deepcopy_sharing, find_targets, refuse_attention, replace_modules
 
@@ -81,6 +82,7 @@ def _student(
     shared = [p for base in targets.values() for p in base.parameters(recurse=False)]
     student = replace_modules(deepcopy_sharing(model, shared), layers)
     vars(student).update(snella_allocator=_allocator(layers, config), snella_allocated=-1)
+    note_owner(layers.values(), model)
     return _freeze_rest(student)
 
 

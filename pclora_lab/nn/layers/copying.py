@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["copied", "deepcopy_sharing", "meta_copy", "results_in"]
+__all__ = ["copied", "deepcopy_sharing", "meta_copy", "on_cpu", "results_in"]
 
 
 def deepcopy_sharing(model: nn.Module, shared: Iterable[nn.Parameter]) -> nn.Module:
@@ -14,6 +14,18 @@ def deepcopy_sharing(model: nn.Module, shared: Iterable[nn.Parameter]) -> nn.Mod
     memo: dict[int, object] = {id(parameter): parameter for parameter in shared}
     computed = {id(v): v.detach().clone() for v in results_in(model)}
     return copied(model, computed | memo)
+
+
+def on_cpu(model: nn.Module) -> nn.Module:
+    """The model itself if it is on the CPU, else a copy there; the model stays where it is.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> on_cpu(layer) is layer
+        True
+    """
+    tensors = (*model.parameters(), *model.buffers())
+    return model if all(t.is_cpu for t in tensors) else deepcopy_sharing(model, ()).cpu()
 
 
 def copied(model: nn.Module, memo: dict[int, object]) -> nn.Module:

@@ -67,7 +67,11 @@ def _on_meta(model: nn.Module, example: Inputs | None) -> Inputs:
 
 def _on_cpu(example: Inputs) -> Inputs:
     def move(value: Tensor) -> Tensor:
-        return torch.zeros(value.shape, dtype=value.dtype) if value.is_meta else value.cpu()
+        return (
+            torch.zeros(value.shape, dtype=value.dtype, device="cpu")
+            if value.is_meta
+            else value.cpu()
+        )
 
     if isinstance(example, Tensor):
         return move(example)
@@ -78,11 +82,11 @@ def _hollow_copy(model: nn.Module) -> nn.Module:
     """The same architecture on the CPU, with zeros for weights that are stored once each."""
     memo: dict[int, object] = {}
     for parameter in model.parameters():
-        zeros = torch.zeros((), dtype=parameter.dtype).expand(parameter.shape)
+        zeros = torch.zeros((), dtype=parameter.dtype, device="cpu").expand(parameter.shape)
         memo[id(parameter)] = nn.Parameter(zeros, requires_grad=False)
     for tensor in (*model.buffers(), *results_in(model)):
         memo[id(tensor)] = (
-            torch.zeros(tensor.shape, dtype=tensor.dtype)
+            torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu")
             if tensor.is_meta
             else tensor.detach().to("cpu", copy=True)
         )

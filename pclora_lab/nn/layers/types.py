@@ -172,14 +172,14 @@ def _of_function(module: Any) -> nn.Linear:
     """What a forward of its own computes, if that is a matrix and a bias."""
     weight, training = module.weight, module.training
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(4, weight.shape[1], generator=generator).to(weight)
+    x = torch.randn(4, weight.shape[1], generator=generator, device="cpu").to(weight)
     try:
         module.training = False
         y = module.forward(x)
         if _equal(y, F.linear(x, weight, module.bias)):
             return plain_linear(weight, module.bias)
         bias = module.forward(torch.zeros_like(x[:1]))[0]
-        matrix = module.forward(torch.eye(weight.shape[1]).to(weight)) - bias
+        matrix = module.forward(torch.eye(weight.shape[1], device=weight.device).to(weight)) - bias
         if not _equal(y, F.linear(x, matrix.T, bias)):
             raise ValueError(
                 f"{type(module).__name__}, a subclass of nn.Linear, computes something else than "

@@ -199,7 +199,7 @@ def _draw_matrix(figure: Figure, axis: Axes, title: str, values: np.ndarray) -> 
 def sparsifier_figure(sparsity: float = 0.6) -> Figure:
     """What each sparsifier makes of values between −1 and 1; see ``sparsify``."""
     figure, axis = _one_axis(5.5, 3.6, xlabel="entry of M", ylabel="entry of S")
-    M = torch.linspace(-1, 1, 401, dtype=torch.float64)
+    M = torch.linspace(-1, 1, 401, dtype=torch.float64, device="cpu")
     for (sparsifier, (color, _)), style in with_styles(with_styles(SPARSIFIERS, _MARKS), _LINES):
         values = sparsify(M, sparsity, sparsifier)
         axis.plot(M, values, style, color=in_theme(color), label=sparsifier, linewidth=2)

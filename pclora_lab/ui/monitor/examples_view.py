@@ -96,7 +96,7 @@ class ExamplesView:
         maps, why = _maps(replay, step, indices)
         how = why or "Attention: last block, mean of all heads."
         self.note.value = f"{note} {html.escape(how)}"
-        images = replay.examples.raw(torch.as_tensor(indices)).numpy()
+        images = replay.examples.raw(torch.as_tensor(indices, device="cpu")).numpy()
         figure = examples_figure(images, predictions, replay.class_names, maps)
         self.shown.value = picture_html(
             figure._repr_png_(), _description(replay, indices, predictions)
