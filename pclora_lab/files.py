@@ -15,6 +15,7 @@ __all__ = [
     "PART",
     "atomic_write",
     "data_dir",
+    "disk_errors",
     "file_stamp",
     "flush_to_disk",
     "load_published_result",
@@ -112,6 +113,31 @@ def make_folder(path: Path) -> Path:
 
 
 @contextlib.contextmanager
+def disk_errors(place: Path) -> Iterator[None]:
+    """Raise a disk's errors as such, where a library written in Rust gives them another kind.
+
+    Raises:
+        OSError: the disk is full, or can't be written.
+
+    Example:
+        >>> with disk_errors(Path("weights")):
+        ...     raise RuntimeError("I/O error: No space left on device (os error 28)")
+        Traceback (most recent call last):
+        ...
+        OSError: [Errno 28] No space left on device: 'weights'
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # tokenizers raises no narrower one
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(place)) from error
+
+
+@contextlib.contextmanager
 def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """An empty file beside ``path`` to write to; at the end of the block it becomes ``path``.
 
@@ -143,7 +169,8 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         mode = (path if path.is_file() and not path.is_symlink() else part).stat().st_mode
-        yield part
+        with disk_errors(path):
+            yield part
         if part.stat().st_mode != mode:  # some libraries write a file of their own in its place
             part.chmod(mode)
         if durable:
@@ -198,7 +225,8 @@ def staged(folder: Path) -> Iterator[Path]:
         ['vocabulary.txt']
     """
     with tempfile.TemporaryDirectory(prefix=".", suffix=PART, dir=folder) as stage:
-        yield Path(stage)
+        with disk_errors(folder):
+            yield Path(stage)
         for file in sorted(Path(stage).iterdir()):
             file.replace(folder / file.name)
 

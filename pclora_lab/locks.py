@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from pclora_lab.machine import describe_process, this_process
 from pclora_lab.remarks import remark
+from pclora_lab.wording import explained
 
 __all__ = ["LOCK_FILE", "FolderLock"]
 
@@ -61,8 +62,8 @@ class FolderLock:
             return False
         except (OSError, NotImplementedError) as error:
             remark(
-                f"{self.path.parent.name} can't be locked ({error}): see to it that no other "
-                "process writes there meanwhile"
+                f"{self.path.parent.name} can't be locked ({explained(error)}): see to it that "
+                "no other process writes there meanwhile"
             )
             return True
         _holders[str(self.path)] = threading.get_ident()

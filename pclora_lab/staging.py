@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pclora_lab.files import PART, flush_to_disk
+from pclora_lab.files import PART, disk_errors, flush_to_disk
 
 __all__ = ["remove_folder", "staged_folder"]
 
@@ -51,7 +51,8 @@ def staged_folder(
     stage.mkdir(mode=0o700)
     try:
         usual = _usual_mode(stage)
-        yield stage
+        with disk_errors(folder):
+            yield stage
         for file in stage.iterdir():
             flush_to_disk(file)
         _put(stage, folder, usual, outdated)

@@ -80,12 +80,7 @@ def save_tensors(
         [1.0, 1.0]
     """
     with atomic_write(path, durable=durable) as part:
-        try:
-            save_file(
-                dict(tensors), part, metadata={"format": "pt", **(metadata or {}), **sealing()}
-            )
-        except SafetensorError as error:  # how it tells of a full disk
-            raise OSError(f"{path.name} can't be written: {error}") from error
+        save_file(dict(tensors), part, metadata={"format": "pt", **(metadata or {}), **sealing()})
         stamp_checksum(part)
         if keep_as is not None and is_whole(path):
             path.replace(keep_as)

@@ -1,11 +1,12 @@
 """Values as an error shows them: whatever was given, its message stays short and can be read."""
 
+import errno
 import math
 import reprlib
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["brief", "listed", "shown"]
+__all__ = ["brief", "explained", "listed", "shown"]
 
 _LONGEST_MESSAGE = 700
 _MOST_DIGITS = 40
@@ -71,3 +72,30 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     first = [brief(name, 60) for name in names[:most]]
     more = len(names) - len(first)
     return ", ".join(first) + (f" and {more:,} more" if more else "")
+
+
+_OF_DISKS = {
+    errno.ENOSPC: "no space is left on the disk: make room",
+    errno.EDQUOT: "the quota of the disk is used up: make room",
+    errno.EFBIG: "the disk takes no file as large as that: choose another folder",
+    errno.EACCES: "permission is denied: allow it, or choose another folder",
+    errno.EPERM: "permission is denied: allow it, or choose another folder",
+    errno.EROFS: "the disk is read-only: choose another folder",
+    errno.EIO: "the disk does not answer (input/output error): check it, or choose another folder",
+    errno.ENOENT: "there is no such file or folder: check its name",
+}
+
+
+def explained(error: BaseException) -> str:
+    """An error's message; of the operating system's errors, which file, why, and what to do.
+
+    Example:
+        >>> explained(OSError(errno.ENOSPC, "No space left on device", "runs/a"))
+        'runs/a: no space is left on the disk: make room'
+        >>> explained(ValueError("rank is 0"))
+        'rank is 0'
+    """
+    if not isinstance(error, OSError) or error.errno is None or error.strerror is None:
+        return str(error)
+    reason = _OF_DISKS.get(error.errno, error.strerror[:1].lower() + error.strerror[1:])
+    return reason if error.filename is None else f"{error.filename}: {reason}"

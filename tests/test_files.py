@@ -1,17 +1,21 @@
 """Files replaced in one step, and none in the package that is written otherwise."""
 
 import ast
+import errno
 import os
 import stat
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import pclora_lab
 from pclora_lab.files import PART, atomic_write, make_folder, open_to_append, staged, write_text
 from pclora_lab.json_files import read_json, write_json
+from pclora_lab.staging import staged_folder
+from pclora_lab.wording import explained
 
 PACKAGE = Path(pclora_lab.__file__).parent
 
@@ -198,3 +202,21 @@ def test_a_folder_of_our_own_is_no_link_to_another(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "a")
     with pytest.raises(OSError, match="link is a link"):
         make_folder(tmp_path / "link")
+
+
+@pytest.mark.parametrize("writer", [atomic_write, staged, staged_folder])
+@pytest.mark.parametrize("kind", [SafetensorError, Exception])
+def test_a_disk_that_fails_under_rust_fails_as_any_disk(tmp_path, writer, kind):
+    """safetensors and tokenizers write from Rust, and raise errors of their own."""
+    with (
+        pytest.raises(OSError) as error,
+        writer(tmp_path / "." if writer is staged else tmp_path / "a"),
+    ):
+        raise kind("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert error.value.errno == errno.ENOSPC
+    assert (
+        explained(error.value) == f"{error.value.filename}: no space is left on the disk: make room"
+    )
+    with pytest.raises(kind, match="other"), atomic_write(tmp_path / "b"):
+        raise kind("other")
+    assert not list(tmp_path.rglob("*.part"))

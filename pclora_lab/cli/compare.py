@@ -22,6 +22,7 @@ from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import method_class
 from pclora_lab.ownership import refuse_foreign
 from pclora_lab.training.config import RunConfig
+from pclora_lab.wording import explained
 
 if TYPE_CHECKING:
     from pclora_lab.runs.result_columns import ResultColumn
@@ -156,7 +157,7 @@ def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
         write_json(Path(comparison.out) / "result.json", facts, missing_as_null=True)
     except OSError as error:
         raise OSError(
-            f"{comparison.out}/result.json can't be written ({error}): make room, and the same "
+            f"{comparison.out}/result.json can't be written ({explained(error)}). Then the same "
             "command writes it; nothing is trained again"
         ) from error
     if any(row["error"] is None for row in rows):
@@ -164,7 +165,7 @@ def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
             with atomic_write(Path(comparison.out) / "pareto.png") as part:
                 pareto_figure(rows).savefig(part, format="png", dpi=120)
         except OSError as error:
-            tell(f"note: pareto.png can't be written ({error})")
+            tell(f"note: pareto.png can't be written ({explained(error)})")
 
 
 def _shown(value: Any) -> Any:

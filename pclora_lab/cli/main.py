@@ -21,6 +21,7 @@ from pclora_lab.export.formats import FORMATS
 from pclora_lab.json_files import to_json
 from pclora_lab.methods.registry import compared_methods
 from pclora_lab.training.config import RunConfig, read_config
+from pclora_lab.wording import explained
 
 __all__ = ["main"]
 
@@ -46,7 +47,7 @@ def _run(args: argparse.Namespace) -> int:
         _require_named(args)
         return args.command(args)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        return _end(args, 2, str(error), type(error).__name__)
+        return _end(args, 2, explained(error), type(error).__name__)
     except Stopped as stopped:
         return _end(args, stopped.exit_status, f"{stopped}; {_how_to_go_on(stopped)}", "Stopped")
     except KeyboardInterrupt:
@@ -228,7 +229,7 @@ def _demo(args: argparse.Namespace) -> int:
     try:
         result["report"] = str(write_report(result["run_dir"]))
     except OSError as error:
-        tell(f"note: the report can't be written ({error})")
+        tell(f"note: the report can't be written ({explained(error)})")
     print_result(result, args.json)
     return 0
 
@@ -249,7 +250,7 @@ def _export(args: argparse.Namespace) -> int:
         print(to_json(facts, missing_as_null=True))
     if missing:
         settle()
-        reasons = "; ".join(f"{name} ({error})" for name, error in missing.items())
+        reasons = "; ".join(f"{name} ({explained(error)})" for name, error in missing.items())
         tell(f"pclora-lab: not written: {reasons}. The rest is in {args.out}")
     return 1 if missing else 0
 

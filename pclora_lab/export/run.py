@@ -15,6 +15,7 @@ from pclora_lab.ownership import refuse_foreign, with_mark
 from pclora_lab.remarks import remark
 from pclora_lab.runs.reader import load_run
 from pclora_lab.training.config import RunConfig
+from pclora_lab.wording import explained
 
 __all__ = ["export_run"]
 
@@ -109,7 +110,7 @@ def _write_all(
 
 
 def _remark(what: str, error: Exception) -> None:
-    remark(f"{what} can't be written ({type(error).__name__}: {error})", stacklevel=4)
+    remark(f"{what} can't be written ({type(error).__name__}: {explained(error)})", stacklevel=4)
 
 
 def _refuse_foreign(folder: Path, written: Mapping[str, Path], force: bool) -> None:

@@ -25,6 +25,7 @@ from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, StepEnd
 from pclora_lab.training.identity.record import Identity
 from pclora_lab.training.lambda_override import check_overrides
 from pclora_lab.training.state import Checkpoint
+from pclora_lab.wording import explained
 
 __all__ = ["CheckpointWriter", "has_checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -129,8 +130,8 @@ class CheckpointWriter:
             self._remarks.failed(
                 "checkpoint",
                 f"no checkpoint of {self.folder.name} could be written at step {last.step}, "
-                f"so that it can be taken up from an earlier one at best: {error}. The run goes "
-                f"on; it is tried again later",
+                f"so that it can be taken up from an earlier one at best: "
+                f"{explained(error)}. The run goes on; it is tried again later",
             )
             self._pace.failed()
             return

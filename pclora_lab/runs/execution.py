@@ -20,6 +20,7 @@ from pclora_lab.training.device import refuse_several_processes, resolve_device
 from pclora_lab.training.events import Event
 from pclora_lab.training.lambda_override import LambdaOverride
 from pclora_lab.training.loop import train
+from pclora_lab.wording import explained
 
 __all__ = ["Execution", "RunLogger", "execute"]
 
@@ -139,8 +140,8 @@ def _try(logger: RunLogger, verb: str, *args: Event) -> bool:
         getattr(logger, verb)(*args)
     except Exception as error:  # noqa: BLE001 - somebody else's code
         remark(
-            f"{type(logger).__name__}.{verb} failed ({type(error).__name__}: {error}); the run "
-            "goes on without it"
+            f"{type(logger).__name__}.{verb} failed ({type(error).__name__}: {explained(error)}); "
+            "the run goes on without it"
         )
         return False
     return True

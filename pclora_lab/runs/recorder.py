@@ -22,6 +22,7 @@ from pclora_lab.runs.snapshots import save_snapshot
 from pclora_lab.staging import remove_folder
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd
 from pclora_lab.training.optimizer import LossDiverged
+from pclora_lab.wording import explained
 
 __all__ = ["RunRecorder"]
 
@@ -135,7 +136,8 @@ class RunRecorder:
         try:
             write()
         except OSError as error:
-            text = f"{what} of {self.folder.name} can't be written ({error}); the run goes on"
+            reason = explained(error)
+            text = f"{what} of {self.folder.name} can't be written ({reason}); the run goes on"
             self._remarks.failed(what, text, stacklevel=3)
 
     def _finish(self, event: RunEnd, history: HistoryWriter) -> None:
@@ -145,7 +147,7 @@ class RunRecorder:
             _write_result(self.folder, event)
         except OSError as error:
             raise OSError(
-                f"the result of {self.folder.name} can't be written ({error}): make room, then "
+                f"the result of {self.folder.name} can't be written ({explained(error)}). Then "
                 f"`pclora-lab resume {self._name}` writes it; nothing is trained again"
             ) from error
         self._is_finished = True
@@ -168,7 +170,7 @@ class RunRecorder:
         if isinstance(error, LossDiverged):
             # Going on from it would only diverge again.
             self._try("the end", lambda: remove_checkpoint(self.folder))
-        self._say_status("failed", f"{type(error).__name__}: {error}")
+        self._say_status("failed", f"{type(error).__name__}: {explained(error)}")
 
     def _say_status(self, status: str, error: str | None = None) -> None:
         self._try("the status", lambda: set_status(self.folder, status, error))

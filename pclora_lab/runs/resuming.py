@@ -13,9 +13,10 @@ from typing import Any
 from pclora_lab.data.cache import DataCache
 from pclora_lab.files import file_stamp
 from pclora_lab.json_files import read_json
-from pclora_lab.runs.checkpoints import has_checkpoint, load_checkpoint
+from pclora_lab.runs.checkpoints import has_checkpoint, load_checkpoint, remove_checkpoint
 from pclora_lab.runs.durable.places import home_of_teachers
-from pclora_lab.runs.durable.reopening import Reopening
+from pclora_lab.runs.durable.reopening import Reopening, remove_half_written
+from pclora_lab.runs.durable.status import set_status
 from pclora_lab.runs.execution import Execution, RunLogger
 from pclora_lab.runs.folder import is_being_written, is_unbegun
 from pclora_lab.runs.reader import load_run
@@ -127,6 +128,8 @@ def resume(
 ) -> Execution:
     """Go on with a run in its folder, to the same end as if it had never stopped.
 
+    Of one that was killed right after its result was written, the checkpoints are removed.
+
     Args:
         folder: of the run.
         cache: data of earlier runs in this process.
@@ -145,8 +148,18 @@ def resume(
         ValueError: config or checkpoint can't be read, or are of another version. Later, when the
             events are asked for: what the run is made from changed.
     """
+    _remove_leftovers(Path(folder))
     rest = read_resumption(folder)
     return rest.events(cache=cache, loggers=loggers, allow_changes=allow_changes)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What is left where a process was killed between a run's result and its end."""
+    if (folder / "result.json").is_file() and not is_being_written(folder):
+        remove_half_written(folder)
+        if has_checkpoint(folder):
+            remove_checkpoint(folder)
+            set_status(folder, "finished")
 
 
 def read_resumption(folder: Path | str) -> Resumption:

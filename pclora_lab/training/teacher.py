@@ -33,6 +33,7 @@ from pclora_lab.training.identity.former import former_teacher_key
 from pclora_lab.training.identity.hashes import hash_of_architecture, hash_of_model
 from pclora_lab.training.identity.record import Identity
 from pclora_lab.training.optimizer import LossDiverged, Meter, make_optimizer, optimization_steps
+from pclora_lab.wording import explained
 
 __all__ = ["key_by_identity", "needs_finetuning", "read_teacher", "teacher_accuracy", "teacher_key"]
 __all__ += ["train_teacher"]
@@ -171,8 +172,8 @@ def _finetune(
     except OSError as error:
         progress.save()
         remark(
-            f"the fine-tuned teacher {kept.name} can't be kept ({error}): the run goes on with it, "
-            "and another run that needs it fine-tunes it again"
+            f"the fine-tuned teacher {kept.name} can't be kept ({explained(error)}): the run "
+            "goes on with it, and another run that needs it fine-tunes it again"
         )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
+from pclora_lab.wording import explained
+
 __all__ = ["SMALL", "MessageBox", "button", "error_html", "live_text", "message_html"]
 __all__ += ["picture_html"]
 
@@ -52,7 +54,7 @@ def error_html(error: BaseException | str, *, with_type: bool = True, css: str =
     text = str(error)
     if isinstance(error, BaseException):
         name = type(error).__name__
-        text = f"{name}: {error}" if with_type else text or name
+        text = f"{name}: {explained(error)}" if with_type else explained(error) or name
     css = css or "line-height:1.35;max-width:640px"
     return message_html(text, role="alert", css=f"{_ERROR};{css}")
 

@@ -94,6 +94,8 @@ def take_up(kind: str, what: str, folder: Path, config: Path, expected: dict[str
             return Outcome(kind, what, "traceback", ended.err[-300:])
     if not _is_finished(run):
         return Outcome(kind, what, "lost", said_last)
+    if _left_behind(run):  # killed after its result: resume removes what it left, and says so
+        Child(hurry(command_line("resume", run)), folder, "resume").end()
     return _compared(kind, what, run, expected)
 
 
@@ -140,8 +142,13 @@ def _compared(kind: str, what: str, run: Path, expected: dict[str, Any]) -> Outc
     wrong = [key for key in expected if found[key] != expected[key]]
     if wrong:
         return Outcome(kind, what, "different", f"{wrong}: {_first_difference(found, expected)}")
-    left = [p.name for p in run.rglob("*") if p.name.endswith(".part") or "checkpoint" in p.name]
-    return Outcome(kind, what, "harmed", f"left behind: {left}") if left else Outcome(kind, what)
+    if left := _left_behind(run):
+        return Outcome(kind, what, "harmed", f"left behind: {left}")
+    return Outcome(kind, what)
+
+
+def _left_behind(run: Path) -> list[str]:
+    return [p.name for p in run.rglob("*") if p.name.endswith(".part") or "checkpoint" in p.name]
 
 
 def _first_difference(found: dict[str, Any], expected: dict[str, Any]) -> str:

@@ -86,6 +86,18 @@ def facts(folder):
     return [{k: v for k, v in row.items() if k not in TIMES} for row in load_run(folder).rows]
 
 
+def test_what_a_run_left_that_was_killed_at_its_end_is_removed(tmp_path, stopped_at):
+    folder = stopped_at(5, tmp_path)
+    (folder / "result.json").write_text("{}")
+    (folder / "status.json.ab12.part").write_text("{")
+    (folder / "status.json").write_text('{"status": "running"}')
+    assert load_run(folder).status == "finished"
+    with pytest.raises(RuntimeError, match="nothing is left to train"):
+        resume(folder)
+    left = {path.name for path in folder.iterdir()}
+    assert not any("checkpoint" in name or name.endswith(".part") for name in left), left
+
+
 @pytest.mark.parametrize("step", [5, 12])
 def test_the_end_is_the_same_bit_for_bit(tmp_path, stopped_at, step):
     untouched, expected = whole(QUICK, tmp_path)

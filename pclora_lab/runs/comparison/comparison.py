@@ -31,6 +31,7 @@ from pclora_lab.runs.resuming import can_resume, resume
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import refuse_several_processes
 from pclora_lab.training.events import Result, Row, StepEnd
+from pclora_lab.wording import explained
 
 __all__ = ["Comparison", "Step"]
 
@@ -158,7 +159,7 @@ class Comparison:
                         # is not kept waiting until it is done.
                         yield event.step if event.phase == "fade" else 0
         except Exception as error:  # noqa: BLE001 - becomes a row; the other cells go on
-            self.errors[cell.name] = f"{type(error).__name__}: {error}"
+            self.errors[cell.name] = f"{type(error).__name__}: {explained(error)}"
 
     def _begin(self, cell: Cell, cache: DataCache) -> Execution:
         """The cell's run, from its checkpoint if it has left one."""

@@ -13,6 +13,7 @@ from pclora_lab.json_files import read_json, write_json
 from pclora_lab.methods.base import LARGEST_LR, SMALLEST_LR
 from pclora_lab.methods.registry import method_class
 from pclora_lab.remarks import remark
+from pclora_lab.wording import explained
 
 __all__ = ["FACTOR", "REACH", "LRSearch"]
 
@@ -96,8 +97,8 @@ class LRSearch:
                 self._keep(name)
             except OSError as error:
                 remark(
-                    f"the learning rate of {name} can't be kept ({error}): another comparison in "
-                    "this folder chooses it anew"
+                    f"the learning rate of {name} can't be kept ({explained(error)}): another "
+                    "comparison in this folder chooses it anew"
                 )
 
     def _keep(self, name: str) -> None:

@@ -16,7 +16,7 @@ from pclora_lab.staging import remove_folder
 from pclora_lab.training.events import Event, PhaseStart, Row
 from pclora_lab.training.state import Checkpoint
 
-__all__ = ["Reopening", "refuse_forked", "reopen"]
+__all__ = ["Reopening", "refuse_forked", "remove_half_written", "reopen"]
 
 
 class Reopening:
@@ -116,12 +116,7 @@ def reopen(folder: Path, rows: Iterable[Row], step: int) -> None:
         rows: the history that stays.
         step: from which the training goes on; later snapshots are of steps to be taken again.
     """
-    # A process that was killed while it wrote left them, under names that nothing replaces.
-    for left in _half_written(folder):
-        if left.is_dir():
-            remove_folder(left)
-        else:
-            left.unlink()
+    remove_half_written(folder)
     # Nothing is removed through a link.
     own = {} if (folder / "snapshots").is_symlink() else list_snapshots(folder)
     for taken, snapshot in own.items():
@@ -133,6 +128,15 @@ def reopen(folder: Path, rows: Iterable[Row], step: int) -> None:
     if not (folder / "versions.json").is_file():
         write_json(folder / "versions.json", versions())
     set_status(folder, "running")
+
+
+def remove_half_written(folder: Path) -> None:
+    """Remove what a process left that was killed while it wrote; nothing would replace it."""
+    for left in _half_written(folder):
+        if left.is_dir():
+            remove_folder(left)
+        else:
+            left.unlink()
 
 
 def _half_written(folder: Path) -> list[Path]:

@@ -25,6 +25,7 @@ from pclora_lab.training.checkpoints.pace import Pace
 from pclora_lab.training.events import Row
 from pclora_lab.training.optimizer import Meter
 from pclora_lab.training.state import load_training_state, training_state
+from pclora_lab.wording import explained
 
 __all__ = ["TeacherProgress"]
 
@@ -111,7 +112,7 @@ class TeacherProgress:
             self._remarks.failed(
                 "checkpoint",
                 f"no checkpoint of teacher {self.folder.name} could be written at step "
-                f"{self.step}: {error}. The fine-tuning goes on, and it is tried again",
+                f"{self.step}: {explained(error)}. The fine-tuning goes on, and it is tried again",
             )
             return
         self._remarks.went_well("checkpoint")

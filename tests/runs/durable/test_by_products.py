@@ -72,9 +72,11 @@ def test_a_row_that_found_no_room_is_written_later(folder, monkeypatch):
 def test_a_result_that_found_no_room_is_written_by_resume(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder, "save_pretrained", full)
     run = execute(QUICK, tmp_path, cache=READ)
-    with pytest.raises(OSError, match="make room, then `pclora-lab resume .* nothing is trained"):
+    with pytest.raises(OSError, match=r"make room\). Then `pclora-lab resume .* nothing"):
         list(run)
-    assert load_run(run.folder).status == "failed" and "No space left" in load_run(run.folder).error
+    assert (
+        load_run(run.folder).status == "failed" and "no space is left" in load_run(run.folder).error
+    )
     assert load_checkpoint(run.folder).step == QUICK.steps
     monkeypatch.undo()
     events = list(resume(run.folder, cache=READ))
