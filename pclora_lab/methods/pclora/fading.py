@@ -33,19 +33,28 @@ class FadingModule(nn.Module):
     """A layer with λ, which anybody may move, and what its weights were trained at.
 
     Attributes:
+        base: the frozen layer; None once it was dropped.
         lam: λ now, 0-dim.
         trained_lam: λ of the last forward pass that was trained on, 0-dim; NaN before the first.
             It is saved and loaded with the weights, so λ can't be moved away from under them.
     """
 
+    base: Any
     lam: Tensor
     trained_lam: Tensor
+    # What λ multiplies: names of modules and buffers.
+    base_parts: tuple[str, ...]
     # A note about the weights, nothing that the layer computes with.
     bookkeeping = ("trained_lam",)
 
     def _register_lambda(self, device: torch.device) -> None:
         self.register_buffer("lam", torch.ones((), device=device))
         self.register_buffer("trained_lam", torch.full((), torch.nan, device=device))
+
+    def drop_base(self) -> None:
+        """Let go of the base and of the adapter's start: they no longer count once λ is 0."""
+        for name in self.base_parts:
+            setattr(self, name, None)
 
     def _note_lambda(self, output: Tensor) -> Tensor:
         """Remember λ if this forward pass is one of a training."""

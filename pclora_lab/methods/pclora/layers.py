@@ -53,6 +53,7 @@ class PCLoRALinear(FadingModule):
     start_A: Tensor | None
     start_B: Tensor | None
     start_C: Tensor | None
+    base_parts = ("base", "start_A", "start_B", "start_C")
 
     def __init__(
         self,
@@ -149,10 +150,6 @@ class PCLoRALinear(FadingModule):
         parts = (self.base.bias, None if self.start_C is None else -self.start_C)
         return self.C + sum(self.lam * part for part in parts if part is not None)
 
-    def drop_base(self) -> None:
-        """Let go of W, b and the start: they no longer count once λ is 0."""
-        self.base = self.start_A = self.start_B = self.start_C = None
-
     @torch.no_grad()
     def to_low_rank(self) -> LowRankLinear:
         """The adapter as a layer of its own, the scale folded into B."""
@@ -200,6 +197,7 @@ class PCLoRAEmbedding(FadingModule):
 
     start_A: Tensor | None
     start_B: Tensor | None
+    base_parts = ("base", "start_A", "start_B")
 
     def __init__(
         self, base: nn.Embedding, rank: int, *, generator: torch.Generator | None = None
@@ -263,10 +261,6 @@ class PCLoRAEmbedding(FadingModule):
         if self.start_A is not None and self.start_B is not None:
             held = held - self.start_A @ self.start_B.T
         return self.lam * held + weight
-
-    def drop_base(self) -> None:
-        """Let go of the table and the start."""
-        self.base = self.start_A = self.start_B = None
 
     @torch.no_grad()
     def to_low_rank(self) -> LowRankEmbedding:

@@ -115,16 +115,25 @@ def compress(student: nn.Module, *, allow_unfaded: bool = False) -> nn.Module:
 
 @contextmanager
 def base_removed(student: nn.Module) -> Iterator[None]:
-    """Inside, the student is what it would be if the base were removed now (λ = 0)."""
+    """Inside, the student is what it would be if the base were removed now (λ = 0).
+
+    The bases are taken out, not multiplied by 0: a pass costs what one of the small model costs.
+    """
     layers = list(pclora_layers(student).values())
-    kept = [layer.lam.clone() for layer in layers]
+    kept = [
+        (layer.lam.clone(), {name: getattr(layer, name) for name in layer.base_parts})
+        for layer in layers
+    ]
     try:
         for layer in layers:
             layer.lam.zero_()
+            layer.drop_base()
         yield
     finally:
-        for layer, lam in zip(layers, kept, strict=True):
+        for layer, (lam, held) in zip(layers, kept, strict=True):
             layer.lam.copy_(lam)
+            for name, value in held.items():
+                setattr(layer, name, value)
 
 
 def base_shares(student: nn.Module, inputs: Inputs) -> dict[str, float]:

@@ -5,6 +5,7 @@ from contextlib import suppress
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.layers import PCLoRALinear
@@ -155,6 +156,22 @@ def test_base_removed_shows_lambda_zero_and_puts_it_back(make_student, images, f
     assert torch.equal(student(images), outside)
     set_base_weight_factor(student, 0.0)
     assert torch.equal(student(images), inside) and not torch.equal(inside, outside)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_a_pass_without_the_base_costs_what_the_small_model_costs(make_student, images, init):
+    student = make_student(init=init)
+    names, outside = list(student.state_dict()), student(images)
+    set_base_weight_factor(student, 0.0)
+    multiplied = student(images)
+    with FlopCounterMode(display=False) as without, base_removed(student):
+        inside = student(images)
+    with FlopCounterMode(display=False) as small:
+        compress(student, allow_unfaded=True)(images)
+    assert without.get_total_flops() == small.get_total_flops()
+    torch.testing.assert_close(inside, multiplied, rtol=1e-5, atol=1e-6)
+    set_base_weight_factor(student, 1.0)
+    assert torch.equal(student(images), outside) and list(student.state_dict()) == names
 
 
 def test_base_share_is_what_the_norms_say():
