@@ -21,6 +21,7 @@ __all__ = [
     "load_published_result",
     "make_folder",
     "open_to_append",
+    "short_path",
     "staged",
     "without_home",
     "write_text",
@@ -244,6 +245,17 @@ def without_home(text: str) -> str:
         return text
     # A folder beside it may begin with its name.
     return text if home == "/" else re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
+
+
+def short_path(folder: Path) -> str:
+    """From the working directory, if the folder is in it.
+
+    Example:
+        >>> short_path(Path.cwd() / "runs" / "a")
+        'runs/a'
+    """
+    path, here = Path(os.path.abspath(folder)), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def data_dir(name: str) -> Path:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from pclora_lab.cli.parsing import parse_option
 from pclora_lab.cli.progress import progress_bar
 from pclora_lab.cli.signals import stop_requests
 from pclora_lab.cli.terminal import tell
+from pclora_lab.data.splits import short_name
 from pclora_lab.fields import Part, nearest, options_of, values_of
 from pclora_lab.files import without_home
 from pclora_lab.json_files import to_json
@@ -143,15 +144,17 @@ def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
     from pclora_lab.json_files import write_json
     from pclora_lab.plots.pareto import pareto_figure
 
-    command = ["pclora-lab", *(f"'{a}'" if " " in a else a for a in sys.argv[1:])]
+    places = comparison.base.model, comparison.base.data, comparison.out
+    arguments = (_shown_argument(argument) for argument in sys.argv[1:])
+    command = ["pclora-lab", *(f"'{a}'" if " " in a else a for a in arguments)]
     facts = {
         "command": without_home(" ".join(command)),
         "hardware": _hardware(rows),
         "torch": torch.__version__,
         "base": {k: _shown(v) for k, v in comparison.base.to_dict().items() if k != "method"},
         "methods": {name: config.to_dict() for name, config in comparison.grid.configs.items()},
-        "tuning": comparison.tuning,
-        "rows": rows,
+        "tuning": [_shown_row(trial, *places) for trial in comparison.tuning],
+        "rows": [_shown_row(row, *places) for row in rows],
     }
     try:
         write_json(Path(comparison.out) / "result.json", facts, missing_as_null=True)
@@ -169,7 +172,22 @@ def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
 
 
 def _shown(value: Any) -> Any:
-    return without_home(value) if isinstance(value, str) else value
+    return without_home(short_name(value)) if isinstance(value, str) else value
+
+
+def _shown_argument(text: str) -> str:
+    """Of a path its last part: a record may be shared."""
+    flag, sign, value = text.partition("=") if text.startswith("--") else ("", "", text)
+    if "/" in value and os.path.exists(os.path.expanduser(value)):
+        value = os.path.basename(os.path.abspath(value))
+    return f"{flag}{sign}{short_name(value)}"
+
+
+def _shown_row(row: Mapping[str, Any], *places: Path | str) -> dict[str, Any]:
+    from pclora_lab.runs.durable.places import without_places
+
+    error = row.get("error")
+    return {**row, "error": error and without_places(error, *places)}
 
 
 def _hardware(rows: list[dict[str, Any]]) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from tqdm import tqdm
 
 from pclora_lab.cli.signals import Stopped, StopRequest, stop_requests
-from pclora_lab.cli.terminal import lasting, short_path
+from pclora_lab.cli.terminal import lasting
 from pclora_lab.data.cache import DataCache
+from pclora_lab.files import short_path
 from pclora_lab.json_files import to_json
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd, StepEnd

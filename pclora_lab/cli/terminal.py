@@ -8,10 +8,9 @@ import contextlib
 import io
 import os
 import sys
-from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["lasting", "plain_characters", "settle", "short_path", "tell"]
+__all__ = ["lasting", "plain_characters", "settle", "tell"]
 
 _PLAIN = {
     "→": "->", "⇢": "->", "±": "+-", "−": "-", "–": "-", "—": "-", "×": "x", "·": "*", "…": "...",
@@ -101,15 +100,3 @@ def settle() -> None:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, stream.fileno())
                 os.close(nowhere)
-
-
-def short_path(path: Path) -> str:
-    """From the working directory, if it is in there.
-
-    Example:
-        >>> short_path(Path.cwd() / "runs" / "a")
-        'runs/a'
-    """
-    path = path.absolute()
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -51,9 +51,15 @@ def push_to_hub(
         The address of the repository.
 
     Raises:
-        ValueError: no model in the folder, no card, pickled files, or no repository name.
+        ValueError: no model in the folder, no card, pickled files, no repository name, or the
+            folder of a run.
     """
     folder = Path(folder)
+    if (folder / "history.jsonl").exists() or (folder / "status.json").exists():
+        raise ValueError(
+            f"{folder} is a run folder, whose config.json says where data and model are on this "
+            "machine: export the run first, and push that folder"
+        )
     files = [p for p in folder.rglob("*") if p.is_file()] if folder.is_dir() else []
     if not any(p.suffix in {".safetensors", ".onnx", ".pt2"} for p in files):
         raise ValueError(f"no exported model in {folder}: write one first, for example with "

@@ -13,6 +13,7 @@ from pclora_lab.files import without_home, write_text
 from pclora_lab.models.serialization import from_pretrained
 from pclora_lab.ownership import refuse_foreign, with_mark
 from pclora_lab.remarks import remark
+from pclora_lab.runs.durable.places import without_places
 from pclora_lab.runs.reader import load_run
 from pclora_lab.training.config import RunConfig
 from pclora_lab.wording import explained
@@ -65,7 +66,10 @@ def export_run(
     missing = missing if missing is not None else _remark
     reports = _write_all(model, dict(zip(formats, written, strict=True)), missing)
     try:
-        card = model_card(loaded.result, RunConfig.from_dict(loaded.config), reports)
+        config = RunConfig.from_dict(loaded.config)
+        card = without_places(
+            model_card(loaded.result, config, reports), config.model, config.data, run
+        )
         _write_cards(card, [folder, *(Path(report.path) for report in reports)])
     except (OSError, KeyError, TypeError, ValueError) as error:
         missing("model card", error)

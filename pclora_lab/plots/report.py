@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pclora_lab.data.splits import short_name
 from pclora_lab.files import without_home, write_text
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.ownership import refuse_foreign, with_mark
 from pclora_lab.plots.history import history_figure
 from pclora_lab.plots.method_styles import method_style
+from pclora_lab.runs.durable.places import without_places
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.summary import result_lines
 
@@ -46,11 +48,14 @@ def write_report(folder: Path | str) -> Path:
     name = str(method.get("name", "pclora"))
     # A run of another package's method is read without that package, too.
     title, caption = method_style(name).title, METHODS[name].plot_caption if name in METHODS else ""
+    places = [str(run.config.get(name, "")) for name in ("model", "data")]
     settings = {**{k: v for k, v in run.config.items() if k != "method"}, **method}
+    settings |= dict(zip(("model", "data"), map(short_name, places), strict=True))
+    lines = result_lines({**run.result, "run_dir": run.folder.name})
     page = _PAGE.format(
         title=html.escape(f"{title}: {run.folder.name}"),
         reading=html.escape(caption),
-        rows=_table_rows(result_lines(run.result)),
+        rows=_table_rows([(label, without_places(text, *places)) for label, text in lines]),
         figure=_svg(run.rows),
         settings=_table_rows([(name, str(value)) for name, value in settings.items()]),
     )

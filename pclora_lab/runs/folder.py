@@ -202,10 +202,9 @@ def _check_name(name: str) -> None:
 
 
 def _correct_paths(folder: Path, old_name: str) -> None:
-    """Its own path is in the result; nothing else in the folder knows the name."""
+    """Its own name is in the result; nothing else in the folder knows it."""
     with contextlib.suppress(ValueError, OSError):
         result = read_json(folder / "result.json") or {}
         run_dir = result.get("run_dir")
         if isinstance(run_dir, str) and Path(run_dir).name == old_name:
-            new = str(Path(run_dir).with_name(folder.name))
-            write_json(folder / "result.json", {**result, "run_dir": new})
+            write_json(folder / "result.json", {**result, "run_dir": folder.name})

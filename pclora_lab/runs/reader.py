@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pclora_lab.files import file_stamp
+from pclora_lab.files import file_stamp, short_path
 from pclora_lab.json_files import parse_json, read_json
 from pclora_lab.runs.durable.signs import read_signs
 from pclora_lab.training.config import upgrade_config
@@ -107,7 +107,7 @@ def _load(folder: Path) -> Run:
         raise FileNotFoundError(f"no run in {folder}: there is no config.json")
     result = read_json(folder / "result.json")
     signs = read_signs(folder, has_result=result is not None)
-    return Run(
+    run = Run(
         folder=folder,
         config=upgrade_config(read_json(folder / "config.json") or {}),
         status=signs.status,
@@ -116,6 +116,9 @@ def _load(folder: Path) -> Run:
         result=_renamed(result) if result is not None else None,
         state=signs.state,
     )
+    if run.result is not None:  # the file holds the name only, as others may read it
+        run.result["run_dir"] = short_path(folder)
+    return run
 
 
 def _renamed(values: dict[str, Any]) -> dict[str, Any]:

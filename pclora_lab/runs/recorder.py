@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from pclora_lab.files import short_path
 from pclora_lab.json_files import write_json
 from pclora_lab.locks import FolderLock
 from pclora_lab.models.serialization import save_pretrained
@@ -43,7 +44,7 @@ class RunRecorder:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._name = _short(folder)
+        self._name = short_path(folder)
         # Somebody may change the working directory meanwhile.
         self.folder = Path(os.path.realpath(folder))
         self._checkpoints = CheckpointWriter(self.folder)
@@ -176,16 +177,11 @@ class RunRecorder:
         self._try("the status", lambda: set_status(self.folder, status, error))
 
 
-def _short(folder: Path) -> str:
-    """From the working directory, if the folder is in it."""
-    path, here = folder.absolute(), Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
 def _write_result(folder: Path, event: RunEnd) -> None:
     # What a process that was killed while writing it left there would be taken for foreign files.
     with contextlib.suppress(FileNotFoundError):
         remove_folder(folder / "compressed")
     saved = save_pretrained(event.model, folder / "compressed")
     event.result["bytes_on_disk"] = sum(path.stat().st_size for path in saved.iterdir())
-    write_json(folder / "result.json", event.result)
+    # Where it is on this machine is nothing to share.
+    write_json(folder / "result.json", {**event.result, "run_dir": folder.name})

@@ -75,11 +75,12 @@ def test_the_saved_record_of_the_starts_can_be_drawn():
 
 
 def test_the_report_is_one_page_that_escapes_what_it_is_given(tmp_path):
-    folder = new_run_folder(tmp_path, RunConfig(data="<script>alert(1)</script>"))
+    data = RunConfig(data="<script>alert(1)</script>")
+    folder = new_run_folder(tmp_path, data, name="<b>x")
     (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     write_json(folder / "result.json", RESULT)
     page = write_report(folder).read_text()
-    assert "<script" not in page and "runs/&lt;b&gt;x" in page
+    assert "<script" not in page and "<td>&lt;b&gt;x</td>" in page
     assert "<svg" in page and 'src="' not in page
     assert "95.00%" in page and "1,000 → 100" in page
 

@@ -185,7 +185,8 @@ def test_a_renamed_run_keeps_all_it_had_and_knows_its_place(folder):
     assert new == folder.parent / "rank 8, <b>bold é"
     after = load_run(new)
     assert not folder.exists() and (after.rows, after.config) == (before.rows, before.config)
-    assert after.result == {**before.result, "run_dir": f"some/runs/{new.name}"}
+    assert after.result == {**before.result, "run_dir": str(new)}
+    assert json.loads((new / "result.json").read_text())["run_dir"] == new.name
     assert (new / "status.json").stat().st_mtime_ns == age
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pclora_lab.data.splits import hash_of_texts, short_name
 from pclora_lab.fields import Part, present_names, values_of
 from pclora_lab.json_files import read_json, write_json
 from pclora_lab.locks import FolderLock
@@ -65,7 +66,7 @@ def _claim(
     lrs: Sequence[float] | None,
 ) -> None:
     axes = values_of(base, Part.AXIS)
-    facts = {k: v for k, v in _plain(base.to_dict()).items() if k not in axes}
+    facts = _nameless({k: v for k, v in _plain(base.to_dict()).items() if k not in axes})
     facts["lrs"] = list(lrs) if lrs else None
     methods = {name: config.to_dict() for name, config in configs.items()}
     path = folder / "comparison.json"
@@ -94,7 +95,20 @@ def _claim(
 def _settled(base: Mapping[str, Any]) -> dict[str, Any]:
     """As this version writes them: an older one kept relative paths."""
     whole = {"model": whole_model, "data": whole_data}
-    return {k: whole[k](v) if k in whole and isinstance(v, str) else v for k, v in base.items()}
+    return _nameless(
+        {k: whole[k](v) if k in whole and isinstance(v, str) else v for k, v in base.items()}
+    )
+
+
+def _nameless(base: Mapping[str, Any]) -> dict[str, Any]:
+    """Places on this machine as a name and a hash: enough to tell one from another."""
+    places = {name: base[name] for name in ("model", "data") if isinstance(base.get(name), str)}
+    return {**base, **{name: _nameless_place(place) for name, place in places.items()}}
+
+
+def _nameless_place(place: str) -> str:
+    short = short_name(place)
+    return place if short == place else f"{short} #{hash_of_texts(place)}"
 
 
 def _has_begun(folder: Path) -> bool:

@@ -2,14 +2,18 @@
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 from pclora_lab.data.loading import EMBEDDED_DATA
 from pclora_lab.data.sources import local_path
+from pclora_lab.data.splits import short_name
+from pclora_lab.files import without_home
 from pclora_lab.models.loading import local_model
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["home_of_teachers", "settled", "whole_data", "whole_model"]
+__all__ += ["without_places"]
 
 
 def home_of_teachers(folder: Path) -> Path:
@@ -26,6 +30,29 @@ def home_of_teachers(folder: Path) -> Path:
     around = folder.parent.parent
     is_cell = folder.parent.name == "cells" and (around / "comparison.json").is_file()
     return around if is_cell else folder.parent
+
+
+def without_places(text: str, *places: Path | str) -> str:
+    """A text for others to read: of paths on this machine, the last part only.
+
+    Args:
+        text: may name these places, or what is below them.
+        places: of models, data and runs; names of the hub are no places.
+
+    Example:
+        >>> text = "/mnt/clinic/pictures/3/7.png is damaged"
+        >>> without_places(text, "/mnt/clinic/pictures")
+        'pictures/3/7.png is damaged'
+    """
+    named = [str(place).removeprefix("local-dir:") for place in places]
+    given = [place for place in named if short_name(place) != place or os.path.exists(place)]
+    paths = {form(place) for place in given for form in (str, os.path.expanduser, os.path.abspath)}
+    # The longest first, or what is inside another one would not be found any more.
+    for path in sorted(paths, key=len, reverse=True):
+        above = os.path.dirname(path.rstrip("/"))
+        if above.strip("./~"):
+            text = re.sub(rf"(?<![\w./~-]){re.escape(above)}/", "", text)
+    return without_home(text)
 
 
 def settled(config: RunConfig) -> RunConfig:

@@ -5,12 +5,13 @@ and a hash of all three. What is not as it was written is told, and the teacher 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.data.splits import hash_of_texts
+from pclora_lab.data.splits import hash_of_texts, short_name
 from pclora_lab.files import make_folder
 from pclora_lab.json_files import parse_json, write_json
 from pclora_lab.nn.layers.finite import check_weights_finite
@@ -47,7 +48,9 @@ def keep_teacher(model: nn.Module, folder: Path, log: Sequence[Row], config: Run
     check_weights_finite(model, "it is not kept as a teacher; try a smaller teacher_lr")
     make_folder(folder)
     write_json(folder / _HISTORY, list(log))
-    write_config(folder / _CONFIG, config)
+    # Where they were on this machine says nothing to who shares a teacher.
+    named = replace(config, model=short_name(config.model), data=short_name(config.data))
+    write_config(folder / _CONFIG, named)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     # The weights come last: a folder with them is complete.
     save_tensors(folder / _WEIGHTS, state, {_HASH: _hash(folder, state)})
