@@ -55,7 +55,7 @@ def push_to_hub(
             folder of a run.
     """
     folder = Path(folder)
-    if (folder / "history.jsonl").exists() or (folder / "status.json").exists():
+    if all((folder / name).is_file() for name in ("config.json", "status.json", "versions.json")):
         raise ValueError(
             f"{folder} is a run folder, whose config.json says where data and model are on this "
             "machine: export the run first, and push that folder"
