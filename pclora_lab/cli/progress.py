@@ -4,22 +4,22 @@ import sys
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from pclora_lab.cli.signals import Stopped, StopRequest, stop_requests
 from pclora_lab.cli.terminal import lasting
-from pclora_lab.data.cache import DataCache
 from pclora_lab.files import short_path
 from pclora_lab.json_files import to_json
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd, StepEnd
 
+if TYPE_CHECKING:
+    from pclora_lab.data.cache import DataCache
+
 __all__ = ["print_end", "print_result", "progress_bar", "run_to_end", "watch_to_end"]
 
 
-def run_to_end(config: RunConfig, root: str | Path, cache: DataCache | None = None) -> RunEnd:
+def run_to_end(config: RunConfig, root: str | Path, cache: "DataCache | None" = None) -> RunEnd:
     """Run with a progress bar on stderr; returns the :class:`RunEnd` event.
 
     Args:
@@ -61,6 +61,8 @@ def _watch(events: Iterator[Event], request: StopRequest) -> RunEnd:
 
 def progress_bar() -> Any:
     """An empty bar on stderr; a terminal that is gone ends nothing."""
+    from tqdm import tqdm
+
     return tqdm(file=lasting(sys.stderr), unit="step", dynamic_ncols=True)
 
 

@@ -9,16 +9,18 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedTokenizerBase
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.splits import Split, hash_of_texts
 from pclora_lab.nn.forward import Inputs, to_device
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["TextBatches", "TextPreprocessing", "TokenIds", "by_length", "reads_token_types"]
 
@@ -72,7 +74,7 @@ class TextPreprocessing:
             text at its last place, as XLNet does.
     """
 
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: "PreTrainedTokenizerBase"
     max_tokens: int
     token_types: bool = False
     pad_left: bool = False

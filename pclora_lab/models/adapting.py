@@ -5,7 +5,6 @@ from torch import nn
 
 from pclora_lab.data.images import Preprocessing
 from pclora_lab.data.texts import TextPreprocessing
-from pclora_lab.models.hf_models import reset_hf_head
 from pclora_lab.models.recipes import model_recipe
 from pclora_lab.models.timm_models import reset_timm_head
 from pclora_lab.nn.metadata import recipe_of, set_metadata
@@ -26,9 +25,12 @@ def reset_head(
     Raises:
         ValueError: the model was not loaded by name.
     """
-    is_hf = recipe_of(model).get("library") == "transformers"
-    reset = reset_hf_head if is_hf else reset_timm_head
-    reset(model, num_classes, generator)
+    if recipe_of(model).get("library") == "transformers":
+        from pclora_lab.models.hf_models import reset_hf_head
+
+        reset_hf_head(model, num_classes, generator)
+    else:
+        reset_timm_head(model, num_classes, generator)
     set_metadata(
         model,
         pclora_head_is_new=True,

@@ -2,7 +2,6 @@
 
 from typing import TypedDict
 
-from timm.models import VisionTransformer
 from torch import nn
 
 from pclora_lab.files import data_dir
@@ -67,6 +66,8 @@ def build_vit_digits(
             f"vit_digits has {heads} heads, which can't share a width of {width}: use a multiple "
             f"of {heads}"
         )
+    from timm.models import VisionTransformer  # which takes seconds, and the names above do not
+
     classes = _CLASSES if num_classes is None else num_classes
     model = VisionTransformer(**vit_digits_options(width), num_classes=classes)
     set_metadata(model, pretrained_cfg=dict(_DIGITS_CFG))

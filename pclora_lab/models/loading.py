@@ -1,4 +1,7 @@
-"""Models by name: the embedded ones, timm's, transformers', or a local folder."""
+"""Models by name: the embedded ones, timm's, transformers', or a local folder.
+
+What reads transformers' models is imported where one is asked for: it takes seconds.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -11,10 +14,7 @@ from pclora_lab.files import data_dir
 from pclora_lab.models.adapting import head_is_new, input_kind, reset_head
 from pclora_lab.models.embedded import EMBEDDED
 from pclora_lab.models.folders import read_config, require_safetensors
-from pclora_lab.models.hf_config import is_hf_name, refuse_code, resolve_tokens
-from pclora_lab.models.hf_models import load_hf
 from pclora_lab.models.saved_layers import refuse_export, refuse_low_rank
-from pclora_lab.models.serialization import from_pretrained, has_recipe
 from pclora_lab.models.timm_models import (
     check_timm_folder,
     check_timm_name,
@@ -106,6 +106,8 @@ def _load(
     for file in sorted(folder.glob("*.safetensors")) if is_folder and pretrained else ():
         verify(file)
     if is_theirs:
+        from pclora_lab.models.hf_models import load_hf
+
         _refuse_pixels(name, img_size, width)
         source = str(data_dir(name)) if name in EMBEDDED else name.removeprefix(_FOLDER)
         model = load_hf(
@@ -130,6 +132,8 @@ def _load(
 def _is_transformers(name: str, folder: Path | None, pretrained: bool) -> bool:
     """Which library a name belongs to; refuses what neither can load."""
     if folder is not None:
+        from pclora_lab.models.hf_config import refuse_code
+
         config = read_config(folder)
         refuse_code(config, str(folder))
         if pretrained:
@@ -142,8 +146,11 @@ def _is_transformers(name: str, folder: Path | None, pretrained: bool) -> bool:
         return False
     if name in EMBEDDED:
         return name == "bert_glosses"
-    if not is_timm_name(name) and is_hf_name(name):
-        return True
+    if not is_timm_name(name):
+        from pclora_lab.models.hf_config import is_hf_name
+
+        if is_hf_name(name):
+            return True
     check_timm_name(name)
     return False
 
@@ -173,6 +180,8 @@ def _refuse_size(model: nn.Module, name: str, img_size: int) -> None:
 
 def _saved_model(folder: Path, pretrained: bool) -> nn.Module | None:
     """A finished model of an earlier run, if the folder is one; ready to be trained."""
+    from pclora_lab.models.serialization import from_pretrained, has_recipe
+
     # Without a recipe it is read like any other folder of transformers.
     if not has_recipe(folder):
         return None
@@ -184,6 +193,8 @@ def _saved_model(folder: Path, pretrained: bool) -> nn.Module | None:
 def _set_tokens(model: nn.Module, max_tokens: int | None) -> None:
     if max_tokens is None or input_kind(model) != "text":
         return
+    from pclora_lab.models.hf_config import resolve_tokens
+
     tokens = resolve_tokens(model, max_tokens)
     recipe_of(model)["tokens"] = tokens
     if (text := getattr(model, "pclora_text", None)) is not None:

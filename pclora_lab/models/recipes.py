@@ -11,8 +11,6 @@ import timm
 import torch
 from torch import nn
 
-from pclora_lab.models.hf_models import rebuild_hf
-from pclora_lab.models.hf_quantizer import build_layers
 from pclora_lab.models.saved_layers import check_sizes, empty_layers, weight_files
 from pclora_lab.models.timm_models import load_timm
 from pclora_lab.nn.metadata import pretrained_cfg_of, set_metadata
@@ -38,9 +36,15 @@ def build_from_recipe(recipe: dict[str, Any]) -> nn.Module:
     missing = {"num_classes", "img_size", *kind} - set(recipe)
     if missing:
         raise ValueError(f"the recipe of the saved model lacks {', '.join(sorted(missing))}")
-    model = rebuild_hf(recipe) if is_hf else _rebuild_timm(recipe)
+    model = _rebuild_hf(recipe) if is_hf else _rebuild_timm(recipe)
     set_metadata(model, pclora_recipe=copy.deepcopy(recipe))
     return split_fused(model) if recipe.get("split_qkv") else model
+
+
+def _rebuild_hf(recipe: dict[str, Any]) -> nn.Module:
+    from pclora_lab.models.hf_models import rebuild_hf  # timm's models need no transformers
+
+    return rebuild_hf(recipe)
 
 
 def _rebuild_timm(recipe: dict[str, Any]) -> nn.Module:
@@ -82,6 +86,8 @@ def check_plan(folder: Path, config: dict[str, Any]) -> None:
     with torch.device("meta"):
         planned = build_from_recipe(config["model"])
         if "architectures" in config:
+            from pclora_lab.models.hf_quantizer import build_layers
+
             _require_classes(planned, config["model"], folder)
             build_layers(planned, config, str(folder), torch.float32)
         else:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from pclora_lab.training.state import Checkpoint
+if TYPE_CHECKING:
+    from pclora_lab.training.state import Checkpoint
 
 __all__ = [
     "AdapterSnapshot",
@@ -50,7 +51,7 @@ class StepEnd:
     phase: str
     step: int
     steps: int
-    checkpoint: Callable[[], Checkpoint] | None = field(default=None, repr=False, compare=False)
+    checkpoint: Callable[[], "Checkpoint"] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
