@@ -286,7 +286,7 @@ def reset_hf_head(model: nn.Module, num_classes: int, generator: torch.Generator
         setattr(model.get_submodule(parent), child, head.to(old.weight.device))
     config.num_labels = num_classes
     recipe_of(model)["config"] = safe_config(config)
-    set_metadata(model, num_classes=num_classes, pclora_head_is_new=True)
+    set_metadata(model, num_classes=num_classes)
 
 
 def _output_layers(model: nn.Module) -> list[str]:

@@ -28,3 +28,10 @@ def test_a_class_of_one_row_makes_no_more_rows_be_held_out_than_asked():
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.25])
 def test_classes_are_held_out_in_proportion(share):
     assert held_out([0] * 80 + [1] * 40, share) == {0: 80 * share, 1: 40 * share}
+
+
+def test_classes_of_two_rows_are_held_out_in_proportion_too():
+    """Of every class one row to learn from and one to test on: 20 classes, 40 rows."""
+    assert held_out([label for label in range(20) for _ in range(2)], 0.5) == dict.fromkeys(
+        range(20), 1
+    )

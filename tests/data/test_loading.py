@@ -204,3 +204,10 @@ def test_cifar_10_loads_from_its_parquet_files(shared_data, vit):
     assert data.train.examples[0].size == (32, 32)
     images, _ = ImageBatches(data.test, Preprocessing.of(vit)).batch(torch.arange(4))
     assert images.shape == (4, 3, 16, 16)
+
+
+@pytest.mark.parametrize("share", ["max_left_out", "max_overlap"])
+@pytest.mark.parametrize("odd", [1.5, -0.1, float("nan"), "1%"])
+def test_a_share_that_is_none_is_refused_by_name(share, odd):
+    with pytest.raises(ValueError, match=share):
+        load_data("digits", **{share: odd})

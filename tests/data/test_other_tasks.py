@@ -94,3 +94,11 @@ def test_masks_are_named():
         load_data(made)
     with pytest.raises(DataError, match="segmentation masks"):
         load_data(made, image_column="image", label_column="annotation")
+
+
+def test_where_nothing_can_be_read_it_is_said_what_the_table_may_be_for():
+    boxes = [[{"x": 1, "y": 2}]] * 10
+    with pytest.raises(DataError, match="no image column.*Column 'objects' holds a list"):
+        load_data(datasets.Dataset.from_dict({"objects": boxes, "label": [0, 1] * 5}))
+    with pytest.raises(DataError, match="pass image_column or text_column$"):
+        load_data(datasets.Dataset.from_dict({"size": [1.5, 2.5] * 5, "label": [0, 1] * 5}))

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from pclora_lab.fields import options_of
 from pclora_lab.methods.factorization import activation_svd_factors, weight_spectra
 from pclora_lab.methods.input_moments import InputMoments, measure_inputs
 from pclora_lab.methods.rank_budget import ranks_for_budget
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.models.loading import describe_model
 from pclora_lab.nn.counting import LayerCount, ModelCounts, count_model
 from pclora_lab.nn.sizes import plan
@@ -294,3 +296,12 @@ def test_chosen_ranks_are_what_a_plan_takes(vit):
     sizes = plan(counts, ranks)
     assert sizes.replaced.params_after <= 0.4 * sizes.replaced.params_before
     assert len(set(ranks.values())) > 1
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in METHODS if "budget" in options_of(METHODS[name].Config)]
+)
+def test_a_budget_is_a_share(name):
+    for odd in (1.01, 2, 0, -1):
+        with pytest.raises(ValueError, match="budget"):
+            METHODS[name].Config(budget=odd)

@@ -158,10 +158,18 @@ def tests_by_line(work: Path) -> dict[tuple[str, int], set[str]]:
 
 
 def reaching(mutant: Mutant, reach: dict[tuple[str, int], set[str]]) -> set[str]:
-    """The tests that reach its line; of what runs at the import, those that reach its file."""
+    """The tests that reach its line; of what runs at the import, those that reach its file.
+
+    Of a file that has nothing but fields, those that reach its room.
+    """
     if tests := reach.get((mutant.path, mutant.line)):
         return tests
-    return set().union(*(tests for (path, _), tests in reach.items() if path == mutant.path))
+    room = f"pclora_lab/{mutant.room}/"
+    for is_near in (mutant.path.__eq__, lambda path: path.startswith(room)):
+        found = (tests for (path, _), tests in reach.items() if is_near(path))
+        if near := set().union(*found):
+            return near
+    return set()
 
 
 def order(mutant: Mutant, tests: set[str], seconds: dict[str, float]) -> list[str]:

@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from pclora_lab.data.account import DataError
 from pclora_lab.data.loading import load_data
 
 
@@ -14,3 +17,27 @@ def test_a_table_after_one_that_nobody_can_read_is_read_all_the_same(tmp_path):
     data = load_data(str(tmp_path))
     assert {text[:4] for text in data.test.examples} == {"late"}
     assert any("notes.json" in line for line in data.account.lines())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "nothing"),
+        ("{broken\n" * 3, "3 that can't be read as JSON"),
+        ("[1, 2]", "2 that is no"),
+    ],
+)
+def test_json_without_a_row_says_what_was_there(tmp_path, text, reason):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(text)
+    with pytest.raises(DataError, match=f"no list of objects.*{reason}|empty|no rows"):
+        load_data(str(path))
+
+
+def test_a_table_of_more_than_ten_thousand_columns_is_refused(tmp_path):
+    path = tmp_path / "wide.csv"
+    for columns, message in ((10_000, "no label column"), (10_001, "more than 10,000 columns")):
+        heads = ",".join(f"c{n}" for n in range(columns))
+        path.write_text(f"{heads}\n{','.join('a' * columns)}\n")
+        with pytest.raises(DataError, match=message):
+            load_data(str(path))
