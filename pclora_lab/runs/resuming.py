@@ -22,7 +22,7 @@ from pclora_lab.runs.folder import is_being_written, is_unbegun
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.device import refuse_several_processes
+from pclora_lab.training.device import refuse_several_processes, resolve_device
 from pclora_lab.training.events import Row
 from pclora_lab.training.lambda_override import LambdaOverride, overrides_in, overrides_to_repeat
 from pclora_lab.training.loop import train
@@ -66,6 +66,7 @@ class Resumption:
         The folder stays as it is until nothing can refuse that any more.
         """
         refuse_several_processes()
+        _require_device(self.folder, self.config)
         recorder = RunRecorder(self.folder)
         recorder.hold()
         if _stamp(self.folder) != self.stamp:
@@ -92,6 +93,16 @@ class Resumption:
         is_same = overrides == self.checkpoint.overrides
         step = self.checkpoint.step
         return Reopening(self.folder, self.rows, step, None if is_same else moved)
+
+
+def _require_device(folder: Path, config: RunConfig) -> None:
+    try:
+        resolve_device(config.device)
+    except ValueError as error:
+        raise ValueError(
+            f'{folder.name} can\'t be taken up: {error} as "device" in its config.json; another '
+            "device than before is a change, so it takes --allow-changes (allow_changes=True)"
+        ) from error
 
 
 def _stamp(folder: Path) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from pclora_lab.training.config import RunConfig
 
 __all__ = [
     "available_devices",
+    "device_errors_explained",
     "has_bfloat16",
     "make_accelerator",
     "memory_mb",
@@ -84,6 +85,34 @@ def resolve_device(name: str) -> torch.device:
     if full.startswith("cuda") and torch.version.cuda is None:
         reason = "this build of torch has no CUDA support"
     raise ValueError(f"device {name!r} is not available: {reason}. Use auto or {', '.join(there)}")
+
+
+@contextmanager
+def device_errors_explained(config: RunConfig) -> Iterator[None]:
+    """Say what failed and what to do where a GPU is lost, or too small for the run.
+
+    Raises:
+        RuntimeError: torch's own error inside is of the device.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(
+            f"the memory of device={config.device!r} is too small for this run "
+            f"({_first_line(error)}): use a smaller batch_size than {config.batch_size}, or "
+            'precision="bfloat16"'
+        ) from error
+    except torch.AcceleratorError as error:
+        raise RuntimeError(
+            f"device={config.device!r} failed ({_first_line(error)}), and this process can't use "
+            "it any more: look at it with nvidia-smi, then go on from the last checkpoint in a new "
+            "process, with pclora-lab resume and the run's folder"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    """torch adds lines about debugging it."""
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
 
 
 # Set by torchrun and accelerate, and by mpirun of three kinds. SLURM_NTASKS is no sign: it says

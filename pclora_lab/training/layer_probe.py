@@ -83,6 +83,7 @@ class LayerProbe:
         self.names = [name for name in names if name in there]
         began, self._took = time.perf_counter(), {True: 0.0, False: 0.0}
         self._rows: Tensor | None = None
+        self._last = 0  # of these rows; asking the device would wait for every layer
         with self._picked(teacher) as self._teacher, eval_mode(teacher):
             call_model(teacher, inputs)
         self._grams = {n: centered_gram(x) for n, x in self._teacher.items()}
@@ -107,12 +108,13 @@ class LayerProbe:
         features = output.detach().float().reshape(-1, output.shape[-1])
         if self._rows is None:
             real = token_mask(self.inputs)
-            places = torch.arange(len(features), device=features.device)
+            places = torch.arange(len(features), device="cpu")
             if real is not None and real.numel() == len(features):
-                places = places[real.flatten()]
-            few = torch.linspace(0, len(places) - 1, min(len(places), _TOKENS), device="cpu").long()
-            self._rows = places[few.to(places.device)]
-        same = self._rows[-1] < len(features)
+                places = places[real.flatten().cpu()]
+            count = min(len(places), _TOKENS)
+            rows = places[torch.linspace(0, len(places) - 1, count, device="cpu").long()]
+            self._rows, self._last = rows.to(features.device), int(rows[-1])
+        same = self._last < len(features)
         return features[self._rows] if same else features[:_TOKENS]
 
     def within_budget(self, seconds: float, progress: float) -> bool:

@@ -22,6 +22,7 @@ from pclora_lab.methods.registry import make_method
 from pclora_lab.nn.metadata import set_metadata
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import (
+    device_errors_explained,
     refuse_several_processes,
     reset_peak_memory,
     resolve_device,
@@ -70,19 +71,27 @@ def train(
     cache = cache if cache is not None else DataCache()
     method = _checked_method(config)
     resolve_device(config.device)
+    override = lambda_override if lambda_override else LambdaOverride(config.overrides)
     yield PhaseStart("data", 0)
-    setup = prepare(config, method, cache, checkpoint, allow_changes=allow_changes)
-    if setup.needs_teacher:
-        yield from _teach(setup, Path(root) / "teachers", checkpoint)
-        setup = with_teacher(setup, checkpoint, allow_changes=allow_changes)
-    # Time and memory are the method's own: data and teacher are shared by many runs.
+    with device_errors_explained(config):
+        setup = prepare(config, method, cache, checkpoint, allow_changes=allow_changes)
+        if setup.needs_teacher:
+            yield from _teach(setup, Path(root) / "teachers", checkpoint)
+            setup = with_teacher(setup, checkpoint, allow_changes=allow_changes)
+        yield from _run_method(setup, override, checkpoint)
+
+
+def _run_method(
+    setup: RunSetup, override: LambdaOverride, checkpoint: Checkpoint | None
+) -> Iterator[Event]:
+    """All that is the method's own, in the time and memory that count as the run's."""
+    config, method = setup.config, setup.method
     began = time.perf_counter() - (0.0 if checkpoint is None else checkpoint.seconds)
     yield PhaseStart("start", 0)
     generator = torch.Generator().manual_seed(config.seed)
     student = setup.make_student(generator)
     # Measured once for the start, covariances in double precision are no part of the training.
     reset_peak_memory(setup.accelerator.device)
-    override = lambda_override if lambda_override else LambdaOverride(config.overrides)
     driver = LambdaDriver(method, student, config.steps, override)
     tracker = MetricTracker(setup, student, driver)
     setup.park_model(student)

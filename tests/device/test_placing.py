@@ -5,13 +5,24 @@ import weakref
 
 import pytest
 import torch
+from datasets import Dataset
 from device_ledger import LEDGER
 from device_tensor import OnGPU
 from pretend_cuda import PretendCuda
 from tiny import batch, tiny
 from torch import nn
+from transformers import Trainer, TrainingArguments
 
-from pclora_lab import Distiller, PCLoRAConfig, compress, get_pclora_model, set_progress, total_loss
+from pclora_lab import (
+    DistillationLoss,
+    Distiller,
+    PCLoRACallback,
+    PCLoRAConfig,
+    compress,
+    get_pclora_model,
+    set_progress,
+    total_loss,
+)
 from pclora_lab.methods import input_moments
 from pclora_lab.methods.pclora import model as pclora
 from pclora_lab.methods.snella.config import SNELLAConfig
@@ -175,3 +186,24 @@ def test_evaluation_holds_no_features(gpu):
         accuracy(student, batches, limit=16)
         peaks.append((LEDGER.peak - start, LEDGER.held - start))
     assert distiller is not None and peaks[1] == pytest.approx(peaks[0], rel=0.5)
+
+
+def test_the_trainer_moves_the_student_and_its_teacher_goes_along(gpu, tmp_path):
+    """The README's, without ``use_cpu``."""
+    teacher = tiny("bert")
+    student = get_pclora_model(teacher, PCLoRAConfig(rank=2, init="svd"))
+    rows = batch(tiny("bert"), 8)
+    rows["labels"] = torch.arange(8) % 3
+    arguments = TrainingArguments(
+        str(tmp_path), max_steps=3, report_to=[], save_strategy="no", logging_strategy="no",
+        disable_tqdm=True, dataloader_pin_memory=False, per_device_train_batch_size=4,
+    )  # fmt: skip
+    Trainer(
+        student,
+        arguments,
+        train_dataset=Dataset.from_dict({name: value.tolist() for name, value in rows.items()}),
+        compute_loss_func=DistillationLoss(student, teacher),
+        callbacks=[PCLoRACallback(student)],
+    ).train()
+    assert places(student) == places(teacher) == {"cuda:0"}
+    assert places(compress(student)) == {"cuda:0"}

@@ -24,6 +24,7 @@ from pclora_lab.training.loop import train
 
 TIMES = {"seconds", "step_ms", "memory_mb", "probe_percent"}
 STEPS = 4
+CACHE = DataCache()
 
 
 def config(folder: Path, method: str, kind: str = "pictures", **changes: Any) -> RunConfig:
@@ -55,7 +56,7 @@ class Ran:
         end: its last event.
         waits: of the host in the two steps before the last, by what and where.
         held: bytes on the device after the second step.
-        left: bytes that are still there after the run.
+        left: bytes that are there after the run and were not before.
     """
 
     rows: list[dict[str, Any]]
@@ -74,11 +75,11 @@ def logged_at_the_end() -> Iterator[None]:
 
 def ran(config: RunConfig, root: Path, **more: Any) -> Ran:
     """Run to the end, wherever the config says."""
-    before, held = _held(), 0
+    before, held = _held(0), 0
     waits: collections.Counter = collections.Counter()
     rows, ends = [], []
     with logged_at_the_end():
-        for event in train(config, root, cache=DataCache(), **more):
+        for event in train(config, root, cache=CACHE, **more):
             if isinstance(event, StepEnd) and event.phase == "fade":
                 waits += LEDGER.waits if 1 < event.step < config.steps else collections.Counter()
                 held = LEDGER.held if event.step == 2 else held
@@ -88,10 +89,11 @@ def ran(config: RunConfig, root: Path, **more: Any) -> Ran:
             ends += [event] if isinstance(event, RunEnd) else []
     named = {f"{what} at {line}": count for (what, line), count in waits.items()}
     del event
-    return Ran(rows, ends[0], named, held, _held() - before)
+    return Ran(rows, ends[0], named, held, _held(before) - before)
 
 
-def _held() -> int:
+def _held(before: int) -> int:
     images._in_bytes.cache_clear()
-    gc.collect()
+    if LEDGER.held > before:  # collecting takes longer than a run
+        gc.collect()
     return LEDGER.held

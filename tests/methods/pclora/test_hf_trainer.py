@@ -300,3 +300,53 @@ def test_moments_are_cleared_where_lambda_jumps_if_asked(pair, tmp_path, reset):
     steps, rates = zip(*seen, strict=True)
     assert steps == ((1, 2, 3, 4, 1, 2, 3, 4) if reset else (1, 2, 3, 4, 5, 6, 7, 8))
     assert rates[3] == rates[5] == 1e-2 and rates[4] == (5e-3 if reset else 1e-2)
+
+
+def kept_bases(student):
+    return [layer.base is not None for layer in pclora_layers(student).values()]
+
+
+def test_the_base_goes_once_lambda_is_zero_for_good(pair, tmp_path):
+    student, _ = pair
+    seen = []
+
+    class Spy(TrainerCallback):
+        def on_step_begin(self, *args, **kwargs):
+            seen.append(any(kept_bases(student)))
+
+    fit(student, tmp_path, 8, callbacks=[PCLoRACallback(student), Spy()])
+    assert seen == [True] * 5 + [False] * 3  # 5 / 8 > 0.6
+    assert compress(student) is not None
+
+
+def test_a_schedule_that_comes_back_keeps_its_base_until_it_does_not(tmp_path):
+    points = [(0, 1), (0.2, 0), (0.4, 0), (0.5, 0.3), (0.6, 0), (1, 0)]
+    student = get_pclora_model(tiny("bert"), PCLoRAConfig(rank=2))
+    vars(student)["pclora_config"] = config = PCLoRAConfig(rank=2)
+    object.__setattr__(config, "schedule", points)
+    callback, kept = PCLoRACallback(student), {}
+    for step in (3, 5, 6):
+        callback.on_step_begin(None, TrainerState(global_step=step, max_steps=10), None)
+        kept[step] = all(kept_bases(student)), callback.lam
+    assert kept == {3: (True, 0.0), 5: (True, 0.3), 6: (False, 0.0)}
+
+
+@pytest.mark.parametrize("at", [2, 6])
+def test_a_checkpoint_before_or_after_the_base_went_is_taken_up(pair, tmp_path, at):
+    student, teacher = pair
+    saving = {"save_strategy": "steps", "save_steps": 2}
+    trainer = make_trainer(student, tmp_path, 8, saving, callbacks=[PCLoRACallback(student)])
+    trainer.train()
+    again = get_pclora_model(teacher, PCLoRAConfig(rank=2, init="svd"))
+    rest = make_trainer(again, tmp_path, 8, saving, callbacks=[PCLoRACallback(again)])
+    rest.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{at}"))
+    small, wanted = compress(again), compress(student)
+    for one, other in zip(small.parameters(), wanted.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_second_training_of_a_student_without_its_base_is_refused(pair, tmp_path):
+    student, _ = pair
+    fit(student, tmp_path, 2, callbacks=[PCLoRACallback(student)])
+    with pytest.raises(ValueError, match="begins at λ = 1, but the student lost its base"):
+        fit(student, tmp_path, 2, callbacks=[PCLoRACallback(student)])
