@@ -6,6 +6,8 @@
 2. a sample of faults with a fixed seed, as many in every room (cosmic-ray makes them);
 3. for each, in a copy of the repository, the tests that reach its line until one fails.
 
+``--again tests/…`` tries those that survived once more, with tests that were written since.
+
 A fault is *noticed* if a test fails or takes far too long. Survivors stand in the result with their
 difference; those that change nothing that anybody could see are listed in ``equivalent.toml``.
 """
@@ -29,7 +31,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from difflib import unified_diff
 from pathlib import Path
 from queue import Queue
@@ -293,6 +295,17 @@ def run(mutants: list[Mutant], work: Path, workers: int) -> list[dict[str, objec
     return known
 
 
+def run_again(records: list[dict[str, object]], tests: list[str], work: Path) -> None:
+    """Try those that survived with other tests; those that are noticed now say so."""
+    copy = copies(work, 1)[0]
+    for record in records:
+        if record["outcome"] == "survived":
+            mutant = Mutant(*(record[f.name] for f in fields(Mutant)))
+            outcome = tried(mutant, tests, copy)["outcome"]
+            print(f"{outcome:>9} {mutant.path}:{mutant.line}")
+            record |= {"outcome": outcome, "survived_first": True}
+
+
 def summary(records: list[dict[str, object]]) -> dict[str, dict[str, object]]:
     """By room: how many were tried, noticed, and are known to change nothing."""
     known = tomllib.loads(EQUIVALENT.read_text()) if EQUIVALENT.is_file() else {}
@@ -319,6 +332,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=40, help="faults in every room")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "mutants")
+    parser.add_argument("--again", nargs="+", default=[], help="test files for the survivors")
     parser.add_argument("--result", type=Path, help="where the table and the survivors go")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -327,11 +341,16 @@ def main() -> None:
     if not (args.work / "tests.xml").is_file():
         cover(args.work)
     records = run(sample(args.seed, args.each), args.work, args.workers)
+    first = summary([dict(record) for record in records])
+    if args.again:
+        run_again(records, args.again, args.work)
     rooms = summary(records)
     survivors = [r for r in records if r["outcome"] == "survived"]
     for room, row in rooms.items():
         print(f"{room:>9}: {row}")
     result = {"seed": args.seed, "each": args.each, "rooms": rooms, "survivors": survivors}
+    if args.again:
+        result["rooms_before_new_tests"] = first
     if args.result:
         args.result.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     for record in survivors:

@@ -15,8 +15,10 @@ from pclora_lab.methods.factorization import factorize
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import compress
+from pclora_lab.methods.pela.config import PELAConfig
 from pclora_lab.methods.pela.model import factorize_model
 from pclora_lab.methods.pela.ranks import pela_rank, pela_ranks
+from pclora_lab.methods.registry import make_method
 from pclora_lab.models.loading import describe_model, load_model
 from pclora_lab.models.serialization import load_compressed, save_compressed
 from pclora_lab.nn.low_rank import LowRankLinear
@@ -353,3 +355,16 @@ def test_ratio_ranks_and_exclusions_travel_with_the_saved_model(tmp_path):
     images = torch.randn(2, *model.pretrained_cfg["input_size"])
     with torch.no_grad():
         assert torch.equal(again.eval()(images), small.eval()(images))
+
+
+@pytest.mark.parametrize("unit", ["params", "macs"])
+def test_ranks_by_energy_keep_as_much_as_the_one_rank_for_all_would(unit):
+    model = load_model("vit_digits")
+    kept = {}
+    for allocation in ("uniform", "energy"):
+        config = PELAConfig(rank=8, rank_allocation=allocation, budget_unit=unit, repair=0)
+        student = make_method(config).apply(model)
+        layers = [m for m in student.modules() if isinstance(m, LowRankLinear)]
+        kept[allocation] = sum(m.rank * (m.in_features + m.out_features) for m in layers)
+        assert (len({m.rank for m in layers}) > 1) == (allocation == "energy")
+    assert 0.9 * kept["uniform"] < kept["energy"] <= kept["uniform"]
