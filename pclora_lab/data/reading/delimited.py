@@ -5,14 +5,14 @@ One that is never closed, or closed in the middle of another field, is a charact
 only its own line is read so, not all that comes behind it.
 """
 
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from pclora_lab.data.account import DataError
 from pclora_lab.data.reading.encoding import numbered_lines
+from pclora_lab.data.reading.quoting import End, Ends, Line, split_line, split_text
 from pclora_lab.data.reading.rows import Rows, RowWriter
 
 __all__ = ["read_delimited"]
@@ -21,11 +21,8 @@ _SEPARATORS = ",;\t|"
 
 _SAMPLE = 50
 
-# A quoted text that is longer was never meant to be one.
-_LONGEST_LINES = 5000
-_LONGEST_TEXT = 16_000_000
-
-_ESCAPED = "\ue000"
+# Lines that were looked at and have had their turn, before they are let go of.
+_MOST_WAITING = 10_000
 
 # A column with more different values holds no classes.
 _MOST_FAMILIAR = 100
@@ -75,32 +72,65 @@ def _notes(path: Path, literal: int) -> tuple[str, ...]:
     return (f"{path.name}: {lines} a lone quotation mark, which is read as a character",)
 
 
-@dataclass(frozen=True)
-class _Record:
+class _Record(NamedTuple):
     line: int
     fields: list[str]
     is_literal: bool = False
 
 
-@dataclass
 class _Lines:
-    """Numbered lines without their ending, of which some can be put back."""
+    """Numbered lines, some of which are looked at before their turn."""
 
-    path: Path
-    skipped: int = 0
-    _again: deque[tuple[int, str]] = field(default_factory=deque)
-    _familiar: dict[int, set[str]] | None = None
+    def __init__(self, path: Path, skipped: int = 0) -> None:
+        self.path = path
+        self._rest = self._read(skipped)
+        # Those from ``_at`` on are to come.
+        self._waiting: list[Line] = []
+        self._at = 0
+        self._familiar: dict[int, set[str]] | None = None
+        self._ends: tuple[Ends, ...] = ()
+        self._has_escapes = False
 
-    def __post_init__(self) -> None:
-        self._rest = (line for line in numbered_lines(self.path) if line[0] > self.skipped)
+    def _read(self, skipped: int) -> Iterator[Line]:
+        for line in islice(numbered_lines(self.path), skipped, None):
+            if '\\"' in line[1]:
+                self._has_escapes = True
+            yield line
 
-    def next(self) -> tuple[int, str] | None:
+    def next(self) -> Line | None:
         """The next line with its number, or None behind the last."""
-        return self._again.popleft() if self._again else next(self._rest, None)
+        if self._at >= min(len(self._waiting), _MOST_WAITING):
+            del self._waiting[: self._at]
+            self._at = 0
+        if not self._waiting:
+            return next(self._rest, None)
+        self._at += 1
+        return self._waiting[self._at - 1]
 
-    def put_back(self, lines: list[tuple[int, str]]) -> None:
-        """They come next, in this order."""
-        self._again.extendleft(reversed(lines))
+    def ahead(self, places: int) -> Line | None:
+        """The line so many places behind the one that came last; None behind the last."""
+        while len(self._waiting) - self._at < places:
+            more = next(self._rest, None)
+            if more is None:
+                return None
+            self._waiting.append(more)
+        return self._waiting[self._at + places - 1]
+
+    def following(self, count: int) -> list[Line]:
+        """So many lines, which stay."""
+        return self._waiting[self._at : self._at + count]
+
+    def skip(self, count: int) -> None:
+        """They do not come any more."""
+        self._at += count
+
+    def ends(self, separator: str) -> Iterator[Ends]:
+        """Where quoted texts end: as they are, then with backslashes if there are any."""
+        if not self._ends:
+            self._ends = tuple(Ends(self.ahead, separator, escapes=e) for e in (False, True))
+        yield self._ends[0]
+        if self._has_escapes:
+            yield self._ends[1]
 
     def familiar(self, separator: str, width: int) -> dict[int, set[str]]:
         """The values of the columns that hold few, in lines that can't be misread."""
@@ -139,25 +169,36 @@ def _records(lines: _Lines, separator: str, width: int) -> Iterator[_Record]:
             return
 
 
-def _quoted(lines: _Lines, first: tuple[int, str], separator: str, width: int) -> _Record:
+def _quoted(lines: _Lines, first: Line, separator: str, width: int) -> _Record:
     """A record in which there is a quotation mark."""
-    taken, size = [first], len(first[1])
-    fields = _split(first[1].rstrip("\r\n"), separator)
-    while fields is None and (more := lines.next()) is not None:
-        taken.append(more)
-        if '"' in more[1]:
-            fields = _split("".join(line for _, line in taken).rstrip("\r\n"), separator)
-        size += len(more[1])
-        if len(taken) > _LONGEST_LINES or size > _LONGEST_TEXT:
-            break
-    if not fields or (len(taken) > 1 and _are_rows(taken, separator, width, lines)):
-        lines.put_back(taken[1:])
-        line = first[1].rstrip("\r\n")
-        return _Record(first[0], line.split(separator), is_literal=True)
-    return _Record(first[0], fields)
+    text = first[1].rstrip("\r\n")
+    for ends in lines.ends(separator):
+        fields = split_line(text, separator, escapes=ends.escapes)
+        if fields:
+            return _Record(first[0], fields)
+        if fields is None:
+            end, count = ends.of(first)
+            record = _long(lines, first, count, ends, width) if end is End.RIGHT else None
+            if record is not None:
+                return record
+            if end is not End.WRONG:
+                break
+    return _Record(first[0], text.split(separator), is_literal=True)
 
 
-def _are_rows(taken: list[tuple[int, str]], separator: str, width: int, lines: _Lines) -> bool:
+def _long(lines: _Lines, first: Line, count: int, ends: Ends, width: int) -> _Record | None:
+    """A record of more than one line; None where these are rows of their own."""
+    taken = [first, *lines.following(count)]
+    if _are_rows(taken, ends.separator, width, lines):
+        ends.are_rows()
+        return None
+    text = "".join(line for _, line in taken).rstrip("\r\n")
+    fields = split_line(text, ends.separator, escapes=ends.escapes)
+    lines.skip(count)
+    return _Record(first[0], fields or [])
+
+
+def _are_rows(taken: list[Line], separator: str, width: int, lines: _Lines) -> bool:
     """Whether the lines of a quoted text are rows of their own, swallowed by two lone marks.
 
     Each of them has as many fields as the heading, and where a column holds few different values
@@ -168,47 +209,6 @@ def _are_rows(taken: list[tuple[int, str]], separator: str, width: int, lines: _
         return False
     known = lines.familiar(separator, width)
     return bool(known) and all(row[i] in values for i, values in known.items() for row in rows)
-
-
-def _split(text: str, separator: str) -> list[str] | None:
-    """The fields of a record; None while a quoted text is open, none where it ends wrongly."""
-    fields = _fields(text, separator)
-    if fields == [] and '\\"' in text:
-        escaped = _fields(text.replace('\\"', _ESCAPED), separator)
-        return escaped and [value.replace(_ESCAPED, '"') for value in escaped]
-    return fields
-
-
-def _fields(text: str, separator: str) -> list[str] | None:
-    fields: list[str] = []
-    at = 0
-    while True:
-        if text.startswith('"', at):
-            end = _closing(text, at + 1)
-            if end < 0:
-                return None
-            fields.append(text[at + 1 : end].replace('""', '"'))
-            at = end + 1
-            if at == len(text):
-                return fields
-            if text[at] != separator:
-                return []
-            at += 1
-            continue
-        end = text.find(separator, at)
-        if end < 0:
-            return [*fields, text[at:]]
-        fields.append(text[at:end])
-        at = end + 1
-
-
-def _closing(text: str, start: int) -> int:
-    """Where the quoted text ends; −1 where it does not."""
-    while True:
-        end = text.find('"', start)
-        if end < 0 or not text.startswith('""', end):
-            return end
-        start = end + 2
 
 
 def _unique(names: list[str]) -> list[str]:
@@ -244,5 +244,5 @@ def _separator(path: Path) -> tuple[str, int]:
 
 def _fit(lines: list[str], separator: str) -> float:
     """Share of lines with as many fields as the heading; 0 for a single column."""
-    counts = [len(_split(line, separator) or line.split(separator)) for line in lines]
+    counts = [len(split_text(line, separator) or line.split(separator)) for line in lines]
     return counts.count(counts[0]) / len(counts) if counts[0] > 1 else 0.0
