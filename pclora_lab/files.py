@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pclora_lab.wording import shown
+
 __all__ = [
     "PART",
     "atomic_write",
@@ -18,6 +20,7 @@ __all__ = [
     "disk_errors",
     "file_stamp",
     "flush_to_disk",
+    "given_path",
     "load_published_result",
     "make_folder",
     "open_to_append",
@@ -42,13 +45,42 @@ def load_published_result(name: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is none of that name; lists those there are.
+        ValueError: the file was cut or edited.
     """
     folder = data_dir("results")
     path = folder / f"{name}.json"
-    if not path.is_file():
+    if not path.is_file() or path.parent != folder:
         there = ", ".join(sorted(p.stem for p in folder.glob("*.json")))
         raise FileNotFoundError(f"no record {name!r} in {folder}: there are {there or 'none'}")
     return json.loads(path.read_text(encoding="utf8"))
+
+
+def given_path(value: Path | str, what: str) -> Path:
+    """A path that somebody gave; an empty text would be the working directory by accident.
+
+    Args:
+        value: a path; ``~`` is the home folder.
+        what: its name, for the message.
+
+    Raises:
+        ValueError: no path, an empty one, or one that no file system can have.
+
+    Example:
+        >>> given_path("", "root")
+        Traceback (most recent call last):
+        ValueError: root is '': which folder or file is meant? Name it; '.' is the working directory
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError(f"{what} is {shown(value)}: it must be a path")
+    path = os.fspath(value)
+    if not isinstance(path, str) or not path.strip():
+        question = "which folder or file is meant? Name it; '.' is the working directory"
+        raise ValueError(f"{what} is {shown(path)}: {question}")
+    with contextlib.suppress(UnicodeError, RuntimeError):  # half a character, nobody's home
+        os.fsencode(path)
+        if "\0" not in path:
+            return Path(path).expanduser()
+    raise ValueError(f"{what} is {shown(path)}: no file or folder can have such a name")
 
 
 def file_stamp(path: Path) -> tuple[int, int, int] | None:

@@ -22,6 +22,7 @@ __all__ = [
     "listed",
     "mapping",
     "number",
+    "number_within",
     "one_of_kinds",
     "optional",
     "record",
@@ -61,6 +62,17 @@ def number(place: str, value: Any) -> None:
     """A finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
         _refuse(place, value, "a finite number")
+
+
+def number_within(low: float, high: float) -> Check:
+    """A number in [low, high]."""
+
+    def check(place: str, value: Any) -> None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high:
+            _refuse(place, value, f"a number from {low:g} to {high:g}")
+
+    return check
 
 
 def text(longest: int = 2**16) -> Check:

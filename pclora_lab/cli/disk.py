@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from pclora_lab.files import given_path
 from pclora_lab.runs.reader import TEACHERS_FOLDER
 
 __all__ = ["disk_facts"]
@@ -24,7 +25,7 @@ def disk_facts(root: Path | str) -> dict[str, str]:
         >>> disk_facts("no/such/folder")
         {}
     """
-    root = Path(root)
+    root = given_path(root, "root")
     if not root.is_dir():
         return {}
     runs, teachers = [0, 0], [0, 0]  # folders, bytes

@@ -143,14 +143,14 @@ class Ledger:
     Attributes:
         notes: what was made up or joined while reading, for people to know.
         has_columns: False for a folder of pictures or texts.
-        place: the folder that paths in a table must not lead out of; None where the paths are not
-            a table's own.
+        place: the folder, or the folders, that paths in a table must not lead out of; None where
+            the paths are not a table's own.
     """
 
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.has_columns = True
-        self.place: Path | None = None
+        self.place: Path | tuple[Path, ...] | None = None
         self._files = 0
         self._left_files: list[LeftOut] = []
         self._columns = Tally(0, 0)

@@ -99,7 +99,7 @@ def _unknown(
 
 
 def _pictures(
-    table: datasets.Dataset, content: tuple[str, ...], place: Path | None
+    table: datasets.Dataset, content: tuple[str, ...], place: Path | Sequence[Path] | None
 ) -> tuple[DecodedImages, np.ndarray, np.ndarray]:
     """The pictures of a column, which rows have one, and which name one outside of a folder."""
     column = content[0]

@@ -12,11 +12,12 @@ from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
 from pclora_lab.data.account import DataError, Ledger
 from pclora_lab.data.reading.frames import from_frame
-from pclora_lab.data.reading.hub import read_hub
+from pclora_lab.data.reading.hub import cache_folders, read_hub
 from pclora_lab.data.reading.metadata import has_metadata, read_described_pictures
 from pclora_lab.data.reading.pictures import read_picture_folder, read_text_folder
 from pclora_lab.data.reading.tables import as_dataset, read_table_file, read_table_folder
 from pclora_lab.data.reading.walking import TABLES, FoundFiles, find_files
+from pclora_lab.fields import check_text
 from pclora_lab.json_files import read_json
 
 __all__ = ["local_path", "read_tables", "refuse_vague", "source_name"]
@@ -60,7 +61,7 @@ def read_tables(data: Any, ledger: Ledger) -> dict[str, datasets.Dataset]:
         )
     try:
         if path is None or not is_local:
-            ledger.place = None
+            ledger.place = cache_folders()
             return _counted(read_hub(name), ledger)
         ledger.place = path if path.is_dir() else path.parent
         return read_table_file(path, ledger) if path.is_file() else _read_folder(path, ledger, name)
@@ -80,13 +81,17 @@ def refuse_vague(name: str) -> None:
     """Ask for a folder where a name is none: nobody means all that is in his home.
 
     Raises:
-        DataError: nothing, dots, a tilde, the root or a home folder.
+        DataError: nothing, dots, a tilde, the root or a home folder, or what no file can be called.
 
     Example:
         >>> refuse_vague("pictures")
     """
     if not name.strip():
         raise DataError("data is empty: name a data set, a file or a folder")
+    try:
+        check_text("data", name)
+    except ValueError as error:
+        raise DataError(str(error)) from error
     if not set(name.strip()) - set("./~\\") or _is_root_or_home(name):
         path = local_path(name.strip())
         where = "" if path is None else f" ({path.resolve()})"

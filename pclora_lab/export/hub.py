@@ -8,6 +8,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from pclora_lab.export.formats import FORMATS
+from pclora_lab.files import given_path
 from pclora_lab.wording import listed
 
 __all__ = ["push_to_hub"]
@@ -54,7 +55,7 @@ def push_to_hub(
         ValueError: no model in the folder, no card, pickled files, no repository name, or the
             folder of a run.
     """
-    folder = Path(folder)
+    folder = given_path(folder, "folder")
     if all((folder / name).is_file() for name in ("config.json", "status.json", "versions.json")):
         raise ValueError(
             f"{folder} is a run folder, whose config.json says where data and model are on this "

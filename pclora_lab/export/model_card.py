@@ -9,6 +9,7 @@ from pclora_lab.export.report import ExportReport
 from pclora_lab.fields import Part, values_of
 from pclora_lab.methods.registry import method_class
 from pclora_lab.runs import result_columns
+from pclora_lab.schema import number, record, text
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["model_card"]
@@ -24,6 +25,11 @@ tags:
 """
 
 
+_NEEDED = record(
+    {"method": text(), "params_removed_replaced": number, "params_removed_whole": number}
+)
+
+
 def model_card(
     result: Mapping[str, Any], config: RunConfig, exports: Sequence[ExportReport] = ()
 ) -> str:
@@ -33,7 +39,11 @@ def model_card(
         result: the run's ``result.json``.
         config: the run's configuration.
         exports: what was written beside the card.
+
+    Raises:
+        ValueError: the result lacks what a card says.
     """
+    _NEEDED("result.json", result)
     title = method_class(result["method"]).title
     is_text = result.get("input") == "text"
     head = _HEAD.format(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pclora_lab.export.low_rank_attention import to_low_rank_attention
 from pclora_lab.export.report import ExportReport, bytes_of, deployed, free_axes, largest_gap, ready
-from pclora_lab.files import staged
+from pclora_lab.files import given_path, staged
 from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
 from pclora_lab.nn.latency import median_ms
 from pclora_lab.ownership import MARK
@@ -55,7 +55,7 @@ def export_onnx(
         ValueError: the written file computes something else.
     """
     _require_packages()
-    file = Path(file)
+    file = given_path(file, "file")
     model, dense = ready(model, file, dense, force)
     _write(model, file)
     inputs, one = try_inputs(model, examples=3), _arrays(try_inputs(model, examples=1))

@@ -9,7 +9,7 @@ from pclora_lab.export.formats import FORMATS
 from pclora_lab.export.model_card import model_card
 from pclora_lab.export.report import ExportReport
 from pclora_lab.export.standalone import refuse_other_files
-from pclora_lab.files import without_home, write_text
+from pclora_lab.files import given_path, without_home, write_text
 from pclora_lab.models.serialization import from_pretrained
 from pclora_lab.ownership import refuse_foreign, with_mark
 from pclora_lab.remarks import remark
@@ -50,7 +50,7 @@ def export_run(
         ValueError: unknown format, or the run has not finished.
         Exception: of the first format, where none can be written.
     """
-    formats, folder = list(formats), Path(folder)
+    formats, folder = list(formats), given_path(folder, "folder")
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ValueError(

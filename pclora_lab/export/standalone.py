@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from pclora_lab.export.report import ExportReport, bytes_of, largest_gap
+from pclora_lab.files import given_path
 from pclora_lab.json_files import read_json, to_json
 from pclora_lab.models.embedded import vit_digits_options
 from pclora_lab.models.recipes import dense_twin, require_recipe
@@ -152,7 +153,7 @@ def export_standalone(
     recipe = require_recipe(model)
     check_weights_finite(model, "it is not exported")
     model, dense = on_cpu(model), on_cpu(dense if dense is not None else dense_twin(model))
-    folder = Path(folder)
+    folder = given_path(folder, "folder")
     refuse_other_files(folder, force=force)
     plain = to_standalone(model)
     layers = {name: _shape(layer) for name, layer in sorted(low_rank_layers(model).items())}

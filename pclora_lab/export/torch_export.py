@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pclora_lab.export.report import ExportReport, bytes_of, deployed, free_axes, largest_gap, ready
-from pclora_lab.files import staged
+from pclora_lab.files import given_path, staged
 from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
 from pclora_lab.nn.latency import latency_ms, median_ms
 from pclora_lab.ownership import MARK
@@ -36,7 +36,7 @@ def export_torch_program(
         ValueError: the exported graph computes something else, or torch can't follow the model's
             forward; nothing is written then.
     """
-    file = Path(file)
+    file = given_path(file, "file")
     model, dense = ready(model, file, dense, force)
     with staged(file.parent) as stage:
         run = _program(model, stage / file.name)

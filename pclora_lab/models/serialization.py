@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from pclora_lab.files import file_stamp
+from pclora_lab.files import file_stamp, given_path
 from pclora_lab.json_files import read_json, to_json
 from pclora_lab.models.hf_config import LOCAL_KEYS, refuse_code, safe_config
 from pclora_lab.models.hf_models import hf_task, set_hf_recipe
@@ -76,7 +76,7 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
             f"{type(model).__name__} has no LowRankLinear: pass what compress(student) returned"
         )
     check_weights_finite(model, "it is not saved. Train it again, with a smaller learning rate")
-    folder = Path(folder).expanduser()
+    folder = given_path(folder, "folder")
     is_replaced_one = _refuse_foreign(folder)
     config = {**describe_layers(model), "model": model_recipe(model)}
     _refuse_unknown_layers(model, config)
@@ -173,7 +173,7 @@ def from_pretrained(
         ValueError: another format or a newer version, a layer the architecture lacks, tensors
             that do not fit or are not those that were saved, or no recipe and no ``model``.
     """
-    folder, model = Path(folder).expanduser(), None if model is None else unwrapped(model)
+    folder, model = given_path(folder, "folder"), None if model is None else unwrapped(model)
     while True:
         before = file_stamp(folder / "config.json")
         try:

@@ -7,6 +7,7 @@ What every run has is listed here; the rest comes from the methods' own descript
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -169,7 +170,7 @@ def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarr
         pairs = [
             (row["step"] - (row["steps"] if curve.phase == "teacher" else 0), row[curve.column])
             for row in rows
-            if row["phase"] == curve.phase and _is_drawable(row.get(curve.column), curve)
+            if _is_placed(row, curve) and _is_drawable(row.get(curve.column), curve)
         ]
         x, y = zip(*pairs, strict=True) if pairs else ((), ())
         values = _running_median(np.asarray(y, dtype=float), curve.median_of)
@@ -184,8 +185,14 @@ def _running_median(values: np.ndarray, width: int) -> np.ndarray:
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
 
 
-def _is_drawable(value: float | None, curve: Curve) -> bool:
+def _is_placed(row: Mapping[str, Any], curve: Curve) -> bool:
+    """Whether it is of the curve's phase and says of which step; another version may not."""
+    needed = ("step", "steps") if curve.phase == "teacher" else ("step",)
+    return row.get("phase") == curve.phase and all(isinstance(row.get(n), Integral) for n in needed)
+
+
+def _is_drawable(value: Any, curve: Curve) -> bool:
     # At λ = 1 the student equals its teacher up to rounding. A feature loss of 1e-13 is no
     # information, and on a logarithmic axis it would press everything else flat.
-    is_rounding = curve.panel == Panel.LOSS and value is not None and value < 1e-7
-    return value is not None and not is_rounding
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return is_number and not (curve.panel == Panel.LOSS and value < 1e-7)

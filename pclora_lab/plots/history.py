@@ -22,7 +22,7 @@ __all__ = ["history_figure", "live_figure"]
 def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> NotebookFigure:
     """The four panels of the lab as a matplotlib figure."""
     rows = list(rows)
-    was_taught = any(row["phase"] == "teacher" for row in rows)
+    was_taught = any(row.get("phase") == "teacher" for row in rows)
     step_title = "step (the teacher's are negative)" if was_taught else "step"
     figure = NotebookFigure(figsize=(11, 7), layout="constrained")
     axes = figure.subplots(2, 2).ravel()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,7 @@ def layer_grid(
         (['a', 'b'], [0, 10], [[1.0, 1.0], [0.5, 0.5]])
     """
     rows = [row for row in rows if isinstance(row.get(column), Mapping) and row[column]]
+    rows = [row for row in rows if isinstance(row.get("step"), Integral)]
     if not rows:
         return [], [], np.empty((0, 0))
     layers = list(dict.fromkeys(name for row in rows for name in row[column]))

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pclora_lab.fields import Part, values_of
+from pclora_lab.files import given_path
 from pclora_lab.json_files import read_json
 from pclora_lab.runs.durable.places import settled
+from pclora_lab.runs.durable.stored import read_result
 from pclora_lab.training.config import RunConfig, upgrade_config
 
 __all__ = ["AccuracyEstimate", "RankPoint", "accuracy_estimate", "rank_points"]
@@ -78,7 +80,7 @@ def rank_points(runs: Path | str, config: RunConfig) -> tuple[RankPoint, ...]:
     wanted = _but_size(config)
     groups: dict[tuple[int | None, int], dict[int, float]] = {}
     # Oldest first, so that a run that was repeated counts once, as it came out last.
-    for path in sorted(Path(runs).resolve().glob("*/result.json"), key=_age):
+    for path in sorted(given_path(runs, "runs").resolve().glob("*/result.json"), key=_age):
         found = _read_run(path, _age(path), _age(path.with_name("status.json")))
         if found is not None and _but_size(found[0]) == wanted:
             run, result = found
@@ -99,17 +101,13 @@ def _age(path: Path) -> int:
 def _read_run(path: Path, *ages: int) -> tuple[RunConfig, dict[str, Any]] | None:
     """Config and result of a finished run; None if it can't be read. ``ages`` renew the cache."""
     try:
-        status, config, result = (
-            read_json(path.with_name(f"{name}.json")) or {}
-            for name in ("status", "config", "result")
-        )
+        status = read_json(path.with_name("status.json")) or {}
+        config = upgrade_config(read_json(path.with_name("config.json")) or {})
+        result = read_result(path.parent, measured=True) or {}
         numbers = {name: result[name] for name in ("params_after", "accuracy")}
         # λ may have been moved by hand, which the settings do not tell.
-        config = upgrade_config(config)
-        config["overrides"] = result.get(
-            "overrides", result.get("moves", config.get("overrides", ()))
-        )
-        if status["status"] != "finished" or None in numbers.values():
+        config["overrides"] = result.get("overrides", config.get("overrides", ()))
+        if status["status"] != "finished":
             return None
         return RunConfig.from_dict(config), numbers
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

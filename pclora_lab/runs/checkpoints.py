@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pclora_lab.nn.layers.finite import NotFinite
 from pclora_lab.remarks import Remarks
+from pclora_lab.schema import listed, number_within, optional, record, switch, text, whole
 from pclora_lab.training.checkpoints.generations import (
     generations,
     read_newest,
@@ -79,16 +80,32 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         ) from error
 
 
+_FACTS = record(
+    {
+        "step": whole(0, 2**63 - 1),
+        "fingerprint": text(),
+        "overrides": listed(listed(lambda place, value: None)),
+        "base_dropped": switch,
+        "evaluated": whole(-1, 2**63 - 1),
+        "seconds": number_within(0, 1e12),
+        "probe_seconds": number_within(0, 1e12),
+    },
+    {"identity": optional(record({}))},
+)
+
+
 def _read(facts: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
-    facts = {_FORMER_NAMES.get(name, name): value for name, value in facts.items()}
+    if isinstance(facts, dict):
+        facts = {_FORMER_NAMES.get(name, name): value for name, value in facts.items()}
+    _FACTS("its facts", facts)
     return Checkpoint(
-        step=int(facts["step"]),
-        fingerprint=str(facts["fingerprint"]),
+        step=facts["step"],
+        fingerprint=facts["fingerprint"],
         overrides=check_overrides(facts["overrides"]),
-        base_dropped=bool(facts["base_dropped"]),
-        evaluated=int(facts["evaluated"]),
-        seconds=float(facts["seconds"]),
-        probe_seconds=float(facts["probe_seconds"]),
+        base_dropped=facts["base_dropped"],
+        evaluated=facts["evaluated"],
+        seconds=facts["seconds"],
+        probe_seconds=facts["probe_seconds"],
         tensors=tensors,
         identity=Identity.from_dict(made) if (made := facts.get("identity")) else None,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pclora_lab.data.cache import DataCache
+from pclora_lab.files import given_path
 from pclora_lab.remarks import remark
 from pclora_lab.runs.durable.places import settled
 from pclora_lab.runs.folder import new_run_folder
@@ -89,7 +90,7 @@ def execute(
         The run's events, to be iterated over; see :func:`pclora_lab.train`.
 
     Raises:
-        ValueError: the device is unknown or not there.
+        ValueError: the device is unknown or not there, or the root is an empty text.
         RuntimeError: a launcher has started several processes.
         OSError: the folder can't be written.
 
@@ -108,10 +109,11 @@ def execute(
         2
     """
     refuse_several_processes()
+    root = given_path(root, "root")
+    home = root if teachers is None else given_path(teachers, "teachers")
     resolve_device(config.device)
     config = settled(config)
     folder = new_run_folder(root, config, name=name)
-    home = root if teachers is None else teachers
     events = train(config, home, cache=cache, lambda_override=lambda_override)
     return Execution(folder, RunRecorder(folder).record(events), loggers)
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from pclora_lab.files import given_path
 from pclora_lab.json_files import read_json, write_json
 from pclora_lab.locks import LOCK_FILE, FolderLock
 from pclora_lab.machine import is_on_this_machine
@@ -55,7 +56,7 @@ def new_run_folder(root: Path | str, config: RunConfig, *, name: str | None = No
     Raises:
         OSError: the folder can't be written.
     """
-    root = Path(root)
+    root = given_path(root, "root")
     root.mkdir(parents=True, exist_ok=True)
     name, number = name or run_name(config), 1
     while True:
@@ -84,7 +85,7 @@ def is_unbegun(folder: Path | str) -> bool:
         >>> is_unbegun(tempfile.mkdtemp())
         True
     """
-    folder = Path(folder)
+    folder = given_path(folder, "folder")
     ours = ("config.json.", "versions.json", "status.json", "history.jsonl", LOCK_FILE)
     return (
         folder.is_dir()
@@ -130,9 +131,10 @@ def delete_run(folder: Path | str) -> None:
         FileNotFoundError: it is no run folder; nothing is removed.
         RuntimeError: it is being written.
     """
+    folder = given_path(folder, "folder")
     _require_run(folder)
-    with _at_rest(Path(folder), "deleted"):
-        remove_folder(Path(folder))
+    with _at_rest(folder, "deleted"):
+        remove_folder(folder)
 
 
 def rename_run(folder: Path | str, name: str) -> Path:
@@ -148,7 +150,7 @@ def rename_run(folder: Path | str, name: str) -> Path:
         ValueError: no folder can have such a name.
         RuntimeError: the run is being written.
     """
-    folder, name = Path(folder), name.strip()
+    folder, name = given_path(folder, "folder"), name.strip()
     _require_run(folder)
     _check_name(name)
     if name == folder.name:

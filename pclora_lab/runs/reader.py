@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pclora_lab.files import file_stamp, short_path
+from pclora_lab.files import file_stamp, given_path, short_path
 from pclora_lab.json_files import parse_json, read_json
 from pclora_lab.runs.durable.signs import read_signs
+from pclora_lab.runs.durable.stored import believed_row, read_result
 from pclora_lab.training.config import upgrade_config
 from pclora_lab.training.events import Result, Row
 
@@ -33,9 +34,6 @@ _FILES = ("status.json", "config.json", "history.jsonl", "result.json", "version
 
 
 _SIGNS_OF_A_RUN = ("status.json", "versions.json", "history.jsonl")
-
-
-_FORMER_NAMES = {"remarks": "notes", "moves": "overrides"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def load_run(folder: Path | str) -> Run:
         ValueError: a file is there, but can't be read as what it should hold.
         OSError: a file may not be read.
     """
-    run = _load(Path(folder))
+    run = _load(given_path(folder, "folder"))
     return dataclasses.replace(run, rows=list(run.rows))
 
 
@@ -105,7 +103,7 @@ def _load(folder: Path) -> Run:
     """The same, but the rows are read when they are asked for: a list of runs needs none."""
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"no run in {folder}: there is no config.json")
-    result = read_json(folder / "result.json")
+    result = read_result(folder)
     signs = read_signs(folder, has_result=result is not None)
     run = Run(
         folder=folder,
@@ -113,17 +111,12 @@ def _load(folder: Path) -> Run:
         status=signs.status,
         error=signs.error,
         rows=_RowsOnDisk(folder / "history.jsonl"),
-        result=_renamed(result) if result is not None else None,
+        result=result,
         state=signs.state,
     )
     if run.result is not None:  # the file holds the name only, as others may read it
         run.result["run_dir"] = short_path(folder)
     return run
-
-
-def _renamed(values: dict[str, Any]) -> dict[str, Any]:
-    """Keys of a row or a result that an older version wrote, as they are called now."""
-    return {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
 
 
 def _read_rows(path: Path) -> list[Row]:
@@ -133,8 +126,8 @@ def _read_rows(path: Path) -> list[Row]:
     rows = []
     for line in path.read_text(encoding="utf8", errors="replace").splitlines():
         with contextlib.suppress(ValueError):
-            rows.append(parse_json(line, "the row"))
-    return [_renamed(row) for row in rows if isinstance(row, dict)]
+            rows.append(believed_row(parse_json(line, "the row")))
+    return [row for row in rows if row is not None]
 
 
 @dataclass(frozen=True)
@@ -169,10 +162,11 @@ def scan_runs(
         >>> scan_runs("no/such/folder")
         []
     """
-    if not Path(root).is_dir():
+    root = given_path(root, "root")
+    if not root.is_dir():
         return []
     known = {} if known is None else known
-    found = {folder: _look_at(folder, known.get(folder)) for folder in _folders(Path(root))}
+    found = {folder: _look_at(folder, known.get(folder)) for folder in _folders(root)}
     known.clear()
     known.update({folder: (stamp, entry) for folder, (stamp, _, entry) in found.items()})
     newest = sorted(found.values(), key=lambda look: look[1], reverse=True)

@@ -80,9 +80,12 @@ class ResultColumn:
 
         A result of a version that did not measure this number has no such line either.
         """
-        if self.text is not None:
-            return self.text(result)
-        return self.format(result[self.key]) if self.key in result else None
+        # Without a teacher there is no accuracy of one; all else that is null was not measured.
+        there = {k: v for k, v in result.items() if v is not None or k == "teacher_accuracy"}
+        try:
+            return self.text(there) if self.text is not None else self.format(there[self.key])
+        except KeyError:
+            return None
 
 
 def finite(value: object) -> float | None:

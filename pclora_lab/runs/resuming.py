@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pclora_lab.data.cache import DataCache
-from pclora_lab.files import file_stamp
+from pclora_lab.files import file_stamp, given_path
 from pclora_lab.json_files import read_json
 from pclora_lab.runs.checkpoints import has_checkpoint, load_checkpoint, remove_checkpoint
 from pclora_lab.runs.durable.places import home_of_teachers
@@ -116,7 +116,7 @@ def can_resume(folder: Path | str) -> bool:
 
     A look at files; little is read.
     """
-    folder = Path(folder)
+    folder = given_path(folder, "folder")
     if (folder / "result.json").is_file() or not (folder / "config.json").is_file():
         return False
     fails_again = not has_checkpoint(folder) and _was_refused(folder)
@@ -181,7 +181,7 @@ def read_resumption(folder: Path | str) -> Resumption:
         RuntimeError: it has finished, or is being written.
         ValueError: config or checkpoint can't be read, or are of another version.
     """
-    folder = Path(folder).absolute()
+    folder = given_path(folder, "folder").absolute()
     if is_unbegun(folder):
         raise FileNotFoundError(
             f"{folder.name} ended before its settings were written, so nothing of it is lost: "

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from pclora_lab.data.cache import DataCache
+from pclora_lab.files import given_path
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.models.serialization import save_pretrained
 from pclora_lab.nn.openmp import release_after_cells, release_workers
@@ -54,7 +55,7 @@ class Session(BackgroundRun):
     ) -> None:
         super().__init__()
         # Absolute, or a cell that changes the working directory would scatter the run.
-        self.config, self.root, self.cache = config, Path(root).absolute(), cache
+        self.config, self.root, self.cache = config, given_path(root, "root").absolute(), cache
         self.loggers = tuple(loggers)
         self._lambda_override = LambdaOverride(config.overrides)
         self._resumption: Resumption | None = None

@@ -9,15 +9,11 @@ __all__ = ["result_lines", "result_table"]
 
 
 def result_lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Label and value of each number a person wants to see, with units.
-
-    Raises:
-        KeyError: the result is of a version that did not measure one of them.
-    """
+    """Label and value of each number a person wants to see, with units, as far as measured."""
     named = (column for column in result_columns.RESULT_COLUMNS if column.label)
     lines = [(column.label, column.line(result)) for column in named]
     kept = [(label, text) for label, text in lines if text is not None]
-    kept += [("note", note) for note in result.get("notes", ())]
+    kept += [("note", note) for note in result.get("notes") or ()]
     return kept + ([("report", result["report"])] if "report" in result else [])
 
 

@@ -18,7 +18,7 @@ from pclora_lab.fields import (
     options_of,
     present_names,
 )
-from pclora_lab.files import without_home
+from pclora_lab.files import given_path, without_home
 from pclora_lab.json_files import read_json, write_json
 from pclora_lab.methods.base import SMALLEST_LR, MethodConfig, check_lr
 from pclora_lab.methods.pclora.config import PCLoRAConfig
@@ -320,7 +320,7 @@ def read_config(path: Path | str) -> RunConfig:
         FileNotFoundError: there is none.
         ValueError: it can't be read; names the file, the key and its place.
     """
-    path = Path(path)
+    path = given_path(path, "the config file")
     path = path / "config.json" if path.is_dir() else path
     try:
         values = read_json(path)

@@ -16,6 +16,7 @@ from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.splits import LabeledData
 from pclora_lab.data.texts import TextBatches
+from pclora_lab.files import given_path
 from pclora_lab.methods.base import Method
 from pclora_lab.methods.pclora.schedules import schedule_notes
 from pclora_lab.methods.registry import make_method
@@ -68,6 +69,7 @@ def train(
         LossDiverged: the loss is no longer finite.
     """
     refuse_several_processes()
+    root = given_path(root, "root")
     cache = cache if cache is not None else DataCache()
     method = _checked_method(config)
     resolve_device(config.device)
@@ -76,7 +78,7 @@ def train(
     with device_errors_explained(config):
         setup = prepare(config, method, cache, checkpoint, allow_changes=allow_changes)
         if setup.needs_teacher:
-            yield from _teach(setup, Path(root) / "teachers", checkpoint)
+            yield from _teach(setup, root / "teachers", checkpoint)
             setup = with_teacher(setup, checkpoint, allow_changes=allow_changes)
         yield from _run_method(setup, override, checkpoint)
 

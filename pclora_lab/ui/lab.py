@@ -10,6 +10,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from pclora_lab.data.cache import DataCache
+from pclora_lab.files import given_path
 from pclora_lab.models.adapting import preprocessing_of
 from pclora_lab.models.embedded import EMBEDDED
 from pclora_lab.plots.theme import apply_theme
@@ -61,7 +62,7 @@ class Lab:
 
     def __init__(self, config: RunConfig | None = None, root: Path | str = "runs") -> None:
         _allow_widgets_in_colab()
-        self.root = Path(root).absolute()
+        self.root = given_path(root, "root").absolute()
         self.active = ActiveRun(self.root, DataCache())
         self.controls = Controls(
             config if self.session is None else self.session.config,

@@ -11,23 +11,27 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
+from huggingface_hub import constants
 
 from pclora_lab.data.account import DataError
 from pclora_lab.quiet import quiet
 
-__all__ = ["cached_parquet", "read_hub"]
+__all__ = ["cache_folders", "cached_parquet", "read_hub"]
 
 
 def read_hub(name: str) -> dict[str, Any]:
     """All splits of a data set on the hub.
 
     Raises:
-        DataError: what is there can't be read.
+        DataError: what is there can't be read, or its README names files of another place.
         ConnectionError: the hub can't be reached or does not have it.
     """
     try:
         with quiet():
-            return dict(datasets.load_dataset(name, cache_dir=_cache_folder()))
+            builder = datasets.load_dataset_builder(name, cache_dir=_cache_folder())
+            _require_own_files(builder, name)
+            builder.download_and_prepare()
+            return dict(builder.as_dataset())
     except RuntimeError as error:  # such as a data set that is code
         raise DataError(f"data {name!r} on the hub can't be read: {error}") from error
     except (
@@ -41,6 +45,31 @@ def read_hub(name: str) -> dict[str, Any]:
             "have it. Offline, use digits or a folder or file of your own, or glosses for texts. "
             f"({error})"
         ) from error
+
+
+def _require_own_files(builder: datasets.DatasetBuilder, name: str) -> None:
+    """Refuse a data set whose README sends the reader elsewhere, such as to files of this machine.
+
+    Raises:
+        DataError: names the file.
+    """
+    ids = {name.lower(), str(getattr(builder, "repo_id", None) or name).lower()}
+    for files in (builder.config.data_files or {}).values():
+        for file in map(str, files):
+            place, _, rest = file.rpartition("::")[2].partition("://")
+            repository = rest.partition("@")[0].removeprefix("datasets/").lower()
+            if place != "hf" or repository not in ids:
+                raise DataError(
+                    f"data {name!r} on the hub names {file!r} as a file of its own, which is not "
+                    "in its repository: nothing there is read. Read that file by its own name, if "
+                    "you mean it"
+                )
+
+
+def cache_folders() -> tuple[Path, ...]:
+    """Where files of the hub are kept on this machine: what its tables may name."""
+    places = (_cache_folder(), datasets.config.HF_DATASETS_CACHE, constants.HF_HUB_CACHE)
+    return tuple(Path(place) for place in places if place is not None)
 
 
 def cached_parquet(path: Path) -> pa.Table:

@@ -1,6 +1,7 @@
 """Where a path in a table may lead: to what is in the table's own folder, and nowhere else."""
 
 import os
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Final, Literal
@@ -15,12 +16,12 @@ class _Place(Enum):
 OUTSIDE: Final = _Place.OUTSIDE
 
 
-def inside(path: str, place: Path | None) -> str | Literal[_Place.OUTSIDE] | None:
+def inside(path: str, place: Path | Sequence[Path] | None) -> str | Literal[_Place.OUTSIDE] | None:
     """Where the file is that a table names.
 
     Args:
         path: as it is written there, from the table's folder or from the working directory.
-        place: the table's folder; None believes the path as it is.
+        place: the table's folder, or several; None believes the path as it is.
 
     Returns:
         The file's path, None where there is none, or :data:`OUTSIDE` for one that is not in the
@@ -35,12 +36,13 @@ def inside(path: str, place: Path | None) -> str | Literal[_Place.OUTSIDE] | Non
         return path if is_address or os.path.isfile(path) else None
     if is_address:
         return OUTSIDE
-    home = os.path.realpath(place)
+    places = [place] if isinstance(place, Path) else place
+    homes = [os.path.realpath(one) for one in places]
     is_outside = False
-    for candidate in (os.path.join(home, path), path):
+    for candidate in (*(os.path.join(home, path) for home in homes), path):
         try:
             real = os.path.realpath(candidate)
-            if os.path.commonpath([home, real]) != home:
+            if not any(os.path.commonpath([home, real]) == home for home in homes):
                 is_outside = True
             elif os.path.isfile(real):
                 return real

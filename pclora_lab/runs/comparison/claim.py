@@ -13,7 +13,9 @@ from pclora_lab.json_files import read_json, write_json
 from pclora_lab.locks import FolderLock
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import METHODS
+from pclora_lab.remarks import remark
 from pclora_lab.runs.durable.places import whole_data, whole_model
+from pclora_lab.runs.durable.stored import read_comparison
 from pclora_lab.runs.folder import is_being_written
 from pclora_lab.training.config import RunConfig
 
@@ -70,10 +72,8 @@ def _claim(
     facts["lrs"] = list(lrs) if lrs else None
     methods = {name: config.to_dict() for name, config in configs.items()}
     path = folder / "comparison.json"
-    known = read_json(path)
+    known = _known(folder)
     if known is not None:
-        if not {"base", "methods"} <= known.keys():
-            raise ValueError(f"{path} is not of a comparison: choose another folder")
         # One that is not installed here stays as it is written.
         known_methods = {
             name: present_names(METHODS[name].Config, config) if name in METHODS else config
@@ -90,6 +90,28 @@ def _claim(
             )
         methods = methods if different else together
     write_json(path, {"base": facts, "methods": methods})
+
+
+def _known(folder: Path) -> dict[str, Any] | None:
+    """What an earlier comparison wrote down."""
+    try:
+        return read_comparison(folder)
+    except ValueError as error:
+        if _has_begun(folder) or _is_foreign(folder):
+            raise ValueError(
+                f"{folder} can't be gone on with, as what it compares can't be told: {error}. "
+                "Choose another folder, or put the file back"
+            ) from error
+        remark(f"{folder / 'comparison.json'} can't be used: {error}. It is written again")
+        return None
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether the file is somebody's: of another kind, but whole."""
+    try:
+        return read_json(folder / "comparison.json") is not None
+    except ValueError:
+        return not (folder / "comparison.json").is_file()
 
 
 def _settled(base: Mapping[str, Any]) -> dict[str, Any]:

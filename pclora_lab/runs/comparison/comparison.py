@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from pclora_lab.data.cache import DataCache
-from pclora_lab.json_files import read_json
+from pclora_lab.files import given_path
 from pclora_lab.locks import FolderLock
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import make_method, method_class
+from pclora_lab.remarks import Remarks
 from pclora_lab.runs import result_columns
 from pclora_lab.runs.comparison.claim import claim_folder
 from pclora_lab.runs.comparison.grid import Cell, Grid
 from pclora_lab.runs.comparison.lr_search import LRSearch
 from pclora_lab.runs.durable.places import settled
+from pclora_lab.runs.durable.stored import read_result
 from pclora_lab.runs.execution import Execution, execute
 from pclora_lab.runs.folder import delete_run
 from pclora_lab.runs.reader import load_run
@@ -80,13 +82,15 @@ class Comparison:
         refuse_several_processes()
         self.base = settled(base if base is not None else RunConfig(evaluations=4))
         self.grid = Grid(self.base, methods, budgets, seeds, options or {})
-        self.out, self.search = Path(out), LRSearch(Path(out) / "tuning", lrs)
+        self.out = given_path(out, "out")
+        self.search = LRSearch(self.out / "tuning", lrs)
         for name in self.grid.methods:
             self._cells_to_come(name)  # refuses bad budgets, seeds and learning rates
         claim_folder(self.out, self.base, self.grid.configs, self.search.given)
         for name in self.grid.methods:
             self.search.recall(name)
         self.errors: dict[str, str] = {}
+        self._remarks = Remarks()
 
     @property
     def tuning(self) -> list[dict[str, Any]]:
@@ -164,7 +168,7 @@ class Comparison:
     def _begin(self, cell: Cell, cache: DataCache) -> Execution:
         """The cell's run, from its checkpoint if it has left one."""
         folder = self._folder(cell)
-        if can_resume(folder) and _is_of(folder, cell.config):
+        if can_resume(folder) and _goes_on(folder, cell.config):
             return resume(folder, cache=cache)
         if folder.is_dir():
             if any(folder.iterdir()):
@@ -184,10 +188,15 @@ class Comparison:
         self.search.note({**facts, "validation_accuracy": result and result["accuracy"]})
 
     def _result(self, cell: Cell) -> Result | None:
-        result = read_json(self._folder(cell) / "result.json")
+        try:
+            result = read_result(self._folder(cell), measured=True)
+        except (OSError, ValueError) as error:
+            what = f"the result of the cell {cell.name} can't be used: {error}. It is run again"
+            self._remarks.failed(what, what)
+            return None
         # One at another learning rate is left over from before the choice changed.
         trained = method_class(cell.method).trains
-        stale = result is not None and trained and result["lr"] != cell.config.lr
+        stale = result is not None and trained and result.get("lr") != cell.config.lr
         return None if stale else result
 
     def _error(self, cell: Cell) -> str | None:
@@ -196,7 +205,13 @@ class Comparison:
         if cell.name in self.errors:
             return self.errors[cell.name]
         folder = self._folder(cell)
-        return load_run(folder).error if folder.is_dir() else "not run yet"
+        if not folder.is_dir():
+            return "not run yet"
+        try:
+            run = load_run(folder)
+            return "its result is missing" if run.status == "finished" else run.error
+        except (OSError, ValueError) as error:
+            return f"not run yet: {error}"
 
     def rows(self) -> list[Row]:
         """One row per method, budget and seed; plain types only.
@@ -228,8 +243,9 @@ class Comparison:
         }
 
 
-def _is_of(folder: Path, config: RunConfig) -> bool:
-    """Whether a run folder is one of a configuration."""
+def _goes_on(folder: Path, config: RunConfig) -> bool:
+    """Whether a run folder is one of a configuration, and something is left to do."""
     with contextlib.suppress(TypeError, ValueError, OSError):
-        return RunConfig.from_dict(load_run(folder).config) == config
+        run = load_run(folder)
+        return run.status != "finished" and RunConfig.from_dict(run.config) == config
     return False

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pclora_lab.files import make_folder
-from pclora_lab.json_files import read_json, write_json
+from pclora_lab.json_files import write_json
 from pclora_lab.methods.base import LARGEST_LR, SMALLEST_LR
 from pclora_lab.methods.registry import method_class
 from pclora_lab.remarks import remark
+from pclora_lab.runs.durable.stored import read_tuning
 from pclora_lab.wording import explained
 
 __all__ = ["FACTOR", "REACH", "LRSearch"]
@@ -107,8 +108,13 @@ class LRSearch:
         write_json(self._file(name), {"lr": self.chosen[name], "tried": tried})
 
     def recall(self, name: str) -> None:
-        """Take over an earlier choice, if there is one."""
-        if known := read_json(self._file(name)):
+        """Take over an earlier choice, if there is one that can be believed."""
+        try:
+            known = read_tuning(self._file(name), name)
+        except (OSError, ValueError) as error:
+            remark(f"the choice in {self._file(name)} can't be used: {error}. It is made again")
+            return
+        if known is not None:
             self.chosen[name] = known["lr"]
             self.tried += known["tried"]
 

@@ -9,6 +9,7 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 from IPython.display import display
 
+from pclora_lab.files import given_path
 from pclora_lab.runs.reader import Run
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.lambda_override import check_overrides, overrides_to_repeat
@@ -52,7 +53,7 @@ class RunBrowser:
         on_renamed: Callable[[Path, Path], None] | None = None,
         busy: Callable[[Path], bool] = lambda folder: False,
     ) -> None:
-        self.root = Path(root)
+        self.root = given_path(root, "root")
         self._on_open, self._on_overlay, self._on_again = on_open, on_overlay, on_again
         self._refreshing = threading.RLock()
         self.message = MessageBox()

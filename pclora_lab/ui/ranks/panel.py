@@ -6,6 +6,7 @@ from pathlib import Path
 import ipywidgets as widgets
 from torch import nn
 
+from pclora_lab.files import given_path
 from pclora_lab.methods.registry import make_method
 from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.nn.sizes import Plan
@@ -52,7 +53,7 @@ class RankPanel:
         on_ranks: Callable[[dict[str, int] | None], None] | None = None,
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.root = Path(root)
+        self.root = given_path(root, "root")
         self._chosen: RankChoice | None = None
         self.task = BackgroundTask(busy, self._lock_buttons)
         self.editor = RankEditor(self.task, on_ranks)

@@ -1,10 +1,14 @@
 """Where tables are kept while they are read."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import pytest
+from pictures import png
 
+from pclora_lab.data.account import DataError
+from pclora_lab.data.loading import load_data
 from pclora_lab.data.reading import hub
 
 
@@ -30,3 +34,75 @@ def test_without_a_home_they_are_kept_until_the_process_ends(usual):
 def test_a_place_that_nobody_may_write_is_not_used(usual, monkeypatch):
     monkeypatch.setattr(hub.os, "access", lambda path, mode: False)
     assert Path(hub._cache_folder()).is_dir()
+
+
+class Builder:
+    """What datasets makes of a repository, before anything of it is read."""
+
+    repo_id = "somebody/things"
+
+    def __init__(self, files, table=None):
+        self.config = SimpleNamespace(data_files={"train": files})
+        self.table, self.prepared = table, False
+
+    def download_and_prepare(self):
+        self.prepared = True
+
+    def as_dataset(self):
+        return datasets.DatasetDict({"train": self.table})
+
+
+OWN = "hf://datasets/somebody/things@9f1/data/train.csv"
+ELSEWHERE = [
+    "/etc/passwd", "file:///etc/passwd", "data.csv", "http://127.0.0.1:9/a.csv", "../a.csv",
+    "hf://datasets/another/set@9f1/a.csv", "hf://another/model@9f1/a.csv", "zip://a.csv::/a.zip",
+    "hf://datasets/somebody/things-private@1/a.csv", f"zip://x::{OWN}::/home/a.zip", "s3://a/b.csv",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("file", ELSEWHERE)
+def test_a_readme_on_the_hub_names_files_of_its_own_only(usual, monkeypatch, file):
+    builder = Builder([OWN, file])
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: builder)
+    with pytest.raises(DataError, match="which is not in its repository: nothing there is read"):
+        load_data("somebody/things")
+    assert not builder.prepared
+
+
+def test_the_real_library_would_have_read_it(usual, tmp_path, monkeypatch):
+    (tmp_path / "private.csv").write_text("text,label\n" + "a b,x\nc d,y\n" * 20)
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    head = f"---\nconfigs:\n- config_name: default\n  data_files: {tmp_path}/private.csv\n---\n"
+    (folder / "README.md").write_text(head)
+    real = datasets.load_dataset_builder
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda _, **k: real(str(folder), **k))
+    with pytest.raises(DataError, match=r"private\.csv' as a file of its own"):
+        load_data("somebody/things")
+
+
+@pytest.mark.parametrize("name", ["somebody/things", "Somebody/Things", "things"])
+def test_files_of_its_own_are_read(usual, monkeypatch, name):
+    table = datasets.Dataset.from_dict(
+        {"text": [f"text {i}" for i in range(40)], "label": [0, 1] * 20}
+    )
+    zipped = "zip://*.csv::" + OWN
+    builder = Builder([OWN, zipped, OWN.replace("9f1", "refs%2Fconvert%2Fparquet")], table)
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: builder)
+    assert load_data(name).account.rows.found == 40 and builder.prepared
+
+
+def test_a_picture_of_the_hub_lies_in_its_cache(usual, tmp_path, monkeypatch):
+    usual.mkdir(parents=True)
+    for place in (usual / "kept.png", tmp_path / "private.png"):
+        place.write_bytes(png(3))
+    inner = {"bytes": png(1), "path": "1.png"}
+    paths = [str(usual / "kept.png"), str(tmp_path / "private.png"), "http://127.0.0.1:9/a.png"]
+    rows = [inner] * 37 + [{"bytes": None, "path": path} for path in paths]
+    features = datasets.Features(image=datasets.Image(), label=datasets.Value("int64"))
+    table = datasets.Dataset.from_dict({"image": rows, "label": [0, 1] * 20}, features)
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: Builder([OWN], table))
+    with pytest.raises(DataError, match="2 with a picture outside"):
+        load_data("somebody/things", max_overlap=1)
+    account = load_data("somebody/things", max_left_out=0.1, max_overlap=1).account
+    assert (account.rows.found, account.rows.used) == (40, 38)
