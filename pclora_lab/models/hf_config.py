@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from pclora_lab.models.saved_layers import METHOD
+from pclora_lab.models.saved_layers import METHOD, check_config
 
 __all__ = [
     "LOCAL_KEYS",
@@ -82,6 +82,9 @@ def config_of(name: str, *, weights: bool = True) -> PreTrainedConfig:
         kind = _DEFAULTS.get(name.rpartition("/")[2])
     if kind is None:
         with plain_errors(name):
+            # Before transformers makes lists and names as long as a number in it says.
+            values, _ = PreTrainedConfig.get_config_dict(name)
+            check_config(values, f"config.json of {name!r}")
             return AutoConfig.from_pretrained(name, trust_remote_code=False)
     if kind not in CONFIG_MAPPING_NAMES:
         raise ValueError(f"unknown model type {kind!r}: bert, roberta, gpt2, vit, clip are some")

@@ -3,6 +3,7 @@
 import copy
 import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,6 +39,8 @@ from pclora_lab.models.hf_config import (
 from pclora_lab.models.hf_images import check_image_size, image_settings
 from pclora_lab.models.hf_quantizer import build_layers
 from pclora_lab.models.hf_tokenizer import load_hf_tokenizer, text_preprocessing
+from pclora_lab.models.saved_layers import refuse_too_large, weight_files
+from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.heads import classifier_names, draw_head
 from pclora_lab.nn.metadata import note_precision, recipe_of, set_metadata
 from pclora_lab.nn.surgery import get_linear
@@ -108,6 +111,7 @@ def load_hf(
         if num_classes not in (None, config.num_labels):
             config.num_labels = num_classes
     new: set[str] = set()
+    _refuse_large(name, task, config, pretrained)
     if pretrained:
         model, new = _read_weights(name, task, config)
     else:
@@ -135,6 +139,19 @@ def load_hf(
             set_metadata(model, pclora_text=text)
     set_metadata(model, pclora_recipe={**recipe, "config": safe_config(model.config)})
     return model.eval()
+
+
+def _refuse_large(name: str, task: str, config: PreTrainedConfig, pretrained: bool) -> None:
+    """Compare sizes with the weights and with the memory, before any of it is taken."""
+    if torch.get_default_device().type == "meta":
+        return
+    files = weight_files(Path(name)) if pretrained and Path(name).is_dir() else ()
+    try:
+        with plain_errors(name), quiet(), torch.device("meta"), generators_kept():
+            described = build_hf(config, task)
+    except (NotImplementedError, RuntimeError):
+        return  # some need numbers to be built
+    refuse_too_large(described, files, name)
 
 
 def build_hf(config: PreTrainedConfig, task: str) -> PreTrainedModel:

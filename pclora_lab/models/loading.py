@@ -14,7 +14,7 @@ from pclora_lab.files import data_dir
 from pclora_lab.models.adapting import head_is_new, input_kind, reset_head
 from pclora_lab.models.embedded import EMBEDDED
 from pclora_lab.models.folders import read_config, require_safetensors
-from pclora_lab.models.saved_layers import refuse_export, refuse_low_rank
+from pclora_lab.models.saved_layers import check_config, refuse_export, refuse_low_rank
 from pclora_lab.models.timm_models import (
     check_timm_folder,
     check_timm_name,
@@ -26,11 +26,14 @@ from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.nn.layers.tracing import try_input
 from pclora_lab.nn.metadata import note_precision, pretrained_cfg_of, recipe_of, set_metadata
 from pclora_lab.nn.split_qkv import split_qkv as split_fused
+from pclora_lab.schema import whole
 from pclora_lab.tensor_files import verify
 
 __all__ = ["describe_model", "load_model", "local_model"]
 
 _FOLDER = "local-dir:"
+
+_MOST = {"num_classes": 2**20, "width": 2**16}
 
 
 def load_model(
@@ -70,6 +73,9 @@ def load_model(
         ConnectionError: the weights are not in the local cache and the hub can't be reached.
     """
     name = _normalize(str(name) if isinstance(name, Path) else name)
+    for what, given in (("num_classes", num_classes), ("width", width)):
+        if given is not None:
+            whole(0, _MOST[what])(f"load_model: {what}", given)
     if width is not None and pretrained:
         raise ValueError(f"{name!r} of width {width} has no weights: pass pretrained=False")
     model = _load(
@@ -135,6 +141,7 @@ def _is_transformers(name: str, folder: Path | None, pretrained: bool) -> bool:
         from pclora_lab.models.hf_config import refuse_code
 
         config = read_config(folder)
+        check_config(config, str(folder / "config.json"))
         refuse_code(config, str(folder))
         if pretrained:
             require_safetensors(folder)

@@ -1,9 +1,11 @@
 """What a saved model's config.json says about its layers, and the layers that it stands for."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
@@ -30,6 +32,7 @@ __all__ = [
     "METHOD",
     "NOTICE",
     "VERSION",
+    "check_config",
     "check_saved",
     "check_sizes",
     "check_tensors",
@@ -38,6 +41,7 @@ __all__ = [
     "low_rank_layers",
     "refuse_export",
     "refuse_low_rank",
+    "refuse_too_large",
     "shapes_in",
     "weight_files",
 ]
@@ -60,16 +64,26 @@ NOTICE = (
 
 
 # Beyond these a number is a typo or an attack, and would take the machine's memory.
-LARGEST_RANK, _MOST_LAYERS, _LARGEST_SIZE = 2**16, 1024, 2**22
+LARGEST_RANK, _MOST_LAYERS, _LARGEST_SIZE = 2**16, 512, 2**22
+
+
+_REPEATED = ("layers", "layer", "depth", "blocks")
 
 
 def _limit(name: str) -> int:
     """The largest whole number that a configuration may have under a name."""
-    if any(part in name for part in ("layers", "layer", "depth", "blocks")):
+    if "vocab" not in name and any(part in name for part in _REPEATED):
         return _MOST_LAYERS
+    if "position" in name:  # of relative ones there may be any number
+        return 2**31
     is_size = name.endswith(("size", "sizes", "dim", "dims", "embd", "embeddings", "positions"))
     return _LARGEST_SIZE if is_size or name.startswith(("num_", "n_", "d_")) else 2**63 - 1
 
+
+# Numbers that a new head or missing buffers may add.
+_SLACK = 2**26
+
+_CONFIG = anything(_limit)
 
 _side = whole(1, _LARGEST_SIZE)
 _names = listed(text())
@@ -119,6 +133,50 @@ def check_saved(config: Mapping[str, Any], place: str) -> None:
         ValueError: names the place, the value and what it must be.
     """
     _SAVED(place, config)
+
+
+def check_config(config: Mapping[str, Any], place: str) -> None:
+    """Refuse a foreign config.json with a number that is a typo, before anything is built of it.
+
+    Args:
+        config: of transformers or timm.
+        place: the file, for the error.
+
+    Raises:
+        ValueError: names the place, the value and the largest.
+    """
+    _CONFIG(place, config)
+
+
+def refuse_too_large(model: nn.Module, files: Iterable[Path | str], name: str) -> None:
+    """Refuse an architecture that is far larger than its weights, or than this machine's memory.
+
+    Args:
+        model: on the meta device.
+        files: its weights; none where it has none, or where they are on the hub.
+        name: of the model, for the error.
+
+    Raises:
+        ValueError: says how large it is, and what is smaller.
+    """
+    state = model.state_dict()
+    elements = sum(tensor.numel() for tensor in state.values())
+    stored = shapes_in(files)
+    held = sum(math.prod(map(int, s.split("x"))) for s in stored.values() if s != "scalar")
+    if stored and elements > 2 * held + _SLACK:
+        odd = [key for key, t in state.items() if stored.get(key) != "x".join(map(str, t.shape))]
+        largest = max(odd, key=lambda key: state[key].numel())
+        raise ValueError(
+            f"the config.json of {name!r} describes {elements:,} numbers, its weights hold "
+            f"{held:,}: {largest} would be {'x'.join(map(str, state[largest].shape))} and is "
+            f"{stored.get(largest, 'missing')}. One of the two was edited, or is another model's"
+        )
+    needed, memory = elements * 4, psutil.virtual_memory().total
+    if needed > memory:
+        raise ValueError(
+            f"{name!r} takes {needed / 1e9:,.0f} GB in float32, and this machine has "
+            f"{memory / 1e9:,.0f} GB: take a smaller one, or correct its sizes"
+        )
 
 
 def check_sizes(model: nn.Module, files: Iterable[Path | str], folder: Path | str) -> None:

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from pclora_lab.models.embedded import EMBEDDED, build_vit_digits, load_vit_digits
 from pclora_lab.models.folders import read_config
+from pclora_lab.models.saved_layers import refuse_too_large
 from pclora_lab.nn.forward import example_input
+from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.heads import draw_head
 from pclora_lab.nn.metadata import pretrained_cfg_of, set_metadata
 from pclora_lab.wording import listed
@@ -197,6 +199,7 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     img_size, width = options.get("img_size"), options.get("embed_dim")
     try:
         with _without_pickles(name) as source:
+            _refuse_large(name, source, pretrained, options)
             model = _create_of_any_size(source, pretrained, options)
     except SafetensorError as error:
         raise ValueError(
@@ -219,6 +222,18 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     if not getattr(model, "num_classes", 0):
         raise ValueError(f"model {name!r} has no classifier head: pass num_classes")
     return model
+
+
+def _refuse_large(name: str, source: str, pretrained: bool, options: dict[str, Any]) -> None:
+    """Compare sizes with the weights and with the memory, before any of it is taken."""
+    if torch.get_default_device().type == "meta":
+        return
+    folder = Path(source.removeprefix("local-dir:"))
+    is_read = pretrained and source.startswith("local-dir:")
+    files = sorted(folder.glob("*.safetensors")) if is_read else ()
+    with torch.device("meta"), generators_kept():
+        described = _create_of_any_size(source, False, options)
+    refuse_too_large(described, files, name)
 
 
 @contextlib.contextmanager
