@@ -23,6 +23,7 @@ from pclora_lab.json_files import parse_json, to_json
 
 __all__ = [
     "DamagedFile",
+    "hash_of_file",
     "is_whole",
     "load_tensors",
     "read_metadata",
@@ -137,6 +138,16 @@ def verify(path: Path) -> str | None:
         if _digest(file, header, place) != place[1].decode():
             raise DamagedFile(_damaged(path, "its checksum does not match"))
         return f"sha256:{place[1].decode()}"
+
+
+def hash_of_file(path: Path) -> str:
+    """SHA-256 of a whole file, for one that carries no checksum.
+
+    Raises:
+        OSError: it is not there, or can't be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_whole(path: Path) -> bool:

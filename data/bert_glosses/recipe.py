@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from transformers import BertForMaskedLM, BertForSequenceClassification, PreTrainedTokenizerBase
 
 from pclora_lab.files import write_json
+from pclora_lab.tensor_files import hash_of_file
 from pclora_lab.training.masked_lm import learn_vocabulary, pretrain_masked, small_bert_config
 from pclora_lab.training.optimizer import learning_rate
 
@@ -101,6 +102,7 @@ def main() -> None:
         "parameters": sum(p.numel() for p in model.parameters()),
         "seconds": round(time.perf_counter() - began),
         "torch": torch.__version__,
+        "sha256": hash_of_file(args.out / "model.safetensors"),
         "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
     }
     write_json(args.out / "result.json", result)

@@ -18,6 +18,7 @@ from pclora_lab.data.images import Preprocessing
 from pclora_lab.data.loading import load_data
 from pclora_lab.files import write_json
 from pclora_lab.models.loading import load_model
+from pclora_lab.tensor_files import hash_of_file
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import make_accelerator
 from pclora_lab.training.evaluation import accuracy
@@ -80,6 +81,7 @@ def main() -> None:
         "test_images": len(test),
         "parameters": sum(p.numel() for p in model.parameters()),
         "torch": torch.__version__,
+        "sha256": hash_of_file(args.out / "model.safetensors"),
         "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
     }
     write_json(args.out / "result.json", result)

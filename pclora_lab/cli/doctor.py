@@ -96,13 +96,16 @@ def _device(facts: dict[str, str], problems: list[str]) -> None:
 
 def _checkpoint(facts: dict[str, str], problems: list[str]) -> None:
     from pclora_lab.files import data_dir
-    from pclora_lab.models.embedded import EMBEDDED
+    from pclora_lab.models.embedded import EMBEDDED, check_embedded
 
     for name in EMBEDDED:
         path = data_dir(name) / "model.safetensors"
-        facts[f"checkpoint {name}"] = "found" if path.is_file() else "missing"
-        if not path.is_file():
-            problems.append(f"{path} is missing: reinstall, or run data/{name}/recipe.py")
+        facts[f"checkpoint {name}"] = "found"
+        try:
+            check_embedded(name)
+        except (OSError, ValueError) as error:
+            facts[f"checkpoint {name}"] = "damaged" if path.is_file() else "missing"
+            problems.append(str(error))
 
 
 def _plugins(facts: dict[str, str], problems: list[str]) -> None:

@@ -26,6 +26,7 @@ from pclora_lab.nn.split_qkv import SplitLinear
 from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
 from pclora_lab.ownership import is_ours
 from pclora_lab.staging import staged_folder
+from pclora_lab.tensor_files import hash_of_file
 
 __all__ = ["export_standalone", "to_standalone"]
 
@@ -60,14 +61,26 @@ class Pair(nn.Sequential):
 
 _LOADER = '''"""Load this model with {library} and safetensors alone."""
 
+import hashlib
 import json
 from pathlib import Path
 
 {imports}
 {classes}
 
+def check(file, expected):
+    """Refuse weights that are not those which were exported."""
+    with open(file, "rb") as data:
+        digest = hashlib.sha256()
+        while block := data.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != expected:
+        raise ValueError(f"{{file}} is not what was exported: fetch or export it again")
+
+
 def load(folder=Path(__file__).parent):
     config = json.loads((Path(folder) / "config.json").read_text())
+    check(Path(folder) / "model.safetensors", config["sha256"])
     model = {build}
     for name, layer in config["low_rank"].items():
         width, rank, out = layer["in"], layer["rank"], layer["out"]
@@ -161,10 +174,11 @@ def export_standalone(
     config["class_names"] = list(getattr(model, "pclora_class_names", None) or ()) or None
     has_split = any(isinstance(module, SplitLinear) for module in model.modules())
     with staged_folder(folder) as stage:
+        write_weights(plain, stage / "model.safetensors")
+        config["sha256"] = hash_of_file(stage / "model.safetensors")
         text = to_json(config, indent=1, sort_keys=True) + "\n"
         (stage / "config.json").write_text(text, encoding="utf8")
         (stage / "load.py").write_text(_loader(recipe, has_split), encoding="utf8")
-        write_weights(plain, stage / "model.safetensors")
         if (preprocessing := getattr(model, "pclora_text", None)) is not None:
             preprocessing.tokenizer.save_pretrained(stage)
         if (processor := recipe.get("preprocessing", {}).get("processor")) is not None:

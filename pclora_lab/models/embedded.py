@@ -1,14 +1,15 @@
 """The small pre-trained models and the texts that come with the package."""
 
+from pathlib import Path
 from typing import TypedDict
 
 from torch import nn
 
-from pclora_lab.files import data_dir
+from pclora_lab.files import data_dir, read_json
 from pclora_lab.nn.metadata import set_metadata
-from pclora_lab.tensor_files import load_tensors
+from pclora_lab.tensor_files import DamagedFile, hash_of_file, load_tensors, verify
 
-__all__ = ["EMBEDDED", "build_vit_digits", "load_vit_digits"]
+__all__ = ["EMBEDDED", "build_vit_digits", "check_embedded", "load_vit_digits"]
 
 EMBEDDED = ("vit_digits", "bert_glosses")
 
@@ -82,16 +83,38 @@ def vit_digits_options(width: int | None = None) -> ViTOptions:
     return options
 
 
+def check_embedded(name: str) -> Path:
+    """The file of an embedded model's weights, once it is the one that its record names.
+
+    Args:
+        name: one of :data:`EMBEDDED`.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        DamagedFile: it is another one, or damaged.
+    """
+    path = data_dir(name) / "model.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: reinstall, or run data/{name}/recipe.py")
+    # One that was made again may be sealed, or have a record of its own beside it.
+    if verify(path) is None:
+        record = read_json(path.with_name("result.json")) or {}
+        if hash_of_file(path) != record.get("sha256"):
+            raise DamagedFile(
+                f"{path} is not the file that the result.json beside it was written for: it is "
+                f"damaged or was replaced. Reinstall, or run data/{name}/recipe.py"
+            )
+    return path
+
+
 def load_vit_digits(model: nn.Module) -> None:
     """Read the trained weights; a head of another number of classes is left as it is.
 
     Raises:
         FileNotFoundError: the checkpoint is not there.
+        DamagedFile: it is not the one that belongs to the package.
     """
-    path = data_dir("vit_digits") / "model.safetensors"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: reinstall, or run data/vit_digits/recipe.py")
-    state = load_tensors(path, remark=False)
+    state = load_tensors(check_embedded("vit_digits"), remark=False)
     is_new = model.num_classes != _CLASSES
     if is_new:
         state = {key: value for key, value in state.items() if not key.startswith("head.")}

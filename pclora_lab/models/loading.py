@@ -12,7 +12,7 @@ from torch import nn
 
 from pclora_lab.files import data_dir
 from pclora_lab.models.adapting import head_is_new, input_kind, reset_head
-from pclora_lab.models.embedded import EMBEDDED
+from pclora_lab.models.embedded import EMBEDDED, check_embedded
 from pclora_lab.models.folders import read_config, require_safetensors
 from pclora_lab.models.saved_layers import check_config, refuse_export, refuse_low_rank
 from pclora_lab.models.timm_models import (
@@ -115,6 +115,8 @@ def _load(
         from pclora_lab.models.hf_models import load_hf
 
         _refuse_pixels(name, img_size, width)
+        if name in EMBEDDED and pretrained:
+            check_embedded(name)
         source = str(data_dir(name)) if name in EMBEDDED else name.removeprefix(_FOLDER)
         model = load_hf(
             source,

@@ -84,8 +84,7 @@ def test_lines_that_are_no_rows_are_left_out(folder):
     lines += ['{"step": ' + "9" * 5000 + "}", '{"step": 2}']
     (folder / "history.jsonl").write_bytes("\n".join(lines).encode() + b'\n{"a": "\xff"}\n')
     rows = only(folder.parent).rows
-    assert [rows[i] for i in (0, 2, 3)] == [{"step": 1}, {"step": float("inf")}, {"step": 2}]
-    assert rows[1]["step"] != rows[1]["step"] and len(rows) == 5
+    assert list(rows) == [{"step": 1}, {"step": 2}, {"a": "\ufffd"}]
 
 
 def test_a_config_of_another_version_is_listed_as_it_is(folder):
