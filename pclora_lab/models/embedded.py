@@ -5,7 +5,8 @@ from typing import TypedDict
 
 from torch import nn
 
-from pclora_lab.files import data_dir, read_json
+from pclora_lab.files import data_dir
+from pclora_lab.json_files import read_json
 from pclora_lab.nn.metadata import set_metadata
 from pclora_lab.tensor_files import DamagedFile, hash_of_file, load_tensors, verify
 

@@ -7,7 +7,8 @@ import os
 import pytest
 import torch
 
-from pclora_lab.files import load_published_result, write_json
+from pclora_lab.files import load_published_result
+from pclora_lab.json_files import write_json
 from pclora_lab.plots.curves import curves
 from pclora_lab.plots.history import history_figure
 from pclora_lab.plots.layers import layer_grid
