@@ -59,8 +59,6 @@ def read_json(path: Path, name: object = None) -> dict[str, Any] | None:
         OSError: it may not be read.
     """
     if not path.is_file():
-        if path.exists():
-            raise ValueError(f"{name or path.name} can't be read: it is a folder or a device")
         return None
     values = parse_json(path.read_bytes(), name or path.name)
     if not isinstance(values, dict):

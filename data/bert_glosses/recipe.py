@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from transformers import BertForMaskedLM, BertForSequenceClassification, PreTrainedTokenizerBase
 
-from pclora_lab.files import write_json
+from pclora_lab.json_files import write_json
 from pclora_lab.tensor_files import hash_of_file
 from pclora_lab.training.masked_lm import learn_vocabulary, pretrain_masked, small_bert_config
 from pclora_lab.training.optimizer import learning_rate

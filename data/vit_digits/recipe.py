@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pclora_lab.data.images import Preprocessing
 from pclora_lab.data.loading import load_data
-from pclora_lab.files import write_json
+from pclora_lab.json_files import write_json
 from pclora_lab.models.loading import load_model
 from pclora_lab.tensor_files import hash_of_file
 from pclora_lab.training.config import RunConfig

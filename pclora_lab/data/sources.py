@@ -24,6 +24,10 @@ __all__ = ["local_path", "read_tables", "refuse_vague", "source_name"]
 
 _UNREADABLE = (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetGenerationError)
 
+# What datasets raises where its own lists were edited; RuntimeError is of nested ones too.
+_NOT_SAVED = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError,
+              pa.ArrowException)  # fmt: skip
+
 _SAVED = ("dataset_dict.json", "dataset_info.json")
 
 
@@ -169,7 +173,7 @@ def _from_disk(path: Path) -> Mapping[str, datasets.Dataset]:
     _require_own_files(path)
     try:
         saved = datasets.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except _NOT_SAVED as error:
         raise DataError(
             f"the folder was written by save_to_disk, but can't be read: {error}"
         ) from error
@@ -185,7 +189,8 @@ def _require_own_files(folder: Path) -> None:
     splits = (read_json(folder / "dataset_dict.json") or {}).get("splits", [""])
     for split in splits if isinstance(splits, list) else [""]:
         state = read_json(folder / str(split) / "state.json") or {}
-        files = state.get("_data_files", [])
+        files = state.get("_data_files")
+        files = files if isinstance(files, list) else []
         named = [one.get("filename") for one in files if isinstance(one, dict)]
         for path in (Path(str(split)), *(Path(str(split), str(name)) for name in named)):
             if not (folder / path).resolve().is_relative_to(folder.resolve()):

@@ -81,13 +81,27 @@ def open_onnx(file: Path | str) -> "InferenceSession":
 
     Its threads wait asleep: waiting in a loop, as is its default, slows down whatever else runs
     on a machine with few cores.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: onnxruntime can't read it.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    path = given_path(file, "file")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no graph {path}: export_onnx writes one")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # Its exceptions have no common class of their own.
+    except Exception as error:
+        raise ValueError(
+            f"{path} is no graph that onnxruntime can run: it is damaged, or of a newer version "
+            f"({error})"
+        ) from error
 
 
 def _write(model: nn.Module, file: Path) -> None:

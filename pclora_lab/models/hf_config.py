@@ -243,5 +243,8 @@ def plain_errors(name: str) -> Iterator[None]:
             "embedded model, a folder, or a model that is in the local cache. "
             f"({error})"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
+    except (
+        ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError,
+        RuntimeError, ImportError, StrictDataclassError,
+    ) as error:  # fmt: skip
         raise ValueError(f"{name!r} can't be loaded: {error}") from error

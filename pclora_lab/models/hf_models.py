@@ -102,6 +102,8 @@ def load_hf(
     refuse_code({**config.to_dict(), **attention}, name)
     # transformers looks through them where a type has classifiers of two kinds, as DeiT has.
     config.architectures = config.architectures or []
+    if not isinstance(config.architectures, list):
+        raise ValueError(f"config.json of {name!r}: architectures must be a list of names")
     task = task or _usual_task(config, name)
     if task not in HF_TASKS:
         raise ValueError(f"unknown task {task!r}: use one of {', '.join(HF_TASKS)}")
@@ -146,11 +148,11 @@ def _refuse_large(name: str, task: str, config: PreTrainedConfig, pretrained: bo
     if torch.get_default_device().type == "meta":
         return
     files = weight_files(Path(name)) if pretrained and Path(name).is_dir() else ()
-    try:
-        with plain_errors(name), quiet(), torch.device("meta"), generators_kept():
+    with plain_errors(name), quiet(), torch.device("meta"), generators_kept():
+        try:
             described = build_hf(config, task)
-    except (NotImplementedError, RuntimeError):
-        return  # some need numbers to be built
+        except RuntimeError:
+            return  # some need numbers to be built
     refuse_too_large(described, files, name)
 
 

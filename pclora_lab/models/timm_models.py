@@ -151,7 +151,7 @@ def check_timm_folder(folder: Path, config: dict[str, Any]) -> None:
     Raises:
         ValueError: no architecture, or one that timm does not know.
     """
-    if config.get("architecture") is None:
+    if config.get("architecture") is None or not isinstance(config["architecture"], str):
         raise ValueError(
             f"{folder / 'config.json'} names no architecture and no model_type: it is neither "
             "timm's nor transformers' format"
@@ -212,7 +212,9 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
             "Offline, use vit_digits, local-dir:PATH, or a model that is in the local cache. "
             f"({error})"
         ) from error
-    except (TypeError, AssertionError, RuntimeError, LookupError, AttributeError) as error:
+    except (
+        TypeError, AssertionError, RuntimeError, LookupError, AttributeError, ArithmeticError,
+    ) as error:  # fmt: skip
         if img_size is None or width is not None:
             wide = "" if width is None else f" {width} channels wide"
             raise ValueError(f"{name!r} can't be built{wide}: {error}") from error

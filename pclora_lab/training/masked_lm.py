@@ -15,6 +15,7 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizer, PreTrainedT
 
 from pclora_lab.methods.base import check_lr
 from pclora_lab.nn.layers.finite import check_weights_finite
+from pclora_lab.schema import listed, text, whole
 from pclora_lab.training.optimizer import LossDiverged, learning_rate
 
 __all__ = ["learn_vocabulary", "mask_tokens", "pretrain_masked", "small_bert_config"]
@@ -29,7 +30,13 @@ def learn_vocabulary(texts: Sequence[str], size: int, max_tokens: int) -> BertTo
         texts: what the vocabulary is counted on.
         size: entries, the special ones included.
         max_tokens: longest text in tokens, written into the tokenizer.
+
+    Raises:
+        ValueError: a size that can't be, or something else than texts.
     """
+    for what, given, low in (("size", size, len(_SPECIAL)), ("max_tokens", max_tokens, 1)):
+        whole(low, 2**22)(f"learn_vocabulary: {what}", given)
+    listed(text())("learn_vocabulary: texts", list(texts))
     learner = BertWordPieceTokenizer(lowercase=True)
     learner.train_from_iterator(
         iter(texts), vocab_size=size, special_tokens=list(_SPECIAL), show_progress=False

@@ -109,9 +109,10 @@ def _known(folder: Path) -> dict[str, Any] | None:
 def _is_foreign(folder: Path) -> bool:
     """Whether the file is somebody's: of another kind, but whole."""
     try:
-        return read_json(folder / "comparison.json") is not None
+        is_whole = read_json(folder / "comparison.json") is not None
     except ValueError:
-        return not (folder / "comparison.json").is_file()
+        is_whole = False
+    return is_whole or not (folder / "comparison.json").is_file()
 
 
 def _settled(base: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,8 @@ def _checked(path: Path, check: Check) -> dict[str, Any] | None:
     values = read_json(path)
     if values is not None:
         check(path.name, values)
+    elif path.exists():
+        raise ValueError(f"{path.name} can't be read: it is a folder or a device, no file")
     return values
 
 
