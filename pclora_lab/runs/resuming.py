@@ -159,7 +159,7 @@ def resume(
         ValueError: config or checkpoint can't be read, or are of another version. Later, when the
             events are asked for: what the run is made from changed.
     """
-    _remove_leftovers(Path(folder))
+    _remove_leftovers(given_path(folder, "folder"))
     rest = read_resumption(folder)
     return rest.events(cache=cache, loggers=loggers, allow_changes=allow_changes)
 
