@@ -109,12 +109,24 @@ def test_a_row_and_a_snapshot_tell_the_lam_of_their_own_step(tmp_path):
     assert kept == pytest.approx({step: lam[step] for step in kept}) and len(kept) == 6
 
 
+def test_a_snapshot_of_a_student_without_a_base_is_of_lam_0(tmp_path):
+    few = {**QUICK, "steps": 2, "snapshots": 2}
+    events = train(RunConfig(**few, method=method_class("svd_kd").Config(rank=4)), tmp_path)
+    assert [e.lam for e in events if isinstance(e, AdapterSnapshot)] == [0.0, 0.0]
+
+
 def test_a_hand_that_comes_after_the_row_of_a_step_moves_the_next_one():
     hold = LambdaOverride()
     assert hold.at(4) is None  # the row
     hold.set(0.5)
     assert hold.at(4) is None and hold.made_and_planned(4) == ((5, 0.5),)
     assert hold.at(5) == 0.5 and hold.take() == [[5, 0.5]]
+
+
+def test_a_move_may_be_planned_for_the_first_step():
+    override = LambdaOverride([(0, 0.5)])
+    assert override.at(0) == 0.5 and override.made == ((0, 0.5),)
+    assert not LambdaOverride().resets_at(0)
 
 
 def test_a_hold_notes_only_changes():

@@ -9,6 +9,7 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.losses import Distiller
 from pclora_lab.methods.pclora.model import get_pclora_model, pclora_layers, set_progress
 from pclora_lab.methods.pclora.removal import compress, drop_base, trained_lambda
+from pclora_lab.methods.registry import make_method
 from pclora_lab.training.metrics import held_tensors
 
 
@@ -31,6 +32,16 @@ def test_weights_that_lean_on_the_base_do_not_lose_it_unasked(student, images, a
         act(student)
     assert all(layer.base is not None for layer in pclora_layers(student).values())
     assert act(student, allow_unfaded=True) is not None
+
+
+def test_a_run_says_where_its_base_was_removed_from_weights_that_leaned_on_it(student, images):
+    method = make_method(PCLoRAConfig(rank=2))
+    assert method.notes(student) == []
+    step(student.train(), images, 0.15)
+    (note,) = method.notes(student)
+    assert "trained at λ = 0.62: the base was removed all the same" in note
+    step(student, images, 0.45)
+    assert method.notes(student) == []
 
 
 @pytest.mark.parametrize("act", [compress, drop_base])

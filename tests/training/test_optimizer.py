@@ -1,0 +1,61 @@
+"""A step and what is told of it: means of a loss, dropout that its seed alone draws."""
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from pclora_lab.data.batches import Batches
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.optimizer import Meter, optimization_steps
+
+
+def test_a_mean_is_over_the_steps_that_had_the_term():
+    meter = Meter(torch.device("cpu"), "lr=0.1")
+    for step, loss in enumerate([1.0, 2.0, 6.0]):
+        terms = {"loss": torch.tensor(loss)}
+        if step:
+            terms["feature"] = torch.tensor(10.0 * loss)
+        meter.add(step, terms)
+    assert meter.means() == {"loss": 3.0, "feature": 40.0}
+    meter.add(3, {"loss": torch.tensor(5.0)})
+    assert meter.means() == {"loss": 5.0}
+
+
+class Same(Batches):
+    """Examples that do not differ."""
+
+    def inputs(self, indices, device=None):
+        return torch.ones(len(indices), 8, 8)
+
+
+def losses(net, seed):
+    """Of three steps at a learning rate of nearly 0, so that dropout alone makes them differ."""
+    found = []
+
+    def terms(inputs, labels):
+        loss = net(inputs).square().mean()
+        found.append(loss.item())
+        return {"loss": loss}
+
+    config = RunConfig(batch_size=4, weight_decay=0.0)
+    generator = torch.Generator().manual_seed(seed)
+    batches, device = Same(torch.arange(4) % 2), Accelerator(cpu=True)
+    steps = optimization_steps(net, terms, batches, config, device, steps=3, peak_lr=1e-12,
+                               log_every=1, generator=generator,
+                               before_step=lambda step: False)  # fmt: skip
+    assert len(list(steps)) == 3
+    return found
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_dropout_is_drawn_from_the_seed_and_leaves_the_callers_generator_alone(dropout):
+    net = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(64, 2))
+    before = torch.get_rng_state()
+    first = losses(net, 0)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(8)
+    assert losses(net, 0) == pytest.approx(first, rel=1e-6)
+    # Steps and seeds differ where there is dropout, and only there.
+    assert (max(first) > 1.001 * min(first)) == (dropout > 0)
+    assert (losses(net, 1) != pytest.approx(first, rel=1e-6)) == (dropout > 0)
