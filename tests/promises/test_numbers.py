@@ -1,5 +1,6 @@
 """Numbers against known values: times, pictures, padding, ties, first and last steps."""
 
+import copy
 import time
 
 import numpy as np
@@ -19,14 +20,16 @@ from pclora_lab.methods.pclora.model import get_pclora_model
 from pclora_lab.methods.pclora.removal import base_shares
 from pclora_lab.methods.pclora.schedules import SCHEDULES, base_weight_factor
 from pclora_lab.methods.pela.config import PELAConfig
-from pclora_lab.methods.registry import make_method
+from pclora_lab.methods.registry import METHODS, make_method
 from pclora_lab.nn import latency
+from pclora_lab.nn.forward import forward_hooks
 from pclora_lab.nn.surgery import find_targets
 from pclora_lab.runs.comparison.comparison import Comparison
 from pclora_lab.runs.comparison.lr_search import LRSearch
 from pclora_lab.training import loop
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import PhaseStart, StepEnd
+from pclora_lab.training.layer_probe import LayerProbe
 
 DATA = marked_digits(train=100, validation=30, test=20)
 QUICK = RunConfig(
@@ -237,3 +240,27 @@ def test_shares_of_the_base_are_one_half_where_both_parts_are_equal(vit):
                 layer.base.bias.copy_(2 * layer.C)
     shares = base_shares(student, torch.randn(3, 3, 16, 16))
     assert shares and all(share == pytest.approx(0.5, abs=1e-4) for share in shares.values())
+
+
+def test_the_likeness_of_a_layer_is_that_of_its_own_outputs(vit, images):
+    """CKA over the tokens of two examples, from the formula."""
+    name, inputs = "blocks.0.mlp.fc1", images[:2]
+    student = copy.deepcopy(vit)
+    torch.nn.init.normal_(student.get_submodule(name).weight)
+    outputs = []
+
+    def keep(_, __, output):
+        outputs.append(output.double())
+
+    for model in (student, vit):
+        with forward_hooks({name: model.get_submodule(name)}, keep), torch.no_grad():
+            model.eval()(inputs)
+    x, y = (output.reshape(-1, output.shape[-1]) for output in outputs)
+    x, y = x - x.mean(0), y - y.mean(0)
+    expected = (y.T @ x).norm() ** 2 / ((x.T @ x).norm() * (y.T @ y).norm())
+    method = make_method(METHODS["full"].Config())
+    facts = LayerProbe(method, student, vit, [name], inputs).measure()
+    assert facts["layer_cka"][name] == pytest.approx(float(expected), rel=1e-4)
+    assert facts["layer_mse"][name] == pytest.approx(
+        float((outputs[0] - outputs[1]).square().mean()), rel=1e-4
+    )

@@ -266,3 +266,11 @@ def test_a_list_of_many_runs_holds_no_rows(tmp_path):
         tracemalloc.stop()
     assert len(runs) == 100 and peak < 6e6  # 60 MB for a thousand; with rows it was ten times that
     assert len(runs[0].rows) == 60 and runs[0].rows[-1]["step"] == 1
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"status": "asleep"}'])
+def test_a_run_whose_status_cannot_be_read_is_not_being_written(folder, text):
+    (folder / "status.json").write_text(text)
+    assert not is_being_written(folder)
+    delete_run(folder)
+    assert not folder.exists()

@@ -209,3 +209,15 @@ def test_links_in_a_folder_that_others_write_to_lead_nowhere(tmp_path, small):
     delete_run(tmp_path / "runs" / "linked")
     assert (folder / "result.json").is_file()
     assert [file.read_text() for file in theirs.iterdir()] == ["mine"] * 3
+
+
+def test_a_folder_that_was_let_go_of_may_be_somebody_elses(folder):
+    first, second = RunRecorder(folder), RunRecorder(folder)
+    first.hold()
+    with pytest.raises(RuntimeError, match="is being trained by"):
+        second.hold()
+    first.release()
+    second.hold()
+    with pytest.raises(RuntimeError, match="is being trained by"):
+        first.hold()
+    second.release()

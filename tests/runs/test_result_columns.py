@@ -96,3 +96,18 @@ def test_a_run_that_was_before_the_column_is_shown_without_it(monkeypatch, tmp_p
 def test_a_number_of_the_card_is_read_as_its_column_says():
     latency = ResultColumn("latency_ms_after", unit="ms", digits=2, card="latency")
     assert model_card_cell({"latency_ms_after": 3.256}, "latency_ms_after", latency) == "3.26 ms"
+
+
+def test_a_size_in_bytes_is_told_in_megabytes():
+    (size,) = (column for column in RESULT_COLUMNS if column.key == "bytes_after")
+    assert size.text({"bytes_before": 1_824_000, "bytes_after": 256_400}) == "1.82 → 0.26 MB"
+
+
+def test_a_row_of_a_comparison_holds_what_its_runs_cost_and_where():
+    """Whoever compares two rows has to see that one was measured elsewhere, or otherwise."""
+    held = {column.key for column in RESULT_COLUMNS if column.compared}
+    assert held == {
+        "accuracy", "teacher_accuracy", "params_before", "params_after", "params_trained",
+        "params_removed_replaced", "macs_before", "macs_after", "bytes_on_disk", "seconds",
+        "latency_ms_before", "latency_ms_after", "peak_memory_mb", "device", "precision", "lr",
+    }  # fmt: skip

@@ -34,3 +34,18 @@ def test_weights_and_moments_under_the_old_names_are_put_back():
     again = training_state(other, its)
     assert again.keys() == state.keys()
     assert all(torch.equal(again[name], state[name]) for name in state)
+
+
+def test_buffers_are_put_back_as_they_were():
+    """Running means of a BatchNorm are no parameters, and a student computes with them."""
+    states = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+        model(torch.randn(8, 4))
+        states.append((model, torch.optim.AdamW(model.parameters())))
+    (first, its), (other, others) = states
+    assert not torch.equal(other[1].running_mean, first[1].running_mean)
+    load_training_state(other, others, training_state(first, its))
+    assert all(torch.equal(a, b) for a, b in zip(first.buffers(), other.buffers(), strict=True))
+    assert int(other[1].num_batches_tracked) == 1
