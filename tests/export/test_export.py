@@ -64,11 +64,13 @@ ONNX = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ONNX)
-def test_onnx_computes_the_same_for_any_batch_and_length(kind, tmp_path):
+def test_onnx_computes_the_same_for_any_batch_and_length(kind, tmp_path, capsys):
     small = ONNX[kind]()
     report = export_onnx(small, tmp_path / "model.onnx")
     assert report.max_logit_difference < 1e-4
     assert report.bytes == (tmp_path / "model.onnx").stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"], "it is one file"
+    assert capsys.readouterr().out == ""
     assert report.latency_ms > 0 and report.dense_latency_ms > 0
     inputs = batch(small, examples=5)
     named = {"pixel_values": inputs} if isinstance(inputs, torch.Tensor) else inputs
