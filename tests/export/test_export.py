@@ -139,6 +139,18 @@ def test_a_run_is_exported_with_a_card_that_states_its_numbers(run_folder, tmp_p
                      "tokenizer_config.json", "README.md"}  # fmt: skip
 
 
+@pytest.mark.slow
+def test_force_replaces_what_is_not_ours_in_every_format(run_folder, tmp_path):
+    mine = {"standalone": "standalone/load.py", "onnx": "model.onnx", "torch_export": "model.pt2"}
+    for file in mine.values():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("mine")
+    with pytest.raises((ValueError, FileExistsError), match="already|not empty"):
+        export_run(run_folder, tmp_path, mine)
+    export_run(run_folder, tmp_path, mine, force=True)
+    assert not any((tmp_path / file).read_bytes() == b"mine" for file in mine.values())
+
+
 def test_a_card_shows_names_as_text_and_no_path_of_this_machine(run_folder):
     result = json.loads((run_folder / "result.json").read_text())
     result["class_names"] = ["<script>alert(1)</script>", "a|b"]

@@ -25,7 +25,11 @@ class StandIn(BaseHTTPRequestHandler):
         lines = [json.loads(line) for line in body.splitlines() if line.strip()]
         self.calls.append((self.path, self.headers.get("Authorization"), lines))
         if self.path == "/api/repos/create":
-            self.answer({"url": f"{self.server.address}/me/small", "id": "1", "name": "me/small"})
+            is_there = sum(path == self.path for path, *_ in self.calls) > 1
+            self.answer(
+                {"url": f"{self.server.address}/me/small", "id": "1", "name": "me/small"},
+                409 if is_there else 200,
+            )
         elif self.path == "/api/validate-yaml":  # of the card
             self.answer({"errors": [], "warnings": []})
         elif "/preupload/" in self.path:
@@ -92,6 +96,13 @@ def test_a_folder_arrives_as_it_is_and_private(hub, folder):
     assert created["name"] == "small" and created["organization"] == "me"
     # Older and newer versions of the library say it in different words.
     assert created.get("visibility") == "private" or created.get("private") is True
+
+
+def test_a_model_is_pushed_again_to_the_repository_that_is_there(hub, folder):
+    push_to_hub(folder, "me/small", endpoint=hub.address)
+    (folder / "README.md").write_text("# A small model, once more\n")
+    push_to_hub(folder, "me/small", endpoint=hub.address)
+    assert hub.RequestHandlerClass.files["README.md"] == b"# A small model, once more\n"
 
 
 def test_only_what_belongs_to_the_model_leaves_the_machine(hub, folder, tmp_path):
