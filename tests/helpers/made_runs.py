@@ -41,7 +41,7 @@ def break_some(root: Path) -> dict[str, str]:
     (root / "other_version" / "config.json").write_text(json.dumps({**config, "quantum": 1}))
     odd = {"model": 3, "data": [], "method": ["x"], "seed": "7", "steps": {"a": 1}}
     (root / "odd_values" / "config.json").write_text(json.dumps(odd))
-    (root / "odd_values" / "result.json").write_text('{"accuracy": NaN, "params_after": "many"}')
+    (root / "odd_values" / "result.json").write_text('{"accuracy": NaN, "params_after": null}')
     history = (
         '{"step": 1}\n{"phase": "fade", "step": "x", "lam": []}\n{"phase": 3, "step": 1e999}\n'
     )

@@ -78,14 +78,14 @@ def test_seconds_are_the_methods_own_without_data_teacher_and_pauses(tmp_path):
     assert result["seconds"] <= whole - before - 1.5 + 0.1
 
 
-def test_peak_memory_is_of_what_comes_after_the_teacher(tmp_path, monkeypatch):
+def test_peak_memory_is_of_what_comes_after_teacher_and_start(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(loop, "reset_peak_memory", lambda device: told.append("reset"))
     config = RunConfig(**{**vars(QUICK), "teacher": "finetune", "teacher_steps": 2})
     for event in loop.train(config, tmp_path, cache=MarkedCache(DATA)):
         if isinstance(event, PhaseStart):
             told.append(event.name)
-    assert told == ["data", "teacher", "reset", "start", "fade", "test"]
+    assert told == ["data", "teacher", "start", "reset", "fade", "test"]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ def test_start_returns_at_once_and_wait_gives_the_result(tmp_path):
     result = session.wait(120)
     assert session.state == "finished"
     assert load_run(session.folder).status == "finished"
-    assert json.loads((session.folder / "result.json").read_text()) == result
+    written = json.loads((session.folder / "result.json").read_text())
+    assert written == {**result, "run_dir": session.folder.name}
     assert load_compressed(session.folder / "compressed") is not None
 
 

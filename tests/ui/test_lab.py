@@ -343,7 +343,7 @@ def test_a_hand_on_lambda_is_followed_and_shown(lab):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("result.json", '{"accuracy": 1}', "not of this version"),
+        ("result.json", '{"accuracy": 1}', "100.00"),
         ("history.jsonl", '{"what": 1}\n', ""),
         ("snapshots/000000.safetensors", "nonsense", "damaged or cut short"),
     ],

@@ -114,7 +114,8 @@ def read_result(folder: Path, *, measured: bool = False) -> Result | None:
     values = read_json(path)
     if values is None:
         return None
-    values = _renamed(values)
+    # Earlier versions wrote NaN where a number was not measured.
+    values = {name: _measured(value) for name, value in _renamed(values).items()}
     _RESULT(path.name, values)
     if measured:
         _MEASURED(path.name, values)
