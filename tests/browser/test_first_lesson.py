@@ -106,7 +106,7 @@ def show(page: Page, selector: str) -> None:
 
 
 def press(page: Page, name: str) -> None:
-    page.locator(".pclora-lab button").filter(has_text=name).click()
+    page.locator(".pclora-lab button").filter(has_text=re.compile(f"^{name}$")).click()
 
 
 def train(page: Page) -> None:
