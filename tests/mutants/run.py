@@ -18,6 +18,7 @@ import functools
 import json
 import multiprocessing
 import os
+import platform
 import random
 import shutil
 import signal
@@ -348,7 +349,11 @@ def main() -> None:
     survivors = [r for r in records if r["outcome"] == "survived"]
     for room, row in rooms.items():
         print(f"{room:>9}: {row}")
-    result = {"seed": args.seed, "each": args.each, "rooms": rooms, "survivors": survivors}
+    result = {
+        "command": "python tests/mutants/run.py " + " ".join(sys.argv[1:]),
+        "hardware": f"{os.cpu_count()} {platform.machine()} cores, {platform.system()}",
+        **{"seed": args.seed, "each": args.each, "rooms": rooms, "survivors": survivors},
+    }
     if args.again:
         result["rooms_before_new_tests"] = first
     if args.result:
