@@ -8,7 +8,7 @@ from typing import Any
 
 from pclora_lab.files import write_text
 
-__all__ = ["parse_json", "read_json", "to_json", "write_json"]
+__all__ = ["parse_json", "read_json", "to_json", "with_nulls", "write_json"]
 
 _LONGEST_EXACT = 25
 
@@ -100,7 +100,7 @@ def to_json(value: object, *, missing_as_null: bool = False, **options: Any) -> 
             raise
         if not missing_as_null:
             raise ValueError(f"{odd}, which JSON has no number for") from None
-    return json.dumps(_with_nulls(value), allow_nan=False, **options)
+    return json.dumps(with_nulls(value), allow_nan=False, **options)
 
 
 def _not_finite(value: object, place: str) -> Iterator[str]:
@@ -114,9 +114,15 @@ def _not_finite(value: object, place: str) -> Iterator[str]:
             yield from _not_finite(part, f"{place}[{number}]")
 
 
-def _with_nulls(value: object) -> object:
+def with_nulls(value: Any) -> Any:
+    """The same with None for every number that is NaN or infinite.
+
+    Example:
+        >>> with_nulls({"loss": float("nan"), "by_layer": [1.0, float("inf")]})
+        {'loss': None, 'by_layer': [1.0, None]}
+    """
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _with_nulls(part) for key, part in value.items()}
-    return [_with_nulls(part) for part in value] if isinstance(value, list | tuple) else value
+        return {key: with_nulls(part) for key, part in value.items()}
+    return [with_nulls(part) for part in value] if isinstance(value, list | tuple) else value

@@ -5,12 +5,11 @@ here. A file that was cut, edited to another type, or holds a number that is non
 place in it; what a newer version added is left as it is.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.json_files import read_json
+from pclora_lab.json_files import read_json, with_nulls
 from pclora_lab.methods.base import check_lr
 from pclora_lab.schema import (
     Check,
@@ -115,7 +114,7 @@ def read_result(folder: Path, *, measured: bool = False) -> Result | None:
     if values is None:
         return None
     # Earlier versions wrote NaN where a number was not measured.
-    values = {name: _measured(value) for name, value in _renamed(values).items()}
+    values = with_nulls(_renamed(values))
     _RESULT(path.name, values)
     if measured:
         _MEASURED(path.name, values)
@@ -164,7 +163,7 @@ def believed_row(values: object) -> Row | None:
     if not all(_is_count(values.get(name, 0)) for name in ("step", "steps")):
         return None
     return {
-        name: _measured(value)
+        name: with_nulls(value)
         for name, value in _renamed(values).items()
         if not name.startswith("layer_") or _is_by_layer(value)
     }
@@ -176,13 +175,6 @@ def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
-
-
-def _measured(value: object) -> object:
-    is_odd = isinstance(value, float) and not math.isfinite(value)
-    if isinstance(value, dict):
-        return {name: _measured(part) for name, part in value.items()}
-    return None if is_odd else value
 
 
 def _is_by_layer(value: object) -> bool:
