@@ -4,6 +4,7 @@ import gc
 from dataclasses import replace
 from functools import cache
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -40,13 +41,26 @@ def on_gpu(tmp_path_factory):
     return once
 
 
+def rounded(found: Any) -> Any:
+    """The same, with every number about as large."""
+    if isinstance(found, dict):
+        return {name: rounded(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [rounded(value) for value in found]
+    return pytest.approx(found, rel=1e-5, abs=1e-6) if isinstance(found, float) else found
+
+
 @pytest.mark.parametrize(("method", "kind"), RUNS)
 def test_a_run_on_the_device_has_the_history_of_the_cpu(on_gpu, method, kind):
     here = ran(config(on_gpu.folder, method, kind), on_gpu.folder / "cpu")
     there = on_gpu(method, kind)
-    assert there.end.result["device"] == "cuda:0" and there.rows == here.rows
+    assert there.end.result["device"] == "cuda:0"
+    # Not to the bit: where memory begins decides in which order a sum is taken.
+    assert there.rows == rounded(here.rows)
     for one, other in zip(here.end.model.parameters(), there.end.model.parameters(), strict=True):
-        assert type(other) is torch.nn.Parameter and torch.equal(one, other)
+        assert type(other) is torch.nn.Parameter
+        # A gradient near 0 has either sign, and AdamW divides by its size.
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
     assert all(p.is_cpu for p in there.end.teacher.parameters())
 
 

@@ -123,7 +123,8 @@ def test_a_pipeline_answers_as_the_model_does(folders):
     inputs = ask.tokenizer("w7 w8 w9", return_tensors="pt")
     with torch.no_grad():
         expected = small(**inputs).logits.softmax(-1)[0]
-    assert [scores[name] for name in ("ant", "bee", "cat")] == expected.tolist()
+    found = [scores[name] for name in ("ant", "bee", "cat")]
+    assert found == pytest.approx(expected.tolist(), rel=1e-5)
 
 
 def test_another_head_takes_the_layers_and_a_head_of_its_own(folders):
@@ -391,4 +392,6 @@ def test_no_door_draws_new_weights_where_the_package_is_missing(folders, tmp_pat
     assert [a for a in told if not any(reason in a[2] for reason in reasons)] == []
     # And once it is imported, the same process opens it.
     with torch.no_grad():
-        assert cut("bert", folders)(torch.tensor([[7, 8, 9]])).logits.tolist() == seen
+        again = cut("bert", folders)(torch.tensor([[7, 8, 9]])).logits.tolist()
+    # Another process may add in another order.
+    assert again[0] == pytest.approx(seen[0], rel=1e-4, abs=1e-6)
