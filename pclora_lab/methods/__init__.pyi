@@ -1,5 +1,6 @@
 from .base import LossTerms, Method, MethodConfig, MethodContext
-from .distillation import FeatureTaps, feature_loss, logit_loss
+from .distillation.losses import feature_loss, logit_loss
+from .distillation.taps import FeatureTaps
 from .factorization import (
     activation_svd_factors,
     cholesky_factor,

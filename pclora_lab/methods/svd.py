@@ -11,7 +11,7 @@ from torch import nn
 
 from pclora_lab.fields import option
 from pclora_lab.methods.base import MethodConfig, MethodContext
-from pclora_lab.methods.distillation import (
+from pclora_lab.methods.distillation.losses import (
     FEATURE,
     LOGIT,
     logit_weight_option,

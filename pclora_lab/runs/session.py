@@ -12,7 +12,7 @@ from pclora_lab.data.cache import DataCache
 from pclora_lab.files import given_path
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.models.serialization import save_pretrained
-from pclora_lab.nn.openmp import release_after_cells, release_workers
+from pclora_lab.nn.runtime.openmp import release_after_cells, release_workers
 from pclora_lab.runs.background_run import BackgroundRun
 from pclora_lab.runs.execution import Execution, RunLogger, execute
 from pclora_lab.runs.resuming import Resumption, read_resumption

@@ -6,6 +6,7 @@ event; to stop, close it. What the method does between its verbs is not known he
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pclora_lab.methods.base import Method
 from pclora_lab.methods.pclora.schedules import schedule_notes
 from pclora_lab.methods.registry import make_method
 from pclora_lab.nn.metadata import set_metadata
+from pclora_lab.nn.runtime.freed_memory import freed_memory_kept
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import (
     device_errors_explained,
@@ -72,10 +74,11 @@ def train(
     root = given_path(root, "root")
     cache = cache if cache is not None else DataCache()
     method = _checked_method(config)
-    resolve_device(config.device)
+    device = resolve_device(config.device)
     override = lambda_override if lambda_override else LambdaOverride(config.overrides)
     yield PhaseStart("data", 0)
-    with device_errors_explained(config):
+    kept = freed_memory_kept() if device.type == "cpu" else nullcontext()
+    with device_errors_explained(config), kept:
         setup = prepare(config, method, cache, checkpoint, allow_changes=allow_changes)
         if setup.needs_teacher:
             yield from _teach(setup, root / "teachers", checkpoint)

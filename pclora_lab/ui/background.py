@@ -6,7 +6,7 @@ import time
 import weakref
 from collections.abc import Callable, Generator
 
-from pclora_lab.nn.openmp import release_workers
+from pclora_lab.nn.runtime.openmp import release_workers
 from pclora_lab.runs.session import Session
 from pclora_lab.runs.session_state import OVER, SessionState
 from pclora_lab.ui.html import live_text

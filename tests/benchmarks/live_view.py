@@ -27,7 +27,7 @@ from dataclasses import replace
 from statistics import median
 from pclora_lab.training.config import RunConfig
 from pclora_lab import Session
-from pclora_lab.nn.openmp import release_workers
+from pclora_lab.nn.runtime.openmp import release_workers
 from pclora_lab.ui.lab import Lab
 facts = RunConfig(steps={steps}, evaluations=30)
 bare = replace(facts, layer_metrics=False)

@@ -19,7 +19,7 @@ import torch
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.json_files import write_json
-from pclora_lab.nn.openmp import release_workers
+from pclora_lab.nn.runtime.openmp import release_workers
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow
 from pclora_lab.training.loop import train

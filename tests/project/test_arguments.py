@@ -24,7 +24,7 @@ EXPLAINED = {
     "data/loading.py:_image_split": "called as _text_split is, whose rows can be left out",
     "methods/base.py:__call__": "TaskLoss: a loss that does not change with the progress",
     "methods/pclora/losses.py:__call__": "DistillationTerms: likewise",
-    "methods/distillation.py:keep": "torch's forward hooks are given the inputs too",
+    "methods/distillation/taps.py:keep": "torch's forward hooks are given the inputs too",
     "methods/pclora/schedules.py:identity": "a schedule that does not depend on t",
     "nn/layers/comparing.py:compare": "torch's forward hooks are given the inputs too",
     "nn/layers/comparing.py:keep": "likewise",

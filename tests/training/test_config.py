@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pclora_lab.fields import Part, options_of
-from pclora_lab.methods.distillation import TAPS
+from pclora_lab.methods.distillation.losses import TAPS
 from pclora_lab.methods.pclora.config import INITS, PCLoRAConfig
 from pclora_lab.training.config import (
     CONFIG_FORMAT,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pclora_lab.fields import option
-from pclora_lab.methods.distillation import (
+from pclora_lab.methods.distillation.losses import (
     logit_weight_option,
     taps_option,
     task_share_option,

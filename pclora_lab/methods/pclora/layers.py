@@ -1,13 +1,16 @@
 """The layers whose base fades out: a linear layer and a word embedding."""
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pclora_lab.methods.pclora.fading import FadingModule
+from pclora_lab.methods.pclora.merged import merged_linear, merging_pays
 from pclora_lab.nn.layers.product_weight import product_weight
+from pclora_lab.nn.layers.types import is_untouched
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
 from pclora_lab.nn.surgery import frozen_view
 
@@ -118,7 +121,17 @@ class PCLoRALinear(FadingModule):
         """The faded base plus the adapter; the adapter alone once the base was dropped."""
         if self.base is None:
             return self._note_lambda(self.adapter_output(input))
+        tokens = math.prod(input.shape[:-1])
+        if is_untouched(self.base) and merging_pays(tokens, self.in_features, self.out_features):
+            return self._note_lambda(self._merged(input))
         return self._note_lambda(self.lam * self.base(input) + self._adapter_less_start(input))
+
+    def _merged(self, x: Tensor) -> Tensor:
+        base, start = cast(nn.Linear, self.base), None
+        if self.start_A is not None and self.start_B is not None:
+            start = self.start_A, self._scaled(self.start_B)
+        factors = self.A, self._scaled(self.B), cast(Tensor, self.bias)
+        return merged_linear(x, base.weight, self.lam, *factors, start)
 
     def _adapter_less_start(self, x: Tensor) -> Tensor:
         if self.start_A is None or self.start_B is None or self.start_C is None:

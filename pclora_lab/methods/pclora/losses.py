@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.methods.distillation import FeaturePair, feature_loss, logit_loss
+from pclora_lab.methods.distillation.losses import logit_loss
+from pclora_lab.methods.distillation.taps import FeaturePair
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import pclora_config, pclora_targets
 from pclora_lab.nn.forward import Inputs, call_model, eval_mode, token_mask
@@ -66,7 +67,7 @@ class Distiller:
             inputs: one batch, as the model takes it.
             labels: class numbers ``(batch,)``, or what the task's loss takes.
         """
-        with self.features.recording():
+        with self.features.comparing(_compared_tokens(inputs)):
             target = self.teacher_logits(inputs)
             logits = call_model(self.student, inputs)
         return self.terms_of(logits, target, inputs, labels)
@@ -80,7 +81,7 @@ class Distiller:
     ) -> dict[str, Tensor]:
         """The terms of a batch that both models have seen since ``features.record()``.
 
-        The recorded features are let go here; in between, nothing is held.
+        The recorded features are let go here; later, nothing is held.
 
         Args:
             logits: the student's.
@@ -91,7 +92,7 @@ class Distiller:
         Raises:
             ValueError: one of the two has not run, or not the same layers as often.
         """
-        feature = feature_loss(*self.features.take(), _compared_tokens(inputs))
+        feature = self.features.loss(_compared_tokens(inputs))
         terms = {"task": self.task_loss(logits, labels), "feature": feature}
         if self.config.logit_weight > 0:
             terms["logit"] = self._logit_term(logits, target)

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from torch import nn
 
 from pclora_lab.methods.base import Batch, MethodContext, MetricValues
-from pclora_lab.methods.distillation import FEATURE, LOGIT
+from pclora_lab.methods.distillation.losses import FEATURE, LOGIT
 from pclora_lab.methods.metrics import TASK, Metric, Panel
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.fading import UNFADED

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.methods.base import Batch, TaskLoss
-from pclora_lab.methods.distillation import FeaturePair, feature_loss
+from pclora_lab.methods.distillation.losses import feature_loss
+from pclora_lab.methods.distillation.taps import FeaturePair
 from pclora_lab.methods.pela.config import PELAConfig
 from pclora_lab.methods.pela.model import pela_record
 from pclora_lab.nn.forward import call_model, eval_mode
@@ -122,11 +123,11 @@ class RepairTerms:
         if progress >= self.config.repair:
             self.close()
             return TaskLoss(self.student)(inputs, labels, progress)
-        with self.features.recording():
+        with self.features.comparing():
             with eval_mode(self.teacher):
                 call_model(self.teacher, inputs)
             task = classification_loss(call_model(self.student, inputs), labels)
-        feature = feature_distillation(*self.features.take())
+        feature = self.features.loss()
         loss, terms = task + self.config.distil_weight * feature, {"task": task, "feature": feature}
         if self.config.perturbation_weight > 0:
             moved = weight_perturbation(self.student, self.teacher, self.config.epsilon)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import nn
 
 from pclora_lab.methods.base import Method, MethodContext, MetricValues
-from pclora_lab.methods.distillation import FEATURE
+from pclora_lab.methods.distillation.losses import FEATURE
 from pclora_lab.methods.factorization import weight_spectra
 from pclora_lab.methods.metrics import TASK, Metric, Panel
 from pclora_lab.methods.pela.config import PELAConfig

@@ -9,7 +9,8 @@ import transformers
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from pclora_lab.methods.distillation import FeatureTaps, feature_loss, logit_loss
+from pclora_lab.methods.distillation.losses import feature_loss, logit_loss
+from pclora_lab.methods.distillation.taps import FeatureTaps
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.losses import Distiller, total_loss
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress

@@ -155,7 +155,9 @@ def test_base_removed_shows_lambda_zero_and_puts_it_back(make_student, images, f
             raise KeyError
     assert torch.equal(student(images), outside)
     set_base_weight_factor(student, 0.0)
-    assert torch.equal(student(images), inside) and not torch.equal(inside, outside)
+    # With a base, its factor 0 and the adapter are one matrix: another order of the same sum.
+    torch.testing.assert_close(student(images), inside, rtol=1e-5, atol=1e-6)
+    assert (inside - outside).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("init", INITS)

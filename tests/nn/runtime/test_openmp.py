@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pclora_lab.nn import openmp as threads
-from pclora_lab.nn.openmp import release_after_cells, release_workers
+from pclora_lab.nn.runtime import openmp as threads
+from pclora_lab.nn.runtime.openmp import release_after_cells, release_workers
 
 HAS_GNU_OPENMP = threads._openmp() is not None
 COUNT = """
 import time
 import psutil, torch
-from pclora_lab.nn.openmp import release_workers
+from pclora_lab.nn.runtime.openmp import release_workers
 count = psutil.Process().num_threads
 torch.set_num_threads(4)
 x = torch.randn(600, 600)

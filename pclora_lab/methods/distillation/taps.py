@@ -1,4 +1,4 @@
-"""What a student can imitate: outputs of layers or blocks (features), and logits."""
+"""The outputs of a student's and a teacher's layers, recorded or compared where they are made."""
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -6,41 +6,14 @@ from contextlib import contextmanager
 from types import TracebackType
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from pclora_lab.fields import option
-from pclora_lab.methods.metrics import Metric, Panel
+from pclora_lab.methods.distillation.losses import feature_gap
 from pclora_lab.nn.layers.sharing import bring_together
 from pclora_lab.nn.layers.wrappers import inner_modules
 
-__all__ = [
-    "FEATURE",
-    "FeaturePair",
-    "FeatureTaps",
-    "LOGIT",
-    "TAPS",
-    "feature_loss",
-    "logit_loss",
-    "logit_weight_option",
-    "task_share_option",
-    "taps_option",
-    "temperature_option",
-]
-
-TAPS = ("linears", "blocks")
-
-FEATURE = Metric(
-    "feature",
-    "feature distillation",
-    Panel.LOSS,
-    "green",
-    dash="dash",
-    overlay_dash="dash",
-    overlay_hint="dashed: feature distillation",
-)
-LOGIT = Metric("logit", "logit distillation", Panel.LOSS, "purple", dash="dot")
+__all__ = ["FeaturePair", "FeatureTaps"]
 
 
 class FeatureTaps:
@@ -68,7 +41,10 @@ class FeatureTaps:
 
     def __init__(self, model: nn.Module, names: Iterable[str], *, recording: bool = True) -> None:
         self.outputs: dict[str, Tensor] = {}
+        self._calls: dict[str, int] = {}
         self.recording, self._has_gradients = recording, False
+        # What may take an output in, and give back what the model goes on with.
+        self.meet: Callable[[str, Tensor], Tensor | None] | None = None
         inside = inner_modules(model)
         self._handles = [
             module.register_forward_hook(_output_hook(weakref.ref(self), name, module))
@@ -86,14 +62,16 @@ class FeatureTaps:
             gradients: whether every output is to have one.
         """
         self.outputs, self.recording, self._has_gradients = {}, True, gradients
+        self._calls, self.meet = {}, None
 
     def take(self) -> dict[str, Tensor]:
         """What was recorded; nothing is held or recorded any more."""
         outputs, self.outputs, self.recording = self.outputs, {}, False
+        self.meet = None
         return outputs
 
-    def keep(self, name: str, output: Tensor | tuple) -> None:
-        """One more output of a module."""
+    def keep(self, name: str, output: Tensor | tuple) -> Tensor | tuple | None:
+        """One more output of a module; what is to take its place, if anything."""
         if self._has_gradients and not torch.is_grad_enabled():
             self.take()
             raise ValueError(
@@ -101,12 +79,14 @@ class FeatureTaps:
                 "re-entrant checkpointing: its features could teach nothing. Use "
                 'gradient_checkpointing_kwargs={"use_reentrant": False}, or turn checkpointing off'
             )
-        calls = 1
-        key = name
-        while key in self.outputs:
-            calls += 1
-            key = f"{name} ({calls})"
-        self.outputs[key] = output[0] if isinstance(output, tuple) else output
+        calls = self._calls[name] = self._calls.get(name, 0) + 1
+        key = name if calls == 1 else f"{name} ({calls})"
+        first, *others = output if isinstance(output, tuple) else (output,)
+        met = None if self.meet is None else self.meet(key, first)
+        if met is None:
+            self.outputs[key] = first
+            return None
+        return (met, *others) if isinstance(output, tuple) else met
 
     def close(self) -> None:
         """Remove the hooks and let go of the outputs."""
@@ -127,14 +107,15 @@ class FeatureTaps:
 
 def _output_hook(
     taps: "weakref.ref[FeatureTaps]", name: str, watched: nn.Module
-) -> Callable[[nn.Module, tuple, Tensor | tuple], None]:
+) -> Callable[[nn.Module, tuple, Tensor | tuple], Tensor | tuple | None]:
     owner = weakref.ref(watched)
 
-    def keep(module: nn.Module, args: tuple, output: Tensor | tuple) -> None:
+    def keep(module: nn.Module, args: tuple, output: Tensor | tuple) -> Tensor | tuple | None:
         found = taps()
         # A copy of the model takes the hook along.
         if found is not None and found.recording and module is owner():
-            found.keep(name, output)
+            return found.keep(name, output)
+        return None
 
     return keep
 
@@ -159,15 +140,16 @@ class FeaturePair:
         >>> model, teacher = nn.Sequential(nn.Linear(2, 3)), nn.Sequential(nn.Linear(2, 3))
         >>> _ = teacher.load_state_dict(model.state_dict())
         >>> pair = FeaturePair(model, teacher, ["0"])
-        >>> with pair.recording():
-        ...     _ = model(torch.ones(1, 2)), teacher(torch.ones(1, 2))
-        >>> feature_loss(*pair.take()).item()
+        >>> with pair.comparing():
+        ...     _ = teacher(torch.ones(1, 2)), model(torch.ones(1, 2))
+        >>> pair.loss().item()
         0.0
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, names: Iterable[str]) -> None:
         self.student, self.teacher, self.names = student, teacher, tuple(names)
         self._taps: tuple[FeatureTaps, FeatureTaps] | None = None
+        self._gaps: dict[str, Tensor] = {}
         self._open()
 
     def _open(self) -> tuple[FeatureTaps, FeatureTaps]:
@@ -191,6 +173,7 @@ class FeaturePair:
         student, teacher = self._open()
         student.record(gradients=torch.is_grad_enabled())
         teacher.record()
+        self._gaps = {}
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -202,6 +185,44 @@ class FeaturePair:
             self.take(checked=False)
             raise
 
+    @contextmanager
+    def comparing(self, real: Tensor | None = None) -> Iterator[None]:
+        """Run the teacher inside, then the student: :meth:`loss` is taken layer by layer.
+
+        The teacher's output is let go where the student's is made, so that of two features one
+        tensor is kept for the backward pass.
+
+        Args:
+            real: ``(batch, tokens)``, False where there is padding, which is not compared.
+        """
+        with self.recording():
+            student, teacher = self._open()
+
+            def meet(key: str, output: Tensor) -> Tensor | None:
+                if key not in teacher.outputs or torch.compiler.is_compiling():
+                    return None
+                output, self._gaps[key] = feature_gap(output, teacher.outputs.pop(key), real)
+                return output
+
+            student.meet = meet
+            yield
+
+    def loss(self, real: Tensor | None = None) -> Tensor:
+        """Mean gap of the features since :meth:`comparing`, or since :meth:`record`.
+
+        Args:
+            real: as in :meth:`comparing`, for the features that were only recorded.
+
+        Raises:
+            ValueError: as :meth:`take`.
+        """
+        gaps = self._gaps
+        student, teacher = self.take(checked=False)
+        if student.keys() != teacher.keys() or not (student or gaps):
+            raise ValueError(_unequal(student, teacher, len(gaps)))
+        gaps = gaps | {n: feature_gap(student[n], teacher[n], real)[1] for n in teacher}
+        return torch.stack(list(gaps.values())).mean()
+
     def take(self, *, checked: bool = True) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Outputs of student and teacher since :meth:`record`; nothing is held any more.
 
@@ -211,6 +232,7 @@ class FeaturePair:
         Raises:
             ValueError: a module ran in one of the two only, or more often.
         """
+        self._gaps = {}
         student, teacher = (taps.take() for taps in self._taps) if self._taps else ({}, {})
         if checked and (student.keys() != teacher.keys() or not student):
             raise ValueError(_unequal(student, teacher))
@@ -229,8 +251,10 @@ _PAIRS: "weakref.WeakKeyDictionary[nn.Module, weakref.ref[FeaturePair]]" = (
 )
 
 
-def _unequal(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> str:
-    if not student:
+def _unequal(
+    student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], compared: int = 0
+) -> str:
+    if not student and not compared:
         return (
             "no layer of the student was seen in a forward pass with gradients: the model that is "
             "trained is another one (model_init, a copy, a DataParallel replica), or it was "
@@ -240,75 +264,7 @@ def _unequal(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> st
     first = sorted(student.keys() ^ teacher.keys())[0]
     where = "student" if first in student else "teacher"
     return (
-        f"{first} ran in the {where} only ({len(student)} calls of the student's layers, "
-        f"{len(teacher)} of the teacher's): the two must run the same layers on the same batch"
+        f"{first} ran in the {where} only ({len(student) + compared} calls of the student's "
+        f"layers, {len(teacher) + compared} of the teacher's): the two must run the "
+        "same layers on the same batch"
     )
-
-
-def feature_loss(
-    student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], real: Tensor | None = None
-) -> Tensor:
-    """Mean over taps of the mean squared difference, in float32.
-
-    ``L_feat = (1/T) Σ_t mean((h_t − h*_t)²)`` with every ``h_t`` of shape
-    ``(batch, tokens, features)``. Source: PC-LoRA, arXiv:2406.09117 (L_featKD).
-
-    Args:
-        student: outputs by tap.
-        teacher: outputs by tap.
-        real: ``(batch, tokens)``, False where there is padding, which is not compared.
-
-    Example:
-        >>> feature_loss({"a": torch.ones(2)}, {"a": torch.zeros(2)}).item()
-        1.0
-    """
-    gaps = [_gap(student[name].float(), teacher[name].float(), real) for name in teacher]
-    return torch.stack(gaps).mean()
-
-
-def _gap(student: Tensor, teacher: Tensor, real: Tensor | None) -> Tensor:
-    if real is None or student.shape[:2] != real.shape:
-        return F.mse_loss(student, teacher)
-    # A weighted mean, because picking the real tokens out would wait for the GPU.
-    weight = real.unsqueeze(-1).to(student.dtype)
-    real_numbers = (weight.sum() * student.shape[-1]).clamp_min(1)  # of a batch of padding alone
-    return ((student - teacher) ** 2 * weight).sum() / real_numbers
-
-
-def logit_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
-    """``T² · KL(softmax(teacher/T) ‖ softmax(student/T))``, mean over the batch.
-
-    Args:
-        student: logits ``(batch, classes)``.
-        teacher: logits ``(batch, classes)``.
-        temperature: T.
-
-    Source: Hinton et al., arXiv:1503.02531.
-
-    Example:
-        >>> logit_loss(torch.ones(2, 3), torch.ones(2, 3)).item()
-        0.0
-    """
-    log_p = F.log_softmax(student.float() / temperature, dim=-1)
-    log_q = F.log_softmax(teacher.float() / temperature, dim=-1)
-    return temperature**2 * F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
-
-
-def task_share_option() -> float:
-    """A field for α, the share of the task's own loss."""
-    return option(0.2, "number", "task share α", "the share of the task loss", low=0, high=1)
-
-
-def taps_option() -> str:
-    """A field for what is imitated: every linear layer's output, or every block's."""
-    return option("linears", "choice", "features of", "which outputs are imitated", choices=TAPS)
-
-
-def logit_weight_option() -> float:
-    """A field for the weight of :func:`logit_loss`."""
-    return option(0.0, "number", "logit weight", "weight of logit distillation", low=0, hidden=True)
-
-
-def temperature_option() -> float:
-    """A field for the T of :func:`logit_loss`."""
-    return option(2.0, "number", "temperature", "T of logit distillation", low=1e-3, hidden=True)

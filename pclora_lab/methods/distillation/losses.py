@@ -1,0 +1,165 @@
+"""What a student can imitate: outputs of layers or blocks (features), and logits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pclora_lab.fields import option
+from pclora_lab.methods.metrics import Metric, Panel
+
+__all__ = [
+    "FEATURE",
+    "LOGIT",
+    "TAPS",
+    "feature_gap",
+    "feature_loss",
+    "logit_loss",
+    "logit_weight_option",
+    "task_share_option",
+    "taps_option",
+    "temperature_option",
+]
+
+TAPS = ("linears", "blocks")
+
+FEATURE = Metric(
+    "feature",
+    "feature distillation",
+    Panel.LOSS,
+    "green",
+    dash="dash",
+    overlay_dash="dash",
+    overlay_hint="dashed: feature distillation",
+)
+LOGIT = Metric("logit", "logit distillation", Panel.LOSS, "purple", dash="dot")
+
+
+def feature_loss(
+    student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], real: Tensor | None = None
+) -> Tensor:
+    """Mean over taps of the mean squared difference, in float32.
+
+    ``L_feat = (1/T) Σ_t mean((h_t − h*_t)²)`` with every ``h_t`` of shape
+    ``(batch, tokens, features)``. Source: PC-LoRA, arXiv:2406.09117 (L_featKD).
+
+    Args:
+        student: outputs by tap.
+        teacher: outputs by tap.
+        real: ``(batch, tokens)``, False where there is padding, which is not compared.
+
+    Example:
+        >>> feature_loss({"a": torch.ones(2)}, {"a": torch.zeros(2)}).item()
+        1.0
+    """
+    gaps = [feature_gap(student[name], teacher[name], real)[1] for name in teacher]
+    return torch.stack(gaps).mean()
+
+
+def feature_gap(
+    student: Tensor, teacher: Tensor, real: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The student's feature, to go on with, and its mean squared difference from the teacher's.
+
+    ``mean((h − h*)²)`` over what is no padding. Where the model goes on with the feature that is
+    returned, one tensor is kept for the backward pass, the difference, and the gradient of the rest
+    of the model and that of the difference are added in one go. It is summed up in float32 at
+    least, without a copy in float32.
+
+    Args:
+        student: h, ``(batch, tokens, features)``.
+        teacher: h*, likewise; it takes no gradient.
+        real: as in :func:`feature_loss`.
+
+    Example:
+        >>> h, gap = feature_gap(torch.ones(1, 2, 3), torch.zeros(1, 2, 3))
+        >>> h.shape, gap.item()
+        (torch.Size([1, 2, 3]), 1.0)
+    """
+    if real is not None and student.shape[:2] != real.shape:
+        real = None
+    return _FeatureGap.apply(student, teacher, real)
+
+
+class _FeatureGap(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, real: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        difference = student - teacher.to(student.dtype)
+        count: float | Tensor = difference.numel()
+        if real is not None:
+            # Weighted, because picking the real tokens out would wait for the GPU.
+            difference.mul_(real.unsqueeze(-1))
+            # At least 1, for a batch of padding alone.
+            count = (real.sum() * (difference.numel() // real.numel())).clamp_min(1)
+        # An attribute and not saved: a checkpoint would throw a saved tensor away and ask for it
+        # again in a second forward pass, where nothing is compared.
+        ctx.difference, ctx.count = difference, count
+        return student, _square_sum(difference) / count
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad: Tensor | None, grad_gap: Tensor | None
+    ) -> tuple[Tensor | None, None, None]:
+        if grad_gap is None:
+            return grad, None, None
+        slope, difference = grad_gap * 2 / ctx.count, ctx.difference
+        if difference.dtype == torch.float16:  # which is too coarse for so small a slope
+            own = difference.to(slope.dtype).mul_(slope)
+            return (own if grad is None else own.add_(grad)).to(torch.float16), None, None
+        slope = slope.to(difference.dtype)
+        own = difference * slope if grad is None else torch.addcmul(grad, difference, slope)
+        return own, None, None
+
+
+def _square_sum(x: Tensor) -> Tensor:
+    """In float32 at least, in one pass and without another tensor of the size of x."""
+    if x.dtype in (torch.float32, torch.float64):
+        flat = x.reshape(-1)
+        return torch.dot(flat, flat)
+    return torch.linalg.vector_norm(x, dtype=torch.float32).square()
+
+
+def logit_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
+    """``T² · KL(softmax(teacher/T) ‖ softmax(student/T))``, mean over the batch.
+
+    Args:
+        student: logits ``(batch, classes)``.
+        teacher: logits ``(batch, classes)``.
+        temperature: T.
+
+    Source: Hinton et al., arXiv:1503.02531.
+
+    Example:
+        >>> logit_loss(torch.ones(2, 3), torch.ones(2, 3)).item()
+        0.0
+    """
+    log_p = F.log_softmax(student.float() / temperature, dim=-1)
+    log_q = F.log_softmax(teacher.float() / temperature, dim=-1)
+    return temperature**2 * F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+
+
+def task_share_option() -> float:
+    """A field for α, the share of the task's own loss."""
+    return option(0.2, "number", "task share α", "the share of the task loss", low=0, high=1)
+
+
+def taps_option() -> str:
+    """A field for what is imitated: every linear layer's output, or every block's."""
+    return option("linears", "choice", "features of", "which outputs are imitated", choices=TAPS)
+
+
+def logit_weight_option() -> float:
+    """A field for the weight of :func:`logit_loss`."""
+    return option(0.0, "number", "logit weight", "weight of logit distillation", low=0, hidden=True)
+
+
+def temperature_option() -> float:
+    """A field for the T of :func:`logit_loss`."""
+    return option(2.0, "number", "temperature", "T of logit distillation", low=1e-3, hidden=True)

@@ -1,0 +1,1 @@
+"""What surrounds a computation on a CPU: workers and memory."""

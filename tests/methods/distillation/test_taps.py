@@ -1,0 +1,79 @@
+"""The gap of a feature where it is made: same numbers, less memory."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.methods.distillation.losses import feature_gap
+from pclora_lab.methods.distillation.taps import FeaturePair
+
+REAL = torch.tensor([[True, True, False], [True, False, False]])
+
+
+def drawn(seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(2, 3, 4, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def plain_gap(h: Tensor, target: Tensor, real: Tensor | None) -> Tensor:
+    gap = (h - target) ** 2
+    return gap.mean() if real is None else gap[real].mean()
+
+
+@pytest.mark.parametrize("real", [None, REAL])
+@pytest.mark.parametrize(("of_rest", "of_gap"), [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)])
+def test_gap_and_gradient_are_those_of_the_mean_square(real, of_rest, of_gap):
+    def gradient(loss_of):
+        h = drawn(0).requires_grad_()
+        out, gap = loss_of(h)
+        loss = 3 * of_gap * gap
+        if of_rest:
+            loss = loss + of_rest * out.sin().sum()
+        return gap, torch.autograd.grad(loss, h)[0]
+
+    ours = gradient(lambda h: feature_gap(h, drawn(1), real))
+    plain = gradient(lambda h: (h, plain_gap(h, drawn(1), real)))
+    for one, other in zip(ours, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_a_batch_of_padding_alone_has_no_gap():
+    assert feature_gap(drawn(0), drawn(1), torch.zeros(2, 3, dtype=torch.bool))[1] == 0
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.bfloat16, 0.02), (torch.float16, 0.003)])
+def test_in_half_precision_it_is_summed_up_in_float32(dtype, near):
+    """A mean over so many numbers has a slope that float16 itself can't hold."""
+    target = torch.zeros(1, 4000, 400, dtype=dtype)
+    h = torch.full_like(target, 0.5).requires_grad_()
+    out, gap = feature_gap(h, target)
+    assert gap.dtype == torch.float32 and gap.item() == pytest.approx(0.25, rel=near)
+    # A scaled loss, as a scaler of gradients makes it.
+    (out.sum() * 1e-4 + gap * 2**16).backward()
+    assert h.grad.dtype == dtype
+    expected = 1e-4 + 2**16 * 2 * 0.5 / h.numel()
+    assert h.grad.float().mean().item() == pytest.approx(expected, rel=near)
+
+
+def test_teachers_features_are_let_go_layer_by_layer():
+    student, teacher = (nn.Sequential(*(nn.Linear(4, 4) for _ in range(3))) for _ in range(2))
+    pair, x, held = FeaturePair(student, teacher, ["0", "1", "2"]), torch.ones(2, 4), []
+    for layer in student:
+        layer.register_forward_hook(lambda *_: held.append(len(pair._taps[1].outputs)))
+    with pair.comparing():
+        teacher(x)
+        student(x)
+    assert held == [2, 1, 0]
+    assert pair.loss() > 0 and pair._gaps == {}
+
+
+def test_what_was_recorded_in_another_order_is_compared_at_the_end():
+    student, teacher = nn.Sequential(nn.Linear(4, 4)), nn.Sequential(nn.Linear(4, 4))
+    pair, x = FeaturePair(student, teacher, ["0"]), torch.ones(2, 4)
+    losses = []
+    for models in ((teacher, student), (student, teacher)):
+        with pair.comparing():
+            for model in models:
+                model(x)
+        losses.append(pair.loss().item())
+    assert losses[0] == losses[1] > 0
