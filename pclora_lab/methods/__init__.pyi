@@ -38,10 +38,11 @@ from .small import SmallFromScratch, SmallFromScratchConfig
 from .snella.allocation import BudgetAllocator
 from .snella.budget import allocate, budget_at
 from .snella.config import SNELLAConfig
-from .snella.kernels import KERNELS, SPARSIFIERS, kept_entries, merge_factors, sparsify
+from .snella.kernels import KERNELS, merge_factors
 from .snella.layers import KernelSparseLinear
 from .snella.method import SNELLA
 from .snella.model import get_snella_model, merge
+from .snella.sparsifiers import SPARSIFIERS, kept_entries, sparsify
 from .svd import SVD, SVDKD, ActivationSVD, ActivationSVDConfig, SVDConfig, SVDKDConfig
 
 __all__ = [

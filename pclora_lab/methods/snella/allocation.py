@@ -5,7 +5,7 @@ gives it a share of the budget in proportion.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -66,50 +66,63 @@ class BudgetAllocator:
         self._plan, self._floor = (start, final, warmup, hold), floor
         budget_at(0.0, *self._plan)
         allocate([0.0] * len(self._sizes), self._sizes, min(start, final), floor)
-        factors = [p for m in self.layers.values() for p in (m.A, m.B)]
-        self._sens = [torch.zeros_like(p, dtype=torch.float32) for p in factors]
-        self._unc = [torch.zeros_like(sens) for sens in self._sens]
-        self._skipped = torch.zeros((), dtype=torch.int64, device=factors[0].device)
+        factors = self._factors()
+        # Every factor's means in a row: one launch for all of them, however many layers there are.
+        self._counts = [factor.numel() for factor in factors]
+        self._sens = factors[0].new_zeros(sum(self._counts), dtype=torch.float32)
+        self._unc = torch.zeros_like(self._sens)
+        self._skipped = torch.zeros((), dtype=torch.int64, device=self._sens.device)
         self._warned = False
+
+    def _factors(self) -> list[Tensor]:
+        return [factor for layer in self.layers.values() for factor in (layer.A, layer.B)]
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the gradients there are: all, or none if a value of them is not finite."""
-        factors = (p for m in self.layers.values() for p in (m.A, m.B))
-        found = [(i, p, p.grad) for i, p in enumerate(factors) if p.grad is not None]
-        if not found:
+        factors = self._factors()
+        known = [factor.grad is not None for factor in factors]
+        if not any(known):
             return
-        importance = {i: (p.float() * grad.float()).abs() for i, p, grad in found}
-        self._move_to(found[0][1].device)
+        self._move_to(factors[0].device)
+        grads = [f.grad if f.grad is not None else torch.zeros_like(f) for f in factors]
+        importance = _in_a_row(factors).mul_(_in_a_row(grads)).abs_()
         # Decided on the device: reading the answer here would make every step wait. Squares,
         # because a score is a product of two of them and must be finite too.
-        squares = [values.square().sum() for values in importance.values()]
-        finite = torch.stack(squares).isfinite().all()
+        finite = importance.square().sum().isfinite()
         self._skipped += ~finite
-        for i, values in importance.items():
-            sens = torch.lerp(values, self._sens[i], self.beta)
-            unc = torch.lerp((values - sens).abs(), self._unc[i], self.beta)
-            self._sens[i] = torch.where(finite, sens, self._sens[i])
-            self._unc[i] = torch.where(finite, unc, self._unc[i])
+        taken = finite if all(known) else finite & self._repeated(known)
+        sens = torch.lerp(importance, self._sens, self.beta)
+        unc = torch.lerp(importance.sub_(sens).abs_(), self._unc, self.beta)
+        self._sens = torch.where(taken, sens, self._sens)
+        self._unc = torch.where(taken, unc, self._unc)
+
+    def _repeated(self, values: list[bool]) -> Tensor:
+        """One value per factor, as often as the factor has entries."""
+        device = self._sens.device
+        counted = zip(self._counts, values, strict=True)
+        return torch.cat([torch.full((n,), value, device=device) for n, value in counted])
 
     def _move_to(self, device: torch.device) -> None:
         """Follow the layers, which may have been moved since."""
         if self._skipped.device != device:
-            self._sens = [sens.to(device) for sens in self._sens]
-            self._unc = [unc.to(device) for unc in self._unc]
+            self._sens, self._unc = self._sens.to(device), self._unc.to(device)
             self._skipped = self._skipped.to(device)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Both running means by number of the factor, and how many updates were left out."""
-        state = {f"sens.{i}": sens.clone() for i, sens in enumerate(self._sens)}
-        state |= {f"unc.{i}": unc.clone() for i, unc in enumerate(self._unc)}
-        return {**state, "skipped": self._skipped.clone()}
+        state = {"skipped": self._skipped.clone()}
+        for kind, means in (("sens", self._sens), ("unc", self._unc)):
+            pairs = zip(self._factors(), means.split(self._counts), strict=True)
+            parts = [part.view(factor.shape).clone() for factor, part in pairs]
+            state |= {f"{kind}.{i}": part for i, part in enumerate(parts)}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Put back what :meth:`state_dict` returned."""
-        device = self._skipped.device
-        self._sens = [state[f"sens.{i}"].to(device) for i in range(len(self._sens))]
-        self._unc = [state[f"unc.{i}"].to(device) for i in range(len(self._unc))]
+        device, numbers = self._skipped.device, range(len(self._counts))
+        self._sens = _in_a_row([state[f"sens.{i}"] for i in numbers]).to(device)
+        self._unc = _in_a_row([state[f"unc.{i}"] for i in numbers]).to(device)
         self._skipped = state["skipped"].to(device)
 
     @property
@@ -119,8 +132,8 @@ class BudgetAllocator:
 
     def scores(self) -> dict[str, float]:
         """Every layer's share of all scores; 0 for each as long as nothing was measured."""
-        pairs = zip(self._sens, self._unc, strict=True)
-        means = torch.stack([(sens * unc).mean() for sens, unc in pairs]).view(-1, 2)
+        products = (self._sens * self._unc).split(self._counts)
+        means = torch.stack([product.mean() for product in products]).view(-1, 2)
         scores = means.sum(1).tolist()
         total = sum(scores) or 1.0
         return {name: score / total for name, score in zip(self.layers, scores, strict=True)}
@@ -139,3 +152,7 @@ class BudgetAllocator:
         for layer, count in zip(self.layers.values(), counts, strict=True):
             layer.set_num_tunable(count)
         return dict(zip(self.layers, counts, strict=True))
+
+
+def _in_a_row(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors]).float()

@@ -6,7 +6,7 @@ from typing import ClassVar
 from pclora_lab.fields import option
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.rank_selection import budget_option
-from pclora_lab.methods.snella.kernels import KERNELS, SPARSIFIERS
+from pclora_lab.methods.snella.choices import KERNELS, SPARSIFIERS
 
 __all__ = ["SNELLAConfig"]
 

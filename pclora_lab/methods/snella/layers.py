@@ -4,21 +4,12 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from pclora_lab.methods.snella.kernels import (
-    KERNELS,
-    SPARSIFIERS,
-    check_choice,
-    check_sparsity,
-    find_threshold,
-    full_precision,
-    kept_entries,
-    merge_pairs,
-    rule_factors,
-)
+from pclora_lab.methods.snella.choices import KERNELS, SPARSIFIERS, check_choice
+from pclora_lab.methods.snella.kernels import SCALARS
+from pclora_lab.methods.snella.sparse_product import Recipe, SparseProduct, sparse_matrix
+from pclora_lab.methods.snella.sparsifiers import check_sparsity, kept_entries
 from pclora_lab.nn.layers.product_weight import product_weight
 from pclora_lab.nn.layers.sharing import owner_follows
 from pclora_lab.nn.surgery import frozen_view
@@ -89,7 +80,7 @@ class KernelSparseLinear(nn.Module):
         self.A = self._draw(self.in_features, generator)
         self.B = self._draw(self.out_features, generator)
         if kernel == "mixed":
-            for name, value in {"alpha": 1.0, "gamma": 1.0, "beta": 0.0}.items():
+            for name, value in SCALARS["mixed"].items():
                 self.register_parameter(name, nn.Parameter(base.weight.new_full((), value)))
         self.register_buffer("sparsity", None)
         self.set_sparsity(sparsity)
@@ -156,11 +147,11 @@ class KernelSparseLinear(nn.Module):
         return self.base(x) + self._multiply(self.dropout(x), None, None)
 
     def _multiply(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        return _Multiply.apply(x, self._how, weight, bias, *self._trained)
+        return SparseProduct.apply(x, self._recipe, weight, bias, *self._trained)
 
     @property
-    def _how(self) -> tuple[str, str, float]:
-        return self.kernel, self.sparsifier, self._sparsity
+    def _recipe(self) -> Recipe:
+        return Recipe(self.kernel, self.sparsifier, self._sparsity)
 
     @property
     def _trained(self) -> tuple[Tensor, ...]:
@@ -170,7 +161,7 @@ class KernelSparseLinear(nn.Module):
     @torch.no_grad()
     def delta(self) -> Tensor:
         """Sᵀ, ``(out_features, in_features)``, what training adds to W₀; at least float32."""
-        return _sparse(self._how, self._trained)[0]
+        return sparse_matrix(self._recipe, self._trained)
 
     @property
     def weight(self) -> Tensor:
@@ -209,68 +200,6 @@ class KernelSparseLinear(nn.Module):
         return (
             f"{widths}, kernel={self.kernel}, rule={self.sparsifier}, sparsity={self._sparsity:g}"
         )
-
-
-def _merged(kernel: str, A: Tensor, B: Tensor, *scalars: Tensor) -> Tensor:
-    # Mᵀ, in the layout of the weight.
-    if not scalars:
-        return merge_pairs(B, A, kernel, axis=0)
-    dtype = torch.promote_types(A.dtype, torch.float32)
-    alpha, gamma, beta = (scalar.to(dtype) for scalar in scalars)
-    return merge_pairs(B, A, kernel, (alpha, gamma, beta), axis=0)
-
-
-def _sparse(how: tuple[str, str, float], trained: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """Sᵀ ``(out, in)`` and its threshold."""
-    kernel, sparsifier, sparsity = how
-    M = _merged(kernel, *trained)
-    threshold = find_threshold(M, sparsity, sparsifier)
-    return M.mul_(rule_factors(M, threshold, sparsifier)[0]), threshold
-
-
-class _Multiply(torch.autograd.Function):
-    """``x (W₀ + Sᵀ)ᵀ + b`` as one product; keeps x, the factors and a 0-dim threshold."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, how: tuple, *tensors: Tensor | None) -> Tensor:
-        weight, bias, *rest = tensors
-        trained = tuple(tensor for tensor in rest if tensor is not None)
-        S, threshold = _sparse(how, trained)
-        ctx.kernel, ctx.sparsifier, _ = how
-        # With the threshold, the backward pass needs no search of its own.
-        ctx.save_for_backward(x, weight, threshold, *trained)
-        matrix = S if weight is None else S.add_(weight)
-        return F.linear(x, matrix.to(x.dtype), None if bias is None else bias.to(x.dtype))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, threshold, *trained = ctx.saved_tensors
-        leaves = [
-            value.detach().requires_grad_(wanted)
-            for value, wanted in zip(trained, ctx.needs_input_grad[4:], strict=True)
-        ]
-        with full_precision(x.device):
-            with torch.enable_grad():
-                M = _merged(ctx.kernel, *leaves)
-            factor, slope = rule_factors(M, threshold, ctx.sparsifier)
-            grads = _through(M, slope, grad, x, leaves)
-            if not ctx.needs_input_grad[0]:
-                return None, None, None, None, *grads
-            S = M.detach().mul_(factor)
-            matrix = S if weight is None else S.add_(weight)
-            return grad @ matrix.to(grad.dtype), None, None, None, *grads
-
-
-def _through(
-    M: Tensor, slope: Tensor, grad: Tensor, x: Tensor, leaves: list[Tensor]
-) -> list[Tensor | None]:
-    wanted = [leaf for leaf in leaves if leaf.requires_grad]
-    if not wanted:
-        return [None] * len(leaves)
-    grad_S = grad.reshape(-1, grad.shape[-1]).T @ x.reshape(-1, x.shape[-1])
-    found = iter(torch.autograd.grad(M, wanted, grad_S.to(M.dtype).mul_(slope)))
-    return [next(found) if leaf.requires_grad else None for leaf in leaves]
 
 
 def _autocast(x: Tensor) -> Tensor:

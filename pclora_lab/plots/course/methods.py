@@ -12,7 +12,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from pclora_lab.methods.snella.kernels import SPARSIFIERS, sparsify
+from pclora_lab.methods.snella.sparsifiers import SPARSIFIERS, sparsify
 from pclora_lab.plots.figure import NotebookFigure, common_names, with_styles
 from pclora_lab.plots.method_styles import method_style
 from pclora_lab.plots.palette import COLORS

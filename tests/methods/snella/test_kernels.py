@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from pclora_lab.methods.snella.kernels import (
-    KERNELS,
+from pclora_lab.methods.snella.kernels import KERNELS, merge_factors
+from pclora_lab.methods.snella.sparsifiers import (
     SPARSIFIERS,
     find_threshold,
     kept_entries,
-    merge_factors,
     sparsify,
 )
 

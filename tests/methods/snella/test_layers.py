@@ -10,14 +10,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pclora_lab.methods.snella.kernels import (
-    KERNELS,
-    SPARSIFIERS,
-    kept_entries,
-    merge_factors,
-    sparsify,
-)
+from pclora_lab.methods.snella.kernels import KERNELS, merge_factors
 from pclora_lab.methods.snella.layers import KernelSparseLinear
+from pclora_lab.methods.snella.sparsifiers import SPARSIFIERS, kept_entries, sparsify
 
 IN, OUT, RANK = 12, 7, 4
 

@@ -1,0 +1,91 @@
+"""The product with a frozen weight and a sparse matrix that is made for it, and made again."""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pclora_lab.methods.snella.kernels import SCALARS
+from pclora_lab.methods.snella.pairs import Made, Pairs, full_precision, merge, pull
+from pclora_lab.methods.snella.sparsifiers import rule_factors, threshold_of
+
+__all__ = ["Recipe", "SparseProduct", "sparse_matrix"]
+
+
+class Recipe(NamedTuple):
+    """How factors become a sparse matrix."""
+
+    kernel: str
+    sparsifier: str
+    sparsity: float
+
+
+def sparse_matrix(recipe: Recipe, trained: tuple[Tensor, ...]) -> Tensor:
+    """Sᵀ ``(out_features, in_features)``, at least float32, of A, B and scalars."""
+    M, factor, _ = _forward(recipe, trained)
+    return M.mul_(factor)
+
+
+class SparseProduct(torch.autograd.Function):
+    """``x (W₀ + Sᵀ)ᵀ + b`` as one product; keeps x, the factors and a 0-dim threshold."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, recipe: Recipe, *tensors: Tensor | None) -> Tensor:
+        weight, bias, *rest = tensors
+        trained = tuple(tensor for tensor in rest if tensor is not None)
+        M, factor, threshold = _forward(recipe, trained)
+        ctx.recipe = recipe
+        # With the threshold, the backward pass needs no search of its own.
+        ctx.save_for_backward(x, weight, threshold, *trained)
+        matrix = _with_base(weight, M, factor).to(x.dtype)
+        return F.linear(x, matrix, None if bias is None else bias.to(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, threshold, *trained = ctx.saved_tensors
+        recipe, needed = ctx.recipe, ctx.needs_input_grad
+        with full_precision(x.device):
+            pairs = _pairs(recipe, trained)
+            M, made = merge(recipe.kernel, pairs)
+            factor, slope = rule_factors(M.abs(), threshold, recipe.sparsifier)
+            of_x = None
+            if needed[0]:
+                of_x = grad @ _with_base(weight, M, factor).to(grad.dtype)
+            if not any(needed[4:]):
+                return of_x, None, None, None, *(None for _ in trained)
+            of_S = grad.reshape(-1, grad.shape[-1]).T @ x.reshape(-1, x.shape[-1])
+            of_M = of_S.to(M.dtype).mul_(slope)
+            of_trained = _of_trained(recipe.kernel, pairs, made, of_M, trained)
+        return of_x, None, None, None, *of_trained
+
+
+def _forward(recipe: Recipe, trained: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mᵀ, the factor that makes Sᵀ of it, and the threshold."""
+    with full_precision(trained[0].device):
+        M, _ = merge(recipe.kernel, _pairs(recipe, trained))
+        magnitude = M.abs()
+        threshold = threshold_of(magnitude, recipe.sparsity, recipe.sparsifier)
+        return M, rule_factors(magnitude, threshold, recipe.sparsifier)[0], threshold
+
+
+def _pairs(recipe: Recipe, trained: tuple[Tensor, ...] | list[Tensor]) -> Pairs:
+    # Mᵀ, in the layout of the weight: its rows are B's.
+    A, B, *scalars = (t.to(torch.promote_types(t.dtype, torch.float32)) for t in trained)
+    return Pairs(B, A, tuple(scalars or SCALARS.get(recipe.kernel, {}).values()), axis=0)
+
+
+def _with_base(weight: Tensor | None, M: Tensor, factor: Tensor) -> Tensor:
+    return M * factor if weight is None else torch.addcmul(weight, M, factor)
+
+
+def _of_trained(
+    kernel: str, pairs: Pairs, made: Made, of_M: Tensor, trained: list[Tensor]
+) -> list[Tensor | None]:
+    of_B, of_A, *of_scalars = pull(kernel, pairs, made, of_M)
+    return [
+        None if found is None else found.to(tensor.dtype)
+        for found, tensor in zip((of_A, of_B, *of_scalars), trained, strict=False)
+    ]
