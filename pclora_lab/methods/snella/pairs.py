@@ -115,13 +115,13 @@ def _pull_mixed(pairs: Pairs, made: Made, grad: Tensor) -> Pulled:
 
 
 def _merge_linear(pairs: Pairs) -> tuple[Tensor, Made]:
-    return _joined(pairs.P) @ _joined(pairs.Q).T, ()
+    joined = _joined(pairs.P), _joined(pairs.Q)
+    return joined[0] @ joined[1].T, joined
 
 
 def _pull_linear(pairs: Pairs, made: Made, grad: Tensor) -> Pulled:
-    P, Q, *_ = pairs
-    of_P, of_Q = grad @ _joined(Q), grad.T @ _joined(P)
-    return _halves(of_P), _halves(of_Q)
+    P, Q = made
+    return _halves(grad @ Q, pairs.P), _halves(grad.T @ P, pairs.Q)
 
 
 def _joined(factor: Tensor) -> Tensor:
@@ -129,8 +129,8 @@ def _joined(factor: Tensor) -> Tensor:
     return torch.cat((factor[0], factor[1]), 1)
 
 
-def _halves(factor: Tensor) -> Tensor:
-    return torch.stack(factor.chunk(2, 1))
+def _halves(joined: Tensor, factor: Tensor) -> Tensor:
+    return torch.stack(joined.split(factor.shape[2], 1))
 
 
 def _merge_rbf(pairs: Pairs) -> tuple[Tensor, Made]:
