@@ -87,5 +87,5 @@ def test_the_dense_accuracy_is_measured_anew_where_it_differs(monkeypatch):
     monkeypatch.setattr(teacher, "accuracy", lambda *_, **__: measured.append(1) or 0.5)
     cache, batches = DataCache(), {"validation": None}
     for config in (Wider(), Wider(seed=3, steps=5), Wider(noise=0.9), Wider(crop=0.1)):
-        teacher.teacher_accuracy(cache, None, batches, config)
+        teacher.teacher_accuracy(cache, None, batches, config, limit=64)
     assert len(measured) == 3

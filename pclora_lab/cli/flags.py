@@ -40,10 +40,13 @@ def add_run_flags(
         only: these settings.
         without: not these.
     """
+    plain = type(base)()
     for name, described in _run_options(base).items():
         if name not in without and (only is None or name in only):
             default = getattr(base, name)
-            is_none = getattr(type(base), name) is None or default == ()
+            # What a config fills in by itself is no default of its own.
+            is_filled_in = getattr(type(base), name) is None and default == getattr(plain, name)
+            is_none = is_filled_in or default in (None, ())
             ending = "" if is_none else f" (default: {default})"
             _add_flag(parser, described.flag or name, _RUN + name, described, ending)
 

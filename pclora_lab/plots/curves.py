@@ -16,7 +16,7 @@ from pclora_lab.methods.metrics import Metric, Panel
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots.palette import COLORS, named_color
 
-__all__ = ["Curve", "curves", "first_panel", "history_curves", "is_shown"]
+__all__ = ["Curve", "accuracy_title", "curves", "first_panel", "history_curves", "is_shown"]
 
 PANELS = {
     Panel.PROGRESS: "Base-weight fade",
@@ -152,6 +152,19 @@ def first_panel(columns: Iterable[str]) -> str:
     columns = set(columns)
     titles = (c.panel_title for c in history_curves() if c.panel_title and c.column in columns)
     return next(titles, PANELS[Panel.PROGRESS])
+
+
+def accuracy_title(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Title of the accuracy's panel, with what its readings rest on where a history tells.
+
+    Example:
+        >>> accuracy_title([{"examples": 261}]), accuracy_title([])
+        ('Accuracy (261 validation examples)', 'Accuracy (validation)')
+    """
+    counts = (row["examples"] for row in rows if isinstance(row.get("examples"), Integral))
+    count = next(counts, None)
+    title = PANELS[Panel.ACCURACY]
+    return title if count is None else f"Accuracy ({count:,} validation examples)"
 
 
 def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -10,7 +10,14 @@ from typing import Any
 import plotly.graph_objects as go
 
 from pclora_lab.methods.metrics import Panel
-from pclora_lab.plots.curves import PANELS, Y_TITLES, curves, first_panel, history_curves
+from pclora_lab.plots.curves import (
+    PANELS,
+    Y_TITLES,
+    accuracy_title,
+    curves,
+    first_panel,
+    history_curves,
+)
 from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.panels import cell_of, four_panels, style_axes
 from pclora_lab.plots.theme import in_theme, plotly_template, themed
@@ -32,7 +39,10 @@ def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Notebo
             axis = twin if curve.secondary else axes[curve.panel]
             style = {"solid": "-", "dash": "--", "dot": ":"}[curve.dash]
             axis.plot(x, y, style, color=in_theme(curve.color), label=curve.name, linewidth=2)
-    titles = PANELS | {Panel.PROGRESS: first_panel({name for row in rows for name in row})}
+    titles = PANELS | {
+        Panel.PROGRESS: first_panel({name for row in rows for name in row}),
+        Panel.ACCURACY: accuracy_title(rows),
+    }
     for panel, axis in zip(Panel, axes, strict=True):
         axis.set(title=titles[panel], xlabel=step_title, ylabel=Y_TITLES[panel])
         axis.grid()

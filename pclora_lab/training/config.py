@@ -92,12 +92,13 @@ class RunConfig(ReadingSettings):
         teacher_steps: optimizer steps of the teacher's fine-tuning.
         teacher_lr: its peak learning rate.
         teacher_seed: its seed; apart from ``seed`` so that runs share a teacher.
-        evaluations: how often both accuracies are measured while training (at most once per
-            logged row, of which there are about 120).
-        eval_images: validation examples for each of these measurements.
+        evaluations: how often both accuracies are measured after the start (at most once per logged
+            row, of which there are about 120); None: 9 to 30 times, as often as a tenth of the
+            training's cost allows, one half of them where λ moves.
+        eval_images: validation examples for each of these measurements; None: 64 to 512, likewise.
         eval_batch_size: examples at once in them and in the final one.
-        layer_metrics: measure every layer on a probe batch: the first step, the last, and between
-            them for 5 % of the training time.
+        layer_metrics: measure every layer on a probe batch whenever the accuracy is measured, and
+            its distance from the teacher's for 5 % of the training's cost.
         snapshots: how many times the adapters are kept on the way, to look at later; 0 for never.
         snapshot_mb: most megabytes that all of them may take; fewer are kept if need be.
         overrides: λ set by hand: ``(step, λ)``, or None or "reset" instead of λ to let go.
@@ -192,13 +193,13 @@ class RunConfig(ReadingSettings):
         "auto", "choice", "precision", "precision of the training",
         choices=PRECISIONS, hidden=True, parts=(Part.TEACHER,),
     )  # fmt: skip
-    evaluations: int = option(
-        30, "whole", "evaluations", "accuracy readings on the way",
-        low=1, high=10**6, hidden=True, parts=(Part.STUDENT,),
+    evaluations: int | None = option(
+        None, "whole", "evaluations", "accuracy readings on the way (none: planned)",
+        low=1, high=10**6, optional=True, hidden=True, parts=(Part.STUDENT,),
     )  # fmt: skip
-    eval_images: int = option(
-        512, "whole", "examples", "validation examples for each of these readings",
-        low=1, high=10**9, hidden=True, parts=(Part.DENSE,),
+    eval_images: int | None = option(
+        None, "whole", "examples", "validation examples for each of these readings (none: planned)",
+        low=1, high=10**9, optional=True, hidden=True, parts=(Part.DENSE,),
     )  # fmt: skip
     eval_batch_size: int = option(
         256, "whole", "evaluation batch", "examples at once where accuracy is measured", low=1,

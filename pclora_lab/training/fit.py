@@ -1,5 +1,6 @@
 """The method's own training: steps, rows of the history, snapshots and checkpoints as events."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -10,7 +11,8 @@ from pclora_lab.nn.forward import Inputs
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, StepEnd
 from pclora_lab.training.lambda_override import LambdaDriver
-from pclora_lab.training.metrics import MetricTracker
+from pclora_lab.training.measuring.metrics import MetricTracker
+from pclora_lab.training.measuring_plan import log_every
 from pclora_lab.training.optimizer import Meter, make_optimizer, optimization_steps
 from pclora_lab.training.setup import RunSetup
 from pclora_lab.training.state import (
@@ -23,8 +25,6 @@ from pclora_lab.training.state import (
 )
 
 __all__ = ["Fit"]
-
-_LOG_ROWS = 120
 
 LossFunction = Callable[[Inputs, Tensor], dict[str, Tensor]]
 
@@ -97,7 +97,7 @@ class Fit:
             self.setup.accelerator,
             steps=config.steps,
             peak_lr=config.peak_lr,
-            log_every=max(1, config.steps // _LOG_ROWS),
+            log_every=log_every(config.steps),
             generator=self.generator,
             before_step=self.driver.begin_step,
             after_backward=lambda: method.after_backward(self.student),
@@ -125,7 +125,7 @@ class Fit:
             fingerprint="",
             overrides=self.driver.override.made_and_planned(step),
             base_dropped=self.driver.base_dropped,
-            evaluated=tracker.evaluated,
+            evaluated=bisect_right(tracker.plan.steps, step),
             seconds=tracker.clock.seconds,
             probe_seconds=0.0 if tracker.layers is None else tracker.layers.seconds,
             tensors=training_state(

@@ -33,7 +33,7 @@ from pclora_lab.training.device import (
 from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd
 from pclora_lab.training.fit import Fit, kept_steps
 from pclora_lab.training.lambda_override import LambdaDriver, LambdaOverride
-from pclora_lab.training.metrics import MetricTracker
+from pclora_lab.training.measuring.metrics import MetricTracker
 from pclora_lab.training.result import final_result
 from pclora_lab.training.setup import RunSetup, prepare, with_teacher
 from pclora_lab.training.state import Checkpoint, snapshot_note, trained_bytes
@@ -82,7 +82,7 @@ def train(
         setup = prepare(config, method, cache, checkpoint, allow_changes=allow_changes)
         if setup.needs_teacher:
             yield from _teach(setup, root / "teachers", checkpoint)
-            setup = with_teacher(setup, checkpoint, allow_changes=allow_changes)
+            setup = with_teacher(setup, checkpoint, root / "teachers", allow_changes=allow_changes)
         yield from _run_method(setup, override, checkpoint)
 
 

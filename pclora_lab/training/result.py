@@ -30,7 +30,7 @@ def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], n
     """
     batches, device = setup.batches[setup.config.report_on], setup.accelerator.device
     setup.model.to(device)
-    teacher_accuracy = setup.teacher_accuracy(final=True)
+    teacher_accuracy = setup.teacher_accuracy()
     small = setup.method.finalize(student)
     inputs = batches.inputs(next(batches.in_order(_LATENCY_EXAMPLES)), device)
     with torch.no_grad():

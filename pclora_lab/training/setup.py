@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -27,6 +28,7 @@ from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.metadata import recipe_of, set_metadata
 from pclora_lab.nn.sizes import Plan
+from pclora_lab.training.checkpoints.kept_accuracy import kept_accuracy
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import make_accelerator
 from pclora_lab.training.identity.former import former_teacher_key
@@ -56,6 +58,7 @@ class RunSetup:
         planned: the sizes that the method promises.
         accelerator: device and precision.
         identity: what the run is made from; None where nothing is trained.
+        teachers: folder of fine-tuned teachers, each in one by its key; None where there is none.
     """
 
     config: RunConfig
@@ -68,6 +71,7 @@ class RunSetup:
     planned: Plan
     accelerator: Accelerator
     identity: Identity | None
+    teachers: Path | None = None
 
     @property
     def needs_teacher(self) -> bool:
@@ -79,15 +83,22 @@ class RunSetup:
         """Whether the dense model knows the classes, or will."""
         return self.needs_teacher or not head_is_new(self.model)
 
-    def teacher_accuracy(self, *, final: bool = False) -> float | None:
-        """Of the dense model, on what is evaluated or on all of the final split."""
+    def teacher_accuracy(self, limit: int | None = None) -> float | None:
+        """Of the dense model, on so many validation examples or on all of the final split."""
         if not self.has_teacher:
             return None
-        if final:
-            return teacher_accuracy(self.cache, self.model, self.batches, self.config, final=True)
-        return teacher_accuracy(
-            self.cache, self.model, self.batches, self.config, accelerator=self.accelerator
-        )
+        # As the student is on the way; the final one in float32, as a saved model is read.
+        precision = None if limit is None else self.accelerator
+
+        def measure() -> float:
+            shared = (self.cache, self.model, self.batches, self.config)
+            return teacher_accuracy(*shared, limit=limit, accelerator=precision)
+
+        identity = self.identity
+        if limit is None and self.teachers and identity is not None and identity.teacher_key:
+            folder = self.teachers / identity.teacher_key
+            return kept_accuracy(folder, identity, self.config.report_on, measure)
+        return measure()
 
     def make_student(self, generator: torch.Generator) -> nn.Module:
         """What the method trains, on the device.
@@ -147,9 +158,19 @@ def prepare(
 
 
 def with_teacher(
-    setup: RunSetup, checkpoint: Checkpoint | None, *, allow_changes: bool = False
+    setup: RunSetup,
+    checkpoint: Checkpoint | None,
+    teachers: Path,
+    *,
+    allow_changes: bool = False,
 ) -> RunSetup:
     """The same once the teacher was fine-tuned, or taken from where it is kept.
+
+    Args:
+        setup: of the run, with the model fine-tuned.
+        checkpoint: of a run that is taken up.
+        teachers: folder of fine-tuned teachers.
+        allow_changes: take it up even if the teacher is not what it was.
 
     Raises:
         ValueError: it is another one than the student that is taken up started from.
@@ -158,7 +179,7 @@ def with_teacher(
         return setup
     key = setup.identity.teacher_key or key_by_identity(setup.identity, setup.config)
     now = replace(setup.identity, teacher=hash_of_model(setup.model), teacher_key=key)
-    taught = replace(setup, identity=now)
+    taught = replace(setup, identity=now, teachers=teachers)
     if checkpoint is None or checkpoint.identity is None:
         return taught
     # All but the teacher was compared before.

@@ -116,7 +116,7 @@ class Checkpoint:
             examples only; empty otherwise.
         overrides: of λ by hand, made and still to come.
         base_dropped: whether the base is gone for good.
-        evaluated: number of the last evaluation.
+        evaluated: how often the accuracy was read.
         seconds: that the run has taken.
         probe_seconds: of these, for looking at the layers.
         tensors: parameters, buffers and moments; see :func:`training_state`.

@@ -32,6 +32,7 @@ from pclora_lab.training.events import Event, LogRow, PhaseStart, Row, StepEnd
 from pclora_lab.training.identity.former import former_teacher_key
 from pclora_lab.training.identity.hashes import hash_of_architecture, hash_of_model
 from pclora_lab.training.identity.record import Identity
+from pclora_lab.training.measuring_plan import TEACHER_POINTS, teacher_examples
 from pclora_lab.training.optimizer import LossDiverged, Meter, make_optimizer, optimization_steps
 from pclora_lab.wording import explained
 
@@ -194,7 +195,7 @@ def _steps(
         accelerator,
         steps=config.teacher_steps,
         peak_lr=config.teacher_lr,
-        log_every=max(1, config.teacher_steps // min(10, config.evaluations)),
+        log_every=max(1, config.teacher_steps // _points(config)),
         generator=torch.Generator().manual_seed(config.teacher_seed),
         lr_name="teacher_lr",
         optimizer=progress.optimizer,
@@ -202,6 +203,11 @@ def _steps(
         first=progress.step,
     )
     return enumerate(steps, start=progress.step + 1)
+
+
+def _points(config: RunConfig) -> int:
+    asked = TEACHER_POINTS if config.evaluations is None else config.evaluations
+    return min(TEACHER_POINTS, asked)
 
 
 def _row(
@@ -212,7 +218,7 @@ def _row(
     config: RunConfig,
     accelerator: Accelerator,
 ) -> Row:
-    limit, size = config.eval_images, config.eval_batch_size
+    limit, size = teacher_examples(config), config.eval_batch_size
     measured = accuracy(model, batches, accelerator, limit=limit, batch_size=size)
     position = {"phase": "teacher", "step": step, "steps": config.teacher_steps}
     return {**position, "accuracy": measured, **means}
@@ -224,7 +230,7 @@ def teacher_accuracy(
     batches: dict[str, Batches],
     config: RunConfig,
     *,
-    final: bool = False,
+    limit: int | None = None,
     accelerator: Accelerator | None = None,
 ) -> float:
     """Of the dense model; read once for all runs that share it.
@@ -234,15 +240,14 @@ def teacher_accuracy(
         teacher: the dense model.
         batches: the three splits.
         config: of the run.
-        final: on all of the final split, and not on what is evaluated during the training.
+        limit: on so many validation examples; None reads all of the final split.
         accelerator: for its precision; without it in float32, as a saved model is read.
     """
-    split = config.report_on if final else "validation"
-    limit = None if final else config.eval_images
+    split = config.report_on if limit is None else "validation"
     facts = tuple(values_of(config, Part.DATA, Part.TEACHER, Part.DENSE).values())
     # Methods that start from the pre-trained model see it before any fine-tuning.
     facts += (stamp(config.model), stamp(config.data))
-    key = (*facts, make_method(config.method).starts_from, split, final)
+    key = (*facts, make_method(config.method).starts_from, split, limit)
     size = config.eval_batch_size
 
     def measure() -> float:

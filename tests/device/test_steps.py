@@ -18,7 +18,7 @@ from pclora_lab.models.adapting import preprocessing_of
 from pclora_lab.models.loading import load_model
 from pclora_lab.nn.forward import call_model, to_device
 from pclora_lab.nn.generators import generators_kept
-from pclora_lab.training.layer_probe import LayerProbe
+from pclora_lab.training.measuring.layer_probe import LayerProbe
 from pclora_lab.training.optimizer import _own_randomness
 
 

@@ -19,7 +19,7 @@ from pclora_lab.methods.pclora.removal import base_share, compress
 from pclora_lab.methods.registry import METHODS, make_method, method_class
 from pclora_lab.nn.counting import count_macs, count_model
 from pclora_lab.training.evaluation import accuracy
-from pclora_lab.training.layer_probe import LayerProbe
+from pclora_lab.training.measuring.layer_probe import LayerProbe
 
 X = torch.randn(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 Y = np.arange(24) % 10

@@ -29,7 +29,7 @@ from pclora_lab.runs.comparison.lr_search import LRSearch
 from pclora_lab.training import loop
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import PhaseStart, StepEnd
-from pclora_lab.training.layer_probe import LayerProbe
+from pclora_lab.training.measuring.layer_probe import LayerProbe
 
 DATA = marked_digits(train=100, validation=30, test=20)
 QUICK = RunConfig(

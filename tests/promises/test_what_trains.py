@@ -13,7 +13,7 @@ from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import AdapterSnapshot, StepEnd
 from pclora_lab.training.fit import Fit
 from pclora_lab.training.lambda_override import LambdaDriver, LambdaOverride
-from pclora_lab.training.metrics import MetricTracker
+from pclora_lab.training.measuring.metrics import MetricTracker
 from pclora_lab.training.setup import prepare
 
 DATA = marked_digits(train=120, validation=20, test=20)

@@ -1,13 +1,10 @@
 """Going back in time: the student that a snapshot gives is the one that was trained."""
 
-import time
-
 import pytest
 import torch
 
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.pclora.method import PCLoRA
-from pclora_lab.methods.registry import make_method, method_class
+from pclora_lab.methods.registry import method_class
 from pclora_lab.nn.attention import attention_maps
 from pclora_lab.nn.forward import call_model
 from pclora_lab.runs.folder import new_run_folder
@@ -16,7 +13,6 @@ from pclora_lab.runs.replay import Replay
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import AdapterSnapshot, LogRow, RunEnd
-from pclora_lab.training.layer_probe import LayerProbe
 from pclora_lab.training.loop import train
 from pclora_lab.training.state import snapshot_note, snapshot_steps
 
@@ -164,32 +160,3 @@ def test_the_rows_hold_layer_facts(tmp_path):
     assert min(rows[0]["layer_cka"].values()) > 0.999
     assert max(rows[-1]["layer_base_share"].values()) == 0 < min(rows[-1]["layer_mse"].values())
     assert 0 < rows[-1]["probe_percent"] < 100
-
-
-def test_measuring_the_layers_takes_a_share_of_the_time_only(tmp_path, monkeypatch):
-    measure = PCLoRA.measure
-
-    def slowly(self, student, probe):
-        time.sleep(0.04)
-        return measure(self, student, probe)
-
-    monkeypatch.setattr(PCLoRA, "measure", slowly)
-    _, events = made(tmp_path, steps=60, evaluations=60, snapshots=0)
-    rows = [e.values for e in events if isinstance(e, LogRow)]
-    measured = [row["step"] for row in rows if "layer_base_share" in row]
-    assert measured[0] == 0 and measured[-1] == 60 and len(measured) < len(rows) / 2
-    # The first and the last one are not asked for their price.
-    seconds, forced = rows[-1]["seconds"], 0.2
-    assert rows[-1]["probe_percent"] * seconds / 100 < 0.05 * seconds + forced
-
-
-def test_what_is_affordable_is_spread_over_the_training(vit, images):
-    method = make_method(PCLoRAConfig(rank=2, init="svd"))
-    student = method.apply(vit)
-    probe = LayerProbe(method, student, vit, [], images)
-    probe.seconds, probe._took = 1.0, {True: 0.5, False: 0.2}
-    # Of 100 s, 5 may be spent; after 10 s 0.5 of them, and 0.45 of the rest in advance.
-    assert not probe.within_budget(10, 0.1) and probe.within_budget(16, 0.16)
-    assert not probe.within_budget_with_distances(33) and probe.within_budget_with_distances(35)
-    probe.seconds = 4.79
-    assert probe.within_budget(100, 1.0) and not probe.within_budget(90, 0.9)

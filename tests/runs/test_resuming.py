@@ -410,7 +410,7 @@ def test_a_cell_of_a_comparison_looks_for_its_teacher_in_the_comparison(tmp_path
 
 
 def test_the_means_of_a_row_count_the_steps_before_the_stop(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "_LOG_ROWS", 3)
+    monkeypatch.setattr(fit, "log_every", lambda steps: max(1, steps // 3))
     untouched, _ = whole(QUICK, tmp_path)
     folder = stopped(QUICK, tmp_path, 6)  # between the rows of 4 and 8
     list(resume(folder))

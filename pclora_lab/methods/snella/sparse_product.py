@@ -85,7 +85,9 @@ def _of_trained(
     kernel: str, pairs: Pairs, made: Made, of_M: Tensor, trained: list[Tensor]
 ) -> list[Tensor | None]:
     of_B, of_A, *of_scalars = pull(kernel, pairs, made, of_M)
+    # Scalars that are no parameters of the layer have a gradient that nobody wants.
+    wanted = (of_A, of_B, *of_scalars)[: len(trained)]
     return [
         None if found is None else found.to(tensor.dtype)
-        for found, tensor in zip((of_A, of_B, *of_scalars), trained, strict=False)
+        for found, tensor in zip(wanted, trained, strict=True)
     ]

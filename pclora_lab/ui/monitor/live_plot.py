@@ -3,8 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pclora_lab.methods.metrics import Metric
-from pclora_lab.plots.curves import curves, first_panel, history_curves, is_shown
+from pclora_lab.methods.metrics import Metric, Panel
+from pclora_lab.plots.curves import (
+    accuracy_title,
+    curves,
+    first_panel,
+    history_curves,
+    is_shown,
+)
 from pclora_lab.plots.history import live_figure
 from pclora_lab.plots.theme import apply_theme
 from pclora_lab.ui.widgets.page import responsive
@@ -56,3 +62,4 @@ class LiveView:
                 trace.x, trace.y = x, y
             title = "step (the teacher's are negative)" if first < 0 else "step"
             self.figure.update_xaxes(range=[first, steps], title_text=title)
+            self.figure.layout.annotations[Panel.ACCURACY].text = accuracy_title(rows)

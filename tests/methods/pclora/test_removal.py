@@ -10,7 +10,7 @@ from pclora_lab.methods.pclora.losses import Distiller
 from pclora_lab.methods.pclora.model import get_pclora_model, pclora_layers, set_progress
 from pclora_lab.methods.pclora.removal import compress, drop_base, trained_lambda
 from pclora_lab.methods.registry import make_method
-from pclora_lab.training.metrics import held_tensors
+from pclora_lab.training.measuring.metrics import held_tensors
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.runs.resuming import resume
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import AdapterSnapshot, LogRow, PhaseStart, StepEnd
-from pclora_lab.training.layer_probe import LayerProbe
+from pclora_lab.training.measuring.layer_probe import LayerProbe
 
 QUICK = RunConfig(
     method=PCLoRAConfig(rank=4, init="svd"), steps=3, evaluations=1, eval_images=16, batch_size=16,

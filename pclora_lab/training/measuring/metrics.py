@@ -14,14 +14,15 @@ from pclora_lab.remarks import remark
 from pclora_lab.training.device import memory_mb
 from pclora_lab.training.evaluation import accuracy
 from pclora_lab.training.lambda_override import LambdaDriver
-from pclora_lab.training.layer_probe import LayerProbe
+from pclora_lab.training.measuring.layer_probe import LayerProbe
+from pclora_lab.training.measuring_plan import MeasuringPlan, plan_measuring
 from pclora_lab.training.optimizer import LossDiverged
 from pclora_lab.training.setup import RunSetup
 from pclora_lab.training.state import Checkpoint
 
 __all__ = ["MetricTracker", "RunClock"]
 
-_PROBE_EXAMPLES = 32
+PROBE_EXAMPLES = 32
 
 Looked = TypeVar("Looked")
 
@@ -76,7 +77,7 @@ class MetricTracker:
 
     Attributes:
         clock: of the run.
-        evaluated: number of the last evaluation.
+        plan: when it measures what.
         layers: looks at the layers one by one; None where nobody asked for it.
     """
 
@@ -85,9 +86,9 @@ class MetricTracker:
         self.student, self.driver, self.clock = student, driver, RunClock()
         self.batches, train = setup.batches["validation"], setup.batches["train"]
         self.dense_params = sum(p.numel() for p in setup.model.parameters())
-        self.teacher_accuracy = setup.teacher_accuracy()
-        self.evaluated = -1
-        indices = next(train.in_order(_PROBE_EXAMPLES, _PROBE_EXAMPLES))
+        self.plan = _plan(setup)
+        self.teacher_accuracy = setup.teacher_accuracy(self.plan.examples)
+        indices = next(train.in_order(PROBE_EXAMPLES, PROBE_EXAMPLES))
         self.probe = train.inputs(indices, self.accelerator.device)
         self.layers: LayerProbe | None = None
         if self.config.layer_metrics:
@@ -99,8 +100,7 @@ class MetricTracker:
                 )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Measure next when a run that had never stopped would, and count its time on."""
-        self.evaluated = checkpoint.evaluated
+        """Count the time of a run that is taken up on."""
         self.clock.add(checkpoint.seconds)
         if self.layers is not None:
             self.layers.seconds += checkpoint.probe_seconds
@@ -122,6 +122,7 @@ class MetricTracker:
             **self._lr_share(means),
             **self._measured(step),
             "teacher_accuracy": self.teacher_accuracy,
+            "examples": self.plan.examples,
             "held_params": held,
             "held_percent": 100 * held / self.dense_params,
             "student_mb": sum(t.numel() * t.element_size() for t in tensors) / 1e6,
@@ -141,7 +142,7 @@ class MetricTracker:
             self.student,
             self.batches,
             self.accelerator,
-            limit=config.eval_images,
+            limit=self.plan.examples,
             batch_size=config.eval_batch_size,
         )
 
@@ -158,10 +159,8 @@ class MetricTracker:
             ) from error
 
     def _measured(self, step: int) -> dict[str, Any]:
-        eval_index = step * self.config.evaluations // self.config.steps
-        if eval_index == self.evaluated:
+        if step not in self.plan.steps:
             return {"accuracy": None, "accuracy_if_base_removed": None}
-        self.evaluated = eval_index
         facts = self._probed(step)
         as_it_is = self._accuracy_at(step)
         if not self.method.fades:
@@ -176,16 +175,11 @@ class MetricTracker:
         return {**facts, "accuracy": as_it_is, "accuracy_if_base_removed": removed}
 
     def _probed(self, step: int) -> dict[str, Any]:
-        """What the probe batch tells, while that is cheap; at the first and last step always."""
-        seconds, at_an_end = self.clock.seconds, step in (0, self.config.steps)
+        """What the probe batch tells, with the layers' distances where they are planned."""
         with self.accelerator.autocast():
             if self.layers is None:
                 return self._of_whole_student()
-            if not at_an_end and not self.layers.within_budget(seconds, step / self.config.steps):
-                # Which layers' facts there is time for depends on the clock; the student's do not.
-                return self._of_whole_student()
-            distances = at_an_end or self.layers.within_budget_with_distances(seconds)
-            measure = self.layers.measure
+            measure, distances = self.layers.measure, step in self.plan.distances
             facts = self._if_there_is_room(lambda: measure(distances=distances))
             if facts is None:
                 self.layers = None
@@ -211,6 +205,12 @@ class MetricTracker:
             return 0.0
         elapsed = max(self.clock.seconds, 1e-9)
         return round(100 * self.layers.seconds / elapsed, 2)
+
+
+def _plan(setup: RunSetup) -> MeasuringPlan:
+    sizes = setup.planned.whole_model
+    small_share = sizes.macs_after / max(1, sizes.macs_before) if setup.method.fades else 0.0
+    return plan_measuring(setup.config, small_share=small_share, probe_examples=PROBE_EXAMPLES)
 
 
 def held_tensors(model: nn.Module) -> list[Tensor]:

@@ -1,8 +1,7 @@
 """Per layer, on a fixed probe batch: what comes from the base, and how far it is from the teacher.
 
 The teacher's answers on the probe never change, so they are computed once; the student's come
-from the forward pass that measures the base's share anyway. Both are measured as often as a share
-of the training time allows, the share of the base first; the first and the last step always are.
+from the forward pass that measures the base's share anyway.
 """
 
 import time
@@ -63,7 +62,6 @@ class LayerProbe:
         teacher: the dense model; its features are read here, once.
         names: layers to look at; those that the student has under the same name count.
         inputs: the fixed batch, on the models' device.
-        max_share: largest share of the training time that measuring may take.
 
     Attributes:
         seconds: what measuring has cost so far.
@@ -76,12 +74,11 @@ class LayerProbe:
         teacher: nn.Module,
         names: Iterable[str],
         inputs: Inputs,
-        max_share: float = 0.05,
     ) -> None:
-        self.method, self.student, self.inputs, self.max_share = method, student, inputs, max_share
+        self.method, self.student, self.inputs = method, student, inputs
         there = dict(student.named_modules())
         self.names = [name for name in names if name in there]
-        began, self._took = time.perf_counter(), {True: 0.0, False: 0.0}
+        began = time.perf_counter()
         self._rows: Tensor | None = None
         self._last = 0  # of these rows; asking the device would wait for every layer
         with self._picked(teacher) as self._teacher, eval_mode(teacher):
@@ -117,26 +114,6 @@ class LayerProbe:
         same = self._last < len(features)
         return features[self._rows] if same else features[:_TOKENS]
 
-    def within_budget(self, seconds: float, progress: float) -> bool:
-        """Whether one more measurement without distances, as dear as the last, is cheap enough.
-
-        Early on, a tenth of what the rest of the training will allow may be spent in advance.
-
-        Args:
-            seconds: that the training has taken.
-            progress: share of it that is done.
-        """
-        rest = seconds / progress - seconds if progress else 0.0
-        return self.seconds + self._took[False] <= self.max_share * (seconds + 0.1 * rest)
-
-    def within_budget_with_distances(self, seconds: float) -> bool:
-        """Whether one with distances is, and the next one without them will be.
-
-        Args:
-            seconds: that the training has taken.
-        """
-        return self.seconds + self._took[True] + self._took[False] <= self.max_share * seconds
-
     def measure(self, *, distances: bool = True) -> dict[str, Any]:
         """Facts for a history row: the method's own and, if asked, distances by layer."""
         began = time.perf_counter()
@@ -146,11 +123,7 @@ class LayerProbe:
                 with eval_mode(self.student):
                     call_model(self.student, self.inputs)
         facts |= self._distances(picked)
-        took = time.perf_counter() - began
-        self._took[distances] = took
-        # Until it was tried, one without distances is thought to be as dear as one with them.
-        self._took[False] = self._took[False] or took
-        self.seconds += took
+        self.seconds += time.perf_counter() - began
         return {name: _rounded(value) for name, value in facts.items()}
 
     def _distances(self, student: dict[str, Tensor]) -> dict[str, dict[str, float]]:

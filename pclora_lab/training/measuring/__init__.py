@@ -1,0 +1,1 @@
+"""What a run measures on the way: ``metrics`` makes the rows, ``layer_probe`` looks inside."""
