@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pclora_lab.methods.snella.choices import KERNELS, SPARSIFIERS, check_choice
 from pclora_lab.methods.snella.kernels import SCALARS
@@ -99,8 +100,9 @@ class KernelSparseLinear(nn.Module):
         Raises:
             ValueError: outside [0, 1].
         """
-        # The forward pass reads the number; the buffer only carries it in the state dict. It
-        # stays float64 on the CPU, whatever the layer is cast to: not every device has float64.
+        # The forward pass reads the number; the buffer carries it in the state dict, and into a
+        # compiled graph. It stays float64 on the CPU, whatever the layer is cast to: not every
+        # device has float64.
         self._sparsity = check_sparsity(sparsity)
         self.sparsity = torch.tensor(self._sparsity, dtype=torch.float64, device="cpu")
 
@@ -147,11 +149,20 @@ class KernelSparseLinear(nn.Module):
         return self.base(x) + self._multiply(self.dropout(x), None, None)
 
     def _multiply(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        return SparseProduct.apply(x, self._recipe, weight, bias, *self._trained)
+        arguments = x, self._recipe, self._its_sparsity, weight, bias, *self._trained
+        if torch.compiler.is_compiling():
+            # The compiler sees that both passes make the same matrix, and would keep it.
+            return checkpoint(SparseProduct.apply, *arguments, use_reentrant=False)
+        return SparseProduct.apply(*arguments)
+
+    @property
+    def _its_sparsity(self) -> float | Tensor:
+        # Every other number would be another graph; a tensor is not.
+        return self.sparsity if torch.compiler.is_compiling() else self._sparsity
 
     @property
     def _recipe(self) -> Recipe:
-        return Recipe(self.kernel, self.sparsifier, self._sparsity)
+        return Recipe(self.kernel, self.sparsifier)
 
     @property
     def _trained(self) -> tuple[Tensor, ...]:
@@ -161,7 +172,7 @@ class KernelSparseLinear(nn.Module):
     @torch.no_grad()
     def delta(self) -> Tensor:
         """Sᵀ, ``(out_features, in_features)``, what training adds to W₀; at least float32."""
-        return sparse_matrix(self._recipe, self._trained)
+        return sparse_matrix(self._recipe, self._its_sparsity, self._trained)
 
     @property
     def weight(self) -> Tensor:

@@ -80,17 +80,15 @@ def _pull_distances(pairs: Pairs, made: Made, grad: Tensor) -> Pulled:
 def _pull_apart(W: Tensor, pairs: Pairs) -> Pulled:
     """``c_g Σ_j W^g_ij (P^g_i − Q^g_j)`` and the same for Q."""
     P, Q, _, coefficients, _ = pairs
-    return _pull_one(W, P, Q, coefficients), _pull_one(W.mT, Q, P, coefficients)
+    for half, c in zip(W, coefficients, strict=True):
+        half.mul_(-c)
+    return _pull_one(W, P, Q), _pull_one(W.mT, Q, P)
 
 
-def _pull_one(W: Tensor, P: Tensor, Q: Tensor, coefficients: tuple[float, float]) -> Tensor:
+def _pull_one(W: Tensor, P: Tensor, Q: Tensor) -> Tensor:
     # The row sums of W are taken along in the product. Few rows times many columns: the other way
     # round, a CPU takes four times as long.
-    ones = F.pad(Q, (0, 1), value=1.0)
-    summed = P.new_empty(2, Q.shape[2] + 1, P.shape[1])
-    for half, c in enumerate(coefficients):
-        out = summed[half]
-        torch.addmm(out, ones[half].T, W[half].T, beta=0, alpha=-c, out=out)
+    summed = F.pad(Q, (0, 1), value=1.0).mT @ W.mT
     products, sums = summed[:, :-1].mT, summed[:, -1:].mT
     return torch.addcmul(products, P, sums, value=-1, out=torch.empty_like(P))
 

@@ -9,7 +9,11 @@ from torch.autograd.function import once_differentiable
 
 from pclora_lab.methods.snella.kernels import SCALARS
 from pclora_lab.methods.snella.pairs import Made, Pairs, full_precision, merge, pull
-from pclora_lab.methods.snella.sparsifiers import rule_factors, threshold_of
+from pclora_lab.methods.snella.sparsifiers import (
+    compiled_threshold,
+    rule_factors,
+    threshold_of,
+)
 
 __all__ = ["Recipe", "SparseProduct", "sparse_matrix"]
 
@@ -19,23 +23,27 @@ class Recipe(NamedTuple):
 
     kernel: str
     sparsifier: str
-    sparsity: float
 
 
-def sparse_matrix(recipe: Recipe, trained: tuple[Tensor, ...]) -> Tensor:
+def sparse_matrix(recipe: Recipe, sparsity: float | Tensor, trained: tuple[Tensor, ...]) -> Tensor:
     """Sᵀ ``(out_features, in_features)``, at least float32, of A, B and scalars."""
-    M, factor, _ = _forward(recipe, trained)
+    M, factor, _ = _forward(recipe, sparsity, trained)
     return M.mul_(factor)
 
 
 class SparseProduct(torch.autograd.Function):
-    """``x (W₀ + Sᵀ)ᵀ + b`` as one product; keeps x, the factors and a 0-dim threshold."""
+    """``x (W₀ + Sᵀ)ᵀ + b`` as one product; keeps x, the factors and a 0-dim threshold.
+
+    The sparsity is a number, or a tensor on the CPU where this is compiled.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, recipe: Recipe, *tensors: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, recipe: Recipe, sparsity: float | Tensor, *tensors: Tensor | None
+    ) -> Tensor:
         weight, bias, *rest = tensors
         trained = tuple(tensor for tensor in rest if tensor is not None)
-        M, factor, threshold = _forward(recipe, trained)
+        M, factor, threshold = _forward(recipe, sparsity, trained)
         ctx.recipe = recipe
         # With the threshold, the backward pass needs no search of its own.
         ctx.save_for_backward(x, weight, threshold, *trained)
@@ -54,20 +62,25 @@ class SparseProduct(torch.autograd.Function):
             of_x = None
             if needed[0]:
                 of_x = grad @ _with_base(weight, M, factor).to(grad.dtype)
-            if not any(needed[4:]):
-                return of_x, None, None, None, *(None for _ in trained)
+            if not any(needed[5:]):
+                return of_x, *(None for _ in needed[1:])
             of_S = grad.reshape(-1, grad.shape[-1]).T @ x.reshape(-1, x.shape[-1])
             of_M = of_S.to(M.dtype).mul_(slope)
             of_trained = _of_trained(recipe.kernel, pairs, made, of_M, trained)
-        return of_x, None, None, None, *of_trained
+        return of_x, None, None, None, None, *of_trained
 
 
-def _forward(recipe: Recipe, trained: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+def _forward(
+    recipe: Recipe, sparsity: float | Tensor, trained: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mᵀ, the factor that makes Sᵀ of it, and the threshold."""
     with full_precision(trained[0].device):
         M, _ = merge(recipe.kernel, _pairs(recipe, trained))
         magnitude = M.abs()
-        threshold = threshold_of(magnitude, recipe.sparsity, recipe.sparsifier)
+        if isinstance(sparsity, Tensor):
+            threshold = compiled_threshold(magnitude, sparsity, recipe.sparsifier)
+        else:
+            threshold = threshold_of(magnitude, sparsity, recipe.sparsifier)
         return M, rule_factors(magnitude, threshold, recipe.sparsifier)[0], threshold
 
 

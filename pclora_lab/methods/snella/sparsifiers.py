@@ -61,7 +61,8 @@ def threshold_of(magnitude: Tensor, sparsity: float, sparsifier: str) -> Tensor:
     low, share = _position(sparsity, magnitude.numel())
     high = low + (sparsifier == "soft" and share > 0)
     below, above = _neighbors(magnitude.flatten(), low, high)
-    threshold = below if low == high else torch.lerp(below, above, share)
+    # A value of its own, not a view: it is kept for the backward pass, the others are not.
+    threshold = below.clone() if low == high else torch.lerp(below, above, share)
     return threshold.to(magnitude.dtype)
 
 
@@ -69,9 +70,6 @@ def _neighbors(flat: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:
     """The entries at two positions of the sorted values, the second at most one above."""
     if not flat.is_cpu:
         return by_sorting(flat, low, high)
-    if torch.compiler.is_compiling():
-        below = flat.kthvalue(low + 1).values
-        return below, below if low == high else flat.kthvalue(high + 1).values
     # A tenth of the time of torch.kthvalue, as long as it is asked for one position.
     values = flat.to(torch.promote_types(flat.dtype, torch.float32), copy=True)
     values.numpy().partition(low)
@@ -82,6 +80,18 @@ def by_sorting(flat: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:
     """For a GPU, whose kthvalue leaves all but one thread block idle; a sort uses all of them."""
     values = flat.sort().values
     return values[low], values[high]
+
+
+@torch.library.custom_op("pclora_lab::snella_threshold", mutates_args=())
+def compiled_threshold(magnitude: Tensor, sparsity: Tensor, sparsifier: str) -> Tensor:
+    """:func:`threshold_of` for torch.compile, which makes a new graph for every other number.
+
+    The sparsity is a float64 on the CPU: reading it waits for nothing.
+    """
+    return threshold_of(magnitude, sparsity.item(), sparsifier)
+
+
+compiled_threshold.register_fake(lambda magnitude, *_: magnitude.new_empty(()))
 
 
 def rule_factors(magnitude: Tensor, threshold: Tensor, sparsifier: str) -> tuple[Tensor, Tensor]:

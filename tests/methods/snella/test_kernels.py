@@ -101,15 +101,6 @@ def test_the_interpolated_threshold_is_numpys_quantile(dtype):
     assert got.item() == pytest.approx(want, rel=torch.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("sparsifier", SPARSIFIERS)
-@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.999, 1.0])
-def test_a_device_without_numpy_finds_the_same_threshold(monkeypatch, sparsity, sparsifier):
-    M = torch.randn(9, 21, generator=torch.Generator().manual_seed(5))
-    here = find_threshold(M, sparsity, sparsifier)
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert torch.equal(find_threshold(M, sparsity, sparsifier), here)
-
-
 def test_large_matrices_keep_the_exact_number():
     entries = 768 * 3072  # a position among them needs more than float32's digits
     M = torch.arange(1, entries + 1, dtype=torch.float32)
