@@ -357,3 +357,15 @@ def test_snella_says_the_smallest_budget_at_once(model):
     with pytest.raises(ValueError, match=r"rank 2 in 16 layers: the smallest possible is 0.0276"):
         applied("snella", model, budget=0.012)
     applied("snella", model, budget=0.0277)
+
+
+def test_the_sizes_of_a_narrower_model_are_those_of_its_layers():
+    model = load_model("vit_digits")
+    method = make_method(METHODS["small"].Config(width=24))
+    plan = method.plan(method.count(model), model)
+    small = method.apply(model)
+    linears = [m for b in small.blocks for m in b.modules() if isinstance(m, torch.nn.Linear)]
+    held = [p for linear in linears for p in linear.parameters()]
+    assert plan.replaced.params_after == sum(p.numel() for p in held)
+    assert plan.replaced.bytes_after == sum(p.numel() * p.element_size() for p in held)
+    assert plan.whole_model.bytes_after == 4 * sum(p.numel() for p in small.parameters())

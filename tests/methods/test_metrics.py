@@ -4,7 +4,7 @@ import pytest
 
 from pclora_lab.methods.metrics import Metric, Panel
 from pclora_lab.methods.registry import METHODS, compared_methods
-from pclora_lab.plots.curves import first_panel, history_curves
+from pclora_lab.plots.curves import PANELS, first_panel, history_curves
 from pclora_lab.plots.overlay import MOST_RUNS, overlay_figure
 
 
@@ -51,3 +51,10 @@ def test_a_method_names_the_first_panel(name, title):
 
 def test_the_default_comparison_is_what_the_methods_say():
     assert compared_methods() == ("pclora", "pela", "snella", "lora", "svd", "full")
+
+
+def test_panels_are_counted_in_reading_order():
+    assert [(panel.name, int(panel)) for panel in Panel] == [
+        ("PROGRESS", 0), ("ACCURACY", 1), ("LOSS", 2), ("COST", 3)
+    ]  # fmt: skip
+    assert [int(panel) for panel in PANELS] == list(range(4))

@@ -114,3 +114,9 @@ def test_well_known_models_are_described_without_a_network_or_storage(name, opti
     described = describe_model(name, **options)
     assert sum(p.numel() for p in described.parameters()) == parameters
     assert all(p.is_meta for p in described.parameters())
+
+
+def test_the_classes_are_named_where_the_head_is_the_one_that_was_saved():
+    assert load_model("vit_digits").pclora_class_names == tuple("0123456789")
+    for other in (load_model("vit_digits", num_classes=9), load_model("vit_digits", pretrained=0)):
+        assert getattr(other, "pclora_class_names", None) is None

@@ -6,13 +6,14 @@ import threading
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.models.loading import load_model
+from pclora_lab.models.saved_layers import check_tensors, shapes_in
 from pclora_lab.models.serialization import load_compressed, save_compressed, save_pretrained
 
 
@@ -271,3 +272,14 @@ def test_who_reads_while_another_saves_gets_one_of_the_two(faded, tmp_path):
         read.append(tuple(load_compressed(folder).head.bias.tolist()))
     writer.join()
     assert read and set(read) <= set(biases)
+
+
+def test_of_several_tensors_the_first_is_named_with_its_own_shapes(tmp_path):
+    save_file({"a": torch.zeros(2, 3), "b": torch.zeros(5)}, tmp_path / "model.safetensors")
+    files = [tmp_path / "model.safetensors"]
+    shapes = shapes_in(files)
+    check_tensors(files, shapes)
+    with pytest.raises(ValueError, match="b is 5 and should be absent"):
+        check_tensors(files, {"a": "2x3"})
+    with pytest.raises(ValueError, match="a is 2x3 and should be 7.* Save"):
+        check_tensors(files, {"a": "7", "b": "9", "c": "scalar"})

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pclora_lab.models.loading import describe_model
-from pclora_lab.nn.flops import count_flops
+from pclora_lab.nn.flops import _operations, count_flops
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.nn.surgery import find_targets, replace_modules
 
@@ -60,3 +60,10 @@ def test_attention_counts_its_softmax_and_its_scaling():
     found = count_flops(model, torch.zeros(1, 2, 5, 8))
     # 2 heads · 5 queries · 5 keys; torch scales query and key before the product.
     assert found.elementwise == 3 * 50 + 2 * 80
+
+
+def test_attention_between_two_sequences_has_a_weight_for_every_pair():
+    # As a version of torch counts it that keeps the operation whole on the meta device.
+    query, key = torch.zeros(1, 2, 5, 8), torch.zeros(1, 2, 7, 8)
+    found = _operations("_scaled_dot_product_flash_attention", (query, key, key), query)
+    assert found == (3 + 1) * 2 * 5 * 7

@@ -11,6 +11,7 @@ import torch
 from pclora_lab.fields import Part, options_of
 from pclora_lab.methods.distillation.losses import TAPS
 from pclora_lab.methods.pclora.config import INITS, PCLoRAConfig
+from pclora_lab.methods.registry import METHODS as EVERY
 from pclora_lab.training.config import (
     CONFIG_FORMAT,
     TEACHERS,
@@ -245,3 +246,17 @@ def test_a_config_file_that_cannot_be_is_named_with_key_and_cure(tmp_path, conte
 def test_a_config_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no config file .*mine.json: give one"):
         read_config(tmp_path / "mine.json")
+
+
+@pytest.mark.parametrize("kind", [RunConfig, *(method.Config for method in EVERY.values())])
+def test_options_are_given_by_name(kind):
+    """A later version may have one more in between."""
+    with pytest.raises(TypeError, match="positional argument"):
+        kind(8)
+
+
+@pytest.mark.parametrize("name", ["pclora", "svd_kd"])
+def test_the_share_of_the_task_is_a_share(name):
+    for alpha in (-0.1, 1.1):
+        with pytest.raises(ValueError, match=re.escape("in [0, 1]")):
+            EVERY[name].Config(alpha=alpha)

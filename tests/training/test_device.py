@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch import distributed
@@ -12,7 +13,12 @@ from pclora_lab import Comparison, RunConfig, Session, resume, train
 from pclora_lab.cli.main import main
 from pclora_lab.methods.svd import SVDConfig
 from pclora_lab.runs import execute
-from pclora_lab.training.device import refuse_several_processes
+from pclora_lab.training.device import (
+    make_accelerator,
+    memory_mb,
+    peak_memory_mb,
+    refuse_several_processes,
+)
 
 QUICK = RunConfig(method=SVDConfig(rank=4), steps=2, device="cpu", evaluations=1, eval_images=16)
 TOLD = "a launcher such as torchrun has started 2 processes.*Start it without the launcher"
@@ -82,3 +88,18 @@ def test_a_loop_of_your_own_may_have_several_processes(monkeypatch):
     Distiller(student, model).terms(torch.rand(2, 1, 8, 8), torch.tensor([1, 2]))
     set_progress(student, 1.0)
     compress(student, allow_unfaded=True)
+
+
+def test_memory_is_told_in_megabytes(monkeypatch):
+    device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda where: 3_000_000_000)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda where: 5_000_000_000)
+    assert memory_mb(device) == 3000 and peak_memory_mb(device) == 5000
+    here = memory_mb(torch.device("cpu"))
+    assert here == pytest.approx(psutil.Process().memory_info().rss / 1e6, rel=0.05)
+    assert peak_memory_mb(torch.device("cpu")) >= 0.95 * here
+
+
+def test_a_run_on_the_cpu_asks_for_nothing_else(vit):
+    accelerator = make_accelerator(RunConfig(device="cpu"), vit)
+    assert accelerator.device.type == "cpu" and accelerator.state._cpu is True

@@ -1,15 +1,19 @@
 """λ in a person's hand: held, let go, recorded, replayed."""
 
 import pytest
+import torch
 from waiting import until
 
 from pclora_lab import Session
+from pclora_lab.methods.base import Method
+from pclora_lab.methods.full import FullConfig
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.schedules import base_weight_factor
 from pclora_lab.methods.registry import method_class
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import AdapterSnapshot, LogRow, RunEnd
 from pclora_lab.training.lambda_override import (
+    LambdaDriver,
     LambdaOverride,
     check_overrides,
     overrides_in,
@@ -197,3 +201,17 @@ def test_moments_stay_where_nobody_asked_to_clear_them(tmp_path):
     pairs = list(zip(rows[False], rows[True], strict=True))
     assert all(a.get("loss") == b.get("loss") for a, b in pairs[:8])
     assert pairs[-1][0]["loss"] != pairs[-1][1]["loss"]
+
+
+class Held(Method):
+    """A fade whose config knows nothing of moments."""
+
+    fades = True
+
+    def set_progress(self, student, progress):
+        return {"lam": float(progress < 0.5)}
+
+
+def test_a_method_that_does_not_ask_keeps_its_moments_through_a_jump():
+    driver = LambdaDriver(Held(FullConfig()), torch.nn.Identity(), 10, LambdaOverride())
+    assert not any(driver.begin_step(step) for step in range(10))

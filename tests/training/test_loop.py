@@ -1,6 +1,7 @@
 """The loop from start to end on the embedded model, a few steps long."""
 
 import dataclasses
+import time
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, PhaseStart, RunEnd, StepEnd
 from pclora_lab.training.loop import train
+from pclora_lab.training.measuring.metrics import RunClock
 from pclora_lab.training.optimizer import LossDiverged, learning_rate
 
 QUICK = RunConfig(
@@ -161,3 +163,12 @@ def test_accuracy_is_measured_in_batches_of_the_size_that_was_asked_for(tmp_path
     monkeypatch.setattr(Batches, "for_scoring", spy)
     config = dataclasses.replace(QUICK, steps=2, evaluations=1, eval_batch_size=7)
     assert list(train(config, tmp_path)) and asked == {7}
+
+
+def test_a_clock_counts_no_pause():
+    clock = RunClock()
+    with clock.waiting():
+        time.sleep(0.2)
+    assert clock.seconds < 0.1 and 0.2 <= clock.paused < 0.4
+    clock.add(5.0)
+    assert 5.0 <= clock.seconds < 5.2

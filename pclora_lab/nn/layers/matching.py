@@ -54,9 +54,10 @@ def _compiled(targets: str) -> "regex.Pattern[str]":
             "expression, such as fc1|fc2"
         )
     counts = [max(int(n[-9:] or 0) for n in two) for two in _COUNTED.findall(targets)]
-    if prod(count for count in counts if count > 1) > _MOST_REPEATED:
+    repeated = prod(count for count in counts if count > 1)
+    if repeated > _MOST_REPEATED:
         raise ValueError(
-            f"targets {_short(targets)} repeats up to {prod(counts):,} times, {_MOST_REPEATED:,} "
+            f"targets {_short(targets)} repeats up to {repeated:,} times, {_MOST_REPEATED:,} "
             "is the most: names of layers are short; write + or * instead"
         )
     try:

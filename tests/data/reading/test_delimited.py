@@ -122,3 +122,11 @@ def test_a_table_without_rows_is_refused(tmp_path, content):
     (tmp_path / "a.csv").write_text(content)
     with pytest.raises(DataError, match=r"a\.csv"):
         load_data(str(tmp_path / "a.csv"))
+
+
+def test_the_ending_decides_where_the_lines_do_not(tmp_path):
+    """Every row has a tab and a comma in each field: only the name says which one separates."""
+    for suffix, columns in ((".tsv", ["text,a", "label,b"]), (".csv", ["text", "a\tlabel", "b"])):
+        path = tmp_path / f"rows{suffix}"
+        path.write_text("text,a\tlabel,b\n" + "one,two\tx,y\n" * 3)
+        assert read_delimited(path).table.column_names == columns

@@ -6,6 +6,7 @@ import pytest
 
 from pclora_lab.data.account import DataError
 from pclora_lab.data.loading import load_data
+from pclora_lab.data.reading.json_rows import read_json_rows
 
 
 def test_a_table_after_one_that_nobody_can_read_is_read_all_the_same(tmp_path):
@@ -41,3 +42,15 @@ def test_a_table_of_more_than_ten_thousand_columns_is_refused(tmp_path):
         path.write_text(f"{heads}\n{','.join('a' * columns)}\n")
         with pytest.raises(DataError, match=message):
             load_data(str(path))
+
+
+def test_an_element_that_is_no_row_is_counted_by_its_place(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text('[{"text": "a"}, {"text": "b"}, 7, {"text": "c"}]')
+    rows = read_json_rows(path)
+    assert rows.table.num_rows == 3
+    [lost] = rows.left_out
+    assert lost.count == 1 and "element 3" in str(lost)
+    path.write_text('[{"text": "a"}, {"text": "b"}')
+    with pytest.raises(DataError, match="breaks off behind element 2"):
+        read_json_rows(path)

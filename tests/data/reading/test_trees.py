@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 from pictures import png
+from PIL import Image
 
 from pclora_lab.data.account import DataError
 from pclora_lab.data.loading import load_data
+from pclora_lab.data.reading.walking import is_picture
 
 
 def write(root: Path, **counts: int) -> str:
@@ -147,3 +149,13 @@ def test_a_picture_beside_the_folders_of_the_classes_changes_no_class(tmp_path):
     data = load_data(place, max_left_out=0.05)
     assert data.class_names == ("cat", "dog")
     assert (data.account.rows.found, data.account.rows.used) == (61, 60)
+
+
+def test_a_picture_is_known_by_its_content_whatever_its_ending(tmp_path):
+    for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP"):
+        path = tmp_path / f"{kind.lower()}.dat"
+        Image.new("RGB", (9, 9), (200, 10, 10)).save(path, kind)
+        assert is_picture(path), kind
+    for name, content in (("a.png", b"RIFF....WAVEfmt "), ("b.webp", b"RIFF"), ("c.jpg", b"")):
+        (tmp_path / name).write_bytes(content)
+        assert not is_picture(tmp_path / name)

@@ -157,3 +157,16 @@ def test_bfloat16_autocast_works_forward_and_backward(residual, bias):
     torch.testing.assert_close(rounded.float(), exact, atol=0.05, rtol=0.02)
     rounded.float().sum().backward()
     assert torch.isfinite(layer.A.grad).all() and layer.A.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+@pytest.mark.parametrize("residual", [False, True], ids=["zeros", "residual"])
+def test_the_weight_that_can_be_read_is_the_one_that_is_used(residual, scale):
+    base, layer = make_layer(residual=residual, scale=scale)
+    layer.lam.fill_(0.3)
+    x = inputs()
+    torch.testing.assert_close(
+        torch.nn.functional.linear(x, layer.weight + 0, layer.bias), layer(x), rtol=1e-4, atol=1e-5
+    )
+    layer.drop_base()
+    torch.testing.assert_close(layer.weight + 0, layer.scale * layer.B @ layer.A)

@@ -50,3 +50,16 @@ def test_every_place_that_takes_an_expression_is_bounded(vit):
     for look in (find_targets, bypassed_attention):
         with pytest.raises(ValueError, match="repeats up to 1,000,000,000 times"):
             look(vit, hostile)
+
+
+def test_an_expression_that_is_none_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match=r"targets '\(fc' is no regular expression: missing \)"):
+        matching_names("(fc", ["fc1"])
+    with pytest.raises(ValueError, match="repeats up to 1,000,000 times"):
+        matching_names("(a{,1000}){1000,}b{,}", ["fc1"])
+
+
+def test_the_longest_expression_is_as_long_as_the_error_says():
+    assert not matching_names("a" * 100_000, ["fc1"])
+    with pytest.raises(ValueError, match="100,001 characters.*100,000"):
+        matching_names("a" * 100_001, ["fc1"])
