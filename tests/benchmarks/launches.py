@@ -8,19 +8,26 @@
 Counted is every operator that writes a tensor; views, allocations and values read by the host are
 not. A ``torch._foreach_*`` operator counts as one, though a device may need a few for many tensors.
 On the ``meta`` device a step takes the paths of a GPU, and costs nothing.
+
+Of a compiled step the calls in the code that torch.compile writes are counted: of the kernels that
+it generates, and of torch's own operators between them.
 """
 
 import collections
+import re
 from collections.abc import Callable
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["launched", "launches"]
+__all__ = ["compiled_launches", "launched", "launches"]
 
 _ALLOCATIONS = {
     "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view",
 }  # fmt: skip
+_CALLS = re.compile(
+    r"(?<![\w.])(?:cpp_\w+|triton_\w+\.run|extern_kernels\.\w+|aten\.[\w.]+|torch\.ops\.[\w.]+)\("
+)
 
 
 def launches(step: Callable[[], Any]) -> int:
@@ -33,6 +40,23 @@ def launched(step: Callable[[], Any]) -> collections.Counter[str]:
     with _Count() as mode:
         step()
     return mode.names
+
+
+def compiled_launches(first_call: Callable[[], Any]) -> int:
+    """How many kernels the graphs launch that are compiled while this runs.
+
+    What runs beside them, such as an optimizer, is left out: count it with :func:`launches`.
+    """
+    from torch._inductor.utils import run_and_get_code
+
+    _, codes = run_and_get_code(first_call)
+    return sum(len(_CALLS.findall(_body(code))) for code in codes)
+
+
+def _body(code: str) -> str:
+    """What the generated module does when it is called, without the kernels it defines."""
+    begins = code.index("def call(")
+    return code[begins : code.index("\nrunner", begins)]
 
 
 class _Count(TorchDispatchMode):

@@ -74,7 +74,8 @@ def _merge_distances(pairs: Pairs) -> tuple[Tensor, Made]:
 
 def _pull_distances(pairs: Pairs, made: Made, grad: Tensor) -> Pulled:
     # Only 1/0 becomes 0: an infinite gradient must stay visible to the loop.
-    return _pull_apart(grad / F.threshold(made[0], 0.0, math.inf, inplace=True), pairs)
+    distances = F.threshold(made[0], 0.0, math.inf, inplace=True)
+    return _pull_apart(torch.div(grad, distances, out=distances), pairs)
 
 
 def _pull_apart(W: Tensor, pairs: Pairs) -> Pulled:

@@ -64,8 +64,11 @@ class SparseProduct(torch.autograd.Function):
                 of_x = grad @ _with_base(weight, M, factor).to(grad.dtype)
             if not any(needed[5:]):
                 return of_x, *(None for _ in needed[1:])
+            dtype = M.dtype
+            del M, factor  # a matrix each, for which room is made below
             of_S = grad.reshape(-1, grad.shape[-1]).T @ x.reshape(-1, x.shape[-1])
-            of_M = of_S.to(M.dtype).mul_(slope)
+            of_M = of_S.to(dtype).mul_(slope)
+            del of_S, slope
             of_trained = _of_trained(recipe.kernel, pairs, made, of_M, trained)
         return of_x, None, None, None, None, *of_trained
 
@@ -75,7 +78,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mᵀ, the factor that makes Sᵀ of it, and the threshold."""
     with full_precision(trained[0].device):
-        M, _ = merge(recipe.kernel, _pairs(recipe, trained))
+        M = merge(recipe.kernel, _pairs(recipe, trained))[0]
         magnitude = M.abs()
         if isinstance(sparsity, Tensor):
             threshold = compiled_threshold(magnitude, sparsity, recipe.sparsifier)

@@ -20,7 +20,8 @@ from pclora_lab.methods.snella.layers import KernelSparseLinear
 from pclora_lab.methods.snella.model import allocator_of, get_snella_model, kernel_sparse_layers
 from pclora_lab.methods.snella.sparsifiers import (
     SPARSIFIERS,
-    by_sorting,
+    by_partition,
+    by_topk,
     compiled_threshold,
     find_threshold,
 )
@@ -175,15 +176,21 @@ def test_on_a_device_the_same_entries_stay(sparsity, sparsifier, ties):
     assert torch.equal(there, find_threshold(M, sparsity, sparsifier))
 
 
-def test_sorting_gives_both_neighbors():
-    assert [v.item() for v in by_sorting(torch.tensor([3.0, 1.0, 2.0, 2.0]), 1, 3)] == [2.0, 3.0]
+@pytest.mark.parametrize("find", [by_partition, by_topk])
+def test_both_neighbors_are_found_from_either_end(find):
+    flat = torch.tensor([3.0, 1.0, 2.0, 2.0, 5.0, 4.0])
+    for low in range(6):
+        for high in {low, min(low + 1, 5)}:
+            found = [value.item() for value in find(flat, low, high)]
+            assert found == [sorted(flat.tolist())[low], sorted(flat.tolist())[high]]
+    assert flat.tolist() == [3.0, 1.0, 2.0, 2.0, 5.0, 4.0]
 
 
 def test_kthvalue_is_not_asked_on_a_device():
     """It leaves all but one thread block of a GPU idle."""
     student = student_of(vit()).to("meta")
     names = launched(lambda: step(student, "meta"))
-    assert names["sort"] == 4 and not names["kthvalue"]
+    assert names["topk"] == 4 and not names["kthvalue"]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -203,3 +210,23 @@ def test_a_step_on_a_device_waits_for_nothing_and_gives_the_same(kernel):
         got = {name: layer.A.grad.cpu() for name, layer in kernel_sparse_layers(other).items()}
     for name, want in wanted.items():
         torch.testing.assert_close(got[name], want, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "forward", "backward"), [
+    ("piecewise_linear", 3.6, 5.1), ("mixed", 5.1, 7.2),
+])  # fmt: skip
+def test_few_matrices_are_there_at_once(kernel, forward, backward):
+    with PretendCuda():
+        layer = KernelSparseLinear(nn.Linear(96, 384), 4, kernel=kernel, sparsity=0.5).to("cuda")
+        x, grad = torch.randn(1, 96).cuda().requires_grad_(), torch.randn(1, 384).cuda()
+        y, in_forward = peak(lambda: layer(x))
+        _, in_backward = peak(lambda: y.backward(grad))
+    matrix = 4 * 96 * 384
+    assert in_forward < forward * matrix and in_backward < backward * matrix
+
+
+def peak(part):
+    """What a part gives, and the bytes that were held at once while it ran."""
+    before = LEDGER.held
+    torch.cuda.reset_peak_memory_stats()
+    return part(), LEDGER.peak - before
