@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
+from pclora_lab.nn.runtime.plain_attention import plain_attention
 from pclora_lab.training.config import RunConfig
 
 __all__ = [
@@ -51,8 +52,9 @@ class _OwnAccelerator(Accelerator):
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """bfloat16 inside, if that is the run's precision."""
-        is_bf16 = self.mixed_precision == "bf16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=is_bf16):
+        kind, is_bf16 = self.device.type, self.mixed_precision == "bf16"
+        attention = plain_attention() if is_bf16 and kind == "cpu" else contextlib.nullcontext()
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=is_bf16), attention:
             yield
 
 
@@ -151,8 +153,9 @@ def refuse_several_processes() -> None:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is worth it on the device: CUDA with hardware support, CPUs with AMX.
 
-    A CPU with AVX-512 BF16 alone computes it too, but DeiT-Tiny's training step was measured at
-    twice the time of float32 there.
+    A CPU with AVX-512 BF16 alone is faster in it too (see
+    :mod:`pclora_lab.nn.runtime.plain_attention`), but is not yet chosen: whether the accuracies are
+    the same was not measured.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -13,9 +13,10 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -28,6 +29,7 @@ from pclora_lab.methods.pclora.losses import DistillationTerms
 from pclora_lab.methods.pclora.model import get_pclora_model, pclora_targets, set_progress
 from pclora_lab.methods.pclora.removal import drop_base
 from pclora_lab.nn.runtime.freed_memory import freed_memory_kept
+from pclora_lab.nn.runtime.plain_attention import plain_attention
 
 MODELS = {
     "deit_tiny": ("deit_tiny_patch16_224", 64, 64, 16),
@@ -75,14 +77,18 @@ def naive(model: nn.Module, rank: int, targets: tuple[str, ...]) -> tuple:
     return student, loss
 
 
-def stepper(student: nn.Module, loss: Callable, x: Tensor, y: Tensor) -> Callable[[], None]:
+def stepper(
+    student: nn.Module, loss: Callable, x: Tensor, y: Tensor, in_precision: Callable
+) -> Callable[[], None]:
     """One step of AdamW."""
     student.train()
     trained = [p for p in student.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4)
 
     def step() -> None:
-        loss(x, y).backward()
+        with in_precision():
+            terms = loss(x, y)
+        terms.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -98,21 +104,32 @@ STUDENTS = {
 }
 
 
-def steps_of(name: str) -> dict[str, Callable[[], None]]:
+@contextmanager
+def bfloat16() -> Iterator[None]:
+    """As a run computes in it on a CPU."""
+    with torch.autocast("cpu", torch.bfloat16), plain_attention():
+        yield
+
+
+PRECISIONS = {"float32": nullcontext, "bfloat16": bfloat16}
+
+
+def steps_of(name: str, precision: str = "float32") -> dict[str, Callable[[], None]]:
     """A step of every kind for a model."""
     architecture, size, batch, rank = MODELS[name]
     torch.manual_seed(0)
     model = timm.create_model(architecture, img_size=size, num_classes=10).eval()
     x, y = torch.randn(batch, 3, size, size), torch.randint(10, (batch,))
+    step = partial(stepper, x=x, y=y, in_precision=PRECISIONS[precision])
     full = deepcopy(model)
-    steps = {"full": stepper(full, lambda x, y: F.cross_entropy(full(x), y), x, y)}
+    steps = {"full": step(full, lambda x, y: F.cross_entropy(full(x), y))}
     for label, options in STUDENTS.items():
         student, loss = ours(deepcopy(model), x[:8], rank, options)
         if label == "after":
             set_progress(student, 1.0)
             drop_base(student, allow_unfaded=True)
-        steps[label] = stepper(student, loss, x, y)
-    steps["naive"] = stepper(*naive(model, rank, pclora_targets(student)), x, y)
+        steps[label] = step(student, loss)
+    steps["naive"] = step(*naive(model, rank, pclora_targets(student)))
     return steps
 
 
@@ -149,12 +166,13 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--result", type=Path)
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS)
     parser.add_argument("--give-back", action="store_true", help="leave glibc as it is")
     args = parser.parse_args()
     rows = {}
     for name in args.models:
         with nullcontext() if args.give_back else freed_memory_kept():
-            rows[name] = measure(steps_of(name), args.turns)
+            rows[name] = measure(steps_of(name, args.precision), args.turns)
         print(name, {k: round(v, 3) for k, v in rows[name].items()}, file=sys.stderr)
     hardware = f"{os.cpu_count()} {platform.machine()} cores, torch {torch.__version__}"
     if args.result:

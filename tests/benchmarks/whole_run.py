@@ -42,7 +42,13 @@ def timed(config: RunConfig, root: Path) -> dict[str, float]:
     whole = marks[-1][1] - marks[0][1]
     read = [row["step"] for row in rows if row["accuracy"] is not None]
     facts = {"readings": len(read), "examples": rows[0].get("examples") or 0}
-    return {**phases, "steps": steps, "whole": whole, "ratio": whole / steps if steps else 0.0, **facts}
+    return {
+        **phases,
+        "steps": steps,
+        "whole": whole,
+        "ratio": whole / steps if steps else 0.0,
+        **facts,
+    }
 
 
 def main() -> None:
