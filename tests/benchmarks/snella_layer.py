@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from official_snella import sparse_branch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -33,13 +34,11 @@ def plain_layer(ours: KernelSparseLinear) -> Layer:
     weight, bias, A, B = ours.base.weight, ours.base.bias, ours.A, ours.B
     sparsity = ours.sparsity.item()
 
-    def branch(x: Tensor) -> Tensor:
-        M = 0.1 * torch.cdist(A[0], B[0]) - 0.1 * torch.cdist(A[1], B[1])
-        magnitude = M.detach().abs()
-        keep = magnitude > torch.quantile(magnitude, sparsity)
-        return x @ (M * magnitude * keep)
+    def layer(x: Tensor) -> Tensor:
+        branch = checkpoint(sparse_branch, x, A, B, sparsity, [], use_reentrant=False)
+        return F.linear(x, weight, bias) + branch
 
-    return lambda x: F.linear(x, weight, bias) + checkpoint(branch, x, use_reentrant=False)
+    return layer
 
 
 class LoRA(nn.Module):

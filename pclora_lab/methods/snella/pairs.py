@@ -62,13 +62,17 @@ def full_precision(device: torch.device) -> AbstractContextManager:
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
+def _distances(pairs: Pairs) -> Tensor:
+    return squared_distances(pairs.P, pairs.Q).sqrt_()
+
+
 def _weighted(halves: Tensor, coefficients: tuple[float, float]) -> Tensor:
     c1, c2 = coefficients
     return torch.mul(halves[0], c1).add_(halves[1], alpha=c2)
 
 
 def _merge_distances(pairs: Pairs) -> tuple[Tensor, Made]:
-    distances = squared_distances(pairs.P, pairs.Q).sqrt_()
+    distances = _distances(pairs)
     return _weighted(distances, pairs.coefficients), (distances,)
 
 
@@ -96,10 +100,12 @@ def _pull_one(W: Tensor, P: Tensor, Q: Tensor) -> Tensor:
 
 def _merge_mixed(pairs: Pairs) -> tuple[Tensor, Made]:
     alpha, gamma, beta = pairs.scalars
-    D, made = _merge_distances(pairs)
+    distances, (c1, c2) = _distances(pairs), pairs.coefficients
+    # β comes first: it takes no pass of its own, and to a softmax it makes no difference.
+    D = torch.add(beta, distances[0], alpha=c1).add_(distances[1], alpha=c2)
     scaled = D / gamma
     shares = scaled.softmax(pairs.axis)
-    return D.addcmul_(shares, alpha).add_(beta), (*made, scaled, shares)
+    return D.addcmul_(shares, alpha), (distances, scaled, shares)
 
 
 def _pull_mixed(pairs: Pairs, made: Made, grad: Tensor) -> Pulled:
