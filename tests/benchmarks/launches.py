@@ -50,13 +50,28 @@ def compiled_launches(first_call: Callable[[], Any]) -> int:
     from torch._inductor.utils import run_and_get_code
 
     _, codes = run_and_get_code(first_call)
-    return sum(len(_CALLS.findall(_body(code))) for code in codes)
+    return sum(map(calls, codes))
 
 
-def _body(code: str) -> str:
-    """What the generated module does when it is called, without the kernels it defines."""
+def calls(code: str) -> int:
+    """How many kernels a generated module launches when it is called.
+
+    >>> text = '''
+    ... cpp_fused_0 = async_compile.cpp_pybinding(['float*'])
+    ... def call(self, args):
+    ...     buf0 = empty_strided_cpu((2, 2), (2, 1), torch.float32)
+    ...     cpp_fused_0(arg0_1, buf0)
+    ...     extern_kernels.mm(buf0, arg1_1, out=buf1)
+    ...     buf2 = torch.ops.aten.sort.default(buf1)
+    ...     return (buf2[0], )
+    ... runner = Runner(partitions=[])
+    ... cpp_fused_0(none_of, the_above)
+    ... '''
+    >>> calls(text)
+    3
+    """
     begins = code.index("def call(")
-    return code[begins : code.index("\nrunner", begins)]
+    return len(_CALLS.findall(code[begins : code.index("\nrunner", begins)]))
 
 
 class _Count(TorchDispatchMode):
