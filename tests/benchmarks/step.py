@@ -7,16 +7,17 @@ the model and PC-LoRA's formula as it stands in the paper; *whole run* is 60 % f
 """
 
 import argparse
+import gc
 import json
+import multiprocessing
 import os
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 
 import timm
@@ -26,14 +27,17 @@ from torch import Tensor, nn
 
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.losses import DistillationTerms
-from pclora_lab.methods.pclora.model import get_pclora_model, pclora_targets, set_progress
+from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import drop_base
 from pclora_lab.nn.runtime.freed_memory import freed_memory_kept
 from pclora_lab.nn.runtime.plain_attention import plain_attention
+from pclora_lab.nn.surgery import find_targets
+from pclora_lab.training.device import memory_mb, peak_memory_mb, reset_peak_memory
 
 MODELS = {
     "deit_tiny": ("deit_tiny_patch16_224", 64, 64, 16),
     "vit_small": ("vit_small_patch16_224", 224, 8, 32),
+    "vit_base": ("vit_base_patch16_224", 224, 8, 32),
 }
 FADE = 0.6
 
@@ -71,7 +75,7 @@ def naive(model: nn.Module, rank: int, targets: tuple[str, ...]) -> tuple:
         with torch.no_grad():
             teacher(x)
         task = F.cross_entropy(student(x), y)
-        gaps = [F.mse_loss(kept[1][n], kept[0][n]) for n in targets]
+        gaps = [F.mse_loss(kept[1].pop(n), kept[0].pop(n)) for n in targets]
         return 0.2 * task + 0.8 * torch.stack(gaps).mean()
 
     return student, loss
@@ -102,6 +106,7 @@ STUDENTS = {
     "zeros, taps on blocks": {"init": "zeros", "taps": "blocks"},
     "after": {"init": "zeros"},
 }
+KINDS = ("full", *STUDENTS, "naive")
 
 
 @contextmanager
@@ -114,22 +119,27 @@ def bfloat16() -> Iterator[None]:
 PRECISIONS = {"float32": nullcontext, "bfloat16": bfloat16}
 
 
-def steps_of(name: str, precision: str = "float32") -> dict[str, Callable[[], None]]:
+def steps_of(
+    name: str, precision: str = "float32", only: Collection[str] = KINDS
+) -> dict[str, Callable[[], None]]:
     """A step of every kind for a model."""
     architecture, size, batch, rank = MODELS[name]
     torch.manual_seed(0)
     model = timm.create_model(architecture, img_size=size, num_classes=10).eval()
     x, y = torch.randn(batch, 3, size, size), torch.randint(10, (batch,))
-    step = partial(stepper, x=x, y=y, in_precision=PRECISIONS[precision])
-    full = deepcopy(model)
-    steps = {"full": step(full, lambda x, y: F.cross_entropy(full(x), y))}
-    for label, options in STUDENTS.items():
-        student, loss = ours(deepcopy(model), x[:8], rank, options)
-        if label == "after":
-            set_progress(student, 1.0)
-            drop_base(student, allow_unfaded=True)
-        steps[label] = step(student, loss)
-    steps["naive"] = step(*naive(model, rank, pclora_targets(student)))
+    steps = {}
+    for kind in only:
+        own = deepcopy(model) if len(only) > 1 else model
+        if kind == "full":
+            pair = own, lambda x, y, own=own: F.cross_entropy(own(x), y)
+        elif kind == "naive":
+            pair = naive(own, rank, tuple(find_targets(own)))
+        else:
+            pair = ours(own, x[:8], rank, STUDENTS[kind])
+        if kind == "after":
+            set_progress(pair[0], 1.0)
+            drop_base(pair[0], allow_unfaded=True)
+        steps[kind] = stepper(*pair, x, y, PRECISIONS[precision])
     return steps
 
 
@@ -160,23 +170,52 @@ def measure(steps: dict[str, Callable[[], None]], turns: int) -> dict[str, float
     return found
 
 
+def memory_of(name: str, kind: str, precision: str) -> float:
+    """Megabytes that two steps take beside what was there before them."""
+    step = steps_of(name, precision, [kind])[kind]
+    gc.collect()
+    device = torch.device("cpu")
+    before = memory_mb(device)
+    reset_peak_memory(device)
+    step()
+    step()
+    return peak_memory_mb(device) - before
+
+
+def memory(name: str, precision: str) -> dict[str, float]:
+    """Of every kind, each in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    found = {}
+    for kind in KINDS:
+        with context.Pool(1) as pool:
+            found[kind] = pool.apply(memory_of, (name, kind, precision))
+    return found
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--models", nargs="+", default=["deit_tiny", "vit_small"], choices=MODELS)
     parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--result", type=Path)
     parser.add_argument("--precision", default="float32", choices=PRECISIONS)
+    parser.add_argument("--memory", action="store_true", help="measure the memory of a step too")
     parser.add_argument("--give-back", action="store_true", help="leave glibc as it is")
     args = parser.parse_args()
-    rows = {}
-    for name in args.models:
+    rows, megabytes = {}, {}
+    if args.memory:
+        for name in args.models:
+            megabytes[name] = memory(name, args.precision)
+            told = {k: round(v) for k, v in megabytes[name].items()}
+            print(name, "MB", told, file=sys.stderr)
+    for name in args.models if args.turns else ():
         with nullcontext() if args.give_back else freed_memory_kept():
             rows[name] = measure(steps_of(name, args.precision), args.turns)
         print(name, {k: round(v, 3) for k, v in rows[name].items()}, file=sys.stderr)
     hardware = f"{os.cpu_count()} {platform.machine()} cores, torch {torch.__version__}"
+    record = {"hardware": hardware, "ratios": rows, "megabytes": megabytes}
     if args.result:
-        args.result.write_text(json.dumps({"hardware": hardware, "ratios": rows}, indent=1) + "\n")
+        args.result.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
