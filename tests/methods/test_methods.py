@@ -143,6 +143,11 @@ def test_a_run_of_every_method_has_the_same_numbers(name, tmp_path):
     assert result["method"] == name
     assert result["params_after"] == sum(p.numel() for p in small.parameters())
     assert result["macs_after"] == count_of(small)
+    kept = result["params_after"] / result["params_before"]
+    assert result["params_removed_whole"] == pytest.approx(1 - kept)
+    assert result["macs_removed_whole"] == pytest.approx(
+        1 - count_of(small) / result["macs_before"]
+    )
     assert (result["params_trained"] > 0) == METHODS[name].trains
     assert result["max_logit_difference"] < 1e-4
     rows = [event.values for event in events if isinstance(event, LogRow)]

@@ -40,6 +40,9 @@ def test_there_is_a_row_for_every_method_budget_and_seed(folder):
     needed = ("params_after", "bytes_on_disk", "macs_after", "latency_ms_after")
     needed += ("seconds", "peak_memory_mb")
     assert all(row[key] > 0 for row in rows for key in needed)
+    assert {(row["method"], row["uses_budget"]) for row in rows} == {
+        ("pclora", True), ("svd", True), ("full", False)
+    }  # fmt: skip
 
 
 def test_a_budget_changes_the_size_and_full_stays_as_it_is(folder):

@@ -7,7 +7,7 @@ from torch import nn
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.optimizer import Meter, optimization_steps
+from pclora_lab.training.optimizer import Meter, optimization_steps, rise_again
 
 
 def test_a_mean_is_over_the_steps_that_had_the_term():
@@ -59,3 +59,9 @@ def test_dropout_is_drawn_from_the_seed_and_leaves_the_callers_generator_alone(d
     # Steps and seeds differ where there is dropout, and only there.
     assert (max(first) > 1.001 * min(first)) == (dropout > 0)
     assert (losses(net, 1) != pytest.approx(first, rel=1e-6)) == (dropout > 0)
+
+
+def test_after_moments_were_cleared_the_rate_rises_over_the_warm_up_and_no_longer():
+    assert [rise_again(40 + i, i, 100, 0.03) for i in range(4)] == [1 / 3, 2 / 3, 1.0, 1.0]
+    assert rise_again(5, 0, 10, 0.0) == 1.0, "without a warm-up there is nothing to rise over"
+    assert rise_again(7, 7, 10, 0.5) == 1.0, "they never were"

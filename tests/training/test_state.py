@@ -1,10 +1,16 @@
 """A checkpoint from before a low-rank layer was two linear layers is taken up as it was."""
 
+import pytest
 import torch
 from torch import nn
 
 from pclora_lab.nn.low_rank import LowRankLinear
-from pclora_lab.training.state import load_training_state, training_state
+from pclora_lab.training.state import (
+    load_trained,
+    load_training_state,
+    trained_tensors,
+    training_state,
+)
 
 
 def student() -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -49,3 +55,24 @@ def test_buffers_are_put_back_as_they_were():
     load_training_state(other, others, training_state(first, its))
     assert all(torch.equal(a, b) for a, b in zip(first.buffers(), other.buffers(), strict=True))
     assert int(other[1].num_batches_tracked) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("0.down.weight"), "lacks 0.down.weight: it was made with other settings"),
+        (lambda t: t.update({"9.A": torch.zeros(2)}), r"9.A \(2,\) does not fit the student"),
+        (
+            lambda t: t.update({"0.down.weight": torch.zeros(2, 9)}),
+            r"0.down.weight \(2, 9\) does not fit the student",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_changed(change, message):
+    model, _ = student()
+    tensors = {name: torch.zeros_like(value) for name, value in trained_tensors(model).items()}
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    change(tensors)
+    with pytest.raises(ValueError, match=f"the snapshot('s)? {message}"):
+        load_trained(model, tensors)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

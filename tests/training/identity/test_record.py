@@ -4,9 +4,11 @@ from dataclasses import fields, replace
 
 import pytest
 
+from pclora_lab.data.loading import load_data
 from pclora_lab.fields import Part, values_of
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.identity.former import _former_hash
 from pclora_lab.training.identity.record import (
     Identity,
     determining_settings,
@@ -71,3 +73,15 @@ def test_what_an_older_version_called_otherwise_or_did_not_know_is_the_same():
 def test_another_version_or_device_is_a_remark():
     now = replace(MADE, environment={"torch": "2.2", "device": "cuda"})
     assert differences(MADE, now) == ([], ["torch 2.1, now 2.2", "device cpu, now cuda"])
+
+
+def test_an_older_key_tells_small_data_apart_by_every_example():
+    data = load_data("digits")
+    keys = set()
+    for changed in (None, *range(20)):
+        examples = list(data.train.examples[:20])
+        if changed is not None:
+            examples[changed] = examples[changed].point(lambda shade: 255 - shade)
+        part = replace(data.train, examples=examples, labels=data.train.labels[:20])
+        keys.add(_former_hash(replace(data, train=part, account=None)))
+    assert len(keys) == 21
