@@ -94,7 +94,8 @@ def _nth(flat: Tensor, position: int) -> Tensor:
 def compiled_threshold(magnitude: Tensor, sparsity: Tensor, sparsifier: str) -> Tensor:
     """:func:`threshold_of` for torch.compile, which makes a new graph for every other number.
 
-    The sparsity is a float64 on the CPU: reading it waits for nothing.
+    The sparsity is a float64 on the CPU: reading it waits for nothing. Fused kernels round another
+    way, so that an entry at the threshold may change sides.
     """
     return threshold_of(magnitude, sparsity.item(), sparsifier)
 
