@@ -17,7 +17,7 @@ from device_ledger import LEDGER
 from pclora_lab.data import images
 from pclora_lab.data.cache import DataCache
 from pclora_lab.quiet import quiet
-from pclora_lab.training import fit
+from pclora_lab.training import measuring_plan
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, RunEnd, StepEnd
 from pclora_lab.training.loop import train
@@ -69,7 +69,7 @@ class Ran:
 @contextmanager
 def logged_at_the_end() -> Iterator[None]:
     """Only the last step of a run is logged."""
-    with mock.patch.object(fit, "_LOG_ROWS", 1):
+    with mock.patch.object(measuring_plan, "_LOG_ROWS", 1):
         yield
 
 
