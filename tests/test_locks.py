@@ -100,3 +100,7 @@ def test_a_run_waits_in_a_phase_of_its_own_and_can_be_stopped(tmp_path):
     assert next(waiting) == PhaseStart("waiting", 0)
     waiting.close()
     lock.release()
+
+
+def test_who_waits_looks_again_within_a_second():
+    assert 0 < teacher_lock.SECONDS_BETWEEN_TRIES <= 1

@@ -212,3 +212,18 @@ def test_a_benchmark_reads_the_flags_that_it_has(path):
     parser = path.with_name(f"{shared[1]}.py").read_text() if shared else text
     flags = re.findall(r'add_argument\(\s*"--([a-z-]+)"', parser)
     assert set(re.findall(r"\bargs\.([a-z_]+)", text)) <= {flag.replace("-", "_") for flag in flags}
+
+
+# They collect rows and files while a folder is read.
+CHANGES = {"RowWriter", "_Known", "FoundFiles"}
+
+
+def test_what_describes_something_can_not_be_changed():
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            for made in getattr(node, "decorator_list", ()):
+                text = ast.unparse(made)
+                if text.startswith("dataclass") and "frozen=True" not in text:
+                    found.add(node.name)
+    assert found == CHANGES

@@ -252,3 +252,11 @@ def test_a_compiled_layer_gives_the_same():
 def test_errors_name_the_value_and_the_cure(options, message):
     with pytest.raises(ValueError, match=message):
         KernelSparseLinear(nn.Linear(IN, OUT), **{"rank": RANK, **options})
+
+
+def test_a_second_derivative_is_refused_and_not_wrong():
+    layer = KernelSparseLinear(nn.Linear(6, 5), rank=2, sparsity=0.5)
+    x = torch.randn(3, 6, requires_grad=True)
+    (first,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
