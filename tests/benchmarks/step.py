@@ -213,7 +213,8 @@ def main() -> None:
             rows[name] = measure(steps_of(name, args.precision), args.turns)
         print(name, {k: round(v, 3) for k, v in rows[name].items()}, file=sys.stderr)
     hardware = f"{os.cpu_count()} {platform.machine()} cores, torch {torch.__version__}"
-    record = {"hardware": hardware, "ratios": rows, "megabytes": megabytes}
+    command = "python tests/benchmarks/step.py " + " ".join(sys.argv[1:])
+    record = {"command": command, "hardware": hardware, "ratios": rows, "megabytes": megabytes}
     if args.result:
         args.result.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -78,7 +78,9 @@ def main() -> None:
             print(steps, f"a row every {log_every(steps)}", told, file=sys.stderr)
     if args.result:
         hardware = f"{os.cpu_count()} {platform.machine()} cores, torch {torch.__version__}"
-        args.result.write_text(json.dumps({"hardware": hardware, "runs": found}, indent=1) + "\n")
+        command = "python tests/benchmarks/whole_run.py " + " ".join(sys.argv[1:])
+        record = {"command": command, "hardware": hardware, "runs": found}
+        args.result.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
