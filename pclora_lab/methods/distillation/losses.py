@@ -55,19 +55,14 @@ def feature_loss(
         >>> feature_loss({"a": torch.ones(2)}, {"a": torch.zeros(2)}).item()
         1.0
     """
-    gaps = [feature_gap(student[name], teacher[name], real)[1] for name in teacher]
-    return torch.stack(gaps).mean()
+    return torch.stack([feature_gap(student[n], teacher[n], real) for n in teacher]).mean()
 
 
-def feature_gap(
-    student: Tensor, teacher: Tensor, real: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The student's feature, to go on with, and its mean squared difference from the teacher's.
+def feature_gap(student: Tensor, teacher: Tensor, real: Tensor | None = None) -> Tensor:
+    """``mean((h − h*)²)`` over what is no padding.
 
-    ``mean((h − h*)²)`` over what is no padding. Where the model goes on with the feature that is
-    returned, one tensor is kept for the backward pass, the difference, and the gradient of the rest
-    of the model and that of the difference are added in one go. It is summed up in float32 at
-    least, without a copy in float32.
+    One tensor is kept for the backward pass, the difference. It is summed up in float32 at least,
+    without a copy in float32.
 
     Args:
         student: h, ``(batch, tokens, features)``.
@@ -75,9 +70,8 @@ def feature_gap(
         real: as in :func:`feature_loss`.
 
     Example:
-        >>> h, gap = feature_gap(torch.ones(1, 2, 3), torch.zeros(1, 2, 3))
-        >>> h.shape, gap.item()
-        (torch.Size([1, 2, 3]), 1.0)
+        >>> feature_gap(torch.ones(1, 2, 3), torch.zeros(1, 2, 3)).item()
+        1.0
     """
     if real is not None and student.shape[:2] != real.shape:
         real = None
@@ -86,10 +80,7 @@ def feature_gap(
 
 class _FeatureGap(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, real: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        ctx.set_materialize_grads(False)
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, real: Tensor | None) -> Tensor:
         difference = student - teacher.to(student.dtype)
         count: float | Tensor = difference.numel()
         if real is not None:
@@ -100,22 +91,15 @@ class _FeatureGap(torch.autograd.Function):
         # An attribute and not saved: a checkpoint would throw a saved tensor away and ask for it
         # again in a second forward pass, where nothing is compared.
         ctx.difference, ctx.count = difference, count
-        return student, _square_sum(difference) / count
+        return _square_sum(difference) / count
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, grad: Tensor | None, grad_gap: Tensor | None
-    ) -> tuple[Tensor | None, None, None]:
-        if grad_gap is None:
-            return grad, None, None
-        slope, difference = grad_gap * 2 / ctx.count, ctx.difference
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        slope, difference = grad * 2 / ctx.count, ctx.difference
         if difference.dtype == torch.float16:  # which is too coarse for so small a slope
-            own = difference.to(slope.dtype).mul_(slope)
-            return (own if grad is None else own.add_(grad)).to(torch.float16), None, None
-        slope = slope.to(difference.dtype)
-        own = difference * slope if grad is None else torch.addcmul(grad, difference, slope)
-        return own, None, None
+            return difference.to(slope.dtype).mul_(slope).to(torch.float16), None, None
+        return difference * slope.to(difference.dtype), None, None
 
 
 def _square_sum(x: Tensor) -> Tensor:

@@ -43,8 +43,9 @@ class FeatureTaps:
         self.outputs: dict[str, Tensor] = {}
         self._calls: dict[str, int] = {}
         self.recording, self._has_gradients = recording, False
-        # What may take an output in, and give back what the model goes on with.
-        self.meet: Callable[[str, Tensor], Tensor | None] | None = None
+        self.versions: dict[str, int] = {}
+        # Who may take an output in instead.
+        self.meet: Callable[[str, Tensor], bool] | None = None
         inside = inner_modules(model)
         self._handles = [
             module.register_forward_hook(_output_hook(weakref.ref(self), name, module))
@@ -62,7 +63,7 @@ class FeatureTaps:
             gradients: whether every output is to have one.
         """
         self.outputs, self.recording, self._has_gradients = {}, True, gradients
-        self._calls, self.meet = {}, None
+        self._calls, self.versions, self.meet = {}, {}, None
 
     def take(self) -> dict[str, Tensor]:
         """What was recorded; nothing is held or recorded any more."""
@@ -70,8 +71,8 @@ class FeatureTaps:
         self.meet = None
         return outputs
 
-    def keep(self, name: str, output: Tensor | tuple) -> Tensor | tuple | None:
-        """One more output of a module; what is to take its place, if anything."""
+    def keep(self, name: str, output: Tensor | tuple) -> None:
+        """One more output of a module."""
         if self._has_gradients and not torch.is_grad_enabled():
             self.take()
             raise ValueError(
@@ -81,12 +82,13 @@ class FeatureTaps:
             )
         calls = self._calls[name] = self._calls.get(name, 0) + 1
         key = name if calls == 1 else f"{name} ({calls})"
-        first, *others = output if isinstance(output, tuple) else (output,)
-        met = None if self.meet is None else self.meet(key, first)
-        if met is None:
-            self.outputs[key] = first
-            return None
-        return (met, *others) if isinstance(output, tuple) else met
+        first = output[0] if isinstance(output, tuple) else output
+        if self.meet is None or not self.meet(key, first):
+            self.outputs[key], self.versions[key] = first, first._version
+
+    def is_as_it_was(self, key: str) -> bool:
+        """Whether the model has not changed an output in place since."""
+        return self.outputs[key]._version == self.versions[key]
 
     def close(self) -> None:
         """Remove the hooks and let go of the outputs."""
@@ -107,15 +109,14 @@ class FeatureTaps:
 
 def _output_hook(
     taps: "weakref.ref[FeatureTaps]", name: str, watched: nn.Module
-) -> Callable[[nn.Module, tuple, Tensor | tuple], Tensor | tuple | None]:
+) -> Callable[[nn.Module, tuple, Tensor | tuple], None]:
     owner = weakref.ref(watched)
 
-    def keep(module: nn.Module, args: tuple, output: Tensor | tuple) -> Tensor | tuple | None:
+    def keep(module: nn.Module, args: tuple, output: Tensor | tuple) -> None:
         found = taps()
         # A copy of the model takes the hook along.
         if found is not None and found.recording and module is owner():
-            return found.keep(name, output)
-        return None
+            found.keep(name, output)
 
     return keep
 
@@ -198,11 +199,13 @@ class FeaturePair:
         with self.recording():
             student, teacher = self._open()
 
-            def meet(key: str, output: Tensor) -> Tensor | None:
-                if key not in teacher.outputs or torch.compiler.is_compiling():
-                    return None
-                output, self._gaps[key] = feature_gap(output, teacher.outputs.pop(key), real)
-                return output
+            def meet(key: str, output: Tensor) -> bool:
+                is_there = key in teacher.outputs and not torch.compiler.is_compiling()
+                # What the models change in place is compared at the end, when both have.
+                if not is_there or not teacher.is_as_it_was(key):
+                    return False
+                self._gaps[key] = feature_gap(output, teacher.outputs.pop(key), real)
+                return True
 
             student.meet = meet
             yield
@@ -220,7 +223,7 @@ class FeaturePair:
         student, teacher = self.take(checked=False)
         if student.keys() != teacher.keys() or not (student or gaps):
             raise ValueError(_unequal(student, teacher, len(gaps)))
-        gaps = gaps | {n: feature_gap(student[n], teacher[n], real)[1] for n in teacher}
+        gaps = gaps | {n: feature_gap(student[n], teacher[n], real) for n in teacher}
         return torch.stack(list(gaps.values())).mean()
 
     def take(self, *, checked: bool = True) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -65,7 +65,10 @@ def merged_linear(
         tensor([[3.5000, 4.0000]])
     """
     A0, B0 = (None, None) if start is None else start
-    return _MergedLinear.apply(in_autocast(x), A, B, bias, weight, lam, A0, B0)
+    rows = in_autocast(x).reshape(-1, x.shape[-1])
+    # Shaped out here: a model may change a layer's output in place, but no view from a function.
+    made = _MergedLinear.apply(rows, A, B, bias, weight, lam, A0, B0)
+    return made.view(*x.shape[:-1], made.shape[-1])
 
 
 class _MergedLinear(torch.autograd.Function):
@@ -80,14 +83,13 @@ class _MergedLinear(torch.autograd.Function):
         x, A, B, *faded = ctx.saved_tensors
         wanted = ctx.needs_input_grad
         grad_A = grad_B = grad_bias = grad_x = None
-        rows, grad_rows = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
         with autocast_off(x.device):
             if wanted[1]:
-                grad_A = ((grad_rows @ B.to(grad.dtype)).T @ rows).to(A.dtype)
+                grad_A = ((grad @ B.to(grad.dtype)).T @ x).to(A.dtype)
             if wanted[2]:
-                grad_B = (grad_rows.T @ (rows @ A.to(x.dtype).T)).to(B.dtype)
+                grad_B = (grad.T @ (x @ A.to(x.dtype).T)).to(B.dtype)
             if wanted[3]:
-                grad_bias = grad_rows.sum(0, dtype=B.dtype)
+                grad_bias = grad.sum(0, dtype=B.dtype)
             if wanted[0]:
                 grad_x = grad @ _merge(A, B, *faded).to(grad.dtype)
         return grad_x, grad_A, grad_B, grad_bias, None, None, None, None
