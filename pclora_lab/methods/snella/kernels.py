@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pclora_lab.methods.snella.choices import KERNELS, check_choice
-from pclora_lab.methods.snella.pairs import Pairs, full_precision, merge, pull
+from pclora_lab.methods.snella.pairs import Pairs, merge, pull
+from pclora_lab.nn.layers.precision import autocast_off
 
 __all__ = ["KERNELS", "SCALARS", "merge_factors"]
 
@@ -100,7 +101,7 @@ class _Merge(torch.autograd.Function):
     ) -> Tensor:
         ctx.how = kernel, coefficients
         ctx.save_for_backward(A, B, *scalars)
-        with full_precision(A.device):
+        with autocast_off(A.device):
             return merge(kernel, Pairs(A, B, scalars, coefficients, axis=1))[0]
 
     @staticmethod
@@ -109,5 +110,5 @@ class _Merge(torch.autograd.Function):
         kernel, coefficients = ctx.how
         A, B, *scalars = ctx.saved_tensors
         pairs = Pairs(A, B, tuple(scalars), coefficients, axis=1)
-        with full_precision(grad.device):
+        with autocast_off(grad.device):
             return None, None, *pull(kernel, pairs, merge(kernel, pairs)[1], grad)

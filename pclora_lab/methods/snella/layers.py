@@ -11,6 +11,7 @@ from pclora_lab.methods.snella.choices import KERNELS, SPARSIFIERS, check_choice
 from pclora_lab.methods.snella.kernels import SCALARS
 from pclora_lab.methods.snella.sparse_product import Recipe, SparseProduct, sparse_matrix
 from pclora_lab.methods.snella.sparsifiers import check_sparsity, kept_entries
+from pclora_lab.nn.layers.precision import in_autocast
 from pclora_lab.nn.layers.product_weight import product_weight
 from pclora_lab.nn.layers.sharing import owner_follows
 from pclora_lab.nn.surgery import frozen_view
@@ -143,7 +144,7 @@ class KernelSparseLinear(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """``x W₀ᵀ + b + x S``."""
-        x = _autocast(input)
+        x = in_autocast(input)
         if not self.training or self.dropout.p == 0:
             return self._multiply(x, self.base.weight, self.base.bias)
         return self.base(x) + self._multiply(self.dropout(x), None, None)
@@ -211,11 +212,3 @@ class KernelSparseLinear(nn.Module):
         return (
             f"{widths}, kernel={self.kernel}, rule={self.sparsifier}, sparsity={self._sparsity:g}"
         )
-
-
-def _autocast(x: Tensor) -> Tensor:
-    # What F.linear does to its input under autocast, which a Function of our own does not see.
-    kind = x.device.type
-    if kind == "meta" or x.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
-        return x
-    return x.to(torch.get_autocast_dtype(kind))

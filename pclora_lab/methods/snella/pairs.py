@@ -7,14 +7,13 @@ rests on the same values: one :func:`merge` serves both, and :func:`pull` uses u
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Pairs", "full_precision", "merge", "pull", "squared_distances"]
+__all__ = ["Pairs", "merge", "pull", "squared_distances"]
 
 Made = tuple[Tensor, ...]
 Pulled = tuple[Tensor | None, ...]
@@ -55,11 +54,6 @@ def squared_distances(P: Tensor, Q: Tensor) -> Tensor:
     # The norms stay out of the product, which a GPU may compute in TF32.
     norms = P.square().sum(2, keepdim=True) + Q.square().sum(2).unsqueeze(1)
     return norms.baddbmm_(P, Q.mT, alpha=-2).clamp_min_(0)
-
-
-def full_precision(device: torch.device) -> AbstractContextManager:
-    """Autocast switched off, on every device that has it."""
-    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def _distances(pairs: Pairs) -> Tensor:

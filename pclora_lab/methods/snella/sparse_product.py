@@ -8,12 +8,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pclora_lab.methods.snella.kernels import SCALARS
-from pclora_lab.methods.snella.pairs import Made, Pairs, full_precision, merge, pull
+from pclora_lab.methods.snella.pairs import Made, Pairs, merge, pull
 from pclora_lab.methods.snella.sparsifiers import (
     compiled_threshold,
     rule_factors,
     threshold_of,
 )
+from pclora_lab.nn.layers.precision import autocast_off
 
 __all__ = ["Recipe", "SparseProduct", "sparse_matrix"]
 
@@ -55,7 +56,7 @@ class SparseProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, threshold, *trained = ctx.saved_tensors
         recipe, needed = ctx.recipe, ctx.needs_input_grad
-        with full_precision(x.device):
+        with autocast_off(x.device):
             pairs = _pairs(recipe, trained)
             M, made = merge(recipe.kernel, pairs)
             factor, slope = rule_factors(M.abs(), threshold, recipe.sparsifier)
@@ -77,7 +78,7 @@ def _forward(
     recipe: Recipe, sparsity: float | Tensor, trained: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mᵀ, the factor that makes Sᵀ of it, and the threshold."""
-    with full_precision(trained[0].device):
+    with autocast_off(trained[0].device):
         M = merge(recipe.kernel, _pairs(recipe, trained))[0]
         magnitude = M.abs()
         if isinstance(sparsity, Tensor):
