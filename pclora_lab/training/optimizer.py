@@ -241,6 +241,8 @@ def optimization_steps(
         with accelerator.autocast(), _own_randomness(draws, seed):
             terms = loss_terms(inputs, labels)
         accelerator.backward(terms["loss"])
+        # Or the whole step's graph stays until the next one has a graph of its own.
+        terms = {name: value.detach() for name, value in terms.items()}
         after_backward()
         norm = accelerator.clip_grad_norm_(
             [p for g in optimizer.param_groups for p in g["params"]], config.grad_clip

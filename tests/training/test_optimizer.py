@@ -1,5 +1,7 @@
 """A step and what is told of it: means of a loss, dropout that its seed alone draws."""
 
+import weakref
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -65,3 +67,19 @@ def test_after_moments_were_cleared_the_rate_rises_over_the_warm_up_and_no_longe
     assert [rise_again(40 + i, i, 100, 0.03) for i in range(4)] == [1 / 3, 2 / 3, 1.0, 1.0]
     assert rise_again(5, 0, 10, 0.0) == 1.0, "without a warm-up there is nothing to rise over"
     assert rise_again(7, 7, 10, 0.5) == 1.0, "they never were"
+
+
+def test_the_graph_of_a_step_is_gone_when_the_step_is_told():
+    net, kept = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), []
+
+    def terms(inputs, labels):
+        loss = net(inputs).square().mean()
+        kept.append(weakref.ref(loss))
+        return {"loss": loss}
+
+    batches = Same(torch.arange(4) % 2)
+    steps = optimization_steps(
+        net, terms, batches, RunConfig(batch_size=4), Accelerator(cpu=True), steps=3, peak_lr=1e-3,
+        log_every=1, generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert [kept[-1]() for _ in steps] == [None] * 3

@@ -41,7 +41,7 @@ LOGIT = Metric("logit", "logit distillation", Panel.LOSS, "purple", dash="dot")
 def feature_loss(
     student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], real: Tensor | None = None
 ) -> Tensor:
-    """Mean over taps of the mean squared difference, in float32.
+    """Mean over taps of the mean squared difference, summed up in float32.
 
     ``L_feat = (1/T) Σ_t mean((h_t − h*_t)²)`` with every ``h_t`` of shape
     ``(batch, tokens, features)``. Source: PC-LoRA, arXiv:2406.09117 (L_featKD).
@@ -69,10 +69,18 @@ def feature_gap(student: Tensor, teacher: Tensor, real: Tensor | None = None) ->
         teacher: h*, likewise; it takes no gradient.
         real: as in :func:`feature_loss`.
 
+    Raises:
+        ValueError: the two are of different shapes.
+
     Example:
         >>> feature_gap(torch.ones(1, 2, 3), torch.zeros(1, 2, 3)).item()
         1.0
     """
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"a feature is {tuple(student.shape)} in the student and {tuple(teacher.shape)} in the "
+            "teacher: compare outputs of the same layer for the same inputs"
+        )
     if real is not None and student.shape[:2] != real.shape:
         real = None
     return _FeatureGap.apply(student, teacher, real)
@@ -87,7 +95,7 @@ class _FeatureGap(torch.autograd.Function):
             # Weighted, because picking the real tokens out would wait for the GPU.
             difference.mul_(real.unsqueeze(-1))
             # At least 1, for a batch of padding alone.
-            count = (real.sum() * (difference.numel() // real.numel())).clamp_min(1)
+            count = (real.sum() * (difference.numel() // max(1, real.numel()))).clamp_min(1)
         # An attribute and not saved: a checkpoint would throw a saved tensor away and ask for it
         # again in a second forward pass, where nothing is compared.
         ctx.difference, ctx.count = difference, count

@@ -84,11 +84,12 @@ class FeatureTaps:
         key = name if calls == 1 else f"{name} ({calls})"
         first = output[0] if isinstance(output, tuple) else output
         if self.meet is None or not self.meet(key, first):
-            self.outputs[key], self.versions[key] = first, first._version
+            self.outputs[key], self.versions[key] = first, _version(first)
 
     def is_as_it_was(self, key: str) -> bool:
-        """Whether the model has not changed an output in place since."""
-        return self.outputs[key]._version == self.versions[key]
+        """Whether the model has surely not changed an output in place since."""
+        output = self.outputs[key]
+        return not output.is_inference() and _version(output) == self.versions[key]
 
     def close(self) -> None:
         """Remove the hooks and let go of the outputs."""
@@ -105,6 +106,11 @@ class FeatureTaps:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _version(output: Tensor) -> int:
+    # Tensors of inference mode don't count their changes.
+    return 0 if output.is_inference() else output._version
 
 
 def _output_hook(

@@ -121,10 +121,18 @@ class PCLoRALinear(FadingModule):
         """The faded base plus the adapter; the adapter alone once the base was dropped."""
         if self.base is None:
             return self._note_lambda(self.adapter_output(input))
-        tokens = math.prod(input.shape[:-1])
-        if is_untouched(self.base) and merging_pays(tokens, self.in_features, self.out_features):
+        if self._is_merged(input):
             return self._note_lambda(self._merged(input))
         return self._note_lambda(self.lam * self.base(input) + self._adapter_less_start(input))
+
+    def _is_merged(self, x: Tensor) -> bool:
+        base = cast(nn.Linear, self.base)
+        if not is_untouched(base) or type(base.weight) is not nn.Parameter:
+            return False
+        # The merged product gives them no gradient, which somebody has asked for.
+        if base.weight.requires_grad or self.lam.requires_grad:
+            return False
+        return merging_pays(math.prod(x.shape[:-1]), self.in_features, self.out_features)
 
     def _merged(self, x: Tensor) -> Tensor:
         base, start = cast(nn.Linear, self.base), None

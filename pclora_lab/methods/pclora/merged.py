@@ -66,9 +66,9 @@ def merged_linear(
     """
     A0, B0 = (None, None) if start is None else start
     rows = in_autocast(x).reshape(-1, x.shape[-1])
-    # Shaped out here: a model may change a layer's output in place, but no view from a function.
     made = _MergedLinear.apply(rows, A, B, bias, weight, lam, A0, B0)
-    return made.view(*x.shape[:-1], made.shape[-1])
+    # No view, as with F.linear: a model may change it in place, and hooks on it stay.
+    return torch.ops.aten._unsafe_view(made, [*x.shape[:-1], made.shape[-1]])
 
 
 class _MergedLinear(torch.autograd.Function):
@@ -100,7 +100,7 @@ def _merge(
 ) -> Tensor:
     # One pass over W: the start is taken along in the adapter's product, at twice the rank.
     dtype = torch.promote_types(weight.dtype, torch.float32)
-    lam = lam.to(dtype)
+    lam, A, B = lam.to(dtype), A.to(dtype), B.to(dtype)
     if A0 is not None and B0 is not None:
-        A, B = torch.cat((A, A0)), torch.cat((B, -lam * B0), dim=1)
-    return (lam * weight.to(dtype)).addmm_(B.to(dtype), A.to(dtype))
+        A, B = torch.cat((A, A0.to(dtype))), torch.cat((B, -lam * B0.to(dtype)), dim=1)
+    return (lam * weight.to(dtype)).addmm_(B, A)

@@ -150,11 +150,15 @@ class KernelSparseLinear(nn.Module):
         return self.base(x) + self._multiply(self.dropout(x), None, None)
 
     def _multiply(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        arguments = x, self._recipe, self._its_sparsity, weight, bias, *self._trained
+        rows = x.reshape(-1, x.shape[-1])
+        arguments = rows, self._recipe, self._its_sparsity, weight, bias, *self._trained
         if torch.compiler.is_compiling():
             # The compiler sees that both passes make the same matrix, and would keep it.
-            return checkpoint(SparseProduct.apply, *arguments, use_reentrant=False)
-        return SparseProduct.apply(*arguments)
+            made = checkpoint(SparseProduct.apply, *arguments, use_reentrant=False)
+        else:
+            made = SparseProduct.apply(*arguments)
+        # No view, as with F.linear: a model may change it in place.
+        return torch.ops.aten._unsafe_view(made, [*x.shape[:-1], made.shape[-1]])
 
     @property
     def _its_sparsity(self) -> float | Tensor:

@@ -20,9 +20,10 @@ __all__ = ["freed_memory_kept"]
 _TRIM, _MMAP = -1, -3
 # As far as glibc itself moves the second one, by what it has seen; the first follows at twice that.
 _MMAP_BYTES, _TRIM_BYTES = 32 << 20, 64 << 20
-_NEVER = 2**31 - 1
+_NEVER = -1
 
-_lock = threading.Lock()
+# Whoever holds it may be interrupted by the garbage collector, which may close a run.
+_lock = threading.RLock()
 _users = 0
 
 
@@ -38,6 +39,8 @@ def _glibc() -> Any:
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
     """What is freed inside stays with this process until the last one who asked has left.
+
+    Blocks of 32 MiB and more are the system's own at any time.
 
     Example:
         >>> with freed_memory_kept():

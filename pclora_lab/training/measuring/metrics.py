@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -210,7 +211,8 @@ class MetricTracker:
 def _plan(setup: RunSetup) -> MeasuringPlan:
     sizes = setup.planned.whole_model
     small_share = sizes.macs_after / max(1, sizes.macs_before) if setup.method.fades else 0.0
-    return plan_measuring(setup.config, small_share=small_share, probe_examples=PROBE_EXAMPLES)
+    plan = plan_measuring(setup.config, small_share=small_share, probe_examples=PROBE_EXAMPLES)
+    return replace(plan, examples=min(plan.examples, len(setup.batches["validation"])))
 
 
 def held_tensors(model: nn.Module) -> list[Tensor]:

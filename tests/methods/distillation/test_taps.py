@@ -104,3 +104,22 @@ def test_what_a_model_changes_in_place_is_compared_as_it_goes_on():
     torch.testing.assert_close(loss, gap.square().mean())
     loss.backward()
     assert all(p.grad.abs().sum() > 0 for p in (student.layer.B, student.layer.C))
+
+
+def test_in_inference_mode_it_is_compared_too():
+    student, teacher = nn.Sequential(nn.Linear(4, 4)), nn.Sequential(nn.Linear(4, 4))
+    pair, x = FeaturePair(student, teacher, ["0"]), torch.ones(2, 4)
+    with torch.inference_mode():
+        with pair.comparing():
+            teacher(x), student(x)
+        inside = pair.loss().item()
+    with pair.comparing():
+        teacher(x), student(x)
+    assert pair.loss().item() == inside > 0
+
+
+def test_features_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"\(2, 1, 8\) in the student and \(2, 5, 8\)"):
+        feature_gap(torch.zeros(2, 1, 8), torch.zeros(2, 5, 8))
+    empty = torch.zeros(0, 4, 8)
+    assert feature_gap(empty, empty, torch.zeros(0, 4, dtype=torch.bool)) == 0

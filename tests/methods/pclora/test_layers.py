@@ -170,3 +170,22 @@ def test_the_weight_that_can_be_read_is_the_one_that_is_used(residual, scale):
     )
     layer.drop_base()
     torch.testing.assert_close(layer.weight + 0, layer.scale * layer.B @ layer.A)
+
+
+def test_a_model_may_change_the_output_in_place_and_lambda_is_noted_all_the_same():
+    _, layer = make_layer()
+    layer.lam.fill_(0.4)
+    layer.eval()
+    y = layer(inputs())
+    y.relu_()
+    y.sum().backward()
+    assert layer.trained_lam == layer.lam and layer.A.grad is not None
+
+
+def test_who_asks_for_the_gradient_of_the_base_gets_it_however_many_tokens():
+    base, layer = make_layer()
+    layer.base.weight.requires_grad_()
+    layer.lam.fill_(0.5)
+    x = inputs().repeat(4, 1, 1)
+    layer(x).sum().backward()
+    torch.testing.assert_close(base.weight.grad, 0.5 * x.sum((0, 1)).expand(OUT, IN))

@@ -260,3 +260,13 @@ def test_a_second_derivative_is_refused_and_not_wrong():
     (first,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
+
+
+def test_a_model_may_change_the_output_in_place():
+    layer = KernelSparseLinear(nn.Linear(6, 5), rank=2, sparsity=0.5)
+    x = torch.randn(2, 3, 6)
+    y = layer(x)
+    expected = y.detach() / 3
+    y /= 3
+    y.sum().backward()
+    assert torch.equal(y.detach(), expected) and layer.A.grad.abs().sum() > 0
