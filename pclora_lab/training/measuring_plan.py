@@ -12,7 +12,7 @@ from itertools import pairwise
 from pclora_lab.methods.pclora.schedules import base_weight_factor
 from pclora_lab.training.config import RunConfig
 
-__all__ = ["MeasuringPlan", "log_every", "plan_measuring", "teacher_examples"]
+__all__ = ["MeasuringPlan", "evenly", "log_every", "plan_measuring", "teacher_examples"]
 
 # Shares of what the training's steps cost.
 ACCURACY_SHARE = 0.1

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pclora_lab.nn.low_rank import present_names
 from pclora_lab.training.identity.record import Identity
 from pclora_lab.training.lambda_override import Override
+from pclora_lab.training.measuring_plan import evenly
 from pclora_lab.training.optimizer import Meter
 
 __all__ = [
@@ -60,7 +61,7 @@ def snapshot_steps(steps: int, count: int, each: int, most_bytes: float) -> tupl
     fits = min(count, int(most_bytes // max(each, 1)), steps + 1)
     if fits < 2:
         return ()
-    return tuple(dict.fromkeys(round(i * steps / (fits - 1)) for i in range(fits)))
+    return evenly(range(steps + 1), fits)
 
 
 def snapshot_note(taken: int, wanted: int, each: int, most_mb: float) -> str | None:

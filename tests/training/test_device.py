@@ -1,4 +1,4 @@
-"""What is launched runs once: several processes are refused before anything is written."""
+"""Where a run computes: in one process, on the device it names, and what it holds there."""
 
 import json
 import shutil

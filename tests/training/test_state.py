@@ -1,4 +1,4 @@
-"""A checkpoint from before a low-rank layer was two linear layers is taken up as it was."""
+"""What was trained is put back as it was, under its old names too, or refused as a whole."""
 
 import pytest
 import torch

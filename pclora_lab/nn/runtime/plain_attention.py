@@ -1,25 +1,30 @@
 """Attention by two plain products on a CPU in bfloat16, where the fused one is the slow way.
 
-The fused attention of torch takes a CPU's bfloat16 numbers apart again: DeiT-Tiny's training step
-at 64 px takes 0.6 of float32's time with it and 0.4 without (one core of an AMD EPYC with
-AVX-512 BF16; ``tests/benchmarks/step.py --precision bfloat16``).
+That was seen in training steps of DeiT-Tiny at 64 px, on a core with AVX-512 BF16; with many more
+tokens, the plain products keep a matrix of tokens by tokens for the backward pass.
 """
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 
+from pclora_lab.nn.runtime.shared_switch import SharedSwitch
+
 __all__ = ["plain_attention"]
 
-_lock = threading.Lock()
-_users = 0
-_was_fused = True
+
+def _take_apart() -> Callable[[], None]:
+    fused = torch.backends.cuda.flash_sdp_enabled()
+    torch.backends.cuda.enable_flash_sdp(False)
+    return partial(torch.backends.cuda.enable_flash_sdp, fused)
 
 
-@contextmanager
-def plain_attention() -> Iterator[None]:
+_switch = SharedSwitch(_take_apart)
+
+
+def plain_attention() -> AbstractContextManager[None]:
     """No fused attention inside; torch has one switch for the process, which the last user resets.
 
     Example:
@@ -27,25 +32,4 @@ def plain_attention() -> Iterator[None]:
         ...     torch.backends.cuda.flash_sdp_enabled()
         False
     """
-    _enter()
-    try:
-        yield
-    finally:
-        _leave()
-
-
-def _enter() -> None:
-    global _users, _was_fused
-    with _lock:
-        if not _users:
-            _was_fused = torch.backends.cuda.flash_sdp_enabled()
-            torch.backends.cuda.enable_flash_sdp(False)
-        _users += 1
-
-
-def _leave() -> None:
-    global _users
-    with _lock:
-        _users -= 1
-        if not _users:
-            torch.backends.cuda.enable_flash_sdp(_was_fused)
+    return _switch.held()

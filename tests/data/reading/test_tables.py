@@ -1,4 +1,4 @@
-"""Folders with several tables: which are read, which are left out and counted."""
+"""Tables of a folder and elements of a list: which are read, which are left out and counted."""
 
 import json
 

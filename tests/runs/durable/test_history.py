@@ -1,4 +1,4 @@
-"""A row is a line of JSON that everybody reads, whatever was measured."""
+"""A row is a line of JSON that everybody reads, and none is lost on a full disk."""
 
 import json
 
