@@ -189,6 +189,23 @@ def test_select_and_overlay(page: Page, theme: str) -> None:
     assert page.evaluate("([a, b]) => a === b", [figure, now]), "the figure was made anew"
 
 
+def test_a_button_acts_on_what_was_selected_a_moment_before(page: Page) -> None:
+    runs(page).evaluate(
+        """(root, names) => {
+          const box = (name) => root.querySelector(`input[aria-label="select ${name}"]`);
+          for (const name of names) box(name).click();
+          const buttons = [...root.querySelectorAll("button")];
+          buttons.find((button) => button.innerText.trim() === "Overlay").click();
+        }""",
+        ["rank6", "rank2", "rank6"],
+    )
+    legend = runs(page).locator(".legendtext")
+    expect(legend).to_have_text([HTML])
+    line(page, "rank2").get_by_role("checkbox").check()
+    press(page, "Overlay")
+    expect(legend).to_have_count(2)
+
+
 def test_a_click_on_a_point_opens_its_run(page: Page, theme: str) -> None:
     press(page, "Pareto plot")
     plot = runs(page).locator(".pclora-runs-pareto")
@@ -252,6 +269,8 @@ def test_rename(page: Page, folder: Path, theme: str) -> None:
     expect(line(page, "<i>best one")).to_be_visible()
     expect(message(page)).to_have_text("rank6 is now <i>best one")
     assert (folder / "runs" / "<i>best one" / "history.jsonl").is_file()
+    press(page, "Rename")
+    expect(message(page)).to_contain_text("<i>best one has that name already")
     field.fill("../out")
     press(page, "Rename")
     expect(message(page)).to_contain_text("a run can't be named '../out'")

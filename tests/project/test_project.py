@@ -227,3 +227,10 @@ def test_what_describes_something_can_not_be_changed():
                 if text.startswith("dataclass") and "frozen=True" not in text:
                     found.add(node.name)
     assert found == CHANGES
+
+
+def test_the_kernel_handles_a_page_s_messages_in_their_order():
+    """A release sorted them into threads by widget: Train could start before a number arrived."""
+    from ipykernel.comm.comm import BaseComm
+
+    assert not hasattr(BaseComm, "_reply_subshell_for")

@@ -57,6 +57,7 @@ class RunChanges:
         self.new_name = widgets.Text(
             placeholder="new name of the current run",
             tooltip="new name of the current run",
+            continuous_update=False,
             layout=widgets.Layout(width="300px"),
         )
         self.question = widgets.HTML()
@@ -82,6 +83,8 @@ class RunChanges:
         old, table = self.runs.chosen(), self.runs.table
         self._refuse_busy(old, "renamed")
         path = rename_run(self.runs.root / old, self.new_name.value)
+        if path.name == old:
+            raise ValueError(f"{old} has that name already: type another one, then press Rename")
         selected = [path.name if name == old else name for name in table.selected]
         self._on_changed(old, path.name)
         table.selected, table.current = selected, path.name

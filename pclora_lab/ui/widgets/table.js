@@ -79,9 +79,10 @@ function render({ model, el }) {
   root.append(...(browsable() ? [bar] : []), scroll, more, alert);
   el.append(root);
 
-  const set = (name, value) => {
-    model.set(name, value);
-    model.save_changes();
+  // At once and in order with clicks on buttons, which save_changes is not; see table.py.
+  const set = (changes) => {
+    for (const [name, value] of Object.entries(changes)) model.set(name, value);
+    model.send(changes);
   };
 
   function forgetWhatIsGone() {
@@ -131,7 +132,7 @@ function render({ model, el }) {
     box.addEventListener("change", () => {
       const here = new Set(state.found);
       const others = model.get("selected").filter((id) => !here.has(id));
-      set("selected", box.checked ? [...others, ...here] : others);
+      set({ selected: box.checked ? [...others, ...here] : others });
     });
     cell.append(box);
     return cell;
@@ -185,7 +186,7 @@ function render({ model, el }) {
       const fits = Number.isInteger(value) && value >= 1 && value <= Number(field.max);
       field.setAttribute("aria-invalid", String(!fits));
       const edited = (other) => (other.id === row.id ? { ...other, [column.name]: value } : other);
-      if (fits) set("rows", model.get("rows").map(edited));
+      if (fits) set({ rows: model.get("rows").map(edited) });
       else alert.textContent = `${shown(row, columns()[0])}: ${title(column)} `
         + `${field.value || "(none)"} can't be used. Give a whole number from 1 to ${field.max}.`;
     };
@@ -271,7 +272,7 @@ function render({ model, el }) {
 
   function toggle(id, on) {
     const others = model.get("selected").filter((other) => other !== id);
-    set("selected", on ? [...others, id] : others);
+    set({ selected: on ? [...others, id] : others });
   }
 
   function focusLine(line) {
@@ -283,15 +284,14 @@ function render({ model, el }) {
   }
 
   function open(id) {
-    model.set("current", id);
-    set("opened", { id, n: (model.get("opened").n || 0) + 1 });
+    set({ current: id, opened: { id, n: (model.get("opened").n || 0) + 1 } });
   }
 
   body.addEventListener("click", (event) => {
     const line = event.target.closest("tr");
     if (!browsable() || !line || event.target.closest("input")) return;
     focusLine(line);
-    if (model.get("current") !== line.dataset.id) set("current", line.dataset.id);
+    if (model.get("current") !== line.dataset.id) set({ current: line.dataset.id });
   });
   body.addEventListener("dblclick", (event) => {
     const line = event.target.closest("tr");

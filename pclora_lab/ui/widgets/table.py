@@ -16,6 +16,9 @@ KINDS = ("text", "number", "share")
 _OPTIONS = ("name", "label", "kind", "digits", "unit", "times", "plus", "editable_to", "hint")
 
 
+_CHANGED_BY_HAND = ("rows", "selected", "current", "opened")
+
+
 # From here on a browser, which computes with doubles, can't tell neighbors apart.
 _LARGEST_WHOLE = 2**53
 
@@ -62,14 +65,17 @@ class Table(anywidget.AnyWidget):
     _esm = Path(__file__).with_name("table.js")
     _css = Path(__file__).with_name("table.css")
 
+    # ipywidgets holds a change back while the kernel works on the one before it, but sends a click
+    # on a button at once. What a person does here is therefore sent at once too, or a button would
+    # act on the state before. An echo of it could only undo what was done since.
     columns = List(Dict()).tag(sync=True)
-    rows = List(Dict()).tag(sync=True)
+    rows = List(Dict()).tag(sync=True, echo_update=False)
     label = Unicode("rows").tag(sync=True)
     height = Unicode("320px").tag(sync=True)
     selectable = Bool(True).tag(sync=True)
-    selected = List(Unicode()).tag(sync=True)
-    current = Unicode("").tag(sync=True)
-    opened = Dict().tag(sync=True)
+    selected = List(Unicode()).tag(sync=True, echo_update=False)
+    current = Unicode("").tag(sync=True, echo_update=False)
+    opened = Dict().tag(sync=True, echo_update=False)
     browsable = Bool(True).tag(sync=True)
 
     def __init__(
@@ -80,6 +86,11 @@ class Table(anywidget.AnyWidget):
     ) -> None:
         super().__init__(columns=list(columns), rows=list(rows), **options)
         self.observe(self._forget_what_is_gone, "rows")
+        self.on_msg(lambda _, changes, __: self._take_over(changes))
+
+    def _take_over(self, changes: Any) -> None:
+        if isinstance(changes, dict):
+            self.set_state({name: changes[name] for name in _CHANGED_BY_HAND if name in changes})
 
     @validate("columns")
     def _check_columns(self, proposal: Any) -> list[dict[str, Any]]:

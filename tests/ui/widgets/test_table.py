@@ -84,3 +84,12 @@ def test_the_script_puts_data_into_the_page_as_text_only():
     script = Table._esm.__str__()
     assert "textContent" in script
     assert not [word for word in ("innerHTML", "insertAdjacentHTML", "eval(") if word in script]
+
+
+def test_what_a_page_sends_of_the_table_is_taken_over_and_nothing_else():
+    table = make("a", "b")
+    table._handle_custom_msg({"selected": ["b", "gone"], "current": "a", "label": "other"}, [])
+    assert (table.selected, table.current, table.label) == (["b"], "a", "rows")
+    table._handle_custom_msg({"opened": {"id": "b", "n": 1}}, [])
+    table._handle_custom_msg("no changes", [])
+    assert table.opened == {"id": "b", "n": 1} and table.selected == ["b"]
