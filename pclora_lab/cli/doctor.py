@@ -81,7 +81,8 @@ def _extension_version(name: str) -> str | None:
 def _device(facts: dict[str, str], problems: list[str]) -> None:
     import torch
 
-    from pclora_lab.training.device import available_devices, has_bfloat16
+    from pclora_lab.training.device import available_devices
+    from pclora_lab.training.precision import has_bfloat16
 
     devices = available_devices()
     facts["devices"] = ", ".join(devices)

@@ -21,7 +21,8 @@ from pclora_lab.runs.durable.status import set_status
 from pclora_lab.runs.folder import _recorded
 from pclora_lab.runs.snapshots import save_snapshot
 from pclora_lab.staging import remove_folder
-from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd
+from pclora_lab.training.config import write_config
+from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, PhaseStart, Resolved, RunEnd
 from pclora_lab.training.optimizer import LossDiverged
 from pclora_lab.wording import explained
 
@@ -118,6 +119,8 @@ class RunRecorder:
                 refuse_forked(self.folder, self._process)
 
     def _write(self, event: Event, history: HistoryWriter) -> None:
+        if isinstance(event, Resolved):
+            write_config(self.folder / "config.json", event.config)
         if isinstance(event, AdapterSnapshot):
             tensors = {**event.tensors, "lam": torch.tensor(event.lam, device="cpu")}
             self._try("a snapshot", lambda: save_snapshot(self.folder, event.step, tensors))

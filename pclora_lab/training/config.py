@@ -40,7 +40,7 @@ CONFIG_FORMAT = 2
 
 TEACHERS = ("auto", "finetune", "pretrained")
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 SPLITS = ("test", "validation")
 
@@ -86,7 +86,8 @@ class RunConfig(ReadingSettings):
         grad_clip: largest gradient norm.
         seed: draws A, a new head and the batches.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-        precision: ``auto`` (bfloat16 where it gains), ``float32`` or ``bfloat16``.
+        precision: ``auto`` (bfloat16 where it gains, float16 on a GPU without it), ``float32``,
+            ``bfloat16`` or ``float16``. A run keeps what ``auto`` stood for when it began.
         teacher: ``auto`` fine-tunes one only where the model's head does not fit the data;
             ``finetune`` always; ``pretrained`` takes the model as given and distills features only.
         teacher_steps: optimizer steps of the teacher's fine-tuning.

@@ -17,20 +17,16 @@ from torch import nn
 
 from pclora_lab.nn.runtime.plain_attention import plain_attention
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.precision import AUTOCAST_DTYPES, pinned, require_precision
 
 __all__ = [
     "available_devices",
     "device_errors_explained",
-    "has_bfloat16",
     "make_accelerator",
     "memory_mb",
     "refuse_several_processes",
     "resolve_device",
 ]
-
-# Below this size, casting costs more than bfloat16 saves on a CPU.
-_CPU_AUTOCAST_PARAMS = 1_000_000
-
 
 _making = threading.Lock()
 
@@ -45,16 +41,18 @@ class _OwnAccelerator(Accelerator):
     the first one there.
     """
 
-    def __init__(self, device: torch.device, mixed_precision: str) -> None:
-        super().__init__(cpu=device.type == "cpu", mixed_precision=mixed_precision)
+    def __init__(self, device: torch.device, precision: str) -> None:
+        super().__init__(cpu=device.type == "cpu", mixed_precision="no")
         self.state.__dict__ = {**self.state.__dict__, "device": device}
+        self.precision = precision
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
-        """bfloat16 inside, if that is the run's precision."""
-        kind, is_bf16 = self.device.type, self.mixed_precision == "bf16"
-        attention = plain_attention() if is_bf16 and kind == "cpu" else contextlib.nullcontext()
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=is_bf16), attention:
+        """bfloat16 or float16 inside, if that is the run's precision."""
+        kind, dtype = self.device.type, AUTOCAST_DTYPES.get(self.precision)
+        is_half_on_cpu = dtype is not None and kind == "cpu"
+        attention = plain_attention() if is_half_on_cpu else contextlib.nullcontext()
+        with torch.autocast(kind, dtype=dtype, enabled=dtype is not None), attention:
             yield
 
 
@@ -150,37 +148,22 @@ def refuse_several_processes() -> None:
         )
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is worth it on the device: CUDA with hardware support, CPUs with AMX.
-
-    A CPU with AVX-512 BF16 alone is faster in it too (see
-    :mod:`pclora_lab.nn.runtime.plain_attention`), but is not yet chosen: whether the accuracies are
-    the same was not measured.
-    """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
-
-
 def make_accelerator(config: RunConfig, model: nn.Module) -> Accelerator:
     """An ``accelerate`` object for the config's device and precision.
 
     Raises:
-        ValueError: see :func:`resolve_device`.
+        ValueError: see :func:`resolve_device`; or a precision that the device does not have.
     """
     device = resolve_device(config.device)
-    precision = config.precision
-    if precision == "auto":
-        size = sum(p.numel() for p in model.parameters())
-        pays = device.type != "cpu" or size >= _CPU_AUTOCAST_PARAMS
-        precision = "bfloat16" if pays and has_bfloat16(device) else "float32"
+    precision = pinned(config, model, device).precision
+    require_precision(precision, device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     reset_peak_memory(device)
     with _making:
-        # accelerate refuses a second precision in one process otherwise.
+        # accelerate refuses a second device in one process otherwise.
         AcceleratorState._reset_state(reset_partial_state=True)
-        return _OwnAccelerator(device, "bf16" if precision == "bfloat16" else "no")
+        return _OwnAccelerator(device, precision)
 
 
 def memory_mb(device: torch.device) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from pclora_lab.training.config import RunConfig
     from pclora_lab.training.state import Checkpoint
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Event",
     "LogRow",
     "PhaseStart",
+    "Resolved",
     "Result",
     "Row",
     "RunEnd",
@@ -34,6 +36,13 @@ class PhaseStart:
 
     name: str
     steps: int
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What ``auto`` stands for in this run; whoever takes it up or compares it keeps to that."""
+
+    config: "RunConfig"
 
 
 @dataclass(frozen=True)
@@ -85,4 +94,4 @@ class RunEnd:
     teacher: nn.Module = field(repr=False)
 
 
-Event = PhaseStart | StepEnd | LogRow | AdapterSnapshot | RunEnd
+Event = PhaseStart | Resolved | StepEnd | LogRow | AdapterSnapshot | RunEnd

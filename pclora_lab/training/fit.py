@@ -14,6 +14,7 @@ from pclora_lab.training.lambda_override import LambdaDriver
 from pclora_lab.training.measuring.metrics import MetricTracker
 from pclora_lab.training.measuring_plan import log_every
 from pclora_lab.training.optimizer import Meter, make_optimizer, optimization_steps
+from pclora_lab.training.precision import LossScaler
 from pclora_lab.training.setup import RunSetup
 from pclora_lab.training.state import (
     Checkpoint,
@@ -54,6 +55,7 @@ class Fit:
         self.generator, self.checkpoint = generator, checkpoint
         self.optimizer = make_optimizer(student, setup.config.weight_decay)
         self.meter = Meter(setup.accelerator.device, f"lr={setup.config.peak_lr:g}")
+        self.scaler = LossScaler(setup.accelerator)
         is_replayed = setup.method.trains and setup.method.supports_replay
         self.snapshot_steps = kept_steps(student, setup.config) if is_replayed else ()
 
@@ -103,6 +105,7 @@ class Fit:
             after_backward=lambda: method.after_backward(self.student),
             optimizer=self.optimizer,
             meter=self.meter,
+            scaler=self.scaler,
             first=first,
         )
 
@@ -129,7 +132,11 @@ class Fit:
             seconds=tracker.clock.seconds,
             probe_seconds=0.0 if tracker.layers is None else tracker.layers.seconds,
             tensors=training_state(
-                self.student, self.optimizer, method.state_dict(self.student), self.meter
+                self.student,
+                self.optimizer,
+                method.state_dict(self.student),
+                self.meter,
+                self.scaler,
             ),
             identity=self.setup.identity,
         )
@@ -139,7 +146,9 @@ class Fit:
         student, method = self.student, self.setup.method
         if checkpoint.base_dropped and method.without_base(student) is not None:
             method.set_progress(student, 1.0)
-        own = load_training_state(student, self.optimizer, checkpoint.tensors, self.meter)
+        own = load_training_state(
+            student, self.optimizer, checkpoint.tensors, self.meter, self.scaler
+        )
         method.load_state_dict(student, own)
         self.driver.take_up(checkpoint.step)
         self.tracker.restore(checkpoint)

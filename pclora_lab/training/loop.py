@@ -30,7 +30,7 @@ from pclora_lab.training.device import (
     reset_peak_memory,
     resolve_device,
 )
-from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd
+from pclora_lab.training.events import Event, LogRow, PhaseStart, Resolved, RunEnd
 from pclora_lab.training.fit import Fit, kept_steps
 from pclora_lab.training.lambda_override import LambdaDriver, LambdaOverride
 from pclora_lab.training.measuring.metrics import MetricTracker
@@ -80,6 +80,8 @@ def train(
     kept = freed_memory_kept() if device.type == "cpu" else nullcontext()
     with device_errors_explained(config), kept:
         setup = prepare(config, method, cache, checkpoint, allow_changes=allow_changes)
+        if setup.config != config:
+            yield Resolved(setup.config)
         if setup.needs_teacher:
             yield from _teach(setup, root / "teachers", checkpoint)
             setup = with_teacher(setup, checkpoint, root / "teachers", allow_changes=allow_changes)

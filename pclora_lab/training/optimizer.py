@@ -16,6 +16,7 @@ from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.layers.finite import first_not_finite
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.precision import LossScaler
 
 __all__ = ["LossDiverged", "Meter", "learning_rate", "make_optimizer", "optimization_steps"]
 
@@ -191,6 +192,7 @@ def optimization_steps(
     lr_name: str = "lr",
     optimizer: torch.optim.Optimizer | None = None,
     meter: Meter | None = None,
+    scaler: LossScaler | None = None,
     first: int = 0,
 ) -> Iterator[dict[str, float | None] | None]:
     """Take optimizer steps; yields after each one.
@@ -207,10 +209,12 @@ def optimization_steps(
         generator: draws the batches; its seed also draws dropout.
         before_step: called with the step number before the step is taken; True clears the
             optimizer's moments and lets the learning rate rise again as in the warm-up.
-        after_backward: called when the gradients are there and not yet clipped.
+        after_backward: called when the gradients are there and not yet clipped; not at a step that
+            float16 leaves out.
         lr_name: what the setting behind ``peak_lr`` is called, for the message of an error.
         optimizer: from :func:`make_optimizer`, with its moments if the training is taken up.
         meter: what was summed up since the last logged step, in a training that is taken up.
+        scaler: of the loss in float16, likewise.
         first: steps that are done already; their batches are drawn and left out.
 
     Yields:
@@ -224,14 +228,15 @@ def optimization_steps(
     optimizer = optimizer or make_optimizer(model, config.weight_decay)
     device = accelerator.device
     meter = meter or Meter(device, f"{lr_name}={peak_lr:g}")
+    scaler = scaler or LossScaler(accelerator)
     indices = islice(batches.shuffled(config.batch_size, generator), first, None)
-    draws, taken = _draws(model), _steps_taken(optimizer)
+    draws, taken = _draws(model), _steps_taken(optimizer) + scaler.skipped
     model.train()
     for step in range(first, steps):
         began = time.perf_counter()
         if before_step(step):
             optimizer.state.clear()
-            taken = 0
+            taken = scaler.skipped = 0
         lr = learning_rate(step, steps, peak_lr, config.warmup)
         lr *= rise_again(step, taken, steps, config.warmup)
         for group in optimizer.param_groups:
@@ -240,18 +245,22 @@ def optimization_steps(
         seed = hash((generator.initial_seed(), step / steps))
         with accelerator.autocast(), _own_randomness(draws, seed):
             terms = loss_terms(inputs, labels)
-        accelerator.backward(terms["loss"])
+        is_usable = scaler.backward(terms["loss"], optimizer)
         # Or the whole step's graph stays until the next one has a graph of its own.
         terms = {name: value.detach() for name, value in terms.items()}
-        after_backward()
-        norm = accelerator.clip_grad_norm_(
-            [p for g in optimizer.param_groups for p in g["params"]], config.grad_clip
-        )
-        optimizer.step()
+        norm = None
+        if is_usable:
+            after_backward()
+            norm = accelerator.clip_grad_norm_(
+                [p for g in optimizer.param_groups for p in g["params"]], config.grad_clip
+            )
+            optimizer.step()
         taken += 1
         optimizer.zero_grad(set_to_none=True)
         meter.add(step, terms, norm)
         is_logged = (step + 1) % log_every == 0 or step + 1 == steps
+        if scaler.is_exhausted:
+            raise meter.diverged(f"the gradient was beyond float16 at step {step}")
         means = meter.means() if is_logged else None
         if step + 1 == steps:
             meter.check_weights(model, step)

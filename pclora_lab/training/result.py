@@ -47,7 +47,7 @@ def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], n
         "latency_ms_before": latency_ms(setup.model.eval(), inputs),
         "latency_ms_after": latency_ms(small, inputs),
         "device": str(device),
-        "precision": {"no": "float32", "bf16": "bfloat16"}[setup.accelerator.mixed_precision],
+        "precision": setup.accelerator.precision,
         "peak_memory_mb": peak_memory_mb(device),
     }
     return result, small

@@ -30,10 +30,11 @@ from pclora_lab.nn.metadata import recipe_of, set_metadata
 from pclora_lab.nn.sizes import Plan
 from pclora_lab.training.checkpoints.kept_accuracy import kept_accuracy
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.device import make_accelerator
+from pclora_lab.training.device import make_accelerator, resolve_device
 from pclora_lab.training.identity.former import former_teacher_key
 from pclora_lab.training.identity.hashes import hash_of_model, identity_of
 from pclora_lab.training.identity.record import Identity, differences, refuse_changes
+from pclora_lab.training.precision import pinned
 from pclora_lab.training.state import Checkpoint
 from pclora_lab.training.teacher import key_by_identity, needs_finetuning, teacher_accuracy
 
@@ -48,7 +49,7 @@ class RunSetup:
     """Everything that a run has before its method begins.
 
     Attributes:
-        config: of the run.
+        config: of the run, with the precision that ``auto`` stands for.
         method: bound to its options.
         cache: data of earlier runs in this process.
         data: the three raw splits.
@@ -144,9 +145,15 @@ def prepare(
     """
     data = cache.data(config)
     model = load_dense(config, data)
+    device = resolve_device(config.device)
+    # What an older version kept without an identity is known by the settings as they were asked.
+    if checkpoint is None or checkpoint.identity is not None:
+        begun = None if checkpoint is None else checkpoint.identity
+        config = pinned(config, model, device, begun)
     accelerator = make_accelerator(config, model)
     is_compared = method.trains or checkpoint is not None
-    identity = _identity(model, data, config, accelerator) if is_compared else None
+    where = {"device": device.type}
+    identity = identity_of(model, data, config, where) if is_compared else None
     counts = method.count(model)
     planned = method.plan(counts, model)
     model.to(accelerator.device)
@@ -185,14 +192,6 @@ def with_teacher(
     # All but the teacher was compared before.
     known = replace(now, teacher=checkpoint.identity.teacher)
     return _compared(taught, replace(checkpoint, identity=known), allow_changes)
-
-
-def _identity(
-    model: nn.Module, data: LabeledData, config: RunConfig, accelerator: Accelerator
-) -> Identity:
-    """What the run starts from."""
-    where = {"device": accelerator.device.type, "precision": accelerator.mixed_precision}
-    return identity_of(model, data, config, where)
 
 
 def _compared(setup: RunSetup, checkpoint: Checkpoint, allow_changes: bool) -> RunSetup:

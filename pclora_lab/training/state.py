@@ -11,6 +11,7 @@ from pclora_lab.training.identity.record import Identity
 from pclora_lab.training.lambda_override import Override
 from pclora_lab.training.measuring_plan import evenly
 from pclora_lab.training.optimizer import Meter
+from pclora_lab.training.precision import LossScaler
 
 __all__ = [
     "Checkpoint",
@@ -140,6 +141,7 @@ def training_state(
     optimizer: torch.optim.Optimizer,
     own: Mapping[str, Tensor] | None = None,
     meter: Meter | None = None,
+    scaler: LossScaler | None = None,
 ) -> dict[str, Tensor]:
     """A copy on the CPU: ``trained/<name>``, ``buffer/<name>`` and the optimizer's, by name.
 
@@ -148,6 +150,7 @@ def training_state(
         optimizer: of its trained parameters.
         own: what the method keeps beside these, as ``method/<name>``.
         meter: of the loss, as ``meter/<name>``.
+        scaler: of the loss, as ``scaler/<name>``.
 
     Example:
         >>> layer = nn.Linear(2, 1)
@@ -157,9 +160,8 @@ def training_state(
     state = {f"trained/{name}": value for name, value in trained_tensors(student).items()}
     state |= {f"buffer/{name}": _copy(value) for name, value in student.named_buffers()}
     state |= {f"method/{name}": _copy(value) for name, value in (own or {}).items()}
-    state |= {
-        f"meter/{name}": value for name, value in (meter.state_dict() if meter else {}).items()
-    }
+    for kind, kept in (("meter", meter), ("scaler", scaler)):
+        state |= {f"{kind}/{name}": v for name, v in (kept.state_dict() if kept else {}).items()}
     for name, parameter in student.named_parameters():
         moments = optimizer.state.get(parameter, {})
         state |= {f"{kind}/{name}": _copy(value) for kind, value in moments.items()}
@@ -175,6 +177,7 @@ def load_training_state(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Tensor],
     meter: Meter | None = None,
+    scaler: LossScaler | None = None,
 ) -> dict[str, Tensor]:
     """Put back what :func:`training_state` read; returns what is the method's own.
 
@@ -187,7 +190,7 @@ def load_training_state(
         kind, _, rest = name.partition("/")
         kinds.setdefault(kind, {})[renamed.get(rest, rest)] = tensor
     trained, buffers, own = (kinds.pop(kind) for kind in ("trained", "buffer", "method"))
-    sums = kinds.pop("meter", {})
+    sums, scale = kinds.pop("meter", {}), kinds.pop("scaler", {})
     # What can't be loaded is refused before anything is written.
     _refuse_misfits(student, trained, "checkpoint")
     moments = _moments(student, kinds)
@@ -199,6 +202,8 @@ def load_training_state(
     optimizer.state.update(moments)
     if meter is not None:
         meter.load_state_dict(sums)
+    if scaler is not None:
+        scaler.load_state_dict(scale)
     return own
 
 

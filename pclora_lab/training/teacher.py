@@ -34,6 +34,7 @@ from pclora_lab.training.identity.hashes import hash_of_architecture, hash_of_mo
 from pclora_lab.training.identity.record import Identity
 from pclora_lab.training.measuring_plan import TEACHER_POINTS, teacher_examples
 from pclora_lab.training.optimizer import LossDiverged, Meter, make_optimizer, optimization_steps
+from pclora_lab.training.precision import LossScaler
 from pclora_lab.wording import explained
 
 __all__ = ["key_by_identity", "needs_finetuning", "read_teacher", "teacher_accuracy", "teacher_key"]
@@ -147,7 +148,7 @@ def _finetune(
     """All steps that are left, and the teacher that comes out is kept."""
     optimizer = make_optimizer(model, config.weight_decay)
     meter = Meter(accelerator.device, f"teacher_lr={config.teacher_lr:g}")
-    progress = TeacherProgress(kept, model, optimizer, meter)
+    progress = TeacherProgress(kept, model, optimizer, meter, LossScaler(accelerator))
     progress.take_up(config.teacher_steps)
     yield PhaseStart("teacher", config.teacher_steps)
     yield from [LogRow(row) for row in progress.log]
@@ -200,6 +201,7 @@ def _steps(
         lr_name="teacher_lr",
         optimizer=progress.optimizer,
         meter=progress.meter,
+        scaler=progress.scaler,
         first=progress.step,
     )
     return enumerate(steps, start=progress.step + 1)

@@ -143,7 +143,7 @@ def test_a_second_run_leaves_the_first_ones_device_and_precision_alone():
     config = dataclasses.replace(QUICK, precision="bfloat16")
     first = make_accelerator(config, model)
     second = make_accelerator(dataclasses.replace(config, precision="float32"), model)
-    assert (first.mixed_precision, second.mixed_precision) == ("bf16", "no")
+    assert (first.precision, second.precision) == ("bfloat16", "float32")
     with first.autocast():
         assert model(torch.zeros(1, 2)).dtype == torch.bfloat16
     with second.autocast():

@@ -19,7 +19,7 @@ from pclora_lab.runs.durable.stored import read_comparison
 from pclora_lab.runs.folder import is_being_written
 from pclora_lab.training.config import RunConfig
 
-__all__ = ["claim_folder"]
+__all__ = ["claim_folder", "pin_precision"]
 
 _LONGEST_WAIT_SECONDS = 10.0
 
@@ -29,7 +29,7 @@ def claim_folder(
     base: RunConfig,
     configs: Mapping[str, MethodConfig],
     lrs: Sequence[float] | None,
-) -> None:
+) -> str:
     """Write down what a comparison compares; a later one adds its methods.
 
     Args:
@@ -38,12 +38,26 @@ def claim_folder(
         configs: of each method.
         lrs: the only learning rates to try, or None.
 
+    Returns:
+        The precision of every run: what ``auto`` stood for when the comparison began.
+
     Raises:
         ValueError: the folder holds results of another configuration.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _one_at_a_time(folder):
-        _claim(folder, base, configs, lrs)
+        return _claim(folder, base, configs, lrs)
+
+
+def pin_precision(folder: Path, precision: str) -> None:
+    """Write down what ``auto`` stood for in a comparison's first run."""
+    with _one_at_a_time(folder):
+        known = _known(folder)
+        if known is not None:
+            write_json(
+                folder / "comparison.json",
+                {**known, "base": {**known["base"], "precision": precision}},
+            )
 
 
 @contextlib.contextmanager
@@ -66,7 +80,7 @@ def _claim(
     base: RunConfig,
     configs: Mapping[str, MethodConfig],
     lrs: Sequence[float] | None,
-) -> None:
+) -> str:
     axes = values_of(base, Part.AXIS)
     facts = _nameless({k: v for k, v in _plain(base.to_dict()).items() if k not in axes})
     facts["lrs"] = list(lrs) if lrs else None
@@ -80,6 +94,8 @@ def _claim(
             for name, config in known["methods"].items()
         }
         together = {**known_methods, **methods}
+        if base.precision == "auto":
+            facts["precision"] = known["base"].get("precision", "auto")
         different = _different_settings(facts, _settled(present_names(RunConfig, known["base"])))
         different += _different_methods(together, known_methods)
         # Where nothing has come out yet there is nothing to mix, only a mistake to mend.
@@ -90,6 +106,7 @@ def _claim(
             )
         methods = methods if different else together
     write_json(path, {"base": facts, "methods": methods})
+    return str(facts["precision"])
 
 
 def _known(folder: Path) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ was stopped is taken up; one that fails is a row with its reason, and the rest g
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import make_method, method_class
 from pclora_lab.remarks import Remarks
 from pclora_lab.runs import result_columns
-from pclora_lab.runs.comparison.claim import claim_folder
+from pclora_lab.runs.comparison.claim import claim_folder, pin_precision
 from pclora_lab.runs.comparison.grid import Cell, Grid
 from pclora_lab.runs.comparison.lr_search import LRSearch
 from pclora_lab.runs.durable.places import settled
@@ -32,7 +33,7 @@ from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.resuming import can_resume, resume
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import refuse_several_processes
-from pclora_lab.training.events import Result, Row, StepEnd
+from pclora_lab.training.events import Resolved, Result, Row, StepEnd
 from pclora_lab.wording import explained
 
 __all__ = ["Comparison", "Step"]
@@ -86,11 +87,15 @@ class Comparison:
         self.search = LRSearch(self.out / "tuning", lrs)
         for name in self.grid.methods:
             self._cells_to_come(name)  # refuses bad budgets, seeds and learning rates
-        claim_folder(self.out, self.base, self.grid.configs, self.search.given)
+        self._pin(claim_folder(self.out, self.base, self.grid.configs, self.search.given))
         for name in self.grid.methods:
             self.search.recall(name)
         self.errors: dict[str, str] = {}
         self._remarks = Remarks()
+
+    def _pin(self, precision: str) -> None:
+        """Every cell computes in what ``auto`` stood for in the first one."""
+        self.base = self.grid.base = dataclasses.replace(self.base, precision=precision)
 
     @property
     def tuning(self) -> list[dict[str, Any]]:
@@ -158,6 +163,9 @@ class Comparison:
         try:
             with closing(self._begin(cell, cache)) as events:
                 for event in events:
+                    if isinstance(event, Resolved):
+                        self._pin(event.config.precision)
+                        pin_precision(self.out, event.config.precision)
                     if isinstance(event, StepEnd):
                         # The steps of a teacher are no steps of the cell, but whoever wants to stop
                         # is not kept waiting until it is done.
@@ -247,5 +255,8 @@ def _goes_on(folder: Path, config: RunConfig) -> bool:
     """Whether a run folder is one of a configuration, and something is left to do."""
     with contextlib.suppress(TypeError, ValueError, OSError):
         run = load_run(folder)
-        return run.status != "finished" and RunConfig.from_dict(run.config) == config
+        known = RunConfig.from_dict(run.config)
+        if config.precision == "auto":  # killed before the comparison knew
+            config = dataclasses.replace(config, precision=known.precision)
+        return run.status != "finished" and known == config
     return False

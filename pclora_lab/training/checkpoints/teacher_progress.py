@@ -24,6 +24,7 @@ from pclora_lab.training.checkpoints.generations import (
 from pclora_lab.training.checkpoints.pace import Pace
 from pclora_lab.training.events import Row
 from pclora_lab.training.optimizer import Meter
+from pclora_lab.training.precision import LossScaler
 from pclora_lab.training.state import load_training_state, training_state
 from pclora_lab.wording import explained
 
@@ -40,6 +41,7 @@ class TeacherProgress:
         model: that is fine-tuned, in place.
         optimizer: of its parameters.
         meter: of its loss.
+        scaler: of its loss.
 
     Attributes:
         step: steps that are done.
@@ -47,9 +49,15 @@ class TeacherProgress:
     """
 
     def __init__(
-        self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, meter: Meter
+        self,
+        folder: Path,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        meter: Meter,
+        scaler: LossScaler,
     ) -> None:
-        self.folder, self.model, self.optimizer, self.meter = folder, model, optimizer, meter
+        self.folder, self.model, self.optimizer = folder, model, optimizer
+        self.meter, self.scaler = meter, scaler
         self.step, self.log = 0, list[Row]()
         self._written, self._pace, self._process = 0, Pace(), os.getpid()
         self._remarks = Remarks()
@@ -82,7 +90,7 @@ class TeacherProgress:
             raise ValueError("it is of another teacher")
         if not isinstance(log, list) or not all(isinstance(row, dict) for row in log):
             raise ValueError("its rows are none")
-        load_training_state(self.model, self.optimizer, tensors, self.meter)
+        load_training_state(self.model, self.optimizer, tensors, self.meter, self.scaler)
         return step, log
 
     def note(self, step: int, row: Row | None) -> None:
@@ -103,7 +111,7 @@ class TeacherProgress:
             return
         began = time.monotonic()
         facts = {"key": self.folder.name, "step": self.step, "log": self.log}
-        state = training_state(self.model, self.optimizer, meter=self.meter)
+        state = training_state(self.model, self.optimizer, meter=self.meter, scaler=self.scaler)
         try:
             make_folder(self.folder)
             write_generation(self.folder / _FILE, state, facts)

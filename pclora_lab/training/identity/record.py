@@ -18,6 +18,9 @@ _HASHED = ("model", "data")
 LIBRARIES = ("timm", "transformers", "tokenizers")
 """Whose versions describe one architecture or preprocessing by other keys."""
 
+# An older version kept "auto" among the settings, and what it stood for beside the versions.
+_FORMER_PRECISIONS = {"no": "float32", "bf16": "bfloat16"}
+
 _PARTS = {
     "data": "the data (examples, labels or classes)",
     "preprocessing": "the preprocessing (image size, mean, crop, or the tokenizer's files)",
@@ -38,7 +41,7 @@ class Identity:
         architecture: of how it is built.
         teacher: of the weights that a fine-tuning gave it; empty without one.
         settings: of the run, but for those that change no result.
-        environment: versions, device and precision; others give other last digits.
+        environment: versions and device; others give other last digits.
         notes: what was not the same each time that the run was taken up.
         descriptions: of architecture and preprocessing, what the hash is of, by name; empty in
             what an older version wrote.
@@ -55,6 +58,13 @@ class Identity:
     notes: tuple[str, ...] = ()
     descriptions: Mapping[str, Any] = field(default_factory=dict)
     teacher_key: str = ""
+
+    @property
+    def precision(self) -> str | None:
+        """What the run computed in; an older version kept it in another place."""
+        before = _FORMER_PRECISIONS.get(self.environment.get("precision", ""))
+        asked = self.settings.get("precision")
+        return before if asked in (None, "auto") else str(asked)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, ready for JSON."""
@@ -106,7 +116,10 @@ def differences(before: Identity, now: Identity) -> tuple[list[str], list[str]]:
             continue
         if getattr(before, name) != getattr(now, name):
             parts += _changed_part(name, words, before, now)
-    parts += _changed_settings(before.settings, now.settings)
+    was = before.settings
+    if before.precision is not None:
+        was = {**was, "precision": before.precision}
+    parts += _changed_settings(was, now.settings)
     return parts, remarks
 
 
