@@ -8,7 +8,7 @@ import contextlib
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pclora_lab.cli.compare import add_compare_flags, run_compare, set_by_comparison
 from pclora_lab.cli.data import add_data_flags, run_data
@@ -22,6 +22,9 @@ from pclora_lab.json_files import to_json
 from pclora_lab.methods.registry import compared_methods
 from pclora_lab.training.config import RunConfig, read_config
 from pclora_lab.wording import explained
+
+if TYPE_CHECKING:
+    from pclora_lab.export.report import ExportReport
 
 __all__ = ["main"]
 
@@ -173,6 +176,8 @@ def _add_export(commands: Any) -> None:
     parser.add_argument("--formats", default="standalone", help=text)
     text = "replace files of other origin in that folder"
     parser.add_argument("--force", action="store_true", help=text)
+    text = "time the model in torch, compiled, and as exported, and name the fastest way here"
+    parser.add_argument("--speeds", action="store_true", help=text)
 
 
 def _add_doctor(commands: Any) -> None:
@@ -244,7 +249,9 @@ def _export(args: argparse.Namespace) -> int:
         print(report)
     if "model card" not in missing:
         print(f"model card: {Path(args.out) / 'README.md'}")
+    found = _speeds(args.run, reports) if args.speeds else {}
     facts = [report.to_dict() for report in reports]
+    facts += [{"speeds_ms": found}] if found else []
     facts += [{"format": name, "error": str(error)} for name, error in missing.items()]
     if args.json:
         print(to_json(facts, missing_as_null=True))
@@ -253,6 +260,19 @@ def _export(args: argparse.Namespace) -> int:
         reasons = "; ".join(f"{name} ({explained(error)})" for name, error in missing.items())
         tell(f"pclora-lab: not written: {reasons}. The rest is in {args.out}")
     return 1 if missing else 0
+
+
+def _speeds(run: str, reports: Sequence["ExportReport"]) -> dict[str, float]:
+    """Print how long every way of running the model takes."""
+    from pclora_lab.export.speeds import speed_table, speeds
+    from pclora_lab.models.serialization import from_pretrained
+
+    written = {report.format: Path(report.path) for report in reports}
+    found = speeds(from_pretrained(Path(run) / "compressed"), written)
+    print("One example at a time, on this CPU:")
+    for line in speed_table(found):
+        print(f"  {line}")
+    return found
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ A format is a function and the file it writes. One of another package is an :cla
 that an entry point of the group ``pclora_lab.export_formats`` names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from pclora_lab.plugins import PluginError, Registry
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from pclora_lab.export.report import ExportReport
 
-__all__ = ["FORMATS", "ExportFormat"]
+__all__ = ["FORMATS", "ExportFormat", "Opened"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,20 @@ class ExportFormat:
         help: one line.
         export: writes a finished model to a path, compares what it wrote with the model and
             reports. Whether it may replace what is there was asked before.
+        open: reads what was written: a function from named inputs to logits, which
+            :func:`pclora_lab.export.speeds` times; None where only others can read it.
+        rounds: whether it changes the weights, so that the accuracy is measured anew.
     """
 
     file: str
     help: str
     export: "Callable[[nn.Module, Path], ExportReport]"
+    open: "Callable[[Path], Opened] | None" = None
+    rounds: bool = False
+
+
+Opened = Callable[[Mapping[str, "Tensor"]], "Tensor"]
+"""A written model: named inputs to logits."""
 
 
 # The exporters are imported when they are used: a list of their names needs none of them.
@@ -54,6 +63,43 @@ def _torch_export(model: "nn.Module", path: Path) -> "ExportReport":
     return export_torch_program(model, path, force=True)
 
 
+def _onnx_int8(model: "nn.Module", path: Path) -> "ExportReport":
+    from pclora_lab.export.int8 import export_onnx_int8
+
+    return export_onnx_int8(model, path, force=True)
+
+
+def _plain_int8(model: "nn.Module", path: Path) -> "ExportReport":
+    from pclora_lab.export.standalone import export_standalone
+
+    return export_standalone(model, path, force=True, int8=True)
+
+
+def _open_standalone(path: Path) -> Opened:
+    from pclora_lab.export.standalone import open_standalone
+    from pclora_lab.nn.forward import as_inputs, call_model
+
+    model = open_standalone(path)
+    return lambda inputs: call_model(model, as_inputs(inputs))
+
+
+def _open_onnx(path: Path) -> Opened:
+    from torch import from_numpy
+
+    from pclora_lab.export.onnx import open_onnx
+
+    session = open_onnx(path)
+    names = [taken.name for taken in session.get_inputs()]
+    return lambda inputs: from_numpy(session.run(None, {n: inputs[n].numpy() for n in names})[0])
+
+
+def _open_torch_export(path: Path) -> Opened:
+    from torch.export import load
+
+    run = load(path).module()
+    return lambda inputs: run(**inputs)
+
+
 def _checked(name: str, loaded: object) -> ExportFormat:
     if not isinstance(loaded, ExportFormat):
         raise PluginError(
@@ -73,10 +119,25 @@ FORMATS: Registry[ExportFormat] = Registry(
     "format",
     {
         "standalone": ExportFormat(
-            "standalone", "two ordinary layers for each low-rank one, and load.py", _standalone
+            "standalone",
+            "two ordinary layers for each low-rank one, and load.py",
+            _standalone,
+            _open_standalone,
         ),
-        "onnx": ExportFormat("model.onnx", "for runtimes without torch", _onnx),
-        "torch_export": ExportFormat("model.pt2", "for torch.export.load", _torch_export),
+        "onnx": ExportFormat("model.onnx", "for runtimes without torch", _onnx, _open_onnx),
+        "torch_export": ExportFormat(
+            "model.pt2", "for torch.export.load", _torch_export, _open_torch_export
+        ),
+        "onnx-int8": ExportFormat(
+            "model_int8.onnx", "the same, computing in 8 bits", _onnx_int8, _open_onnx, rounds=True
+        ),
+        "plain-int8": ExportFormat(
+            "plain_int8",
+            "as standalone, in a file with weights of 8 bits",
+            _plain_int8,
+            _open_standalone,
+            rounds=True,
+        ),
     },
     _checked,
 )

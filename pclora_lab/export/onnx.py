@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from pclora_lab.quiet import quiet
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["export_onnx", "open_onnx"]
+__all__ = ["export_onnx", "open_onnx", "require_packages", "tried", "write_graph"]
 
 Arrays = dict[str, np.ndarray]
 
@@ -54,26 +55,28 @@ def export_onnx(
         ImportError: onnx, onnxscript or onnxruntime are missing.
         ValueError: the written file computes something else.
     """
-    _require_packages()
+    require_packages()
     file = given_path(file, "file")
     model, dense = ready(model, file, dense, force)
-    _write(model, file)
-    inputs, one = try_inputs(model, examples=3), _arrays(try_inputs(model, examples=1))
-    logits, latency = _tried(file, _arrays(inputs), one)
+    write_graph(model, file)
+    inputs, one = try_inputs(model, examples=3), try_inputs(model, examples=1)
+    logits, latency = tried(file, inputs, one)
     with torch.no_grad():
         gap = largest_gap(call_model(model.eval(), as_inputs(inputs)), logits)
     with tempfile.TemporaryDirectory() as folder:
-        _write(dense, Path(folder) / "dense.onnx")
-        _, dense_latency = _tried(Path(folder) / "dense.onnx", one, one)
+        write_graph(dense, Path(folder) / "dense.onnx")
+        _, dense_latency = tried(Path(folder) / "dense.onnx", one, one)
     sizes = bytes_of(file), bytes_of(dense)
     return ExportReport("onnx", str(file), *sizes, gap, latency, dense_latency)
 
 
-def _tried(file: Path, inputs: Arrays, one: Arrays) -> tuple[Tensor, float]:
+def tried(
+    file: Path, inputs: Mapping[str, Tensor], one: Mapping[str, Tensor]
+) -> tuple[Tensor, float]:
     """Logits of a batch, and the time of one example; the session's threads end with it."""
-    session = open_onnx(file)
-    (logits,) = session.run(None, inputs)
-    return torch.from_numpy(logits), median_ms(lambda: session.run(None, one))
+    session, arrays = open_onnx(file), _arrays(one)
+    (logits,) = session.run(None, _arrays(inputs))
+    return torch.from_numpy(logits), median_ms(lambda: session.run(None, arrays))
 
 
 def open_onnx(file: Path | str) -> "InferenceSession":
@@ -104,12 +107,27 @@ def open_onnx(file: Path | str) -> "InferenceSession":
         ) from error
 
 
-def _write(model: nn.Module, file: Path) -> None:
+def write_graph(
+    model: nn.Module,
+    file: Path,
+    *,
+    inside_rank: bool = True,
+    facts: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Write a model as a graph.
+
+    Args:
+        model: finished, on the CPU.
+        file: ``….onnx``.
+        inside_rank: whether attention with low-rank query, key and value is computed in the rank.
+        facts: of the graph, beside the mark that says who wrote it.
+    """
     inputs = try_inputs(model)
+    written = to_low_rank_attention(model) if inside_rank else model
     # Weights of more than 2 GB stand in a file of their own, which the graph knows by name.
     with staged(file.parent) as stage, quiet(loggers=_LOGGERS, ignore_warnings=True):
         program: Any = torch.onnx.export(
-            deployed(to_low_rank_attention(model), inputs),
+            deployed(written, inputs),
             (),
             kwargs=inputs,
             dynamo=True,
@@ -118,23 +136,23 @@ def _write(model: nn.Module, file: Path) -> None:
             output_names=["logits"],
             dynamic_shapes=free_axes(inputs),
         )
-        _tidy(program.model)
+        _tidy(program.model, facts)
         program.save(str(stage / file.name), external_data=bytes_of(model) > _LARGEST)
 
 
-def _tidy(graph: Any) -> None:
+def _tidy(graph: Any, facts: Mapping[str, str]) -> None:
     """Leave out where in which file every operator comes from, and say who wrote the graph."""
     for node in graph.graph.all_nodes():
         node.metadata_props.clear()
     graph.metadata_props.clear()
-    graph.metadata_props[MARK] = ""
+    graph.metadata_props.update({**facts, MARK: ""})
 
 
 def _arrays(inputs: Mapping[str, Tensor]) -> Arrays:
     return {name: value.numpy() for name, value in inputs.items()}
 
 
-def _require_packages() -> None:
+def require_packages() -> None:
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401

@@ -28,6 +28,10 @@ class ExportReport:
         max_logit_difference: largest |Δlogit| between the export and the model in torch.
         latency_ms: median time of one example.
         dense_latency_ms: of the dense model, in the same runtime and the same minute.
+        accuracy: of what was written, where its weights are rounded; None elsewhere, or where no
+            data are at hand.
+        float_accuracy: of the model in float32, on the same examples.
+        examples: of the split that the run reported on, evenly spread over it.
     """
 
     format: str
@@ -37,6 +41,9 @@ class ExportReport:
     max_logit_difference: float
     latency_ms: float
     dense_latency_ms: float
+    accuracy: float | None = None
+    float_accuracy: float | None = None
+    examples: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, ready for JSON."""
@@ -44,10 +51,16 @@ class ExportReport:
 
     def __str__(self) -> str:
         ratio = self.dense_latency_ms / self.latency_ms
-        return (
+        text = (
             f"{self.format}: {self.bytes / 1e6:.2f} MB (dense {self.dense_bytes / 1e6:.2f}), "
             f"max |Δlogit| {self.max_logit_difference:.1e}, {self.latency_ms:.1f} ms per example "
             f"(dense {self.dense_latency_ms:.1f}, {ratio:.1f} times as long)"
+        )
+        if self.accuracy is None or self.float_accuracy is None:
+            return text
+        return (
+            f"{text}, accuracy {self.accuracy:.1%} (float32 {self.float_accuracy:.1%}) on "
+            f"{self.examples:,} examples"
         )
 
 
@@ -138,7 +151,7 @@ def largest_gap(first: Tensor, second: Tensor) -> float:
     Raises:
         ValueError: a difference that is more than rounding; says what it was.
     """
-    gap = (first - second).abs().max().item()
+    gap = finite_gap(first, second)
     scale = max(1.0, first.abs().max().item())
     if not gap <= 1e-2 * scale:
         raise ValueError(
@@ -146,3 +159,17 @@ def largest_gap(first: Tensor, second: Tensor) -> float:
             "It is not usable; please report the architecture"
         )
     return gap
+
+
+def finite_gap(first: Tensor, second: Tensor) -> float:
+    """max |Δ| of two tensors, however large.
+
+    Raises:
+        ValueError: the second has numbers that are NaN or infinite.
+    """
+    if not bool(second.isfinite().all()):
+        raise ValueError(
+            "the export computes NaN or infinite logits where the model does not. It is not "
+            "usable; please report the architecture"
+        )
+    return (first - second).abs().max().item()

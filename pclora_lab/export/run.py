@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
+from pclora_lab.export.accuracy import with_accuracies
 from pclora_lab.export.formats import FORMATS
 from pclora_lab.export.model_card import model_card
 from pclora_lab.export.report import ExportReport
@@ -67,6 +68,7 @@ def export_run(
     reports = _write_all(model, dict(zip(formats, written, strict=True)), missing)
     try:
         config = RunConfig.from_dict(loaded.config)
+        reports = with_accuracies(reports, model, config)
         card = without_places(
             model_card(loaded.result, config, reports), config.model, config.data, run
         )
@@ -123,7 +125,7 @@ def _refuse_foreign(folder: Path, written: Mapping[str, Path], force: bool) -> N
     for name, path in written.items():
         if path.is_dir() and not path.is_symlink():
             refuse_foreign([path / "README.md"], force=force)
-            if name == "standalone":
+            if name in ("standalone", "plain-int8"):
                 refuse_other_files(path, force=force)
         else:
             refuse_foreign([path], force=force)

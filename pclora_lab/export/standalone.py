@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from pclora_lab.export.report import ExportReport, bytes_of, largest_gap
+from pclora_lab.export.int8 import untied, write_rounded
+from pclora_lab.export.loader_text import loader_text
+from pclora_lab.export.report import ExportReport, bytes_of, finite_gap, largest_gap
 from pclora_lab.files import given_path
 from pclora_lab.json_files import read_json, to_json
 from pclora_lab.models.embedded import vit_digits_options
@@ -28,88 +30,11 @@ from pclora_lab.ownership import is_ours
 from pclora_lab.staging import staged_folder
 from pclora_lab.tensor_files import hash_of_file
 
-__all__ = ["export_standalone", "to_standalone"]
-
-_AUTO = {
-    "text-classification": "AutoModelForSequenceClassification",
-    "image-classification": "AutoModelForImageClassification",
-    "language-model": "AutoModelForCausalLM",
-    "image-text": "AutoModel",
-}
-
-
-_SIDE_BY_SIDE = '''
-
-class SideBySide(nn.ModuleDict):
-    """Query, key and value, which were one layer in the original."""
-
-    def forward(self, x):
-        return torch.cat([self[part](x) for part in "qkv"], dim=-1)
-'''
-
-
-_PAIR = '''
-
-class Pair(nn.Sequential):
-    """Two layers in place of one, whose weight some models read (T5, ConViT)."""
-
-    @property
-    def weight(self):
-        return self[1].weight @ self[0].weight
-'''
-
-
-_LOADER = '''"""Load this model with {library} and safetensors alone."""
-
-import hashlib
-import json
-from pathlib import Path
-
-{imports}
-{classes}
-
-def check(file, expected):
-    """Refuse weights that are not those which were exported."""
-    with open(file, "rb") as data:
-        digest = hashlib.sha256()
-        while block := data.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != expected:
-        raise ValueError(f"{{file}} is not what was exported: fetch or export it again")
-
-
-def load(folder=Path(__file__).parent):
-    config = json.loads((Path(folder) / "config.json").read_text())
-    check(Path(folder) / "model.safetensors", config["sha256"])
-    model = {build}
-    for name, layer in config["low_rank"].items():
-        width, rank, out = layer["in"], layer["rank"], layer["out"]
-        first = nn.Embedding(width, rank) if layer["table"] else nn.Linear(width, rank, bias=False)
-        kind = nn.Sequential if layer["table"] else Pair
-        pair = kind(first, nn.Linear(rank, out, bias=layer["bias"]))
-        {put}
-    load_model(model, Path(folder) / "model.safetensors")
-    return model.eval()
-
-
-if __name__ == "__main__":
-    model = load()
-    print(f"{{sum(p.numel() for p in model.parameters()):,}} parameters")
-'''
-
+__all__ = ["export_standalone", "open_standalone", "refuse_other_files", "to_standalone"]
 
 # transformers reads a weights file's name here, and stops. Its classes take any config.json, and
 # would draw new weights for every layer that is two here.
 _OWN_LOADER = "none, as this model is loaded by the load.py beside it"
-
-
-_PUT = "model.set_submodule(name, pair)"
-
-
-_PUT_SPLIT = """parent, _, part = name.rpartition(".")
-        if part in ("q", "k", "v") and not isinstance(model.get_submodule(parent), SideBySide):
-            model.set_submodule(parent, SideBySide())
-        model.get_submodule(parent).add_module(part, pair)"""
 
 
 def to_standalone(model: nn.Module) -> nn.Module:
@@ -148,7 +73,12 @@ def _shape(layer: LowRankLinear | LowRankEmbedding) -> dict[str, Any]:
 
 
 def export_standalone(
-    model: nn.Module, folder: Path | str, *, dense: nn.Module | None = None, force: bool = False
+    model: nn.Module,
+    folder: Path | str,
+    *,
+    dense: nn.Module | None = None,
+    force: bool = False,
+    int8: bool = False,
 ) -> ExportReport:
     """Write a finished model so that timm or transformers load it without this package.
 
@@ -158,6 +88,8 @@ def export_standalone(
         folder: is made; ``load.py`` in it loads the model.
         dense: what its speed is compared with; None builds the dense architecture.
         force: write beside other files in the folder, and replace those of the same names.
+        int8: keep every matrix in 8 bits; ``load.py`` makes float32 of them again, so that it is
+            the file that is smaller and not the work.
 
     Raises:
         ValueError: the model was not loaded by name, the folder holds other files, or what was
@@ -174,23 +106,28 @@ def export_standalone(
     config["class_names"] = list(getattr(model, "pclora_class_names", None) or ()) or None
     has_split = any(isinstance(module, SplitLinear) for module in model.modules())
     with staged_folder(folder) as stage:
-        write_weights(plain, stage / "model.safetensors")
+        if int8:
+            write_rounded(untied(plain), stage / "model.safetensors")
+        else:
+            write_weights(plain, stage / "model.safetensors")
         config["sha256"] = hash_of_file(stage / "model.safetensors")
         text = to_json(config, indent=1, sort_keys=True) + "\n"
         (stage / "config.json").write_text(text, encoding="utf8")
-        (stage / "load.py").write_text(_loader(recipe, has_split), encoding="utf8")
+        (stage / "load.py").write_text(loader_text(recipe, has_split, int8), encoding="utf8")
         if (preprocessing := getattr(model, "pclora_text", None)) is not None:
             preprocessing.tokenizer.save_pretrained(stage)
         if (processor := recipe.get("preprocessing", {}).get("processor")) is not None:
             text = to_json(processor, indent=1, sort_keys=True) + "\n"
             (stage / "preprocessor_config.json").write_text(text, encoding="utf8")
-        loaded = _load_again(stage)
+        loaded = open_standalone(stage)
         inputs, one = (as_inputs(try_inputs(model, examples)) for examples in (3, 1))
         with eval_mode(model, loaded):
-            gap = largest_gap(call_model(model, inputs), call_model(loaded, inputs))
+            compare = finite_gap if int8 else largest_gap
+            gap = compare(call_model(model, inputs), call_model(loaded, inputs))
     sizes = bytes_of(folder), bytes_of(dense)
-    times = (latency_ms(net.eval(), one, repeats=7) for net in (loaded, dense))
-    return ExportReport("standalone", str(folder), *sizes, gap, *times)
+    latency, dense_latency = (latency_ms(net.eval(), one, repeats=7) for net in (loaded, dense))
+    name = "plain-int8" if int8 else "standalone"
+    return ExportReport(name, str(folder), *sizes, gap, latency, dense_latency)
 
 
 def refuse_other_files(folder: Path, *, force: bool = False) -> None:
@@ -226,29 +163,6 @@ def _config(recipe: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _loader(recipe: dict[str, Any], has_split: bool) -> str:
-    if recipe.get("library") == "transformers":
-        library, auto = "transformers", _AUTO[recipe["task"]]
-        build = f'{auto}.from_config(AutoConfig.for_model(**config["transformers"]))'
-        third = f"from transformers import AutoConfig, {auto}"
-    elif recipe["architecture"] == "vit_digits":
-        library, build = "timm", 'VisionTransformer(**config["options"])'
-        third = "from timm.models import VisionTransformer"
-    else:
-        library, build = "timm", 'timm.create_model(config["architecture"], **config["options"])'
-        third = "import timm"
-    lines = ["from safetensors.torch import load_model", "from torch import nn", third]
-    lines += ["import torch"] if has_split else []
-    lines.sort(key=lambda line: (line.startswith("from"), line))
-    return _LOADER.format(
-        library=library,
-        imports="\n".join(lines),
-        build=build,
-        classes=_PAIR + (_SIDE_BY_SIDE if has_split else ""),
-        put=_PUT_SPLIT if has_split else _PUT,
-    )
-
-
-def _load_again(folder: Path) -> nn.Module:
-    """Run the loader that was just written, as its user will."""
+def open_standalone(folder: Path) -> nn.Module:
+    """Run the loader of an export, as its user will."""
     return runpy.run_path(str(folder / "load.py"))["load"](folder)

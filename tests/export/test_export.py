@@ -97,14 +97,14 @@ def test_an_export_that_computes_something_else_is_refused(tmp_path, monkeypatch
     from pclora_lab.export import standalone
 
     small = cut(tiny("vit_digits"))
-    original = standalone._load_again
+    original = standalone.open_standalone
 
     def broken(folder):
         model = original(folder)
         model.head.bias.data += 1
         return model
 
-    monkeypatch.setattr(standalone, "_load_again", broken)
+    monkeypatch.setattr(standalone, "open_standalone", broken)
     with pytest.raises(ValueError, match="does not compute what the model does: .* up to 1"):
         export_standalone(small, tmp_path / "plain")
 

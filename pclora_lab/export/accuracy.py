@@ -1,0 +1,77 @@
+"""How accurate an export is whose weights are rounded, beside the model that it was made from."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pclora_lab.data.batches import Batches
+from pclora_lab.data.cache import DataCache
+from pclora_lab.export.formats import FORMATS, Opened
+from pclora_lab.export.report import ExportReport
+from pclora_lab.models.adapting import preprocessing_of
+from pclora_lab.remarks import remark
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.evaluation import accuracy
+from pclora_lab.wording import explained
+
+__all__ = ["with_accuracies"]
+
+# Enough to see a loss of a percent or two; the whole split may take minutes on a CPU.
+_EXAMPLES = 1000
+_BATCH = 64
+
+
+def with_accuracies(
+    reports: Iterable[ExportReport], model: nn.Module, config: RunConfig
+) -> list[ExportReport]:
+    """The same reports; those of formats that round the weights know how accurate they are.
+
+    Args:
+        reports: of what was written.
+        model: that was exported, on the CPU.
+        config: of its run, which says which data; where they can't be read, that is said, and the
+            accuracy stays unknown.
+    """
+    reports = list(reports)
+    rounding = [r for r in reports if r.format in FORMATS and FORMATS[r.format].rounds]
+    if not rounding:
+        return reports
+    try:
+        batches = _examples(model, config)
+        before = accuracy(model, batches, limit=_EXAMPLES, batch_size=_BATCH)
+        known = {report: _measured(report, batches, before) for report in rounding}
+    except (OSError, ValueError, RuntimeError) as error:
+        names = ", ".join(report.format for report in rounding)
+        remark(f"the accuracy of {names} can't be measured ({explained(error)})", stacklevel=3)
+        return reports
+    return [known.get(report, report) for report in reports]
+
+
+def _examples(model: nn.Module, config: RunConfig) -> Batches:
+    cache = DataCache()
+    batches = cache.batches(cache.data(config), preprocessing_of(model), config.model)
+    return batches[config.report_on]
+
+
+def _measured(report: ExportReport, batches: Batches, before: float) -> ExportReport:
+    opens = FORMATS[report.format].open
+    if opens is None:
+        return report
+    correct, seen = _count(opens(Path(report.path)), batches)
+    return replace(report, accuracy=correct / seen, float_accuracy=before, examples=seen)
+
+
+def _count(run: Opened, batches: Batches) -> tuple[int, int]:
+    correct = seen = 0
+    with torch.inference_mode():
+        for indices in batches.for_scoring(_BATCH, _EXAMPLES):
+            inputs, labels = batches.batch(indices)
+            named: Mapping[str, Tensor] = (
+                {"pixel_values": inputs} if isinstance(inputs, Tensor) else inputs
+            )
+            correct += int((run(named).argmax(-1) == labels).sum())
+            seen += len(indices)
+    return correct, seen

@@ -1,0 +1,212 @@
+"""Weights in 8 bits: how far they may move, what is written, and how accurate it still is."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import batch, tiny
+from torch import nn
+
+from pclora_lab.cli.main import main
+from pclora_lab.export import run as export_run_module
+from pclora_lab.export.formats import FORMATS
+from pclora_lab.export.int8 import export_onnx_int8, rounded
+from pclora_lab.export.onnx import open_onnx
+from pclora_lab.export.report import ExportReport
+from pclora_lab.export.run import export_run
+from pclora_lab.export.speeds import speeds
+from pclora_lab.export.standalone import export_standalone, open_standalone
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.svd import SVD, SVDConfig
+from pclora_lab.models.serialization import from_pretrained
+from pclora_lab.nn.forward import call_model
+from pclora_lab.ownership import is_ours
+from pclora_lab.runs.execution import execute
+from pclora_lab.runs.reader import load_run
+from pclora_lab.training.config import RunConfig
+
+pytest.importorskip("onnxruntime")
+
+
+def cut(model: nn.Module, rank: int = 8, **more) -> nn.Module:
+    return SVD(SVDConfig(rank=rank, **more)).apply(model).eval()
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A finished run of the embedded text model."""
+    method = PCLoRAConfig(rank=4, init="svd", embeddings="low_rank")
+    config = RunConfig(model="bert_glosses", data="glosses", method=method, steps=2, batch_size=8,
+                       evaluations=1, eval_images=16, report_on="validation")  # fmt: skip
+    run = execute(config, tmp_path_factory.mktemp("runs"))
+    list(run)
+    return run.folder
+
+
+@pytest.mark.parametrize("shape", [(5, 70), (4, 3, 2, 2), (1, 9)])
+def test_no_weight_moves_by_more_than_half_a_scale(shape):
+    torch.manual_seed(0)
+    weight = torch.randn(shape) * torch.logspace(-6, 3, shape[0]).view(-1, *[1] * (len(shape) - 1))
+    whole, scale = rounded(weight)
+    assert whole.dtype == torch.int8 and whole.abs().max() == 127
+    assert ((whole * scale - weight).abs() <= scale / 2 * (1 + 1e-5)).all()
+    largest = weight.flatten(1).abs().amax(1)
+    assert torch.allclose(scale.flatten() * 127, largest)
+
+
+KINDS = {
+    "vit": lambda: cut(tiny("vit_digits")),
+    "vit_split": lambda: cut(tiny("vit_digits", split_qkv=True)),
+    "bert_words": lambda: cut(tiny("bert"), embeddings="low_rank"),
+    "gpt2_tied": lambda: cut(tiny("gpt2")),
+    "convnext": lambda: cut(tiny("convnext")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plain_export_in_8_bits_is_the_model_rounded(kind, tmp_path):
+    small = KINDS[kind]()
+    report = export_standalone(small, tmp_path / "int8", int8=True)
+    whole = export_standalone(small, tmp_path / "float")
+    assert report.format == "plain-int8"
+    tensors = load_file(tmp_path / "int8" / "model.safetensors")
+    matrices = [name for name in tensors if name.endswith(".int8")]
+    assert matrices and all(tensors[name].dtype == torch.int8 for name in matrices)
+    assert all(t.dtype != torch.float32 or t.ndim not in (2, 4) or t.numel() < 256
+               for n, t in tensors.items() if not n.endswith(".scale"))  # fmt: skip
+    size = (tmp_path / "int8" / "model.safetensors").stat().st_size
+    assert size < (tmp_path / "float" / "model.safetensors").stat().st_size
+    # Every matrix of the loaded model is the one that was exported, rounded; the rest is exact.
+    loaded = open_standalone(tmp_path / "int8").state_dict()
+    exact = open_standalone(tmp_path / "float").state_dict()
+    assert loaded.keys() == exact.keys()
+    for name, value in exact.items():
+        whole, scale = rounded(value) if value.is_floating_point() and value.ndim else (value, 1)
+        both = (value, whole * scale)
+        assert any(torch.equal(loaded[name], expected) for expected in both), name
+    inputs = batch(small, examples=4)
+    gap = call_model(open_standalone(tmp_path / "int8"), inputs) - call_model(small, inputs)
+    assert gap.abs().max() < 0.3 * call_model(small, inputs).abs().max()
+
+
+def test_a_loader_of_8_bits_needs_no_pclora_lab_and_refuses_other_weights(tmp_path):
+    export_standalone(cut(tiny("vit_digits")), tmp_path / "int8", int8=True)
+    text = (tmp_path / "int8" / "load.py").read_text()
+    assert "pclora_lab" not in text.split('"""')[2]
+    done = subprocess.run(
+        [sys.executable, "load.py"], cwd=tmp_path / "int8", capture_output=True, text=True
+    )
+    assert "parameters" in done.stdout, done.stderr
+    file = tmp_path / "int8" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    done = subprocess.run(
+        [sys.executable, "load.py"], cwd=tmp_path / "int8", capture_output=True, text=True
+    )
+    assert "is not what was exported" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["vit", "bert_words"])
+def test_an_onnx_graph_in_8_bits_multiplies_whole_numbers(kind, tmp_path, capsys):
+    import onnx
+
+    small = KINDS[kind]()
+    report = export_onnx_int8(small, tmp_path / "model_int8.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model_int8.onnx"]
+    assert is_ours(tmp_path / "model_int8.onnx") and capsys.readouterr().err == ""
+    graph = onnx.load(str(tmp_path / "model_int8.onnx")).graph
+    assert sum(node.op_type == "MatMulInteger" for node in graph.node) >= 8
+    left = [t for t in graph.initializer if len(t.dims) == 2 and t.data_type == 1]
+    kinds = ("MatMul", "Gemm", "Gather")
+    used = {name for node in graph.node if node.op_type in kinds for name in node.input[:2]}
+    assert not used & {t.name for t in left}
+    inputs = batch(small, examples=5)
+    named = {"pixel_values": inputs} if isinstance(inputs, torch.Tensor) else inputs
+    session = open_onnx(tmp_path / "model_int8.onnx")
+    names = [taken.name for taken in session.get_inputs()]
+    (logits,) = session.run(None, {name: named[name].numpy() for name in names})
+    wanted = call_model(small, inputs)
+    assert (torch.from_numpy(logits) - wanted).abs().max() < 0.3 * wanted.abs().max()
+    assert 0 < report.max_logit_difference < 0.3 * wanted.abs().max()
+
+
+@pytest.mark.slow
+def test_an_export_of_a_run_says_what_8_bits_cost(run_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    names = "onnx,onnx-int8,standalone,plain-int8"
+    command = ["export", str(run_folder), "--out", str(out), "--formats", names, "--json"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    facts = {fact["format"]: fact for fact in json.loads(printed.splitlines()[-1])}
+    accuracy = load_run(run_folder).result["accuracy"]
+    for name, whole in (("onnx-int8", "onnx"), ("plain-int8", "standalone")):
+        assert facts[name]["bytes"] < 0.65 * facts[whole]["bytes"]
+        assert facts[name]["float_accuracy"] == pytest.approx(accuracy, abs=1e-9)
+        assert abs(facts[name]["accuracy"] - accuracy) < 0.1
+        assert facts[whole]["accuracy"] is None
+        assert f"accuracy {facts[name]['accuracy']:.1%} (float32 {accuracy:.1%})" in printed
+    card = (out / "README.md").read_text()
+    assert "plain-int8: " in card and "(float32 " in card
+    assert (out / "plain_int8" / "README.md").is_file()
+    # Once more over what is there, and not over anything else.
+    assert main(command) == 0
+    (out / "plain_int8" / "load.py").write_text("print('mine')")
+    assert main(command) == 2
+
+
+def test_where_the_data_are_gone_the_accuracy_is_unknown(run_folder, tmp_path, monkeypatch):
+    run = load_run(run_folder)
+    gone = dataclasses.replace(run, config={**run.config, "data": str(tmp_path / "gone")})
+    monkeypatch.setattr(export_run_module, "load_run", lambda folder: gone)
+    with pytest.warns(UserWarning, match="the accuracy of plain-int8 can't be measured"):
+        (report,) = export_run(run_folder, tmp_path / "out", ["plain-int8"])
+    assert report.accuracy is None and "accuracy" not in str(report)
+
+
+def test_an_export_that_computes_no_numbers_is_refused(monkeypatch, tmp_path):
+    from pclora_lab.export import int8
+
+    monkeypatch.setattr(int8, "_LARGEST", 0)
+    with pytest.raises(ValueError, match="NaN or infinite logits"):
+        export_standalone(cut(tiny("vit_digits")), tmp_path / "out", int8=True)
+    assert not (tmp_path / "out").exists()
+
+
+# Speeds
+
+
+def test_every_way_is_timed_and_the_fastest_stands_first(run_folder, tmp_path, monkeypatch):
+    reports = export_run(run_folder, tmp_path / "out", ["standalone", "torch_export"])
+    written = {report.format: tmp_path / "out" / FORMATS[report.format].file for report in reports}
+    failed = {}
+
+    def no_compiler(model):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    model = from_pretrained(run_folder / "compressed")
+    found = speeds(model, written, missing=failed.__setitem__)
+    assert set(found) == {"eager", "torch_export"} and set(failed) == {"compiled"}
+    assert list(found.values()) == sorted(found.values()) and min(found.values()) > 0
+    assert set(speeds(model, {}, compiled=False, examples=3)) == {"eager"}
+
+
+def test_the_command_line_names_the_fastest(run_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    out = str(tmp_path / "out")
+    assert main(["export", str(run_folder), "--out", out, "--speeds", "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert "ms per pass, the fastest here" in printed
+    (facts,) = [f for f in json.loads(printed.splitlines()[-1]) if "speeds_ms" in f]
+    assert set(facts["speeds_ms"]) == {"eager", "compiled"}
+
+
+def test_a_report_without_data_says_nothing_of_an_accuracy():
+    report = ExportReport("onnx-int8", "x", 10, 20, 0.1, 1.0, 2.0)
+    assert "accuracy" not in str(report)
+    known = dataclasses.replace(report, accuracy=0.5, float_accuracy=0.75, examples=1200)
+    assert str(known).endswith("accuracy 50.0% (float32 75.0%) on 1,200 examples")
