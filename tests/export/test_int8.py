@@ -12,6 +12,7 @@ from tiny import batch, tiny
 from torch import nn
 
 from pclora_lab.cli.main import main
+from pclora_lab.export import accuracy as accuracy_module
 from pclora_lab.export import run as export_run_module
 from pclora_lab.export.formats import FORMATS
 from pclora_lab.export.int8 import export_onnx_int8, rounded
@@ -135,7 +136,8 @@ def test_an_onnx_graph_in_8_bits_multiplies_whole_numbers(kind, tmp_path, capsys
 
 
 @pytest.mark.slow
-def test_an_export_of_a_run_says_what_8_bits_cost(run_folder, tmp_path, capsys):
+def test_an_export_of_a_run_says_what_8_bits_cost(run_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(accuracy_module, "_EXAMPLES", 10**6)  # all, as in the run's result
     out = tmp_path / "out"
     names = "onnx,onnx-int8,standalone,plain-int8"
     command = ["export", str(run_folder), "--out", str(out), "--formats", names, "--json"]
