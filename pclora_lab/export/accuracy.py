@@ -1,6 +1,6 @@
 """How accurate an export is whose weights are rounded, beside the model that it was made from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from pclora_lab.data.cache import DataCache
 from pclora_lab.export.formats import FORMATS, Opened
 from pclora_lab.export.report import ExportReport
 from pclora_lab.models.adapting import preprocessing_of
+from pclora_lab.nn.forward import Inputs
 from pclora_lab.remarks import remark
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.evaluation import accuracy
@@ -69,9 +70,14 @@ def _count(run: Opened, batches: Batches) -> tuple[int, int]:
     with torch.inference_mode():
         for indices in batches.for_scoring(_BATCH, _EXAMPLES):
             inputs, labels = batches.batch(indices)
-            named: Mapping[str, Tensor] = (
-                {"pixel_values": inputs} if isinstance(inputs, Tensor) else inputs
-            )
-            correct += int((run(named).argmax(-1) == labels).sum())
+            correct += int((run(_named(inputs)).argmax(-1) == labels).sum())
             seen += len(indices)
     return correct, seen
+
+
+def _named(inputs: Inputs) -> dict[str, Tensor]:
+    """A batch under the names that an export takes; where nothing is padded, there is no mask."""
+    if isinstance(inputs, Tensor):
+        return {"pixel_values": inputs}
+    whole = {"attention_mask": torch.ones_like(inputs["input_ids"])}
+    return {**whole, **inputs}
