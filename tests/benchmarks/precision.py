@@ -1,8 +1,9 @@
 """Is a method as accurate when it is trained in bfloat16 as in float32?
 
 ``python tests/benchmarks/precision.py --model local-dir:FOLDER --data FOLDER --img-size 64``
-fine-tunes one teacher in float32, trains every method of a comparison from it with several seeds in
-both precisions, and reads the *validation* split in float32, as a saved model is used.
+fine-tunes one teacher in float32 on a part of the data, trains every method of a comparison from it
+with several seeds in both precisions, and reads the *validation* split in float32, as a saved model
+is used.
 
 A method passes if the means differ by no more than its own seeds do in float32.
 """
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from pclora_lab.data.cache import DataCache
@@ -48,7 +50,15 @@ def fine_tuned(base: RunConfig, root: Path, cache: DataCache) -> str:
     return f"{save_pretrained(end.teacher, root / 'teacher')}"
 
 
-def runs(args: argparse.Namespace, base: RunConfig) -> Iterator[dict[str, Any]]:
+def part_of(data: Path, examples: int, folder: Path) -> str:
+    """A folder with so many training examples of another one; the test split is not read here."""
+    for name, count in (("train", examples), ("test", 100)):
+        frame = pd.read_parquet(data / f"{name}.parquet")
+        frame.sample(count, random_state=0).to_parquet(folder / f"{name}.parquet")
+    return str(folder)
+
+
+def runs(args: argparse.Namespace, base: RunConfig, cache: DataCache) -> Iterator[dict[str, Any]]:
     """An accuracy for every method, seed and precision."""
     names = args.methods or [n for n in compared_methods() if method_class(n).trains]
     for name in names:
@@ -59,7 +69,7 @@ def runs(args: argparse.Namespace, base: RunConfig) -> Iterator[dict[str, Any]]:
                     base, method=method, seed=seed, precision=precision, lr=None
                 )
                 with tempfile.TemporaryDirectory() as folder:
-                    end = finished(config, Path(folder), DataCache())
+                    end = finished(config, Path(folder), cache)
                 found = {"method": name, "seed": seed, "precision": precision}
                 found["accuracy"] = end.result["accuracy"]
                 print(found, file=sys.stderr, flush=True)
@@ -85,7 +95,8 @@ def main() -> None:
     """Train everything twice, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", type=Path, required=True, help="a folder of parquet files")
+    parser.add_argument("--examples", type=int, default=8000)
     parser.add_argument("--img-size", type=int)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--teacher-steps", type=int, default=200)
@@ -94,16 +105,19 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+")
     parser.add_argument("--result", type=Path)
     args = parser.parse_args()
+    small = tempfile.TemporaryDirectory()
+    data = part_of(args.data, args.examples, Path(small.name))
     base = RunConfig(
-        model=args.model, data=args.data, img_size=args.img_size, steps=args.steps,
+        model=args.model, data=data, img_size=args.img_size, steps=args.steps,
         teacher_steps=args.teacher_steps, evaluations=1, eval_images=64, layer_metrics=False,
         snapshots=0, report_on="validation", device="cpu",
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        teacher = fine_tuned(base, Path(folder), DataCache())
+    with tempfile.TemporaryDirectory() as folder, small:
+        cache = DataCache()
+        teacher = fine_tuned(base, Path(folder), cache)
         # The folder knows its side.
         taught = dataclasses.replace(base, model=teacher, img_size=None, teacher="pretrained")
-        found = list(runs(args, taught))
+        found = list(runs(args, taught, cache))
     table = compared(found)
     for name, row in table.items():
         print(f"{name:>10}", {k: v for k, v in row.items() if k not in PRECISIONS})
