@@ -271,7 +271,9 @@ def run_tests(tests: list[str], copy: str) -> None:
     sys.path[0], sys.dont_write_bytecode = copy, True
     import pytest
 
-    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+    # What is warm can't be rewritten by pytest, which its plugins' packages (anyio) need not be.
+    warm = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
+    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *warm, *tests]))
 
 
 def copies(work: Path, count: int) -> list[Path]:
@@ -283,6 +285,8 @@ def copies(work: Path, count: int) -> list[Path]:
         skipped = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "__pycache__", "runs_*")
         shutil.copytree(ROOT, copy, ignore=skipped)
         made.append(copy)
+    if _outcome([ALWAYS], made[0]) != "survived":
+        sys.exit(f"{ALWAYS} fails without any fault, so every fault would seem noticed")
     return made
 
 
