@@ -1,6 +1,7 @@
 """A split as a model takes it: batches of inputs and labels, whatever the inputs are."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ class Batches:
         labels: class numbers ``(examples,)``.
     """
 
+    takes_work = False
+    """Whether making a batch takes so long that a GPU would wait for it."""
+
     def __init__(self, labels: Tensor) -> None:
         self.labels = labels
 
@@ -32,6 +36,12 @@ class Batches:
     ) -> tuple[Inputs, Tensor]:
         """Inputs and labels ``(batch,)`` of these examples, on the device."""
         return self.inputs(indices, device), on_device(self.labels[indices], device)
+
+    def begun(
+        self, indices: Tensor
+    ) -> Callable[[torch.device | str | None], tuple[Inputs, Tensor]]:
+        """Do all of :meth:`batch` that takes work and no device; what is left gives the batch."""
+        return partial(self.batch, indices)
 
     def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Indices in batches without end, a new permutation for every epoch."""

@@ -1,4 +1,4 @@
-"""Images as a vision model takes them: each is decoded once and kept as bytes if there is room."""
+"""Images as a vision model takes them: each is decoded once, and kept where there is room."""
 
 import dataclasses
 import json
@@ -16,6 +16,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
+from pclora_lab.data.feeding.pixel_store import make_store
 from pclora_lab.data.splits import Split, hash_of_texts
 from pclora_lab.nn.forward import on_device
 from pclora_lab.nn.metadata import pretrained_cfg_of
@@ -24,8 +25,6 @@ if TYPE_CHECKING:  # it takes longer to import than torch, and most pictures nee
     from transformers import BaseImageProcessor
 
 __all__ = ["ImageBatches", "Preprocessing", "build_processor", "resize_by"]
-
-_CACHE_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -168,29 +167,39 @@ class ImageBatches(Batches):
         preprocessing: the model's.
     """
 
+    takes_work = True
+
     def __init__(self, split: Split, preprocessing: Preprocessing) -> None:
         super().__init__(torch.as_tensor(split.labels, device="cpu"))
         self.split, self.preprocessing = split, preprocessing
-        shape = (len(split), *preprocessing.input_size)
-        fits = int(np.prod(shape)) <= _CACHE_BYTES
-        self._cache = torch.empty(shape, dtype=torch.uint8, device="cpu") if fits else None
-        self._known = np.zeros(len(split), dtype=bool)
+        self._store = make_store((len(split), *preprocessing.input_size))
         self._to_bytes = preprocessing.to_bytes()
 
     def inputs(self, indices: Tensor, device: torch.device | str | None = None) -> Tensor:
         """Normalized images; bytes travel to the device, a quarter of the floats."""
         return self.preprocessing.normalize(on_device(self.raw(indices), device))
 
+    def begun(
+        self, indices: Tensor
+    ) -> Callable[[torch.device | str | None], tuple[Tensor, Tensor]]:
+        """Decode; copying and normalizing is left."""
+        pixels = self.raw(indices)
+
+        def rest(device: torch.device | str | None) -> tuple[Tensor, Tensor]:
+            normalized = self.preprocessing.normalize(on_device(pixels, device))
+            return normalized, on_device(self.labels[indices], device)
+
+        return rest
+
     def raw(self, indices: Tensor) -> Tensor:
         """uint8 images ``(batch, channels, height, width)`` in the model's size."""
         numbers = indices.numpy()
-        if self._cache is None:
+        if self._store is None:
             return torch.stack(self._decode(numbers))
-        missing = numbers[~self._known[numbers]]
+        missing = self._store.missing(numbers)
         if len(missing):
-            self._cache[torch.as_tensor(missing, device="cpu")] = torch.stack(self._decode(missing))
-            self._known[missing] = True
-        return self._cache[indices]
+            self._store.put(missing, torch.stack(self._decode(missing)))
+        return self._store.get(indices)
 
     def _decode(self, indices: np.ndarray) -> list[Tensor]:
         def one(index: int) -> Tensor:

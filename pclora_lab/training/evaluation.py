@@ -1,12 +1,13 @@
 """Accuracy: of any model on any split, and of a saved model on a data set's test split."""
 
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from pclora_lab.data.batches import Batches
+from pclora_lab.data.feeding.ahead import fed
 from pclora_lab.data.loading import load_data
 from pclora_lab.models.adapting import preprocessing_of
 from pclora_lab.nn.forward import call_model, eval_mode
@@ -38,9 +39,9 @@ def accuracy(
     device = next(model.parameters()).device
     precision = accelerator.autocast if accelerator is not None else nullcontext
     correct = seen = 0
-    with eval_mode(model), precision():
-        for indices in batches.for_scoring(batch_size, limit):
-            inputs, labels = batches.batch(indices, device)
+    feed = fed(batches, batches.for_scoring(batch_size, limit), device)
+    with eval_mode(model), precision(), closing(feed):
+        for inputs, labels in feed:
             logits = call_model(model, inputs)
             # Read together, so that a GPU is waited for once.
             facts = torch.stack([(logits.argmax(-1) == labels).sum(), logits.isfinite().all()])
@@ -51,7 +52,7 @@ def accuracy(
                     f"{where_not_finite(model, inputs)}"
                 )
             correct += right
-            seen += len(indices)
+            seen += len(labels)
     return correct / seen
 
 

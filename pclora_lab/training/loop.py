@@ -1,7 +1,8 @@
 """One run from start to end, as a generator of events: load, teach, train, finish, measure.
 
-The generator draws nothing, prints nothing and knows no thread. To pause, do not ask for the next
-event; to stop, close it. What the method does between its verbs is not known here.
+The generator draws nothing and prints nothing; its one thread decodes pictures ahead for a GPU.
+To pause, do not ask for the next event; to stop, close it. What the method does between its verbs
+is not known here.
 """
 
 import time

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pclora_lab.data.batches import Batches
+from pclora_lab.data.feeding.ahead import fed
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.layers.finite import first_not_finite
@@ -229,44 +230,45 @@ def optimization_steps(
     device = accelerator.device
     meter = meter or Meter(device, f"{lr_name}={peak_lr:g}")
     scaler = scaler or LossScaler(accelerator)
-    indices = islice(batches.shuffled(config.batch_size, generator), first, None)
+    indices = islice(batches.shuffled(config.batch_size, generator), first, steps)
     draws, taken = _draws(model), _steps_taken(optimizer) + scaler.skipped
     model.train()
-    for step in range(first, steps):
-        began = time.perf_counter()
-        if before_step(step):
-            optimizer.state.clear()
-            taken = scaler.skipped = 0
-        lr = learning_rate(step, steps, peak_lr, config.warmup)
-        lr *= rise_again(step, taken, steps, config.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        inputs, labels = batches.batch(next(indices), device)
-        seed = hash((generator.initial_seed(), step / steps))
-        with accelerator.autocast(), _own_randomness(draws, seed):
-            terms = loss_terms(inputs, labels)
-        is_usable = scaler.backward(terms["loss"], optimizer)
-        # Or the whole step's graph stays until the next one has a graph of its own.
-        terms = {name: value.detach() for name, value in terms.items()}
-        norm = None
-        if is_usable:
-            after_backward()
-            norm = accelerator.clip_grad_norm_(
-                [p for g in optimizer.param_groups for p in g["params"]], config.grad_clip
-            )
-            optimizer.step()
-        taken += 1
-        optimizer.zero_grad(set_to_none=True)
-        meter.add(step, terms, norm)
-        is_logged = (step + 1) % log_every == 0 or step + 1 == steps
-        if scaler.is_exhausted:
-            raise meter.diverged(f"the gradient was beyond float16 at step {step}")
-        means = meter.means() if is_logged else None
-        if step + 1 == steps:
-            meter.check_weights(model, step)
-        if step > first:  # the first one also sets up kernels and the optimizer's state
-            meter.time(time.perf_counter() - began)
-        yield None if means is None else {**means, "lr": lr, "step_ms": meter.reset_time()}
+    with closing(fed(batches, indices, device)) as feed:
+        for step in range(first, steps):
+            began = time.perf_counter()
+            if before_step(step):
+                optimizer.state.clear()
+                taken = scaler.skipped = 0
+            lr = learning_rate(step, steps, peak_lr, config.warmup)
+            lr *= rise_again(step, taken, steps, config.warmup)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            inputs, labels = next(feed)
+            seed = hash((generator.initial_seed(), step / steps))
+            with accelerator.autocast(), _own_randomness(draws, seed):
+                terms = loss_terms(inputs, labels)
+            is_usable = scaler.backward(terms["loss"], optimizer)
+            # Or the whole step's graph stays until the next one has a graph of its own.
+            terms = {name: value.detach() for name, value in terms.items()}
+            norm = None
+            if is_usable:
+                after_backward()
+                norm = accelerator.clip_grad_norm_(
+                    [p for g in optimizer.param_groups for p in g["params"]], config.grad_clip
+                )
+                optimizer.step()
+            taken += 1
+            optimizer.zero_grad(set_to_none=True)
+            meter.add(step, terms, norm)
+            is_logged = (step + 1) % log_every == 0 or step + 1 == steps
+            if scaler.is_exhausted:
+                raise meter.diverged(f"the gradient was beyond float16 at step {step}")
+            means = meter.means() if is_logged else None
+            if step + 1 == steps:
+                meter.check_weights(model, step)
+            if step > first:  # the first one also sets up kernels and the optimizer's state
+                meter.time(time.perf_counter() - began)
+            yield None if means is None else {**means, "lr": lr, "step_ms": meter.reset_time()}
 
 
 def _draws(model: nn.Module) -> bool:
