@@ -1,5 +1,7 @@
 """Fit a loaded model to data: its head, its classes, what it reads."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 
@@ -7,6 +9,7 @@ from pclora_lab.data.images import Preprocessing
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.models.recipes import model_recipe
 from pclora_lab.models.timm_models import reset_timm_head
+from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.metadata import recipe_of, set_metadata
 
 __all__ = ["reset_head", "head_is_new", "input_kind", "head_matches", "preprocessing_of"]
@@ -20,17 +23,19 @@ def reset_head(
     Args:
         model: loaded by name.
         num_classes: how many.
-        generator: draws its weights.
+        generator: draws its weights; torch's global one without it, which else is left alone.
 
     Raises:
         ValueError: the model was not loaded by name.
     """
-    if recipe_of(model).get("library") == "transformers":
-        from pclora_lab.models.hf_models import reset_hf_head
+    # A new layer draws weights of its own first, which are replaced at once.
+    with nullcontext() if generator is None else generators_kept():
+        if recipe_of(model).get("library") == "transformers":
+            from pclora_lab.models.hf_models import reset_hf_head
 
-        reset_hf_head(model, num_classes, generator)
-    else:
-        reset_timm_head(model, num_classes, generator)
+            reset_hf_head(model, num_classes, generator)
+        else:
+            reset_timm_head(model, num_classes, generator)
     set_metadata(
         model,
         pclora_head_is_new=True,

@@ -41,7 +41,9 @@ def test_a_model_without_names_is_taken_at_its_count(vit):
 def test_a_new_head_is_new_and_follows_its_generator(name):
     def head(seed):
         model = load_model(name)
+        before = torch.get_rng_state()
         reset_head(model, 10, torch.Generator().manual_seed(seed))
+        assert torch.equal(torch.get_rng_state(), before), "the global one is the caller's"
         assert head_is_new(model) and head_matches(model, ("x",) * 10)
         return (model.head if name == "vit_digits" else model.classifier).weight
 
