@@ -14,7 +14,7 @@ NOTEBOOKS := $(LONG) $(filter-out $(LONG),$(wildcard notebooks/*.ipynb))
 # JupyterLab refuses to run as root, as in a container, unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: demo lab app test quick fast lint notebooks browser mutants faults zoo clean
+.PHONY: demo lab app test quick fast lint notebooks browser mutants faults bench zoo clean
 
 demo: $(VENV)/ready
 	$(BIN)/pclora-lab demo
@@ -61,6 +61,18 @@ mutants: $(VENV)/ready
 # Kills, crashes, full disks and odd input: less than an hour on two cores. A sample is part of test.
 faults: $(VENV)/ready
 	$(BIN)/python tests/faults/run.py --workers $(WORKERS) --result data/results/faults.json
+
+# Steps, memory, whole runs, inference, starting: half an hour on two cores that do nothing else.
+BENCH := runs/bench
+bench: $(VENV)/ready
+	mkdir -p $(BENCH)
+	$(BIN)/python tests/benchmarks/step.py --memory --result $(BENCH)/step.json
+	$(BIN)/python tests/benchmarks/whole_run.py --result $(BENCH)/whole_run.json
+	$(BIN)/python tests/benchmarks/inference.py --result $(BENCH)/inference.json
+	$(BIN)/python tests/benchmarks/int8.py --result $(BENCH)/int8.json
+	$(BIN)/python tests/benchmarks/snella_layer.py --result $(BENCH)/snella_layer.json
+	$(BIN)/python tests/benchmarks/scaling.py --check --result $(BENCH)/scaling.json
+	$(BIN)/python tests/benchmarks/table.py $(BENCH) | tee $(BENCH)/table.md
 
 # Every architecture of transformers and timm at a tiny size, for docs/architectures.md.
 zoo: $(VENV)/ready

@@ -3,7 +3,8 @@
 ``python tests/benchmarks/step.py --result data/results/step.json`` takes training steps of several
 kinds in turn and divides each one's median time by that of full fine-tuning in the same turn, on
 random images and weights: a step's time does not depend on what they show. *naive* is two copies of
-the model and PC-LoRA's formula as it stands in the paper; *whole run* is 60 % fading, 40 % after.
+the model and PC-LoRA's formula as it stands in the paper; *lora* is peft's, which compresses
+nothing and needs no teacher; *whole run* is 60 % fading, 40 % after.
 """
 
 import argparse
@@ -106,7 +107,7 @@ STUDENTS = {
     "zeros, taps on blocks": {"init": "zeros", "taps": "blocks"},
     "after": {"init": "zeros"},
 }
-KINDS = ("full", *STUDENTS, "naive")
+KINDS = ("full", *STUDENTS, "naive", "lora (peft)")
 
 
 @contextmanager
@@ -132,6 +133,8 @@ def steps_of(
         own = deepcopy(model) if len(only) > 1 else model
         if kind == "full":
             pair = own, lambda x, y, own=own: F.cross_entropy(own(x), y)
+        elif kind == "lora (peft)":
+            pair = of_peft(own, rank, find_targets(own))
         elif kind == "naive":
             pair = naive(own, rank, tuple(find_targets(own)))
         else:
@@ -141,6 +144,15 @@ def steps_of(
             drop_base(pair[0], allow_unfaded=True)
         steps[kind] = stepper(*pair, x, y, PRECISIONS[precision])
     return steps
+
+
+def of_peft(model: nn.Module, rank: int, targets: Collection[str]) -> tuple:
+    """LoRA as peft has it: no teacher, and the base stays."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=rank, target_modules=list(targets), modules_to_save=["head"])
+    student = get_peft_model(model, config)
+    return student, lambda x, y: F.cross_entropy(student(x), y)
 
 
 def ours(model: nn.Module, calibration: Tensor, rank: int, options: dict) -> tuple:
