@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -65,6 +66,7 @@ def naive(model: nn.Module, rank: int, targets: tuple[str, ...]) -> tuple:
         parent, _, last = name.rpartition(".")
         setattr(student.get_submodule(parent), last, NaiveLayer(student.get_submodule(name), rank))
     student.head.requires_grad_(True)
+    student.to(next(model.parameters()).device)
     kept: tuple[dict, dict] = ({}, {})
     for outputs, net in zip(kept, (teacher, student), strict=True):
         for name in targets:
@@ -117,17 +119,27 @@ def bfloat16() -> Iterator[None]:
         yield
 
 
+def autocast_on(device: torch.device, precision: str) -> torch.autocast:
+    """As a run computes on a GPU."""
+    is_half = precision == "bfloat16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_half)
+
+
 PRECISIONS = {"float32": nullcontext, "bfloat16": bfloat16}
 
 
 def steps_of(
-    name: str, precision: str = "float32", only: Collection[str] = KINDS
+    name: str,
+    precision: str = "float32",
+    only: Collection[str] = KINDS,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Callable[[], None]]:
     """A step of every kind for a model."""
     architecture, size, batch, rank = MODELS[name]
     torch.manual_seed(0)
-    model = timm.create_model(architecture, img_size=size, num_classes=10).eval()
-    x, y = torch.randn(batch, 3, size, size), torch.randint(10, (batch,))
+    model = timm.create_model(architecture, img_size=size, num_classes=10).eval().to(device)
+    x, y = torch.randn(batch, 3, size, size).to(device), torch.randint(10, (batch,)).to(device)
+    in_precision = PRECISIONS[precision] if x.is_cpu else partial(autocast_on, x.device, precision)
     steps = {}
     for kind in only:
         own = deepcopy(model) if len(only) > 1 else model
@@ -142,7 +154,7 @@ def steps_of(
         if kind == "after":
             set_progress(pair[0], 1.0)
             drop_base(pair[0], allow_unfaded=True)
-        steps[kind] = stepper(*pair, x, y, PRECISIONS[precision])
+        steps[kind] = stepper(*pair, x, y, in_precision)
     return steps
 
 
