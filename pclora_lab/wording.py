@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["brief", "explained", "listed", "shown"]
+__all__ = ["brief", "explained", "listed", "rounded_up", "shown"]
 
 _LONGEST_MESSAGE = 700
 _MOST_DIGITS = 40
@@ -72,6 +72,16 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     first = [brief(name, 60) for name in names[:most]]
     more = len(names) - len(first)
     return ", ".join(first) + (f" and {more:,} more" if more else "")
+
+
+def rounded_up(share: float) -> str:
+    """The smallest share that works, for a message: rounded up, so that it works as it stands.
+
+    Example:
+        >>> rounded_up(1 / 3), rounded_up(0.25)
+        ('0.3334', '0.2500')
+    """
+    return f"{math.ceil(share * 1e4) / 1e4:.4f}"
 
 
 _OF_DISKS = {

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pclora_lab.nn.counting import LayerCount, ModelCounts
 from pclora_lab.nn.ranks import resolve_ranks
-from pclora_lab.wording import listed
+from pclora_lab.wording import listed, rounded_up
 
 __all__ = ["ranks_for_budget"]
 
@@ -81,8 +81,7 @@ def _room(counts: ModelCounts, budget: float, budget_unit: str, of: str, cost: C
     total = replaced if of == "replaced" else getattr(counts, budget_unit)
     least = sum(cost(layer, 1) for layer in counts.layers)
     smallest = (total - replaced + least) / total
-    # Rounded up, so that the number in the message is a budget that works.
-    named = f"the smallest possible here is {math.ceil(smallest * 1e4) / 1e4:.4f}"
+    named = f"the smallest possible here is {rounded_up(smallest)}"
     if isinstance(budget, bool) or not (isinstance(budget, int | float) and 0 < budget <= 1):
         raise ValueError(
             f"budget is {budget!r}: it is the fraction of the {budget_unit} that is kept, a "

@@ -13,6 +13,7 @@ from pclora_lab.methods.rank_budget import ranks_for_budget
 from pclora_lab.nn.counting import LayerCount, ModelCounts
 from pclora_lab.nn.ranks import Rank, check_ranks, resolve_ranks
 from pclora_lab.nn.sizes import Plan, plan
+from pclora_lab.wording import rounded_up
 
 __all__ = [
     "LowRankConfig",
@@ -191,11 +192,12 @@ def lora_rank(config: AdapterSize, layers: Iterable[LayerCount], smallest: int =
     layers = tuple(layers)
     each = sum(layer.in_features + layer.out_features for layer in layers)
     room = sum(layer.params for layer in layers)
-    rank = int(config.budget * room / each)
+    # The last bit of a fraction must not cost a rank.
+    rank = int(config.budget * room / each * (1 + 1e-12))
     if rank < smallest:
         raise ValueError(
             f"budget {config.budget:g} is too small for rank {smallest} in {len(layers)} layers: "
-            f"the smallest possible is {smallest * each / room:.4f}"
+            f"the smallest possible is {rounded_up(smallest * each / room)}"
         )
     return rank
 

@@ -15,6 +15,7 @@ from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.sizes import Plan, Size
+from pclora_lab.wording import rounded_up
 
 __all__ = ["SmallFromScratch", "SmallFromScratchConfig", "narrower", "width_for_budget"]
 
@@ -95,7 +96,7 @@ def width_for_budget(model: nn.Module, budget: float, targets: str = "blocks") -
     if narrowest > budget * room:
         raise ValueError(
             f"budget {budget:g} is too small: one channel per head already takes "
-            f"{narrowest / room:.4f} of the block layers' parameters"
+            f"{rounded_up(narrowest / room)} of the block layers' parameters"
         )
     low, high = 1, width // heads + 1
     while high - low > 1:

@@ -1,5 +1,7 @@
 """The fading layer as one product, against the formula written out."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -73,6 +75,50 @@ def test_of_the_size_of_the_batch_only_the_input_is_kept():
     assert sum(TOKENS in (t.shape.numel() // t.shape[-1],) for t in kept if t.ndim) == 1
     own = {p[n].data_ptr() for n in ("x", "A", "B", "W", "lam", "A0", "B0")}
     assert {t.data_ptr() for t in kept} <= own, "M is made again, not kept"
+
+
+LEAVES = ("x", "A", "B", "c")
+SOME = [set(names) for n in range(1, 5) for names in itertools.combinations(LEAVES, n)]
+
+
+@pytest.mark.parametrize("wanted", SOME, ids="".join)
+@pytest.mark.parametrize("residual", [False, True])
+def test_exactly_what_asks_for_a_gradient_gets_its_own(residual, wanted):
+    found = []
+    for layer in (merged, apart):
+        p = parts(torch.float64, residual=residual)
+        for name in wanted:
+            p[name].requires_grad_()
+        layer(p).sin().sum().backward()
+        found.append({name: None if v is None else v.grad for name, v in p.items()})
+    ours, plain = found
+    assert {name for name, grad in ours.items() if grad is not None} == wanted
+    for name in wanted:
+        torch.testing.assert_close(ours[name], plain[name])
+
+
+@pytest.mark.parametrize("shape", [(IN,), (9, IN), (2, 3, IN), (2, 2, 2, IN)])
+def test_any_leading_dimensions_stay(shape):
+    p = parts(torch.float64, residual=True)
+    p["x"] = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(merged(p), apart(p))
+
+
+def test_small_adapters_of_half_precision_are_merged_in_float32():
+    p = parts(torch.bfloat16, residual=True)
+    p["W"], p["lam"] = torch.ones_like(p["W"]), torch.ones_like(p["lam"])
+    p["A"], p["A0"] = torch.ones_like(p["A"]), torch.ones_like(p["A"])
+    # A thousandth each, nothing beside 1 in bfloat16; three ranks in and two and a half out again.
+    p["B"], p["B0"] = torch.full_like(p["B"], 1e-3), torch.full_like(p["B"], -1e-3)
+    x = torch.full((1, IN), 1.0)
+    p["x"], p["c"] = x.bfloat16(), torch.zeros(OUT, dtype=torch.bfloat16)
+    start = (p["A0"].float(), p["B0"].float())
+    with torch.no_grad():
+        exact = merged_linear(
+            x, *(p[n].float() for n in ("W", "lam", "A", "B", "c")), start
+        )
+        assert (merged(p) - exact).abs().max() <= torch.finfo(torch.bfloat16).eps * exact.max()
+    assert (exact - IN).min() > 0.03 * 1
 
 
 def test_what_takes_no_gradient_costs_none():
