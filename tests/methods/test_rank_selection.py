@@ -29,7 +29,7 @@ COUNTS = ModelCounts(
     bytes=0,
 )
 SPECTRA = {
-    "a": torch.logspace(0, -3, 24),
+    "a": torch.logspace(0, -8, 24),
     "b": torch.logspace(0, -0.2, 24),
     "c": torch.logspace(0, -1, 30),
 }

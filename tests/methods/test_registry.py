@@ -1,0 +1,53 @@
+"""A name gives a method, a config its own, and plain values the config that they came from."""
+
+import pytest
+
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.registry import (
+    METHODS,
+    compared_methods,
+    config_from_dict,
+    make_method,
+    method_class,
+)
+from pclora_lab.methods.svd import SVDConfig
+
+NAMES = ("pclora", "pela", "snella", "lora", "svd_kd", "svd", "activation_svd", "full", "small")
+
+
+def test_these_methods_there_are_each_under_its_own_name():
+    assert tuple(METHODS)[: len(NAMES)] == NAMES
+    for name in NAMES:
+        method = method_class(name)
+        assert method is METHODS[name] and method.name == method.Config.name == name
+
+
+@pytest.mark.parametrize("name", ["magic", "", "PCLoRA", None, 7, ["pclora"]])
+def test_another_name_is_refused_with_those_there_are(name):
+    with pytest.raises(ValueError, match="unknown method .*: use one of pclora, pela"):
+        method_class(name)
+
+
+def test_a_comparison_takes_those_that_say_so(monkeypatch):
+    before = compared_methods()
+    assert "small" not in before and "full" in before
+    monkeypatch.setattr(METHODS["small"], "in_default_comparison", True)
+    monkeypatch.setattr(METHODS["full"], "in_default_comparison", False)
+    assert compared_methods() == (*(n for n in before if n != "full"), "small")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_finds_its_method_and_comes_back_from_plain_values(name):
+    config = method_class(name).Config(targets="fc1")
+    method = make_method(config)
+    assert type(method) is METHODS[name] and method.config is config
+    values = config.to_dict()
+    kept = dict(values)
+    assert config_from_dict(values) == config and values == kept
+
+
+def test_without_a_name_values_are_those_of_pclora():
+    assert config_from_dict({"rank": 3}) == PCLoRAConfig(rank=3)
+    assert config_from_dict({"name": "svd", "rank": 3}) == SVDConfig(rank=3)
+    with pytest.raises(ValueError, match=r"SVDConfig has no rankk \(did you mean rank\?\)"):
+        config_from_dict({"name": "svd", "rankk": 3})
