@@ -81,7 +81,8 @@ def test_a_budget_overrides_the_rank(unit, allocation):
 @pytest.mark.parametrize("options", [{"rank": 6}, {"budget": 0.4}, {"budget": 0.4, "rank": 2}])
 def test_energy_is_planned_as_uniform_which_needs_no_weights(options):
     energy = LowRankConfig(rank_allocation="energy", **options)
-    assert planned_ranks(energy, COUNTS) == chosen_ranks(LowRankConfig(**options), COUNTS, not_asked)
+    uniform = LowRankConfig(**options)
+    assert planned_ranks(energy, COUNTS) == chosen_ranks(uniform, COUNTS, not_asked)
 
 
 def test_what_can_not_be_combined_is_refused_and_the_rest_is_not():

@@ -114,9 +114,7 @@ def test_small_adapters_of_half_precision_are_merged_in_float32():
     p["x"], p["c"] = x.bfloat16(), torch.zeros(OUT, dtype=torch.bfloat16)
     start = (p["A0"].float(), p["B0"].float())
     with torch.no_grad():
-        exact = merged_linear(
-            x, *(p[n].float() for n in ("W", "lam", "A", "B", "c")), start
-        )
+        exact = merged_linear(x, *(p[n].float() for n in ("W", "lam", "A", "B", "c")), start)
         assert (merged(p) - exact).abs().max() <= torch.finfo(torch.bfloat16).eps * exact.max()
     assert (exact - IN).min() > 0.03 * 1
 

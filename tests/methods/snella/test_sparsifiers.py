@@ -128,10 +128,11 @@ def test_of_equal_magnitudes_at_the_threshold_none_stays():
 def test_the_operator_of_the_compiler_keeps_its_contract(sparsifier, sparsity):
     magnitude, held = drawn(12).abs().double(), torch.tensor(sparsity, dtype=torch.float64)
     kept, arguments = magnitude.clone(), (magnitude, held, sparsifier)
-    assert torch.equal(compiled_threshold(*arguments), threshold_of(magnitude, sparsity, sparsifier))
+    wanted = threshold_of(magnitude, sparsity, sparsifier)
+    assert torch.equal(compiled_threshold(*arguments), wanted)
     assert torch.equal(magnitude, kept)
-    torch.library.opcheck(compiled_threshold, arguments, test_utils=["test_schema",
-                                                                     "test_faketensor"])  # fmt: skip
+    checks = ["test_schema", "test_faketensor"]
+    torch.library.opcheck(compiled_threshold, arguments, test_utils=checks)
 
 
 def test_a_sparsity_is_a_share():
