@@ -96,8 +96,9 @@ def _text_length(model: nn.Module) -> int | None:
     if config is None:
         return None
     loaded = getattr(model, "pclora_recipe", {}).get("tokens")
-    positions = getattr(config, "max_position_embeddings", None) or 0
-    return loaded or (min(128, positions) if positions > 0 else 128)
+    positions = getattr(config, "max_position_embeddings", None)
+    is_bounded = positions is not None and positions > 0
+    return loaded or (min(128, positions) if is_bounded else 128)
 
 
 def _words(model: nn.Module, ids: Tensor) -> Tensor:

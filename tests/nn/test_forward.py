@@ -157,6 +157,7 @@ def test_a_made_up_text_ends_with_its_end_token_and_has_it_nowhere_else(end):
         ids = texts["input_ids"]
         assert ids[0, -1] == end and (ids[0] == end).sum() == 1
         assert 0 <= ids.min() and ids.max() < 12
+    assert ids[0, :-1].min() >= 5, "what stands for it elsewhere is a word, too"
 
 
 @pytest.mark.parametrize("end", [None, [5, 6]])
@@ -192,6 +193,7 @@ def test_of_several_texts_the_first_is_shorter_and_padded_at_its_end(examples, p
     for row, real in zip(ids, mask.bool(), strict=True):
         words = row[real]
         assert words[-1] == END and (words == END).sum() == 1, "it ends before its padding"
+    assert not torch.equal(ids[0, :5], ids[-1, 2:7]), "each text is another one"
 
 
 def test_one_text_has_no_padding():

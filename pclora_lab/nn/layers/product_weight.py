@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 __all__ = ["product_weight"]
 
@@ -67,15 +67,16 @@ class _Product(Tensor):
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
+        kwargs = kwargs or {}
         if func in _KNOWN:
             with torch._C.DisableTorchFunctionSubclass():
-                return func(*args, **(kwargs or {}))
-        if _writes(func) and isinstance(args[0], cls):
+                return func(*args, **kwargs)
+        if any(isinstance(leaf, cls) for leaf in tree_leaves(_written(func, args, kwargs))):
             raise RuntimeError(
                 "this weight is computed from factors, so what is written into it would be lost: "
                 "write into the factors, or replace the layer by an nn.Linear"
             )
-        args, kwargs = tree_map_only(cls, lambda weight: weight.product(), (args, kwargs or {}))
+        args, kwargs = tree_map_only(cls, lambda weight: weight.product(), (args, kwargs))
         return func(*args, **kwargs)
 
     @classmethod
@@ -85,6 +86,13 @@ class _Product(Tensor):
         # Torch asks for it where a tensor has no storage; what comes here has its values already.
         args, kwargs = tree_map_only(cls, lambda weight: weight.product(), (args, kwargs or {}))
         return func(*args, **kwargs)
+
+
+def _written(func: Any, args: tuple, kwargs: dict) -> tuple:
+    """What a function writes into: its first argument, however it was given, and ``out``."""
+    # torch's own starts (torch.nn.init) give the tensor by name.
+    first = (*args, *kwargs.values())[:1] if _writes(func) else ()
+    return (first, kwargs.get("out"))
 
 
 def _writes(func: Any) -> bool:
