@@ -97,8 +97,7 @@ def _text_length(model: nn.Module) -> int | None:
         return None
     loaded = getattr(model, "pclora_recipe", {}).get("tokens")
     positions = getattr(config, "max_position_embeddings", None)
-    is_bounded = positions is not None and positions > 0
-    return loaded or (min(128, positions) if is_bounded else 128)
+    return loaded or (128 if positions is None or positions <= 0 else min(128, positions))
 
 
 def _words(model: nn.Module, ids: Tensor) -> Tensor:

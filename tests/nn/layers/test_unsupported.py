@@ -67,8 +67,8 @@ REFUSED = {
     "script": (scripted, "Script", "is TorchScript.*pass the Python model"),
     "lazy": (lambda: nn.LazyLinear(3), "LazyLinear", "has no weights yet: run the model once"),
     "sparse": (sparse, "Linear", r"has a sparse weight.*call to_dense\(\)"),
-    "method": (lambda: wrapped(around_the_method), "Linear", "has a forward that was put around its own.*MethodType"),
-    "module": (lambda: wrapped(around_the_module), "Linear", "has a forward that was put around its own.*MethodType"),
+    "method": (lambda: wrapped(around_the_method), "Linear", "has a forward .*put .*MethodType"),
+    "module": (lambda: wrapped(around_the_module), "Linear", "has a forward .*put .*MethodType"),
     "offloaded": (lambda: hooked(inside=False), "Linear", "is offloaded.*without device_map"),
     "one of several": (lambda: hooked(inside=True), "Linear", "is offloaded.*device_map"),
     "sharded": (sharded, "FullyShardedDataParallel", "is sharded over several processes"),
@@ -119,6 +119,6 @@ def test_what_only_looks_like_it_is_taken(build):
 
 def test_weights_must_be_all_there_or_none_of_them():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, device="meta"))
-    with pytest.raises(ValueError, match=r"^1\.weight of Sequential has no values \(meta.*load all"):
+    with pytest.raises(ValueError, match=r"^1\.weight of Sequential has no values .*load all"):
         refuse_unsupported(model)
     refuse_unsupported(model.to("meta"))
