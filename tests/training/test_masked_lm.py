@@ -105,9 +105,15 @@ def test_what_is_alike_is_looked_for_among_fifty_batches_so_that_epochs_differ()
     assert {frozenset(b) for b in one} == {frozenset(b) for b in other}
 
 
-def test_a_seed_gives_the_batches_that_it_always_gave():
-    [epoch] = epochs([3, 1, 2, 5, 4, 9, 1], 2, count=1)
-    assert epoch == [[5], [2, 0], [4, 3], [6, 1]]
+@pytest.mark.parametrize(
+    ("seed", "batches"),
+    [
+        (0, [[5], [2, 0], [4, 3], [6, 1]]),
+        (1, [[2, 0], [6, 1], [4, 3], [5]]),
+    ],
+)
+def test_a_seed_gives_the_batches_that_it_always_gave(seed, batches):
+    assert epochs([3, 1, 2, 5, 4, 9, 1], 2, seed, count=1) == [batches]
 
 
 def test_a_vocabulary_has_the_special_tokens_and_no_more_than_was_asked(capfd):

@@ -1,7 +1,8 @@
 """When a run is measured: by what is counted, where λ moves, and often enough for a curve."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,14 @@ from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow
 from pclora_lab.training.loop import train
 from pclora_lab.training.measuring import metrics
-from pclora_lab.training.measuring_plan import MeasuringPlan, plan_measuring, teacher_examples
+from pclora_lab.training.measuring_plan import (
+    MeasuringPlan,
+    evenly,
+    log_every,
+    plan_measuring,
+    spread,
+    teacher_examples,
+)
 
 
 def planned(**options: object) -> MeasuringPlan:
@@ -49,6 +57,12 @@ def test_what_was_asked_for_is_done():
     assert len(planned(steps=100, eval_images=2000).steps) == 10
 
 
+def test_a_plan_is_kept_to():
+    plan = planned()
+    with pytest.raises(FrozenInstanceError):
+        plan.examples = 1
+
+
 def gaps(steps: Sequence[int]) -> list[int]:
     return [after - before for before, after in zip(steps, steps[1:], strict=False)]
 
@@ -81,6 +95,110 @@ def test_a_teachers_readings_cost_a_share_of_its_own_steps():
     assert teacher_examples(RunConfig(teacher_steps=10_000)) == 512
     assert teacher_examples(RunConfig(teacher_steps=1)) == 64
     assert teacher_examples(RunConfig(eval_images=7)) == 7
+
+
+@pytest.mark.parametrize("small_share", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize(("steps", "batch_size"), [(50, 8), (300, 64), (400, 64), (900, 128)])
+def test_more_examples_come_before_more_readings_and_both_have_their_bounds(
+    steps, batch_size, small_share
+):
+    """A step costs three passes, a reading 1 + small_share; 256 examples are well read."""
+    config = RunConfig(steps=steps, batch_size=batch_size)
+    plan = plan_measuring(config, small_share=small_share, probe_examples=16)
+    passes = 0.1 * 3 * steps * batch_size / (1 + small_share)
+    points = min(31, max(10, int(passes / 256)))
+    assert len(plan.steps) == points
+    assert plan.examples == min(512, max(64, int(passes / points)))
+    # A look at the layers costs four passes of its examples, all of them a twentieth.
+    looks = int(0.05 * 3 * steps * batch_size / (4 * 16))
+    assert len(plan.distances) == min(points, max(2, looks))
+
+
+@pytest.mark.parametrize(
+    ("steps", "every"), [(1, 1), (119, 1), (120, 1), (239, 1), (240, 2), (1200, 10), (1319, 10)]
+)
+def test_a_history_has_about_120_rows(steps, every):
+    assert log_every(steps) == every
+
+
+def test_readings_are_at_steps_that_are_logged():
+    for steps in (100, 241, 1200, 5000):
+        plan = planned(steps=steps)
+        assert all(step % log_every(steps) == 0 or step == steps for step in plan.steps)
+
+
+@pytest.mark.parametrize("points", [2, 3, 4, 5, 7, 8, 11, 31])
+@pytest.mark.parametrize("every", [1, 2, 7])
+def test_without_lambda_points_are_exactly_even_where_they_can_be(points, every):
+    logged = range(0, 5 * every * (points - 1) + 1, 5)
+    wanted = tuple(range(0, logged[-1] + 1, 5 * every))
+    assert spread(logged, points, None) == wanted
+    # A λ that never moves is none.
+    assert spread(logged, points, lambda progress: 1.0) == wanted
+
+
+def test_one_half_of_the_points_is_where_lambda_moves_whichever_way():
+    logged = range(0, 101)
+    down = spread(logged, 11, lambda progress: max(0.0, 1 - 4 * progress))
+    up = spread(logged, 11, lambda progress: min(1.0, 4 * progress))
+    assert down == up
+    # λ's whole way and a quarter of the training are 0.625 of both.
+    assert sum(step <= 25 for step in down) == 7
+    assert max(gaps(down)) <= 20 and gaps(down)[:6] == [4] * 6
+
+
+def test_points_that_fall_together_take_the_steps_beside_them():
+    assert spread(range(11), 5, lambda progress: float(progress < 1)) == (0, 5, 8, 9, 10)
+    assert spread(range(11), 5, lambda progress: float(progress <= 0)) == (0, 1, 2, 5, 10)
+
+
+@pytest.mark.parametrize("points", [2, 3, 5, 9, 10, 11, 12, 40])
+def test_there_are_as_many_points_as_were_asked_for_or_all(points):
+    for lam in (None, lambda progress: 1 - progress**8, lambda progress: float(progress < 0.95)):
+        found = spread(range(0, 55, 5), points, lam)
+        assert len(found) == min(points, 11) and found[0] == 0 and found[-1] == 50
+        assert list(found) == sorted(set(found))
+
+
+@pytest.mark.parametrize(
+    ("count", "chosen"),
+    [
+        (2, (3, 40)),
+        (3, (3, 9, 40)),
+        (4, (3, 5, 20, 40)),
+        (5, (3, 5, 9, 20, 40)),
+        (9, (3, 5, 9, 20, 40)),
+    ],
+)
+def test_evenly_takes_the_first_the_last_and_what_is_between(count, chosen):
+    assert evenly((3, 5, 9, 20, 40), count) == chosen
+
+
+def test_a_fade_without_an_end_of_its_own_takes_the_whole_training():
+    own = SimpleNamespace(schedule="linear")
+    config = SimpleNamespace(
+        steps=1200, batch_size=64, method=own, evaluations=None, eval_images=None
+    )
+    steps = plan_measuring(config, small_share=0.0, probe_examples=32).steps
+    assert max(gaps(steps)) - min(gaps(steps)) <= 10
+    own.fade_end = 0.1
+    steps = plan_measuring(config, small_share=0.0, probe_examples=32).steps
+    # λ's whole way and a tenth of the training are 0.55 of both.
+    assert sum(step <= 120 for step in steps) == pytest.approx(0.55 * len(steps), abs=6)
+
+
+def test_as_many_points_as_were_asked_for_are_even_whatever_lambda_does():
+    plan = planned(steps=120, evaluations=4, method=PCLoRAConfig(rank=8, fade_end=0.1))
+    assert plan.steps == (0, 30, 60, 90, 120)
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch_size", "examples"),
+    [(1, 64, 64), (34, 64, 65), (100, 64, 192), (266, 64, 510), (267, 64, 512), (100, 128, 384)],
+)
+def test_a_teachers_ten_readings_cost_a_tenth_of_its_steps(steps, batch_size, examples):
+    config = RunConfig(teacher_steps=steps, batch_size=batch_size)
+    assert teacher_examples(config) == examples
 
 
 def test_the_history_is_measured_as_planned_and_says_on_how_many(tmp_path, monkeypatch):

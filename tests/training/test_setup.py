@@ -213,6 +213,12 @@ def test_a_run_has_an_identity_where_something_is_trained_or_taken_up():
     assert taken_up.identity is not None
 
 
+def test_what_is_set_up_stays_as_it_is():
+    made = bare(Plain(None), net())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.model = None
+
+
 def test_all_is_said_of_the_model_and_the_data_that_the_config_names():
     made = setup_of()
     assert made.data is DATA and set(made.batches) == {"train", "validation", "test"}

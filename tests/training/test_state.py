@@ -1,5 +1,7 @@
 """What was trained is put back as it was, under its old names too, or refused as a whole."""
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -8,6 +10,7 @@ from torch import nn
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.training.optimizer import Meter
 from pclora_lab.training.state import (
+    Checkpoint,
     load_trained,
     load_training_state,
     snapshot_note,
@@ -238,3 +241,10 @@ def test_a_checkpoint_of_another_student_is_called_a_checkpoint():
     del state["trained/2.bias"]
     with pytest.raises(ValueError, match="the checkpoint lacks 2.bias"):
         load_training_state(model, optimizer, state)
+
+
+def test_a_checkpoint_stays_as_it_was_and_prints_no_tensors():
+    checkpoint = Checkpoint(3, "", (), False, 1, 2.0, 0.5, {"trained/A": torch.zeros(2)})
+    with pytest.raises(FrozenInstanceError):
+        checkpoint.step = 4
+    assert "tensor" not in repr(checkpoint) and "step=3" in repr(checkpoint)

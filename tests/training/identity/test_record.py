@@ -1,6 +1,6 @@
 """What is said of two runs that are not made from the same."""
 
-from dataclasses import fields, replace
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
@@ -85,3 +85,24 @@ def test_an_older_key_tells_small_data_apart_by_every_example():
         part = replace(data.train, examples=examples, labels=data.train.labels[:20])
         keys.add(_former_hash(replace(data, train=part, account=None)))
     assert len(keys) == 21
+
+
+def test_what_a_run_is_made_from_stays_as_it_was():
+    with pytest.raises(FrozenInstanceError):
+        MADE.data = "other"
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment", "precision"),
+    [
+        ({"precision": "bfloat16"}, {}, "bfloat16"),
+        ({"precision": "auto"}, {"precision": "bf16"}, "bfloat16"),
+        ({"precision": "auto"}, {"precision": "no"}, "float32"),
+        ({}, {"precision": "no"}, "float32"),
+        ({"precision": "auto"}, {}, None),
+        ({"precision": "float32"}, {"precision": "bf16"}, "float32"),
+    ],
+)
+def test_the_precision_of_a_run_is_what_it_computed_in(settings, environment, precision):
+    made = Identity("d", "p", "w", "a", settings=settings, environment=environment)
+    assert made.precision == precision
