@@ -7,7 +7,7 @@ gives the same rows on every machine, after a resume and in every cell of a comp
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from pclora_lab.methods.pclora.schedules import base_weight_factor
 from pclora_lab.training.config import RunConfig
@@ -139,7 +139,8 @@ def spread(
         place = bisect_left(reached, i / (points - 1) - 1e-9)
         later = (p for p in range(place, len(logged)) if p not in chosen)
         earlier = (p for p in range(place, -1, -1) if p not in chosen)
-        chosen.add(next(later, next(earlier, 0)))
+        # There is one: fewer are chosen than there are.
+        chosen.add(next(chain(later, earlier)))
     return tuple(logged[place] for place in sorted(chosen))
 
 

@@ -254,8 +254,8 @@ def load_dense(config: RunConfig, data: LabeledData) -> nn.Module:
     set_metadata(model, pclora_class_names=data.class_names)
     if data.is_paired and TextPreprocessing.of(model).token_types:
         set_metadata(model, pclora_recipe={**recipe_of(model), "token_types": True})
-    logit_weight = getattr(config.method, "logit_weight", 0)
-    if config.teacher == "pretrained" and logit_weight > 0 and head_is_new(model):
+    logit_weight = getattr(config.method, "logit_weight", None)
+    if config.teacher == "pretrained" and logit_weight and head_is_new(model):
         raise ValueError(
             f"logit_weight is {logit_weight}, but the pre-trained head of "
             f"{config.model!r} does not fit the {data.num_classes} classes of {config.data!r}: "

@@ -1,5 +1,7 @@
 """λ in a person's hand: held, let go, recorded, replayed."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from waiting import until
@@ -17,6 +19,7 @@ from pclora_lab.training.lambda_override import (
     LambdaOverride,
     check_overrides,
     overrides_in,
+    overrides_to_repeat,
     parse_overrides,
 )
 from pclora_lab.training.loop import train
@@ -215,3 +218,165 @@ class Held(Method):
 def test_a_method_that_does_not_ask_keeps_its_moments_through_a_jump():
     driver = LambdaDriver(Held(FullConfig()), torch.nn.Identity(), 10, LambdaOverride())
     assert not any(driver.begin_step(step) for step in range(10))
+
+
+def test_several_moves_of_one_step_or_between_two_steps_leave_the_last():
+    held = LambdaOverride([(2, 0.5), (2, 0.25), (4, None)])
+    assert [held.at(step) for step in (0, 2, 5)] == [None, 0.25, None]
+    assert held.made == ((2, 0.25), (5, None)) and held.in_force is None
+
+
+def test_a_hand_overrules_what_was_planned():
+    held = LambdaOverride([(1, 0.5), (3, 0.75)])
+    assert held.at(1) == 0.5
+    held.set(0.25)
+    assert held.lam == 0.25 and held.in_force == 0.5
+    assert [held.at(step) for step in (2, 3, 4)] == [0.25] * 3
+
+
+def test_a_move_is_told_once_and_later_ones_after_it():
+    held = LambdaOverride([(1, 0.5), (3, None)])
+    held.at(1)
+    assert held.take() == [[1, 0.5]] and held.take() == []
+    held.at(3)
+    assert held.take() == [[3, None]]
+    again = LambdaOverride([(1, 0.5), (3, None), (5, 0.1)])
+    again.make_until(4, already_told=1)
+    assert again.take() == [[3, None]] and again.at(5) == 0.1
+    whole = LambdaOverride([(1, 0.5), (3, None)])
+    whole.make_until(3)
+    assert whole.made == ((1, 0.5),) and whole.take() == [[1, 0.5]]
+
+
+def test_to_give_back_what_nobody_holds_asks_for_nothing():
+    held = LambdaOverride()
+    held.set("reset")
+    assert held.at(1) is None and held.made == () and not held.resets_at(1)
+    held.set(0.5)
+    held.at(2)
+    held.set("reset")
+    assert held.lam is None and held.at(3) is None
+    assert held.resets_at(3) and not held.resets_at(2) and held.made[-1] == (3, "reset")
+
+
+@pytest.mark.parametrize("lam", [-0.1, 1.1, "half", True])
+def test_a_hand_holds_from_0_to_1(lam):
+    held = LambdaOverride()
+    with pytest.raises(ValueError, match="λ"):
+        held.set(lam)
+    assert held.lam is None
+    held.set(0.0)
+    held.set(1.0)
+
+
+class Told(Method):
+    """Notes where it is moved to; λ falls in a line, and may not be held at 0.9."""
+
+    fades = True
+
+    def __init__(self, **config):
+        super().__init__(SimpleNamespace(**config))
+        self.moves = []
+
+    def set_progress(self, student, progress):
+        self.moves.append(("progress", progress))
+        return {"lam": 1 - progress}
+
+    def override_lambda(self, student, lam):
+        self.moves.append(("hand", lam))
+        return {"lam": min(lam, 0.8)}
+
+    def without_base(self, student):
+        return None if getattr(self, "is_gone", False) else "there"
+
+
+def driver_of(moves=(), steps=10, **config):
+    return LambdaDriver(Told(**config), None, steps, LambdaOverride(moves))
+
+
+def test_a_driver_moves_the_student_to_the_share_of_the_steps_that_are_done():
+    driver = driver_of(steps=4)
+    for step, progress in ((0, 0.0), (1, 0.25), (4, 1.0)):
+        driver.set_step(step)
+        assert driver.progress == progress and driver.facts == {"lam": 1 - progress}
+        assert driver.in_force is None
+    assert driver.method.moves == [("progress", 0.0), ("progress", 0.25), ("progress", 1.0)]
+
+
+def test_a_hand_has_the_last_word_until_the_end_and_it_is_known_whether_it_is_obeyed():
+    driver = driver_of([(2, 0.5), (6, 0.9)])
+    driver.set_step(2)
+    assert driver.facts == {"lam": 0.5} and driver.in_force == 0.5
+    driver.set_step(6)
+    assert driver.facts == {"lam": 0.8} and driver.in_force is None
+    driver = driver_of([(2, 0.5)])
+    driver.set_step(9)
+    driver.set_step(10)
+    # The row of the end still says what was held in the last step.
+    assert driver.facts == {"lam": 0.0} and driver.in_force == 0.5
+
+
+def test_a_method_without_a_lambda_is_not_asked_for_one():
+    driver = driver_of([(0, 0.5)])
+    driver.method.fades = False
+    driver.set_step(3)
+    assert driver.method.moves == [("progress", 0.3)] and not driver.base_dropped
+    driver.method.is_gone = True
+    assert not driver.base_dropped
+    driver.take_up(3)
+    assert driver.method.moves == [("progress", 0.3)]
+    assert driver.take_facts() is driver.facts
+
+
+def test_a_row_tells_what_a_hand_did_and_whether_the_base_is_there():
+    driver = driver_of([(2, 0.5)])
+    driver.set_step(1)
+    assert driver.take_facts() == {"lam": 0.9, "base_held": True}
+    driver.set_step(2)
+    assert driver.take_facts() == {"lam": 0.5, "base_held": True, "overrides": [[2, 0.5]]}
+    driver.method.is_gone = True
+    assert driver.base_dropped
+    assert driver.take_facts() == {"lam": 0.5, "base_held": False}
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_moments_are_cleared_at_a_jump_if_the_method_asks_for_it(asks):
+    driver = driver_of([(4, 0.05)], steps=100, reset_moments=asks)
+    assert [driver.begin_step(step) for step in (2, 3, 4, 5)] == [False, False, asks, False]
+    # As known after a training that is taken up right before the jump.
+    again = driver_of([(4, 0.05)], steps=100, reset_moments=asks)
+    again.take_up(4)
+    assert again.method.moves == [("progress", 0.03)] and again.begin_step(4) is asks
+    held = driver_of([(4, 0.05)], steps=100, reset_moments=asks)
+    held.override.make_until(6)
+    held.take_up(6)
+    assert held.method.moves == [("hand", 0.05)] and not held.begin_step(6)
+
+
+def test_a_hand_that_lets_go_with_a_reset_clears_them_whatever_the_method_asks():
+    driver = driver_of([(2, 0.5), (4, "reset")], reset_moments=False)
+    assert [driver.begin_step(step) for step in (2, 3, 4, 5)] == [False, False, True, False]
+
+
+def test_a_run_that_is_repeated_has_the_moves_it_told_and_those_that_were_to_come():
+    rows = [
+        {"phase": "teacher", "step": 90},
+        {"phase": "fade", "step": 0},
+        {"phase": "fade", "step": 10, "overrides": [[4, 0.5]]},
+    ]
+    planned = [(4, 0.7), (9, 0.1), (10, 0.2), (20, None)]
+    assert overrides_to_repeat(rows, planned) == ((4, 0.5), (10, 0.2), (20, None))
+    assert overrides_to_repeat([], planned) == tuple(planned)
+
+
+@pytest.mark.parametrize(
+    ("text", "moves"),
+    [
+        ("", []),
+        ("3:1", [[3, 1.0]]),
+        (" 3 : 0.5 ,, 7: none, 9:reset", [[3, 0.5], [7, None], [9, "reset"]]),
+        ("[[3, 0.5], [7, null]]", [[3, 0.5], [7, None]]),
+    ],
+)
+def test_moves_can_be_typed(text, moves):
+    assert parse_overrides(text) == moves

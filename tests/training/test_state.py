@@ -4,6 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
+from pretend_cuda import PretendCuda
 from safetensors.torch import save_file
 from torch import nn
 
@@ -69,6 +70,7 @@ def test_buffers_are_put_back_as_they_were():
     ("change", "message"),
     [
         (lambda t: t.pop("0.down.weight"), "lacks 0.down.weight: it was made with other settings"),
+        (lambda t: t.clear(), "lacks 0.down.weight: it was made with other settings"),
         (lambda t: t.update({"9.A": torch.zeros(2)}), r"9.A \(2,\) does not fit the student"),
         (
             lambda t: t.update({"0.down.weight": torch.zeros(2, 9)}),
@@ -157,6 +159,10 @@ def test_it_is_said_where_fewer_snapshots_are_kept_than_wanted_and_why(taken, wa
     assert snapshot_note(taken, wanted, 1_500_000, 5.0) == said
 
 
+def test_large_snapshots_are_told_with_their_thousands():
+    assert "each takes 2,500,000.0 MB" in snapshot_note(0, 5, 2_500_000_000_000, 1e5)
+
+
 class Scale:
     """What scales a loss."""
 
@@ -198,6 +204,18 @@ def test_moments_are_copies_and_the_number_of_steps_stays_a_number_on_the_cpu():
         for kind in ("step", "exp_avg", "exp_avg_sq"):
             assert torch.equal(moments[kind], state[f"{kind}/{name}"])
             assert moments[kind].data_ptr() != state[f"{kind}/{name}"].data_ptr()
+
+
+def test_on_a_device_the_moments_are_there_and_the_number_of_steps_stays_on_the_cpu():
+    state = training_state(*student())
+    with PretendCuda():
+        other, its = student()
+        its.state.clear()
+        load_training_state(other.to("cuda"), its, state)
+        for parameter in other.parameters():
+            moments = its.state[parameter]
+            assert moments["step"].is_cpu and moments["exp_avg"].device == parameter.device
+            assert moments["exp_avg_sq"].device.type == "cuda"
 
 
 def test_a_parameter_that_took_no_step_yet_has_no_moments():
