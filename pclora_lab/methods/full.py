@@ -1,6 +1,5 @@
 """Full fine-tuning: every weight trains. The yardstick for what a method gives up."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import nn
@@ -14,7 +13,6 @@ from pclora_lab.nn.surgery import deepcopy_sharing
 __all__ = ["Full", "FullConfig"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class FullConfig(MethodConfig):
     """Full fine-tuning has nothing to choose.
 

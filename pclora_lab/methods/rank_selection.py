@@ -127,9 +127,10 @@ class LowRankConfig(MethodConfig):
 
     def label(self) -> str:
         """As of every method; ranks by layer would not fit into a name."""
-        short = dataclasses.replace(self, rank=type(self).rank) if self.by_layer else self
-        name, *rest = MethodConfig.label(short).split("-", 1)
-        return "-".join([name, *(["r-by-layer"] if self.by_layer else []), *rest])[:60]
+        if not self.by_layer:
+            return super().label()
+        short = MethodConfig.label(dataclasses.replace(self, rank=type(self).rank))
+        return f"{self.name}-r-by-layer{short.removeprefix(self.name)}"[:60]
 
 
 def chosen_ranks(

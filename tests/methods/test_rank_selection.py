@@ -12,6 +12,7 @@ from pclora_lab.methods.rank_selection import (
     lora_rank,
     planned_ranks,
 )
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.methods.svd import SVDConfig
 from pclora_lab.nn.counting import LayerCount, ModelCounts
 from pclora_lab.nn.sizes import plan
@@ -106,6 +107,11 @@ def test_a_budget_is_a_share_or_left_out(budget):
             LowRankConfig(budget=wrong)
 
 
+def test_ranks_by_layer_are_written_as_an_object():
+    for rank in (7, "25%", {"a": 4, "b": "10%"}):
+        assert LowRankConfig(rank=rank).to_dict()["rank"] == rank
+
+
 def test_names_of_older_versions_are_understood():
     old = {"unit": "macs", "spend": "energy"}
     config = LowRankConfig(**known_fields(LowRankConfig, old))
@@ -115,6 +121,13 @@ def test_names_of_older_versions_are_understood():
 def test_the_form_shows_rank_budget_and_how_it_is_spent_as_what_decides_the_size():
     shown = {n: o.sizes for n, o in options_of(LowRankConfig).items() if not o.hidden}
     assert shown == {"rank": True, "budget": True, "rank_allocation": True}
+
+
+def test_one_press_of_an_arrow_key_stays_within_the_range():
+    for method in METHODS.values():
+        for described in options_of(method.Config).values():
+            if described.kind == "number" and described.high <= 1:
+                assert 0 < described.step <= 0.1 * (described.high - described.low)
 
 
 def test_a_label_names_what_is_not_at_its_default_and_fits_a_folder():
