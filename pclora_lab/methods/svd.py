@@ -31,7 +31,6 @@ from pclora_lab.nn.surgery import deepcopy_sharing
 __all__ = ["ActivationSVD", "ActivationSVDConfig", "SVD", "SVDConfig", "SVDKD", "SVDKDConfig"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class SVDConfig(LowRankConfig):
     """Plain truncation: ``W ≈ U_r S_r V_rᵀ``.
 
@@ -43,7 +42,6 @@ class SVDConfig(LowRankConfig):
     name: ClassVar[str] = "svd"
 
 
-@dataclass(frozen=True, kw_only=True)
 class ActivationSVDConfig(LowRankConfig):
     """Truncation that is best for the inputs the layer really gets.
 
