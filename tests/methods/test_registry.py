@@ -1,5 +1,7 @@
 """A name gives a method, a config its own, and plain values the config that they came from."""
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 
 from pclora_lab.methods.pclora.config import PCLoRAConfig
@@ -161,3 +163,15 @@ def test_a_comparison_tries_a_few_rates_around_the_usual_one(name):
     lowest, *_, highest = method.lr_grid
     assert list(method.lr_grid) == sorted(method.lr_grid) and lowest < highest <= 10 * lowest
     assert lowest / 2 <= method.Config.default_lr <= 2 * highest
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_are_given_by_name_and_stay_as_they_are(name):
+    config = method_class(name).Config
+    for value in DEFAULTS[name][1].values():
+        with pytest.raises(TypeError, match="positional argument"):
+            config(value)
+    with pytest.raises(FrozenInstanceError):
+        config().targets = "fc1"
+    assert config() == config() != config(targets="fc1")
+    assert hash(config()) == hash(config())
