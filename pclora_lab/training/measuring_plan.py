@@ -131,15 +131,13 @@ def spread(
         >>> spread(range(0, 101, 5), 5, lambda progress: float(progress < 0.5))
         (0, 50, 55, 60, 100)
     """
-    if points >= len(logged):
-        return tuple(logged)
-    reached = _reached(logged, lam)
+    points, reached = min(points, len(logged)), _reached(logged, lam)
     chosen = {0, len(logged) - 1}
     for i in range(1, points - 1):
         place = bisect_left(reached, i / (points - 1) - 1e-9)
         later = (p for p in range(place, len(logged)) if p not in chosen)
         earlier = (p for p in range(place, -1, -1) if p not in chosen)
-        # There is one: fewer are chosen than there are.
+        # There is one: no more are chosen than there are.
         chosen.add(next(chain(later, earlier)))
     return tuple(logged[place] for place in sorted(chosen))
 

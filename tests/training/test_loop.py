@@ -2,12 +2,15 @@
 
 import dataclasses
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from pclora_lab import load_model
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.training import loop
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, PhaseStart, RunEnd, StepEnd
 from pclora_lab.training.loop import train
@@ -38,6 +41,7 @@ def test_phases_ticks_and_result_come_in_order(events):
         "fade",
         "test",
     ]
+    assert [e.steps for e in events if isinstance(e, PhaseStart)] == [0, 0, 12, 0]
     assert [e.step for e in events if isinstance(e, StepEnd)] == list(range(1, 13))
     assert isinstance(events[-1], RunEnd)
 
@@ -135,8 +139,6 @@ def test_learning_rate_rises_then_falls_to_zero():
 
 
 def test_a_second_run_leaves_the_first_ones_device_and_precision_alone():
-    from torch import nn
-
     from pclora_lab.training.device import make_accelerator
 
     model = nn.Linear(2, 2)
@@ -172,3 +174,66 @@ def test_a_clock_counts_no_pause():
     assert clock.seconds < 0.1 and 0.2 <= clock.paused < 0.4
     clock.add(5.0)
     assert 5.0 <= clock.seconds < 5.2
+
+
+def noted(config=QUICK, *, held=None, identity=None, saved_in=None, replays=True):
+    """What is noted of a run whose method has one thing to say."""
+    model, student = nn.Linear(2, 2), nn.Linear(300, 300)
+    if saved_in:
+        model.pclora_saved_in = saved_in
+    method = SimpleNamespace(supports_replay=replays, notes=lambda student: ["its own"])
+    setup = SimpleNamespace(config=config, model=model, method=method, identity=identity)
+    return loop._run_notes(setup, student, SimpleNamespace(in_force=held))
+
+
+SINE = dataclasses.replace(QUICK, snapshots=2)
+
+
+def test_notes_are_the_methods_own_unless_a_hand_held_lambda_to_the_end():
+    assert noted(SINE) == ["its own"]
+    [told] = noted(SINE, held=0.25)
+    assert told.startswith("λ was held at 0.25 until the training ended")
+
+
+def test_notes_of_taking_it_up_come_first_and_weights_of_half_precision_are_told():
+    identity = SimpleNamespace(notes=("taken up",))
+    found = noted(SINE, identity=identity, saved_in="bfloat16")
+    words = "the weights of 'vit_digits' were saved in bfloat16 and trained in float32"
+    assert found == ["taken up", words, "its own"]
+
+
+def test_it_is_noted_where_fewer_snapshots_are_kept_than_wanted():
+    """One takes 0.36 MB; a training of twelve steps has thirteen moments to keep."""
+    few = dataclasses.replace(QUICK, snapshots=50, snapshot_mb=1.0)
+    assert noted(few)[-1].startswith("2 of 13 snapshots are kept: each takes 0.4 MB")
+    one = dataclasses.replace(QUICK, snapshots=1)
+    assert noted(one)[-1] == "no snapshots are kept: there must be at least two, a first and a last"
+    all_of_them = dataclasses.replace(QUICK, snapshots=50, snapshot_mb=100.0)
+    for quiet in (dict(config=few, replays=False), dict(config=all_of_them),
+                  dict(config=dataclasses.replace(few, snapshots=0))):  # fmt: skip
+        assert noted(**quiet) == ["its own"]
+
+
+def test_texts_that_were_cut_are_counted_by_split():
+    class Cut(loop.TextBatches):
+        cut = 0
+
+        def __init__(self, cut):
+            self.cut, self.labels = cut, torch.zeros(2000)
+            self.preprocessing = SimpleNamespace(max_tokens=12)
+
+    data = SimpleNamespace(notes=("of the data",))
+    batches = {"train": Cut(1500), "validation": Cut(0), "test": object()}
+    assert loop._data_notes(data, batches) == [
+        "of the data",
+        "1,500 of 2,000 texts of train are longer than 12 tokens and were cut",
+    ]
+
+
+def test_only_a_method_that_fades_takes_moves_of_lambda():
+    from pclora_lab.methods.full import FullConfig
+
+    with pytest.raises(ValueError, match="full fine-tuning has no λ to move by hand"):
+        loop._checked_method(RunConfig(method=FullConfig(), overrides=((1, 0.5),)))
+    assert loop._checked_method(RunConfig(method=FullConfig())).name == "full"
+    assert loop._checked_method(dataclasses.replace(QUICK, overrides=((1, 0.5),))).fades

@@ -104,13 +104,13 @@ def test_more_examples_come_before_more_readings_and_both_have_their_bounds(
 ):
     """A step costs three passes, a reading 1 + small_share; 256 examples are well read."""
     config = RunConfig(steps=steps, batch_size=batch_size)
-    plan = plan_measuring(config, small_share=small_share, probe_examples=16)
+    plan = plan_measuring(config, small_share=small_share, probe_examples=128)
     passes = 0.1 * 3 * steps * batch_size / (1 + small_share)
     points = min(31, max(10, int(passes / 256)))
     assert len(plan.steps) == points
     assert plan.examples == min(512, max(64, int(passes / points)))
     # A look at the layers costs four passes of its examples, all of them a twentieth.
-    looks = int(0.05 * 3 * steps * batch_size / (4 * 16))
+    looks = int(0.05 * 3 * steps * batch_size / (4 * 128))
     assert len(plan.distances) == min(points, max(2, looks))
 
 
@@ -142,6 +142,11 @@ def test_one_half_of_the_points_is_where_lambda_moves_whichever_way():
     down = spread(logged, 11, lambda progress: max(0.0, 1 - 4 * progress))
     up = spread(logged, 11, lambda progress: min(1.0, 4 * progress))
     assert down == up
+    # However far it moves in all.
+    for far in (0.3, 3.0):
+        assert (
+            spread(logged, 11, lambda progress, far=far: far * max(0.0, 1 - 4 * progress)) == down
+        )
     # λ's whole way and a quarter of the training are 0.625 of both.
     assert sum(step <= 25 for step in down) == 7
     assert max(gaps(down)) <= 20 and gaps(down)[:6] == [4] * 6
