@@ -28,12 +28,13 @@ def first_not_finite(named: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]])
     pairs = named.items() if isinstance(named, Mapping) else named
     tensors = {name: t.detach() for name, t in pairs if t.is_floating_point() and not t.is_meta}
     # A sum is finite only if all of it is; the other way round it may have overflown.
-    suspects = _not_finite({name: _sum(tensor) for name, tensor in tensors.items()})
-    return next((name for name in suspects if not bool(tensors[name].isfinite().all())), None)
+    suspects = _not_finite({name: _wide(tensor).sum() for name, tensor in tensors.items()})
+    return next((n for n in suspects if not bool(_wide(tensors[n]).isfinite().all())), None)
 
 
-def _sum(tensor: Tensor) -> Tensor:
-    return (tensor.float() if tensor.element_size() == 1 else tensor).sum()
+def _wide(tensor: Tensor) -> Tensor:
+    """Torch neither adds numbers of one byte nor looks whether they are finite."""
+    return tensor.float() if tensor.element_size() == 1 else tensor
 
 
 def _not_finite(sums: Mapping[str, Tensor]) -> list[str]:
@@ -66,9 +67,7 @@ def check_weights_finite(model: nn.Module, cure: str) -> None:
         }
         named = ((n, b) for n, b in model.named_buffers() if id(b) not in noted)
         buffers = {n: b for n, b in named if b.is_floating_point()}
-        name = first_not_finite(buffers)
-        if name is not None and not bool(buffers[name].isnan().any()):
-            name = _first_nan(buffers)
+        name = first_not_finite(buffers) and _first_nan(buffers)
     if name is not None:
         raise NotFinite(
             f"{name} of {type(model).__name__} holds values that are NaN or infinite: {cure}"
@@ -77,7 +76,7 @@ def check_weights_finite(model: nn.Module, cure: str) -> None:
 
 def _first_nan(buffers: Mapping[str, Tensor]) -> str | None:
     there = ((n, b) for n, b in buffers.items() if not b.is_meta)
-    return next((name for name, buffer in there if bool(buffer.isnan().any())), None)
+    return next((name for name, buffer in there if bool(_wide(buffer).isnan().any())), None)
 
 
 def where_not_finite(model: nn.Module, inputs: Inputs) -> str:

@@ -59,3 +59,44 @@ def test_what_is_not_finite_is_named():
         model[1].bias[0] = float("nan")
     assert where_not_finite(model, inputs).startswith("1.bias holds")
     assert not model[0]._forward_hooks
+
+
+def test_what_a_layer_only_notes_may_be_nan():
+    model = nn.Linear(2, 2)
+    model.bookkeeping = ("seen",)
+    model.register_buffer("seen", torch.tensor([torch.nan]))
+    model.register_buffer("mask", torch.tensor([torch.inf]))
+    check_weights_finite(model, "")
+    model.register_buffer("late", torch.tensor([torch.inf, torch.nan]))
+    with pytest.raises(NotFinite, match="^late of Linear"):
+        check_weights_finite(model, "")
+    with torch.no_grad():
+        model.weight[0, 0] = torch.inf
+    with pytest.raises(NotFinite, match="^weight of Linear"):
+        check_weights_finite(model, "")
+
+
+def test_numbers_of_one_byte_are_looked_at_in_more():
+    large = torch.full((100,), 400.0).to(torch.float8_e4m3fn)
+    assert first_not_finite({"a": large}) is None
+    large[3] = torch.nan
+    assert first_not_finite([("a", torch.ones(1)), ("b", large)]) == "b"
+    model = nn.Linear(2, 2)
+    model.register_buffer("table", large)
+    with pytest.raises(NotFinite, match="^table of Linear"):
+        check_weights_finite(model, "")
+
+
+def test_a_batch_by_name_tells_which_and_a_model_of_one_layer_overflows_itself():
+    class Model(nn.Module):
+        def forward(self, ids, values):
+            assert not self.training
+            return values.exp()
+
+    model, ids = Model().train(), torch.ones(1, dtype=torch.long)
+    bad = {"ids": ids, "values": torch.tensor([torch.nan])}
+    assert where_not_finite(model, bad).startswith("the batch itself is not: values holds")
+    assert where_not_finite(model, {"ids": ids, "values": torch.tensor([1e3])}) == (
+        "the model overflows"
+    )
+    assert model.training
