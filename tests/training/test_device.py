@@ -121,6 +121,9 @@ def test_the_largest_number_of_processes_is_told_and_one_in_a_group_is_none(monk
     monkeypatch.setenv("MV2_COMM_WORLD_SIZE", "4")
     with pytest.raises(RuntimeError, match="^MV2_COMM_WORLD_SIZE is 4: .* 4 processes"):
         refuse_several_processes()
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 4)
+    with pytest.raises(RuntimeError, match="^MV2_COMM_WORLD_SIZE is 4"):
+        refuse_several_processes()
     monkeypatch.setattr(distributed, "get_world_size", lambda: 5)
     with pytest.raises(RuntimeError, match="has a group of 5: .* 5 processes"):
         refuse_several_processes()

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import nn
 
@@ -23,8 +24,9 @@ from pclora_lab.training import precision
 from pclora_lab.training.config import RunConfig, read_config
 from pclora_lab.training.device import make_accelerator
 from pclora_lab.training.events import StepEnd
+from pclora_lab.training.identity.record import Identity
 from pclora_lab.training.optimizer import LossDiverged, Meter, make_optimizer, optimization_steps
-from pclora_lab.training.precision import LossScaler, pinned, require_precision
+from pclora_lab.training.precision import LossScaler, has_bfloat16, pinned, require_precision
 from pclora_lab.training.state import load_training_state, training_state
 
 QUICK = RunConfig(
@@ -293,3 +295,76 @@ def test_other_precisions_need_no_scale():
     assert not scaler.is_active and scaler.state_dict() == {}
     scaler.load_state_dict({})
     assert method_class("snella").trains
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_bfloat16_is_what_the_hardware_computes_in_and_not_what_it_emulates(monkeypatch, supported):
+    def is_supported(including_emulation=True):
+        return supported or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: not supported)
+    assert has_bfloat16(GPU) is supported
+    assert has_bfloat16(CPU) is not supported
+    assert has_bfloat16(torch.device("mps")) is False
+
+
+@pytest.mark.parametrize(("rows", "columns", "resolved"), [(999, 1001, "float32"),
+                                                           (1000, 1000, "bfloat16")])  # fmt: skip
+def test_a_million_weights_make_a_model_large_enough_for_bfloat16_on_a_cpu(
+    monkeypatch, rows, columns, resolved
+):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: True)
+    model = nn.Linear(columns, rows, bias=False, device="meta")
+    assert pinned(RunConfig(), model, CPU).precision == resolved
+
+
+@pytest.mark.parametrize("begun", ["float32", "bfloat16", "float16", None])
+def test_a_run_goes_on_in_the_precision_that_it_began_with(machine, begun):
+    settings = {"precision": begun or "auto"}
+    identity = Identity("d", "p", "w", "a", settings=settings)
+    found = pinned(RunConfig(), nn.Linear(2, 2), CPU, identity).precision
+    assert found == (begun or "bfloat16")
+    asked = RunConfig(precision="float32")
+    assert pinned(asked, nn.Linear(2, 2), CPU, identity) is asked
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "bfloat16"),
+    [("float16", GPU, False), ("bfloat16", CPU, False), ("bfloat16", GPU, True),
+     ("float16", torch.device("mps"), False), ("float32", GPU, False)],
+)  # fmt: skip
+def test_what_the_device_can_compute_in_is_let_through(machine, name, device, bfloat16):
+    machine(bfloat16)
+    require_precision(name, device)
+
+
+def test_a_scale_is_exhausted_below_one_and_comes_back_as_it_was(float16_on_cpu):
+    scaler = LossScaler(make_accelerator(CONFIG, nn.Linear(2, 2)))
+    assert scaler.is_active and not scaler.is_exhausted and scaler.skipped == 0
+    for scale, exhausted in ((2.0, False), (1.0, False), (0.5, True)):
+        state = {"scale": scale, "growth": 7, "skipped": 3}
+        state = {name: torch.tensor(value, dtype=torch.float64) for name, value in state.items()}
+        scaler.load_state_dict(state)
+        assert scaler.is_exhausted is exhausted and scaler.skipped == 3
+        assert scaler.state_dict() == state
+    scaler.load_state_dict({})
+    assert scaler.skipped == 3 and scaler.is_exhausted
+
+
+def test_an_accelerator_of_your_own_says_no_precision_and_needs_no_scale():
+    scaler = LossScaler(Accelerator(cpu=True))
+    assert not scaler.is_active and not scaler.is_exhausted
+    model = nn.Linear(2, 1)
+    optimizer = make_optimizer(model, 0.0)
+    assert scaler.backward(model(torch.ones(1, 2)).sum(), optimizer) is True
+    assert model.weight.grad.tolist() == [[1.0, 1.0]] and scaler.skipped == 0
+
+
+def test_a_part_that_the_loss_does_not_reach_has_no_gradient_and_ends_nothing(float16_on_cpu):
+    model = nn.ModuleList([nn.Linear(2, 1), nn.Linear(2, 1)])
+    scaler = LossScaler(make_accelerator(CONFIG, model))
+    assert scaler.backward(model[0](torch.ones(1, 2)).sum() / 2**10, make_optimizer(model, 0.0))
+    assert model[0].weight.grad.tolist() == [[2**-10] * 2] and model[1].weight.grad is None
+    bad = model[1](torch.ones(1, 2)).sum() * float("inf")
+    assert scaler.backward(bad, make_optimizer(model, 0.0)) is False and scaler.skipped == 1
