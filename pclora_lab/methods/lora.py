@@ -88,7 +88,7 @@ class LoRA(Method[LoRAConfig]):
             target_modules=list(targets),
             modules_to_save=[name for name, _ in model.named_modules() if is_head(name, model)],
         )
-        shared = [p for layer in targets.values() for p in layer.parameters(recurse=False)]
+        shared = [p for layer in targets.values() for p in layer.parameters()]
         device = next(model.parameters()).device
         with unchanged_on_failure(model):
             with generators_kept():

@@ -42,6 +42,7 @@ def test_adapters_and_the_head_train_beside_frozen_weights_that_are_shared(vit, 
     assert adapters(student).keys() == layers.keys()
     for name, adapter in adapters(student).items():
         base = adapter.get_base_layer()
+        assert base is not layers[name], "only the numbers are shared"
         assert base.weight.data_ptr() == layers[name].weight.data_ptr()
         assert base.bias.data_ptr() == layers[name].bias.data_ptr()
     trained = {n for n, p in student.named_parameters() if p.requires_grad}
@@ -128,18 +129,45 @@ def test_dropout_is_on_the_adapter_s_input_in_training_only(vit, images):
     assert torch.equal(none(images), none(images))
 
 
-def test_layers_of_a_computed_weight_become_ordinary_ones():
-    net = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
+class Own(nn.Linear):
+    """Somebody's own kind of linear layer."""
+
+
+def test_layers_of_a_computed_weight_or_an_own_kind_become_ordinary_ones():
+    net = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), Own(6, 6), nn.Linear(6, 3)).eval()
     net[0] = parametrizations.weight_norm(net[0])
     x = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
-    student = LoRA(LoRAConfig(rank=2, targets="^[02]$")).apply(net, context(example=x[:1]))
+    student = LoRA(LoRAConfig(rank=2, targets="^[023]$")).apply(net, context(example=x[:1]))
     bases = {name: layer.get_base_layer() for name, layer in adapters(student).items()}
-    assert {type(base) for base in bases.values()} == {nn.Linear}
+    assert [type(bases[name]) for name in "023"] == [nn.Linear] * 3
     torch.testing.assert_close(bases["0"].weight, net[0].weight)
-    assert bases["2"].weight.data_ptr() == net[2].weight.data_ptr()
+    for number in (2, 3):
+        base = bases[str(number)]
+        assert base is not net[number]
+        assert base.weight.data_ptr() == net[number].weight.data_ptr()
     merged = LoRA(LoRAConfig()).finalize(moved(student))
     torch.testing.assert_close(merged(x), student.eval()(x), atol=1e-5, rtol=1e-4)
     assert not isinstance(net[0].weight, nn.Parameter), "the model keeps its own"
+
+
+class Wandering(nn.Module):
+    """Gives something else each time that it is asked."""
+
+    def forward(self, x):
+        return x + torch.rand(1)
+
+
+def test_a_student_that_does_not_begin_at_the_model_is_refused():
+    net = nn.Sequential(nn.Linear(4, 4), Wandering())
+    with pytest.raises(ValueError, match="does not begin at the model's outputs"):
+        LoRA(LoRAConfig(rank=1, targets="^0$")).apply(net, context(example=torch.ones(1, 4)))
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_it_says_that_nothing_gets_smaller(vit):
+    method = LoRA(LoRAConfig())
+    assert not method.compresses and method.starts_from == "pretrained"
+    assert method.plan(method.count(vit), vit).whole_model.params_removed == 0
 
 
 def test_only_its_own_student_is_merged(vit):
