@@ -43,6 +43,10 @@ def test_without_storage_or_without_a_change_the_owner_stays():
     assert model[1].weight.dtype is torch.float64, "nothing has changed"
     layer.to("meta")
     assert not model[1].weight.is_meta
+    model, layer = owned()
+    model[1].to("meta")
+    layer.float()
+    assert model[1].weight.is_meta, "nor does it follow where nothing went"
 
 
 @pytest.mark.parametrize("values", [True, False])
