@@ -18,6 +18,7 @@ from pclora_lab.training.optimizer import (
     optimization_steps,
     rise_again,
 )
+from pclora_lab.training.precision import LossScaler
 
 
 def test_a_mean_is_over_the_steps_that_had_the_term():
@@ -236,6 +237,17 @@ def test_a_training_that_is_taken_up_while_the_rate_rises_again_goes_on_rising()
         }  # fmt: skip
     _, rest = taken(steps=10, log_every=1, first=8, optimizer=optimizer)
     assert [row["lr"] for row in rest] == pytest.approx(whole[8:])
+
+
+def test_steps_that_float16_left_out_are_steps_that_were_taken():
+    """AdamW does not count them, and the moments were never cleared."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    optimizer, scaler = make_optimizer(model, 0.01), LossScaler(Accelerator(cpu=True))
+    for parameter in model.parameters():
+        optimizer.state[parameter] = {"step": torch.tensor(1.0)}
+    scaler.skipped = 1
+    _, steps = taken(steps=10, log_every=1, first=2, optimizer=optimizer, scaler=scaler)
+    assert next(steps)["lr"] == pytest.approx(rate(2, 10, 1e-2, 0.4))
 
 
 def test_the_error_of_a_teacher_names_the_teachers_rate():
