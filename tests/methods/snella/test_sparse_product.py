@@ -124,7 +124,7 @@ def test_half_precision_is_rounded_only_where_it_is_multiplied(dtype):
         torch.testing.assert_close(got[name].double(), exact[name], atol=near, rtol=0.05)
 
 
-def test_leading_threshold_is_kept_and_not_a_matrix():
+def test_the_threshold_is_kept_and_not_a_matrix():
     kept, p = [], parts("piecewise_linear")
     p["A"].requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
@@ -134,3 +134,12 @@ def test_leading_threshold_is_kept_and_not_a_matrix():
     assert threshold.ndim == 0
     magnitudes = sparse_matrix(Recipe("piecewise_linear", "mask"), 0.0, trained(p)).abs()
     assert int((magnitudes > threshold).sum()) == IN * OUT - 1 - int(SPARSITY * (IN * OUT - 1))
+
+
+def test_a_second_derivative_is_refused_and_not_wrong():
+    p = parts("piecewise_linear")
+    A = p["A"].requires_grad_()
+    y = ours(p, Recipe("piecewise_linear", "squared")).sin().sum()
+    (of_A,) = torch.autograd.grad(y, A, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        of_A.square().sum().backward()
