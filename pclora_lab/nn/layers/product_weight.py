@@ -53,7 +53,6 @@ class _Product(Tensor):
     # transformers draws what was not read from a file; there is nothing here to draw.
     _is_hf_initialized = True
 
-    @staticmethod
     def __new__(
         cls: type, product: Callable[[], Tensor], shape: tuple[int, int], like: Tensor
     ) -> "_Product":
