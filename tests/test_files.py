@@ -97,6 +97,8 @@ ALLOWED = {
     # Into what its callers stage.
     ("models/weights.py", "save_model"),
     ("models/hf_saving.py", "save"),
+    ("export/int8.py", "save_file"),
+    ("export/int8.py", "save"),
     # The checksum of what was written to such a path a moment before.
     ("tensor_files.py", "open"),
     ("export/torch_export.py", "save"),

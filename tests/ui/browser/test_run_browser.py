@@ -293,7 +293,8 @@ def test_the_same_settings_again(browser, told):
     browser.table.current = PLAIN
     browser.again_button.click()
     method = PCLoRAConfig(rank=6, init="svd")
-    assert told["again"] == [RunConfig(method=method, seed=1, **QUICK)]
+    # With the precision that auto stood for: the same settings give the same numbers anywhere.
+    assert told["again"] == [RunConfig(method=method, seed=1, precision="float32", **QUICK)]
     for name, reason in (("other_version", "RunConfig has no quantum"), ("odd_values", "settings")):
         browser.table.current = name
         browser.again_button.click()
