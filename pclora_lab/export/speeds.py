@@ -20,6 +20,8 @@ from pclora_lab.wording import explained
 __all__ = ["speed_table", "speeds"]
 
 _TURNS = 9
+# The compiler says at every first use that it found no GPU.
+_LOGGERS = ("torch.utils.cpp_extension",)
 
 
 def speeds(
@@ -45,7 +47,7 @@ def speeds(
     ways = _ways(on_cpu(model).eval(), written, compiled)
     usable: dict[str, Opened] = {}
     times: dict[str, list[float]] = {}
-    with torch.inference_mode(), quiet(ignore_warnings=True):
+    with torch.inference_mode(), quiet(loggers=_LOGGERS, ignore_warnings=True):
         for name, make in ways.items():
             try:
                 run = make()
