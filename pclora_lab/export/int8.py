@@ -13,10 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pclora_lab.export.onnx import require_packages, tried, write_graph
-from pclora_lab.export.report import ExportReport, bytes_of, finite_gap, ready
-from pclora_lab.files import given_path, staged
-from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
+from pclora_lab.export.onnx import write_graph, written
+from pclora_lab.export.report import ExportReport, finite_gap
 from pclora_lab.ownership import MARK
 from pclora_lab.tensor_files import sealing, stamp_checksum
 
@@ -98,22 +96,14 @@ def export_onnx_int8(
         ImportError: onnx, onnxscript or onnxruntime are missing.
         ValueError: the written file computes no numbers.
     """
-    require_packages()
-    file = given_path(file, "file")
-    model, dense = ready(model, file, dense, force)
-    inputs, one = try_inputs(model, examples=3), try_inputs(model, examples=1)
+    return written("onnx-int8", model, file, dense, force, _write, finite_gap)
+
+
+def _write(model: nn.Module, file: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         # Attention inside the rank has stacks of small matrices, which would stay in float32.
         write_graph(model, Path(folder) / "float.onnx", inside_rank=False, facts=_PREPARED)
-        with staged(file.parent) as stage:
-            _quantize(Path(folder) / "float.onnx", stage / file.name)
-        write_graph(dense, Path(folder) / "dense.onnx")
-        _, dense_latency = tried(Path(folder) / "dense.onnx", one, one)
-    logits, latency = tried(file, inputs, one)
-    with torch.no_grad():
-        gap = finite_gap(call_model(model.eval(), as_inputs(inputs)), logits)
-    sizes = bytes_of(file), bytes_of(dense)
-    return ExportReport("onnx-int8", str(file), *sizes, gap, latency, dense_latency)
+        _quantize(Path(folder) / "float.onnx", file)
 
 
 def _quantize(before: Path, after: Path) -> None:

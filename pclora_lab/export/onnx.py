@@ -1,7 +1,7 @@
 """ONNX, checked in onnxruntime against torch."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from pclora_lab.quiet import quiet
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["export_onnx", "open_onnx", "require_packages", "tried", "write_graph"]
+__all__ = ["export_onnx", "open_onnx", "write_graph", "written"]
 
 Arrays = dict[str, np.ndarray]
 
@@ -55,22 +55,46 @@ def export_onnx(
         ImportError: onnx, onnxscript or onnxruntime are missing.
         ValueError: the written file computes something else.
     """
-    require_packages()
+    return written("onnx", model, file, dense, force, write_graph, largest_gap)
+
+
+def written(
+    name: str,
+    model: nn.Module,
+    file: Path | str,
+    dense: nn.Module | None,
+    force: bool,
+    write: Callable[[nn.Module, Path], None],
+    gap_of: Callable[[Tensor, Tensor], float],
+) -> ExportReport:
+    """Write a graph, run it beside the model and the dense one; what is refused is not kept.
+
+    Args:
+        name: of the format.
+        model: as for :func:`export_onnx`, like the file, ``dense`` and ``force``.
+        file: ``….onnx``.
+        dense: what its speed is compared with.
+        force: replace a file that this package did not write.
+        write: writes a model to a path.
+        gap_of: the model's logits and the file's: how far they are apart, or an error.
+    """
+    _require_packages()
     file = given_path(file, "file")
     model, dense = ready(model, file, dense, force)
-    write_graph(model, file)
     inputs, one = try_inputs(model, examples=3), try_inputs(model, examples=1)
-    logits, latency = tried(file, inputs, one)
-    with torch.no_grad():
-        gap = largest_gap(call_model(model.eval(), as_inputs(inputs)), logits)
+    with staged(file.parent) as stage:
+        write(model, stage / file.name)
+        logits, latency = _tried(stage / file.name, inputs, one)
+        with torch.no_grad():
+            gap = gap_of(call_model(model.eval(), as_inputs(inputs)), logits)
     with tempfile.TemporaryDirectory() as folder:
         write_graph(dense, Path(folder) / "dense.onnx")
-        _, dense_latency = tried(Path(folder) / "dense.onnx", one, one)
+        _, dense_latency = _tried(Path(folder) / "dense.onnx", one, one)
     sizes = bytes_of(file), bytes_of(dense)
-    return ExportReport("onnx", str(file), *sizes, gap, latency, dense_latency)
+    return ExportReport(name, str(file), *sizes, gap, latency, dense_latency)
 
 
-def tried(
+def _tried(
     file: Path, inputs: Mapping[str, Tensor], one: Mapping[str, Tensor]
 ) -> tuple[Tensor, float]:
     """Logits of a batch, and the time of one example; the session's threads end with it."""
@@ -152,7 +176,7 @@ def _arrays(inputs: Mapping[str, Tensor]) -> Arrays:
     return {name: value.numpy() for name, value in inputs.items()}
 
 
-def require_packages() -> None:
+def _require_packages() -> None:
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401

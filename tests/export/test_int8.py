@@ -13,10 +13,12 @@ from torch import nn
 
 from pclora_lab.cli.main import main
 from pclora_lab.export import accuracy as accuracy_module
+from pclora_lab.export import int8 as int8_module
+from pclora_lab.export import onnx as onnx_module
 from pclora_lab.export import run as export_run_module
 from pclora_lab.export.formats import FORMATS
 from pclora_lab.export.int8 import export_onnx_int8, rounded
-from pclora_lab.export.onnx import open_onnx
+from pclora_lab.export.onnx import export_onnx, open_onnx
 from pclora_lab.export.report import ExportReport
 from pclora_lab.export.run import export_run
 from pclora_lab.export.speeds import speeds
@@ -170,12 +172,26 @@ def test_where_the_data_are_gone_the_accuracy_is_unknown(run_folder, tmp_path, m
 
 
 def test_an_export_that_computes_no_numbers_is_refused(monkeypatch, tmp_path):
-    from pclora_lab.export import int8
-
-    monkeypatch.setattr(int8, "_LARGEST", 0)
+    monkeypatch.setattr(int8_module, "_LARGEST", 0)
     with pytest.raises(ValueError, match="NaN or infinite logits"):
         export_standalone(cut(tiny("vit_digits")), tmp_path / "out", int8=True)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["onnx", "onnx-int8"])
+def test_a_graph_that_is_refused_is_not_left_on_the_disk(name, monkeypatch, tmp_path):
+    def refuse(model, file):
+        raise ValueError("not usable")
+
+    module = onnx_module if name == "onnx" else int8_module
+    gap = "largest_gap" if name == "onnx" else "finite_gap"
+    monkeypatch.setattr(module, gap, refuse)
+    (tmp_path / "model.onnx").write_bytes(b"of before, written_by_pclora_lab")
+    export = export_onnx if name == "onnx" else export_onnx_int8
+    with pytest.raises(ValueError, match="not usable"):
+        export(cut(tiny("vit_digits")), tmp_path / "model.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    assert (tmp_path / "model.onnx").read_bytes().startswith(b"of before")
 
 
 # Speeds
