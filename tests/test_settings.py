@@ -29,6 +29,8 @@ def described(name):
     for field, option in options_of(CONFIGS[name]).items():
         facts = {k: v for k, v in vars(option).items() if k not in LEFT_OUT}
         found[field] = {"default": values[field], **{k: _plain(v) for k, v in facts.items() if v}}
+    if name != "run":
+        found["default_lr"] = config.default_lr
     return found
 
 

@@ -1,5 +1,6 @@
 """A name gives a method, a config its own, and plain values the config that they came from."""
 
+import dataclasses
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -16,107 +17,12 @@ from pclora_lab.methods.svd import SVDConfig
 
 NAMES = ("pclora", "pela", "snella", "lora", "svd_kd", "svd", "activation_svd", "full", "small")
 
-# Of fields that a file may leave out; targets are the blocks everywhere.
-DEFAULTS = {
-    "pclora": (
-        0.005,
-        {
-            "rank": 16,
-            "budget": None,
-            "budget_unit": "params",
-            "rank_allocation": "uniform",
-            "embeddings": "dense",
-            "schedule": "sine",
-            "may_rise": False,
-            "fade_end": 0.6,
-            "alpha": 0.2,
-            "init": "zeros",
-            "taps": "linears",
-            "logit_weight": 0.0,
-            "temperature": 2.0,
-            "scale": 1.0,
-            "train_norms": False,
-            "reset_moments": False,
-        },
-    ),
-    "pela": (
-        0.001,
-        {
-            "ratio": 2.0,
-            "rank": None,
-            "budget": None,
-            "budget_unit": "params",
-            "rank_allocation": "uniform",
-            "exclude": "auto",
-            "repair": 0.5,
-            "distil_weight": 1.0,
-            "perturbation_weight": 1.0,
-            "epsilon": 0.001,
-        },
-    ),
-    "snella": (
-        0.01,
-        {
-            "rank": 8,
-            "budget": None,
-            "sparsity": 0.9,
-            "kernel": "piecewise_linear",
-            "sparsifier": "squared",
-            "start_sparsity": 0.0,
-            "allocations": 20,
-            "floor": 0,
-            "warmup": 0.0,
-            "hold": 0.0,
-            "dropout": 0.0,
-        },
-    ),
-    "lora": (0.003, {"rank": 8, "budget": None, "alpha": 16.0, "dropout": 0.0}),
-    "svd_kd": (
-        0.005,
-        {
-            "rank": 16,
-            "budget": None,
-            "budget_unit": "params",
-            "rank_allocation": "uniform",
-            "embeddings": "dense",
-            "init": "activation_svd",
-            "alpha": 0.2,
-            "taps": "linears",
-            "logit_weight": 0.0,
-            "temperature": 2.0,
-        },
-    ),
-    "svd": (
-        0.001,
-        {
-            "rank": 16,
-            "budget": None,
-            "budget_unit": "params",
-            "rank_allocation": "uniform",
-            "embeddings": "dense",
-        },
-    ),
-    "activation_svd": (
-        0.001,
-        {
-            "rank": 16,
-            "budget": None,
-            "budget_unit": "params",
-            "rank_allocation": "uniform",
-            "embeddings": "dense",
-        },
-    ),
-    "full": (0.0002, {}),
-    "small": (0.002, {"budget": 0.12, "width": None}),
-}
-
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_file_leaves_out_means_what_it_always_meant(name):
-    rate, options = DEFAULTS[name]
+def test_what_a_file_leaves_out_has_its_default(name):
+    # Which these are is held by tests/test_settings.py.
     config = config_from_dict({"name": name})
-    assert config.to_dict() == {"name": name, "targets": "blocks", **options}
-    assert config.default_lr == rate
+    assert config == method_class(name).Config() and config.to_dict()["name"] == name
 
 
 def test_these_methods_there_are_each_under_its_own_name():
@@ -168,9 +74,9 @@ def test_a_comparison_tries_a_few_rates_around_the_usual_one(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_options_are_given_by_name_and_stay_as_they_are(name):
     config = method_class(name).Config
-    for value in DEFAULTS[name][1].values():
+    for field in dataclasses.fields(config):
         with pytest.raises(TypeError, match="positional argument"):
-            config(value)
+            config(field.default)
     with pytest.raises(FrozenInstanceError):
         config().targets = "fc1"
     assert config() == config() != config(targets="fc1")
