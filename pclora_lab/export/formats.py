@@ -31,6 +31,10 @@ class ExportFormat:
         open: reads what was written: a function from named inputs to logits, which
             :func:`pclora_lab.export.speeds` times; None where only others can read it.
         rounds: whether it changes the weights, so that the accuracy is measured anew.
+        is_eager: whether it runs the layers of the model in torch as they are, so that there is
+            nothing new to time.
+        refuse: refuses a folder with files of others in it, unless it is forced to; None where
+            the export is one file, which is looked at anyway.
     """
 
     file: str
@@ -38,6 +42,8 @@ class ExportFormat:
     export: "Callable[[nn.Module, Path], ExportReport]"
     open: "Callable[[Path], Opened] | None" = None
     rounds: bool = False
+    is_eager: bool = False
+    refuse: "Callable[[Path, bool], None] | None" = None
 
 
 Opened = Callable[[Mapping[str, "Tensor"]], "Tensor"]
@@ -83,6 +89,12 @@ def _open_standalone(path: Path) -> Opened:
     return lambda inputs: call_model(model, as_inputs(inputs))
 
 
+def _refuse_mixed(path: Path, force: bool) -> None:
+    from pclora_lab.export.standalone import refuse_other_files
+
+    refuse_other_files(path, force=force)
+
+
 def _open_onnx(path: Path) -> Opened:
     from torch import from_numpy
 
@@ -123,6 +135,8 @@ FORMATS: Registry[ExportFormat] = Registry(
             "two ordinary layers for each low-rank one, and load.py",
             _standalone,
             _open_standalone,
+            is_eager=True,
+            refuse=_refuse_mixed,
         ),
         "onnx": ExportFormat("model.onnx", "for runtimes without torch", _onnx, _open_onnx),
         "torch_export": ExportFormat(
@@ -137,6 +151,8 @@ FORMATS: Registry[ExportFormat] = Registry(
             _plain_int8,
             _open_standalone,
             rounds=True,
+            is_eager=True,
+            refuse=_refuse_mixed,
         ),
     },
     _checked,

@@ -9,7 +9,6 @@ from pclora_lab.export.accuracy import with_accuracies
 from pclora_lab.export.formats import FORMATS
 from pclora_lab.export.model_card import model_card
 from pclora_lab.export.report import ExportReport
-from pclora_lab.export.standalone import refuse_other_files
 from pclora_lab.files import given_path, without_home, write_text
 from pclora_lab.models.serialization import from_pretrained
 from pclora_lab.ownership import refuse_foreign, with_mark
@@ -125,7 +124,7 @@ def _refuse_foreign(folder: Path, written: Mapping[str, Path], force: bool) -> N
     for name, path in written.items():
         if path.is_dir() and not path.is_symlink():
             refuse_foreign([path / "README.md"], force=force)
-            if name in ("standalone", "plain-int8"):
-                refuse_other_files(path, force=force)
+            if (refuse := FORMATS[name].refuse) is not None:
+                refuse(path, force)
         else:
             refuse_foreign([path], force=force)

@@ -80,11 +80,9 @@ def _ways(model: nn.Module, written: Mapping[str, Path], compiled: bool) -> Ways
     if compiled:
         ways["compiled"] = compile_it
     for name, path in written.items():
-        # Its layers are those of the eager model.
-        if name in FORMATS and name not in ("standalone", "plain-int8"):
-            opens = FORMATS[name].open
-            if opens is not None:
-                ways[name] = partial(opens, path)
+        opens = FORMATS[name].open if name in FORMATS else None
+        if opens is not None and not FORMATS[name].is_eager:
+            ways[name] = partial(opens, path)
     return ways
 
 
