@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from odd_linears import Doubled, Squared
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -81,20 +82,6 @@ def test_a_pruned_layer_is_taken_as_it_will_compute_next():
     linear = find_targets(nn.Sequential(layer), "0")["0"]
     assert layer.weight is held
     torch.testing.assert_close(linear(X[:, :8]), layer(X[:, :8]))
-
-
-class Doubled(nn.Linear):
-    """Says everything twice: a matrix, but not the one that it holds."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([super().forward(x)] * 2, dim=-1)
-
-
-class Squared(nn.Linear):
-    """Of the right shape, but no matrix does that."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) ** 2
 
 
 def test_a_subclass_is_known_by_what_it_computes():

@@ -2,26 +2,13 @@
 
 import pytest
 import torch
+from odd_linears import Doubled, Squared
 from torch import Tensor, nn
 
 from pclora_lab.nn.layers import types
 from pclora_lab.nn.layers.types import is_untouched, layer_type, plain_linear
 
 X = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
-
-
-class Doubled(nn.Linear):
-    """Says everything twice: a matrix, but not the one that it holds."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([super().forward(x)] * 2, dim=-1)
-
-
-class Squared(nn.Linear):
-    """No matrix does that."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) ** 2
 
 
 def of_quantizer(module: str = "torchao.quantization", **widths: int) -> nn.Module:
