@@ -90,11 +90,13 @@ class _Product(Tensor):
 def _written(func: Any, args: tuple, kwargs: dict) -> tuple:
     """What a function writes into: its first argument, however it was given, and ``out``."""
     # torch's own starts (torch.nn.init) give the tensor by name.
-    first = (*args, *kwargs.values())[:1] if _writes(func) else ()
-    return (first, kwargs.get("out"))
+    first = (*args, *kwargs.values())[:1] if _writes(func) or kwargs.get("inplace") else ()
+    # With max_norm, torch's embedding shortens the rows of its table that it looks up.
+    table = args if kwargs.get("max_norm") is not None else ()
+    return (first, table, kwargs.get("out"))
 
 
 def _writes(func: Any) -> bool:
-    name = getattr(func, "__name__", "")
+    name = getattr(func, "__name__", "").partition(".")[0]  # relu_.default is one of its overloads
     is_in_place = name.endswith("_") and not name.endswith("__")
     return is_in_place or name in ("__set__", "__setitem__") or func == _READ_DATA

@@ -1,7 +1,10 @@
 """A weight that is multiplied out where it is used, known without it, and never written into."""
 
+import inspect
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -42,7 +45,7 @@ def test_its_values_are_those_of_the_factors_now_and_gradients_reach_them():
     factors = Factors()
     weight = factors.weight()
     x = torch.ones(1, 3)
-    assert nn.functional.linear(x, weight).tolist() == [[6.0, 60.0]] and factors.count == 1
+    assert F.linear(x, weight).tolist() == [[6.0, 60.0]] and factors.count == 1
     with torch.no_grad():
         factors.A.mul_(2)
     (weight.sum() + (x @ weight.T).sum()).backward()
@@ -73,6 +76,20 @@ def set_data(weight: torch.Tensor) -> None:
     weight.data = torch.ones(2, 3)
 
 
+WORD = torch.zeros(1, dtype=torch.long)
+# Every function of torch's that may overwrite what it is given.
+IN_PLACE = [
+    name
+    for name, function in inspect.getmembers(F, inspect.isfunction)
+    if name[0] != "_" and "inplace" in inspect.signature(function).parameters
+]
+
+
+def in_place(name: str):
+    more = {"threshold": 0.0, "value": 1.0} if name == "threshold" else {}
+    return lambda weight: getattr(F, name)(weight, **more, inplace=True)
+
+
 WRITES = {
     "method": lambda weight: weight.zero_(),
     "function": lambda weight: torch.relu_(weight),
@@ -86,6 +103,12 @@ WRITES = {
     "scaled start": lambda weight: nn.init.kaiming_uniform_(weight, a=2),
     "out": lambda weight: torch.add(torch.ones(2, 3), 1, out=weight),
     "list": lambda weight: torch._foreach_zero_([torch.ones(2, 3), weight]),
+    "overload": lambda weight: torch.ops.aten.relu_.default(weight),
+    "normalized": lambda weight: F.normalize(torch.ones(2, 3), out=weight),
+    "looked up": lambda weight: F.embedding(WORD, weight, max_norm=0.1),
+    "looked up in bags": lambda weight: F.embedding_bag(WORD[None], weight, max_norm=0.1),
+    "module": lambda weight: nn.ReLU(inplace=True)(weight),
+    **{f"{name} in place": in_place(name) for name in IN_PLACE},
 }
 
 
@@ -96,6 +119,17 @@ def test_what_would_be_lost_is_refused_with_a_cure(write, with_grad):
     with torch.set_grad_enabled(with_grad), pytest.raises(RuntimeError, match="factors, so what"):
         write(factors.weight())
     assert factors.count == 0 and factors.A.tolist() == [[1.0, 2.0, 3.0]]
+
+
+@torch.no_grad()
+def test_what_makes_a_new_tensor_of_it_is_not_refused():
+    weight, x = Factors().weight(torch.zeros(1)), torch.full((2, 3), -1.0)
+    assert F.relu(weight, inplace=False).tolist() == weight.tolist()
+    assert F.dropout(weight, training=False).tolist() == weight.tolist()
+    assert F.embedding(WORD, weight).tolist() == [[1, 2, 3]]
+    assert F.normalize(weight, out=torch.empty(2, 3))[0, 1] == pytest.approx(2 / 14**0.5)
+    assert F.relu(x, inplace=True).add(weight).tolist() == weight.tolist()
+    assert F.hardtanh(weight, 0.0, 2.0).tolist() == [[1, 2, 2], [2, 2, 2]]
 
 
 def test_transformers_draws_nothing_for_it():
