@@ -65,7 +65,7 @@ def main() -> None:
         accelerator,
         steps=args.steps,
         peak_lr=args.lr,
-        log_every=500,
+        logged=range(0, args.steps, 500),
         generator=generator,
     )
     for step, means in enumerate(rows, start=1):

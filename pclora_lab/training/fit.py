@@ -99,7 +99,7 @@ class Fit:
             self.setup.accelerator,
             steps=config.steps,
             peak_lr=config.peak_lr,
-            log_every=log_every(config.steps),
+            logged=range(0, config.steps, log_every(config.steps)),
             generator=self.generator,
             before_step=self.driver.begin_step,
             after_backward=lambda: method.after_backward(self.student),

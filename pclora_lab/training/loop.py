@@ -98,17 +98,19 @@ def _run_method(
     yield PhaseStart("start", 0)
     generator = torch.Generator().manual_seed(config.seed)
     student = setup.make_student(generator)
-    # Measured once for the start, covariances in double precision are no part of the training.
-    reset_peak_memory(setup.accelerator.device)
     driver = LambdaDriver(method, student, config.steps, override)
     tracker = MetricTracker(setup, student, driver)
     setup.park_model(student)
+    # Measured once for the start, covariances in double precision are no part of the training.
+    reset_peak_memory(setup.accelerator.device)
     yield PhaseStart("fade", config.steps if method.trains else 0)
     yield from Fit(setup, student, driver, tracker, generator, checkpoint).events()
+    peak_memory_mb = tracker.peak.megabytes
     yield PhaseStart("test", 0)
     result, small = final_result(setup, student)
     seconds = time.perf_counter() - began - tracker.clock.paused
     result |= _facts(setup, student, driver, tracker, seconds)
+    result["peak_memory_mb"] = peak_memory_mb
     set_metadata(
         small,
         pclora_method=config.method.to_dict(),

@@ -13,6 +13,7 @@ from pclora_lab.methods.pclora.schedules import base_weight_factor
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["MeasuringPlan", "evenly", "log_every", "plan_measuring", "teacher_examples"]
+__all__ += ["teacher_readings"]
 
 # Shares of what the training's steps cost.
 ACCURACY_SHARE = 0.1
@@ -101,6 +102,17 @@ def teacher_examples(config: RunConfig) -> int:
         return config.eval_images
     affordable = _affordable(ACCURACY_SHARE, config.teacher_steps, config.batch_size)
     return _between(LEAST_EXAMPLES, int(affordable / TEACHER_POINTS), MOST_EXAMPLES)
+
+
+def teacher_readings(config: RunConfig) -> tuple[int, ...]:
+    """Steps of a teacher's fine-tuning after which it is read: as many as asked for, at most ten.
+
+    Example:
+        >>> teacher_readings(RunConfig(teacher_steps=19))
+        (2, 4, 6, 8, 10, 11, 13, 15, 17, 19)
+    """
+    asked = TEACHER_POINTS if config.evaluations is None else config.evaluations
+    return evenly(range(config.teacher_steps + 1), min(asked, TEACHER_POINTS) + 1)[1:]
 
 
 def _between(least: int, value: int, most: int) -> int:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any
@@ -186,7 +186,7 @@ def optimization_steps(
     *,
     steps: int,
     peak_lr: float,
-    log_every: int,
+    logged: Container[int],
     generator: torch.Generator,
     before_step: Callable[[int], bool | None] = lambda step: None,
     after_backward: Callable[[], None] = lambda: None,
@@ -206,7 +206,7 @@ def optimization_steps(
         accelerator: device and precision.
         steps: how many.
         peak_lr: learning rate after the warm-up.
-        log_every: steps between two means.
+        logged: numbers of the steps after which means are told, from 1 on; the last always is one.
         generator: draws the batches; its seed also draws dropout.
         before_step: called with the step number before the step is taken; True clears the
             optimizer's moments and lets the learning rate rise again as in the warm-up.
@@ -219,8 +219,8 @@ def optimization_steps(
         first: steps that are done already; their batches are drawn and left out.
 
     Yields:
-        None, or every ``log_every`` steps the mean of each term since the last time, with ``lr``
-        and ``step_ms`` (time per step without whatever the caller does in between).
+        None, or after a logged step the mean of each term since the last one, with ``lr`` and
+        ``step_ms`` (time per step without whatever the caller does in between).
 
     Raises:
         LossDiverged: at the first logged step after a loss or a gradient that is not finite, or
@@ -260,7 +260,7 @@ def optimization_steps(
             taken += 1
             optimizer.zero_grad(set_to_none=True)
             meter.add(step, terms, norm)
-            is_logged = (step + 1) % log_every == 0 or step + 1 == steps
+            is_logged = step + 1 in logged or step + 1 == steps
             if scaler.is_exhausted:
                 raise meter.diverged(f"the gradient was beyond float16 at step {step}")
             means = meter.means() if is_logged else None

@@ -9,7 +9,6 @@ from pclora_lab.nn.counting import count_macs
 from pclora_lab.nn.forward import call_model
 from pclora_lab.nn.latency import latency_ms
 from pclora_lab.nn.sizes import Plan
-from pclora_lab.training.device import peak_memory_mb
 from pclora_lab.training.evaluation import accuracy
 from pclora_lab.training.setup import RunSetup
 
@@ -48,7 +47,6 @@ def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], n
         "latency_ms_after": latency_ms(small, inputs),
         "device": str(device),
         "precision": setup.accelerator.precision,
-        "peak_memory_mb": peak_memory_mb(device),
     }
     return result, small
 

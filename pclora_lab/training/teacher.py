@@ -32,7 +32,7 @@ from pclora_lab.training.events import Event, LogRow, PhaseStart, Row, StepEnd
 from pclora_lab.training.identity.former import former_teacher_key
 from pclora_lab.training.identity.hashes import hash_of_architecture, hash_of_model
 from pclora_lab.training.identity.record import Identity
-from pclora_lab.training.measuring_plan import TEACHER_POINTS, teacher_examples
+from pclora_lab.training.measuring_plan import teacher_examples, teacher_readings
 from pclora_lab.training.optimizer import LossDiverged, Meter, make_optimizer, optimization_steps
 from pclora_lab.training.precision import LossScaler
 from pclora_lab.wording import explained
@@ -196,7 +196,7 @@ def _steps(
         accelerator,
         steps=config.teacher_steps,
         peak_lr=config.teacher_lr,
-        log_every=max(1, config.teacher_steps // _points(config)),
+        logged=teacher_readings(config),
         generator=torch.Generator().manual_seed(config.teacher_seed),
         lr_name="teacher_lr",
         optimizer=progress.optimizer,
@@ -205,11 +205,6 @@ def _steps(
         first=progress.step,
     )
     return enumerate(steps, start=progress.step + 1)
-
-
-def _points(config: RunConfig) -> int:
-    asked = TEACHER_POINTS if config.evaluations is None else config.evaluations
-    return min(TEACHER_POINTS, asked)
 
 
 def _row(

@@ -152,7 +152,7 @@ def masks(seed, before=0, first=0, steps=4):
         make_accelerator(config, model),
         steps=steps,
         peak_lr=1e-3,
-        log_every=1,
+        logged=range(99),
         generator=torch.Generator().manual_seed(seed),
         first=first,
     )

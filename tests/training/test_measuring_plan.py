@@ -21,6 +21,7 @@ from pclora_lab.training.measuring_plan import (
     plan_measuring,
     spread,
     teacher_examples,
+    teacher_readings,
 )
 
 
@@ -195,6 +196,16 @@ def test_a_fade_without_an_end_of_its_own_takes_the_whole_training():
 def test_as_many_points_as_were_asked_for_are_even_whatever_lambda_does():
     plan = planned(steps=120, evaluations=4, method=PCLoRAConfig(rank=8, fade_end=0.1))
     assert plan.steps == (0, 30, 60, 90, 120)
+
+
+@pytest.mark.parametrize("asked", [None, 1, 2, 9, 10, 11, 300])
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 19, 25, 29, 600])
+def test_a_teacher_is_read_as_often_as_asked_for_and_ten_times_at_most(steps, asked):
+    found = teacher_readings(RunConfig(teacher_steps=steps, evaluations=asked))
+    assert len(found) == min(steps, 10 if asked is None else asked, 10)
+    # Evenly, from one reading's worth of steps on; the last is of what is kept.
+    between = gaps([0, *found])
+    assert found[-1] == steps and max(between) - min(between) <= 1
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def losses(net, seed):
     generator = torch.Generator().manual_seed(seed)
     batches, device = Same(torch.arange(4) % 2), Accelerator(cpu=True)
     steps = optimization_steps(net, terms, batches, config, device, steps=3, peak_lr=1e-12,
-                               log_every=1, generator=generator,
+                               logged=range(99), generator=generator,
                                before_step=lambda step: False)  # fmt: skip
     assert len(list(steps)) == 3
     return found
@@ -89,7 +89,7 @@ def test_the_graph_of_a_step_is_gone_when_the_step_is_told():
     batches = Same(torch.arange(4) % 2)
     steps = optimization_steps(
         net, terms, batches, RunConfig(batch_size=4), Accelerator(cpu=True), steps=3, peak_lr=1e-3,
-        log_every=1, generator=torch.Generator().manual_seed(0),
+        logged=range(99), generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     assert [kept[-1]() for _ in steps] == [None] * 3
 
@@ -175,14 +175,14 @@ def test_matrices_decay_vectors_do_not_and_what_is_frozen_is_in_no_group():
     assert (decays["weight_decay"], plain["weight_decay"]) == (0.2, 0.0)
 
 
-def taken(steps=5, log_every=2, *, loss=lambda y: y.square().mean(), seed=0, **options):
+def taken(steps=5, logged=(2, 4), *, loss=lambda y: y.square().mean(), seed=0, **options):
     """The model and what each step told."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     config = RunConfig(batch_size=4, warmup=0.4)
     told = optimization_steps(
         net, lambda x, labels: {"loss": loss(net(x))}, Same(torch.arange(8) % 2), config,
-        Accelerator(cpu=True), steps=steps, peak_lr=1e-2, log_every=log_every,
+        Accelerator(cpu=True), steps=steps, peak_lr=1e-2, logged=logged,
         generator=torch.Generator().manual_seed(seed), **options,
     )  # fmt: skip
     return net, told
@@ -199,9 +199,9 @@ def test_every_so_many_steps_and_after_the_last_the_means_are_told_with_rate_and
 
 
 def test_the_first_step_of_all_is_not_timed():
-    rows = list(taken(steps=3, log_every=1)[1])
+    rows = list(taken(steps=3, logged=range(99))[1])
     assert [row["step_ms"] is None for row in rows] == [True, False, False]
-    rows = list(taken(steps=3, log_every=1, first=1)[1])
+    rows = list(taken(steps=3, logged=range(99), first=1)[1])
     assert [row["step_ms"] is None for row in rows] == [True, False]
 
 
@@ -217,7 +217,7 @@ def test_before_a_step_its_number_is_told_and_after_the_backward_pass_gradients_
 
 
 def test_cleared_moments_let_the_rate_rise_again():
-    _, steps = taken(steps=10, log_every=1, before_step=lambda step: step == 6)
+    _, steps = taken(steps=10, logged=range(99), before_step=lambda step: step == 6)
     lrs = [row["lr"] for row in steps]
     usual = [rate(step, 10, 1e-2, 0.4) for step in range(10)]
     shares = [lr / other for lr, other in zip(lrs, usual, strict=True)]
@@ -225,7 +225,7 @@ def test_cleared_moments_let_the_rate_rise_again():
 
 
 def test_a_training_that_is_taken_up_while_the_rate_rises_again_goes_on_rising():
-    _, steps = taken(steps=10, log_every=1, before_step=lambda step: step == 6)
+    _, steps = taken(steps=10, logged=range(99), before_step=lambda step: step == 6)
     whole = [row["lr"] for row in steps]
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
@@ -235,7 +235,7 @@ def test_a_training_that_is_taken_up_while_the_rate_rises_again_goes_on_rising()
             "step": torch.tensor(2.0), "exp_avg": torch.zeros_like(parameter),
             "exp_avg_sq": torch.ones_like(parameter),
         }  # fmt: skip
-    _, rest = taken(steps=10, log_every=1, first=8, optimizer=optimizer)
+    _, rest = taken(steps=10, logged=range(99), first=8, optimizer=optimizer)
     assert [row["lr"] for row in rest] == pytest.approx(whole[8:])
 
 
@@ -246,7 +246,7 @@ def test_steps_that_float16_left_out_are_steps_that_were_taken():
     for parameter in model.parameters():
         optimizer.state[parameter] = {"step": torch.tensor(1.0)}
     scaler.skipped = 1
-    _, steps = taken(steps=10, log_every=1, first=2, optimizer=optimizer, scaler=scaler)
+    _, steps = taken(steps=10, logged=range(99), first=2, optimizer=optimizer, scaler=scaler)
     assert next(steps)["lr"] == pytest.approx(rate(2, 10, 1e-2, 0.4))
 
 

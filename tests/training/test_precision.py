@@ -218,7 +218,7 @@ def scaled_steps(model, loss, scaler, steps=4, **options):
         make_accelerator(CONFIG, model),
         steps=steps,
         peak_lr=1e-3,
-        log_every=1,
+        logged=range(99),
         generator=torch.Generator().manual_seed(0),
         scaler=scaler,
         **options,

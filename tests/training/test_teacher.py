@@ -92,7 +92,8 @@ def test_its_phase_its_rows_and_its_steps_are_told(kept):
 @pytest.mark.parametrize(
     ("steps", "evaluations", "at"),
     [(4, 1, [4]), (4, 4, [1, 2, 3, 4]), (5, None, [1, 2, 3, 4, 5]),
-     (20, None, list(range(2, 21, 2))), (20, 50, list(range(2, 21, 2)))],
+     (20, None, list(range(2, 21, 2))), (20, 50, list(range(2, 21, 2))),
+     (19, None, [2, 4, 6, 8, 10, 11, 13, 15, 17, 19]), (7, 2, [4, 7])],
 )  # fmt: skip
 def test_readings_are_as_many_as_were_asked_for_and_of_many_steps_ten(
     tmp_path, monkeypatch, steps, evaluations, at

@@ -16,6 +16,7 @@ from pclora_lab.training.device import memory_mb
 from pclora_lab.training.evaluation import accuracy
 from pclora_lab.training.lambda_override import LambdaDriver
 from pclora_lab.training.measuring.layer_probe import LayerProbe
+from pclora_lab.training.measuring.peak_memory import PeakMemory
 from pclora_lab.training.measuring_plan import MeasuringPlan, plan_measuring
 from pclora_lab.training.optimizer import LossDiverged
 from pclora_lab.training.setup import RunSetup
@@ -78,6 +79,7 @@ class MetricTracker:
 
     Attributes:
         clock: of the run.
+        peak: of the memory that the training takes.
         plan: when it measures what.
         layers: looks at the layers one by one; None where nobody asked for it.
     """
@@ -85,6 +87,7 @@ class MetricTracker:
     def __init__(self, setup: RunSetup, student: nn.Module, driver: LambdaDriver) -> None:
         self.config, self.method, self.accelerator = setup.config, setup.method, setup.accelerator
         self.student, self.driver, self.clock = student, driver, RunClock()
+        self.peak = PeakMemory(self.accelerator.device)
         self.batches, train = setup.batches["validation"], setup.batches["train"]
         self.dense_params = sum(p.numel() for p in setup.model.parameters())
         self.plan = _plan(setup)
@@ -162,6 +165,11 @@ class MetricTracker:
     def _measured(self, step: int) -> dict[str, Any]:
         if step not in self.plan.steps:
             return {"accuracy": None, "accuracy_if_base_removed": None}
+        with self.peak.left_out():
+            return self._read(step)
+
+    def _read(self, step: int) -> dict[str, Any]:
+        """Both accuracies, after what the probe batch tells."""
         facts = self._probed(step)
         as_it_is = self._accuracy_at(step)
         if not self.method.fades:
