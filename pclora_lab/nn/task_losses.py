@@ -49,8 +49,10 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _mean_over_counted(logits: Tensor, labels: Tensor) -> Tensor:
-    # The mean over nothing is NaN, and so would be every weight after the step. Asking whether
-    # there is one would wait for the GPU.
+    # The mean over nothing is NaN, and so would be every weight after the step.
+    if not labels.numel():
+        return logits.sum()
+    # Asking whether there is a label that counts would wait for the GPU.
     counts = labels.ne(_UNCOUNTED).any()
     return F.cross_entropy(logits, torch.where(counts, labels, 0)) * counts
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from light import imported_without
 from timm.models import SwinTransformer
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -18,7 +19,7 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.models.loading import describe_model
-from pclora_lab.nn.counting import LayerCount, count_model
+from pclora_lab.nn.counting import LayerCount, ModelCounts, count_macs, count_model
 from pclora_lab.nn.ranks import resolve_ranks
 from pclora_lab.nn.sizes import plan
 
@@ -197,3 +198,70 @@ def test_a_plan_from_a_trace_is_fast_enough_for_a_slider(vit_b):
         return time.perf_counter() - began
 
     assert min(seconds(rank) for rank in range(1, 20)) <= 0.05
+
+
+class Reader(nn.Module):
+    """Looks words up in a table and says which of two kinds the text is."""
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.table = nn.Embedding(50, 8, dtype=dtype)
+        self.blocks = nn.Sequential(nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 8, bias=False)))
+        self.head = nn.Linear(8, 2)
+        self.register_buffer("seen", torch.zeros(3, dtype=torch.long))
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.table
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        hidden = self.blocks(self.table(ids).float())
+        return self.head(hidden if self.training else hidden.mean(1))
+
+
+WORDS = torch.zeros(1, 5, dtype=torch.long)
+
+
+@pytest.mark.parametrize("embeddings", ["dense", "low_rank"])
+def test_every_layer_is_described_as_it_is(embeddings):
+    model = Reader(torch.bfloat16).train()
+    counts = count_model(model, example=WORDS, embeddings=embeddings)
+    layers = (
+        LayerCount("blocks.0.0", 8, 12, True, 5, 4),
+        LayerCount("blocks.0.1", 12, 8, False, 5, 4),
+    )
+    table = LayerCount("table", 50, 8, False, 5, 2, always_bias=False, embedding=True)
+    assert counts.layers == (layers if embeddings == "dense" else (*layers, table))
+    assert counts.params == 400 + 108 + 96 + 18
+    assert counts.bytes == 2 * 400 + 4 * (108 + 96 + 18) + 8 * 3, "buffers are bytes as well"
+    assert counts.macs == 5 * 96 + 5 * 96 + 16 == count_macs(model, WORDS)
+    assert all(m.training and not m._forward_hooks for m in model.modules())
+
+
+def test_a_table_of_words_costs_what_its_second_factor_multiplies():
+    table = LayerCount("table", 50, 8, False, 5, 4, always_bias=False, embedding=True)
+    assert (table.params, table.macs) == (400, 0)
+    assert table.low_rank_params(3) == 3 * 58 and table.low_rank_macs(3) == 5 * 3 * 8
+    assert table.largest_rank == 6 and table.break_even_rank == 7
+
+
+@pytest.mark.parametrize(
+    ("bias", "always", "params", "C"),
+    [(True, True, 65, 5), (True, False, 65, 5), (False, True, 60, 5), (False, False, 60, 0)],
+)
+def test_a_layer_costs_what_its_weights_and_its_products_do(bias, always, params, C):
+    layer = LayerCount("fc", 12, 5, bias, 4, 2, always_bias=always)
+    assert (layer.params, layer.macs) == (params, 4 * 60)
+    assert (layer.low_rank_params(0), layer.low_rank_params(2)) == (C, 2 * 17 + C)
+    assert layer.low_rank_macs(2) == 4 * 2 * 17
+
+
+def test_a_model_shrinks_as_far_as_its_thinnest_layer_lets_it():
+    thin, wide = LayerCount("a", 10, 30, True, 1, 4), LayerCount("b", 48, 48, True, 1, 4)
+    for layers in ((thin, wide), (wide, thin)):
+        counts = ModelCounts(layers, params=1, macs=1, bytes=1)
+        assert (counts.break_even_rank, counts.largest_rank) == (8, 7)
+    assert LayerCount("c", 1, 8, True, 1, 4).largest_rank == 0
+
+
+def test_who_imports_the_counting_pays_for_no_compiler():
+    assert imported_without("pclora_lab.nn.counting", "torch.utils.flop_counter").count_macs

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
+from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear, present_names
 
 
 def filled(bias: bool = True) -> LowRankLinear:
@@ -62,17 +62,21 @@ def test_factors_may_be_set_under_their_letters():
 
 
 @pytest.mark.parametrize("change", ["hook", "forward", "module"])
-def test_what_is_done_to_one_of_its_layers_counts(change):
-    layer = filled()
+@pytest.mark.parametrize("part", ["down", "up"])
+def test_what_is_done_to_one_of_its_layers_counts(part, change):
+    layer = filled(bias=False)
     expected = 2 * layer(X).detach()
+    changed = getattr(layer, part)
     if change == "hook":
-        layer.up.register_forward_hook(lambda module, args, output: 2 * output)
+        changed.register_forward_hook(lambda module, args, output: 2 * output)
     elif change == "forward":
-        own = layer.up.forward
-        layer.up.forward = lambda x: 2 * own(x)
+        own = changed.forward
+        changed.forward = lambda x: 2 * own(x)
     else:
-        layer.up = nn.Sequential(layer.up, nn.Linear(12, 12, bias=False))
-        layer.up[1].weight.data = 2 * torch.eye(12)
+        width = changed.out_features
+        twice = nn.Linear(width, width, bias=False)
+        twice.weight.data = 2 * torch.eye(width)
+        setattr(layer, part, nn.Sequential(changed, twice))
     torch.testing.assert_close(layer(X), expected)
 
 
@@ -153,3 +157,45 @@ def test_peft_adapts_both_layers():
     merged = adapted.merge_and_unload()
     assert type(merged[0].up) is nn.Linear
     torch.testing.assert_close(merged(X), expected)
+
+
+def test_each_of_its_layers_says_its_own_widths():
+    layer = filled()
+    widths = [(part.in_features, part.out_features) for part in (layer.down, layer.up)]
+    assert widths == [(16, 3), (3, 12)] and repr(layer).startswith(
+        "LowRankLinear(\n  16, 12, rank=3"
+    )
+    assert (layer.in_features, layer.out_features, layer.rank) == (16, 12, 3)
+    assert layer.down.bias is None and layer.bias is layer.up.bias
+    assert all(p.requires_grad for p in layer.parameters())
+
+
+def test_factors_are_made_where_and_as_they_are_asked_for():
+    for kind in (LowRankLinear, LowRankEmbedding):
+        layer = kind(6, 4, 2, device="meta", dtype=torch.bfloat16)
+        assert {(p.is_meta, p.dtype) for p in layer.parameters()} == {(True, torch.bfloat16)}
+        assert layer.weight.shape == ((4, 6) if kind is LowRankLinear else (6, 4))
+        assert not any(p.is_meta for p in kind(6, 4, 2).parameters())
+
+
+def test_a_narrow_table_is_looked_up_and_widened():
+    torch.manual_seed(0)
+    table = LowRankEmbedding(5000, 6, 4)
+    assert table.A.shape == (5000, 4) and table.B.shape == (6, 4) and not table.B.any()
+    assert table.A.std().item() == pytest.approx(1 / 2, rel=0.03)
+    assert table.A.mean().item() == pytest.approx(0, abs=0.02)
+    nn.init.normal_(table.B)
+    words = torch.tensor([[1, 4999], [0, 1]])
+    expected = torch.stack([torch.stack([table.B @ table.A[i] for i in row]) for row in words])
+    torch.testing.assert_close(table(words), expected)
+    torch.testing.assert_close(F.embedding(words, table.weight), expected)
+    assert repr(table) == "LowRankEmbedding(5000, 6, rank=4)"
+    assert (table.num_embeddings, table.embedding_dim, table.rank) == (5000, 6, 4)
+
+
+def test_only_low_rank_layers_have_other_names_than_before():
+    model = nn.ModuleDict(
+        {"fc": filled(), "head": nn.Linear(2, 2), "table": LowRankEmbedding(4, 2, 1)}
+    )
+    names = {"fc.A": "fc.down.weight", "fc.B": "fc.up.weight", "fc.C": "fc.up.bias"}
+    assert present_names(model) == names

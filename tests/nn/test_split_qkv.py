@@ -9,7 +9,7 @@ from pclora_lab import load_model
 from pclora_lab.models.loading import describe_model
 from pclora_lab.nn.forward import call_model
 from pclora_lab.nn.sizes import plan
-from pclora_lab.nn.split_qkv import split_qkv
+from pclora_lab.nn.split_qkv import SplitLinear, split_qkv
 
 
 @pytest.mark.parametrize(("kind", "task"), [("vit_digits", None), ("swin", None),
@@ -58,3 +58,44 @@ def test_a_model_that_reads_the_weight_past_the_layer_is_refused_by_name():
     with pytest.raises(ValueError, match="Beit never calls blocks.0.attn.qkv"):
         split_qkv(model)
     assert isinstance(model.blocks[0].attn.qkv, torch.nn.Linear)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_each_third_is_a_layer_of_its_own_on_its_own_numbers(bias):
+    fused = torch.nn.Linear(5, 12, bias=bias)
+    split = SplitLinear(fused.weight, fused.bias)
+    for number, layer in enumerate((split.q, split.k, split.v)):
+        rows = slice(4 * number, 4 * number + 4)
+        assert (layer.in_features, layer.out_features) == (5, 4)
+        assert torch.equal(layer.weight, fused.weight[rows]) and layer.weight.requires_grad
+        assert layer.weight.untyped_storage().nbytes() == 4 * 20, "so that it can be saved alone"
+        assert (layer.bias is None) is not bias
+        if bias:
+            assert torch.equal(layer.bias, fused.bias[rows]) and layer.bias.requires_grad
+            assert layer.bias.untyped_storage().nbytes() == 4 * 4
+    before = fused.weight.detach().clone()
+    with torch.no_grad():
+        split.v.weight.zero_()
+    assert torch.equal(fused.weight, before)
+
+
+def test_what_can_not_be_three_layers_stays_one():
+    class Model(torch.nn.Module):
+        def __init__(self, *widths: int) -> None:
+            super().__init__()
+            self.pretrained_cfg = {"input_size": (4,)}
+            self.parts = torch.nn.ModuleList(
+                torch.nn.ModuleDict({"qkv": torch.nn.Linear(4, width)}) for width in widths
+            )
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cat([part["qkv"](x) for part in self.parts], dim=-1)
+
+    model = Model(6, 7)
+    kept, x = model.parts[1]["qkv"], torch.randn(2, 4)
+    before = model(x)
+    assert split_qkv(model) is model and not hasattr(model, "pclora_recipe")
+    assert isinstance(model.parts[0]["qkv"], SplitLinear) and model.parts[1]["qkv"] is kept
+    torch.testing.assert_close(model(x), before)
+    with pytest.raises(ValueError, match="Model has no fused query-key-value layer: leave split_q"):
+        split_qkv(Model(7))

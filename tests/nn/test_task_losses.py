@@ -125,3 +125,85 @@ def test_labels_that_do_not_count_give_zero_and_no_nan(loss):
     counted = logits[-1:] if loss is classification_loss else logits[:, 1]
     wanted = torch.nn.functional.cross_entropy(counted, torch.full((len(counted),), 3))
     torch.testing.assert_close(loss(logits, labels), wanted)
+
+
+HALF = [torch.float16, torch.bfloat16]
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_losses_are_computed_in_float32(dtype):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(6, 6).to(dtype), torch.arange(6)
+    for loss, given, numbers in (
+        (classification_loss, logits, labels),
+        (contrastive_loss, logits, labels),
+        (language_model_loss, logits[None], labels[None]),
+    ):
+        found = loss(given, numbers)
+        assert found.dtype is torch.float32
+        assert torch.equal(found, loss(given.float(), numbers))
+
+
+def test_where_there_is_nothing_to_guess_the_loss_is_zero_and_no_nan():
+    empty, one_word = torch.zeros(0, 3), torch.zeros(2, 1, 5)
+    for loss, logits in ((classification_loss, empty), (language_model_loss, one_word)):
+        logits.requires_grad_()
+        found = loss(logits, torch.zeros(logits.shape[:-1], dtype=torch.long))
+        found.backward()
+        assert found == 0 and not logits.grad.any()
+
+
+def test_what_does_not_count_is_no_part_of_the_mean():
+    loss = classification_loss(torch.zeros(2, 3), torch.tensor([2, -100]))
+    assert loss.item() == pytest.approx(np.log(3))
+
+
+def test_where_a_gpu_would_have_to_wait_labels_are_not_looked_at():
+    loss = classification_loss(
+        torch.zeros(2, 3, device="meta"), torch.zeros(2, device="meta").long()
+    )
+    assert loss.is_meta
+
+
+class Reads(torch.nn.Module):
+    """Gives the same scores for every word; another answer in train mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = torch.nn.Parameter(torch.tensor([0.0, 1.0, 2.0, 0.5]))
+        self.drop = torch.nn.Dropout(0.9)
+
+    def forward(self, input_ids, attention_mask=None):
+        assert not torch.is_grad_enabled()
+        return self.drop(self.scores).expand(*input_ids.shape, -1)
+
+
+def test_perplexity_is_of_guessed_words_without_padding_over_all_batches():
+    model = Reads().train()
+    first = {"input_ids": torch.tensor([[0, 1, 2, 3], [3, 3, 0, 0]]),
+             "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])}  # fmt: skip
+    batches = [first, {"input_ids": torch.tensor([[2]])}, {"input_ids": torch.tensor([[1, 0]])}]
+    logs = log_softmax(np.array([0.0, 1.0, 2.0, 0.5]))
+    guessed = [1, 2, 3, 3, 0]  # the first word of a text is given
+    assert perplexity(model, batches) == pytest.approx(np.exp(-logs[guessed].mean()), rel=1e-5)
+    assert all(module.training for module in model.modules())
+    for nothing in (
+        [],
+        [{"input_ids": torch.tensor([[1, 2]]), "attention_mask": torch.tensor([[1, 0]])}],
+    ):
+        with pytest.raises(ValueError, match="^perplexity needs texts of two tokens or more"):
+            perplexity(model, nothing)
+
+
+def test_zero_shot_accuracy_is_the_share_of_right_pictures_in_eval_mode():
+    class Clip(torch.nn.Module):
+        def forward(self, pixel_values, input_ids):
+            assert not self.training and not torch.is_grad_enabled()
+            return pixel_values.flatten(1) @ input_ids.T.float()
+
+    images = torch.eye(3).reshape(3, 3, 1, 1)[[0, 1, 2, 2]]
+    model = Clip().train()
+    found = zero_shot_accuracy(
+        model, images, torch.tensor([0, 1, 0, 2]), {"input_ids": torch.eye(3)}
+    )
+    assert found == 0.75 and isinstance(found, float) and model.training
