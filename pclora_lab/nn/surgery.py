@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pclora_lab.nn.forward import call_model, eval_mode, forward_hooks
 from pclora_lab.nn.layers.copying import deepcopy_sharing, meta_copy
-from pclora_lab.nn.layers.matching import matching_names
+from pclora_lab.nn.layers.matching import as_typed, exactly, matching_names
 from pclora_lab.nn.layers.types import layer_type, plain_linear
 from pclora_lab.nn.layers.unsupported import refuse_unsupported
 from pclora_lab.nn.layers.wrappers import unwrapped
@@ -161,11 +161,11 @@ def refuse_attention(model: nn.Module, targets: str = "blocks") -> None:
     """
     bypassed = bypassed_attention(model, targets)
     if bypassed:
-        others = "|".join(re.escape(name) for name in find_targets(model, targets))
+        others = exactly(find_targets(model, targets))
         raise ValueError(
             f"{listed(bypassed)}: nn.MultiheadAttention reads its weights directly, so it would "
             "stay dense. To leave it dense, say so with a targets expression that does not match "
-            f"it: targets={f'^({others})$'!r}"
+            f"it: targets={as_typed(others)}"
         )
 
 
@@ -206,7 +206,7 @@ def _nothing_found(model: nn.Module, targets: str, linears: Iterable[str]) -> st
     if convolutions:
         there_are += f", and its {convolutions} convolutions are not replaced"
     return (
-        f"targets={targets!r} finds no linear layer in {type(model).__name__}; {there_are}. "
+        f"targets={as_typed(targets)} finds no linear layer in {type(model).__name__}; {there_are}. "
         "Pass targets as a regular expression that matches some of them."
     )
 

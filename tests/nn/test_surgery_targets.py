@@ -164,9 +164,16 @@ def test_the_cure_for_attention_of_torch_leaves_it_out_and_keeps_the_rest():
     refuse_attention(model, "linear")
     with pytest.raises(ValueError, match="^layers.0.self_attn, layers.1.self_attn: ") as error:
         refuse_attention(model)
-    cure = re.search(r"targets='(.*)'$", str(error.value))[1].encode().decode("unicode_escape")
+    cure = re.search(r"targets='(.*)'$", str(error.value))[1]
+    assert "\\" not in cure, "as it stands, for Python and for a shell"
     assert find_targets(model, cure).keys() == find_targets(model).keys()
     assert bypassed_attention(model, cure) == []
+
+
+def test_an_expression_is_shown_as_it_was_typed():
+    with pytest.raises(ValueError, match="^targets=") as error:
+        find_targets(Encoder(), r"mlp\.fc\d")
+    assert str(error.value).startswith(r"targets='mlp\.fc\d' finds no linear layer")
 
 
 def test_torchs_encoder_is_refused_wherever_it_is_and_nothing_beside_it():

@@ -1,6 +1,5 @@
 """Factorize a dense model once, by thin SVD: PELA's low-rank step (arXiv:2310.10700)."""
 
-import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypedDict
@@ -14,6 +13,7 @@ from pclora_lab.methods.pela.ranks import excluded_parts, pela_layers, pela_rank
 from pclora_lab.methods.trial import try_student, unchanged_on_failure
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.forward import Inputs
+from pclora_lab.nn.layers.matching import exactly
 from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.nn.surgery import deepcopy_sharing, get_linear, meta_copy, replace_modules
@@ -111,9 +111,8 @@ def _replaced(
 
 
 def _refuse_bypassed(model: nn.Module, names: Iterable[str], example: Inputs | None) -> None:
-    exactly = "|".join(map(re.escape, names))
-    if exactly:
-        count_model(model, targets=f"^(?:{exactly})$", example=example)
+    if names := list(names):
+        count_model(model, targets=exactly(names), example=example)
 
 
 def as_dense(model: nn.Module) -> nn.Module:

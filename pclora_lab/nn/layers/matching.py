@@ -7,7 +7,7 @@ from math import prod
 
 import regex
 
-__all__ = ["matching_names"]
+__all__ = ["as_typed", "exactly", "matching_names"]
 
 _LONGEST = 100_000
 
@@ -70,5 +70,27 @@ def _compiled(targets: str) -> "regex.Pattern[str]":
 _COUNTED = re.compile(r"\{([0-9]*),?([0-9]*)\}")
 
 
+def exactly(names: Iterable[str]) -> str:
+    """An expression that finds these names and no others; without a backslash where they have none.
+
+    Example:
+        >>> exactly(["blocks.0.fc1", "head"])
+        '^(blocks[.]0[.]fc1|head)$'
+    """
+    # A backslash would have to be typed twice in Python and once in a shell.
+    escaped = [re.escape(name).replace(r"\.", "[.]") for name in names]
+    return f"^({'|'.join(escaped)})$"
+
+
+def as_typed(targets: str) -> str:
+    r"""An expression for a message, in quotes, as a person types it: no backslash is doubled.
+
+    Example:
+        >>> print(as_typed(r"mlp\.fc1"))
+        'mlp\.fc1'
+    """
+    return repr(targets).replace("\\\\", "\\")
+
+
 def _short(targets: str) -> str:
-    return repr(targets if len(targets) <= 80 else f"{targets[:80]}…")
+    return as_typed(targets if len(targets) <= 80 else f"{targets[:80]}…")

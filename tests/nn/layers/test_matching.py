@@ -6,7 +6,7 @@ import pytest
 
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.nn.layers import matching
-from pclora_lab.nn.layers.matching import matching_names
+from pclora_lab.nn.layers.matching import exactly, matching_names
 from pclora_lab.nn.surgery import bypassed_attention, find_targets
 
 NAMES = [f"bert.encoder.layer.{n}.attention.self.query" for n in range(24)]
@@ -63,3 +63,15 @@ def test_the_longest_expression_is_as_long_as_the_error_says():
     assert not matching_names("a" * 100_000, ["fc1"])
     with pytest.raises(ValueError, match="100,001 characters.*100,000"):
         matching_names("a" * 100_001, ["fc1"])
+
+
+def test_an_expression_for_names_finds_those_and_no_others():
+    names = ["0.fc1", "0-fc1", "(odd) name", "a|b", "fc+"]
+    others = ["0_fc1", "00.fc1", "0.fc11", "odd name", "a", "b", "fcc", "0.fc1.A"]
+    assert matching_names(exactly(names), [*others, *names]) == set(names)
+
+
+def test_a_backslash_is_shown_once():
+    with pytest.raises(ValueError) as error:
+        matching_names(r"fc\d(", ["fc1"])
+    assert str(error.value).startswith(r"targets 'fc\d(' is no regular expression")
