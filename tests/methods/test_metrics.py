@@ -1,5 +1,7 @@
 """A metric describes itself, and a wrong description is seen where it stands."""
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 
 from pclora_lab.methods.metrics import Metric, Panel
@@ -22,6 +24,14 @@ def test_a_wrong_description_is_refused(change, reason):
     values = {"key": "rows", "label": "rows", "panel": Panel.LOSS, "color": "blue", **change}
     with pytest.raises(ValueError, match=reason):
         Metric(**values)
+
+
+def test_a_description_is_of_one_piece_and_can_be_compared():
+    first, second = (Metric("rows", "rows", Panel.LOSS, "#00ff9A") for _ in range(2))
+    assert first == second and len({first, second}) == 1
+    with pytest.raises(FrozenInstanceError):
+        first.color = "no color"
+    assert (first.dash, first.markers, first.overlay_dash) == ("solid", False, "")
 
 
 def test_every_metric_has_one_curve_in_its_panel():

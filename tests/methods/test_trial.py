@@ -14,7 +14,7 @@ from pclora_lab.methods.base import MethodContext
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model
 from pclora_lab.methods.registry import METHODS, make_method
-from pclora_lab.methods.trial import ensure_tried, try_student
+from pclora_lab.methods.trial import ensure_tried, try_student, unchanged_on_failure
 
 X = torch.randn(2, 16, generator=torch.Generator().manual_seed(3))
 
@@ -133,6 +133,152 @@ def test_a_student_whose_layers_get_no_gradient_is_refused():
     student.head.requires_grad_(False)
     with pytest.raises(ValueError, match="no output of Detached has a gradient"):
         try_student(student, net, X)
+
+
+class Beside(Net):
+    """Gives something that has a gradient, but what would be trained has none."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).detach() + torch.ones(3, requires_grad=True)
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_student_whose_gradients_end_before_its_layers_is_refused(stale):
+    net = Beside()
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter) if stale else None
+    with pytest.raises(ValueError, match="reaches what a student of it would train.*detached"):
+        try_student(net, net, X)
+    assert all((p.grad is not None) == stale for p in net.parameters())
+
+
+def test_a_start_need_not_be_the_models_unless_it_is_exact():
+    net, student = Net(), Net()
+    assert try_student(student, net, X) is student
+    student.head.weight.data.fill_(torch.inf)
+    with pytest.raises(ValueError, match="gives outputs that are not finite.*Load it in float32"):
+        try_student(student, net, X)
+    student.head = nn.Linear(16, 4)
+    with pytest.raises(ValueError, match=r"outputs of shapes \[\(2, 4\)\] instead of \[\(2, 3\)\]"):
+        try_student(student, net, X)
+
+
+@pytest.mark.parametrize(("share", "is_refused"), [(1e-4, False), (1e-2, True)])
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_rounding_is_a_share_of_the_largest_output(share, is_refused, size):
+    net = Net()
+    net.head.bias.data.fill_(size)
+    student = copy.deepcopy(net)
+    student.head.bias.data += share * size
+    if is_refused:
+        with pytest.raises(ValueError, match="not begin at the model's outputs") as error:
+            try_student(student, net, X, exact=True)
+        told = f"they differ by up to {share * size:.2g}, first at head. Nothing was changed"
+        assert told in str(error.value)
+    else:
+        assert try_student(student, net, X, exact=True) is student
+
+
+def test_a_gap_of_just_the_rounding_is_none():
+    net = Net().double()
+    for parameter in net.parameters():
+        parameter.data.zero_()
+    student = copy.deepcopy(net)
+    student.head.bias.data += 1e-4
+    assert try_student(student, net, X.double(), exact=True) is student
+    student.head.bias.data += 1e-9
+    with pytest.raises(ValueError, match="first at head"):
+        try_student(student, net, X.double(), exact=True)
+
+
+def test_where_a_model_with_hooks_of_its_own_differs_they_are_told():
+    net, student = Net(), Net()
+    student.load_state_dict(net.state_dict())
+    net.body.register_forward_hook(lambda module, args, output: output + 1)
+    with pytest.raises(ValueError, match="first at body, whose hooks are no part of a student"):
+        try_student(student, net, X, exact=True)
+
+
+def test_a_frozen_student_is_run_and_compared_but_not_differentiated():
+    net = NoGradients().requires_grad_(False)
+    assert try_student(net, net, X, exact=True) is net
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_student(monkeypatch):
+    class Large(Net):
+        """Takes more memory than there is, from its nth pass on."""
+
+        passes = 0
+
+        def inner(self, x: Tensor) -> Tensor:
+            Large.passes -= 1
+            if Large.passes < 0:
+                raise torch.OutOfMemoryError("out of memory")
+            return self.body(x)
+
+    net = Large()
+    for passes in (0, 1):  # in the model, in the student
+        Large.passes = passes
+        with pytest.raises(torch.OutOfMemoryError):
+            try_student(net, net, X)
+
+
+def test_an_input_of_the_models_own_that_it_does_not_take_is_not_tried(vit):
+    class Picky(type(vit)):
+        """Wants more than its input."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            raise TypeError("what is asked of the picture?")
+
+    vit.__class__ = Picky
+    assert try_student(vit, vit) is vit
+    with pytest.raises(ValueError, match="Picky itself fails on the example .TypeError: what is"):
+        try_student(vit, vit, torch.zeros(1, 3, 16, 16))
+
+
+def test_what_is_made_under_inference_mode_can_be_trained_and_the_mode_comes_back():
+    net = Net()
+    with torch.inference_mode():
+        with unchanged_on_failure(net):
+            made = nn.Linear(2, 2)
+            assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        assert torch.is_inference_mode_enabled()
+    assert not made.weight.is_inference()
+    with torch.no_grad(), unchanged_on_failure(net):
+        assert not torch.is_grad_enabled(), "only that mode is left"
+
+
+def test_after_a_failure_each_weight_trains_or_not_as_before():
+    net = Net()
+    net.head.requires_grad_(False)
+    with pytest.raises(KeyboardInterrupt), unchanged_on_failure(net):
+        net.body.requires_grad_(False)
+        net.head.requires_grad_(True)
+        raise KeyboardInterrupt
+    assert all(p.requires_grad for p in net.body.parameters())
+    assert not any(p.requires_grad for p in net.head.parameters())
+    with unchanged_on_failure(net):
+        net.body.requires_grad_(False)
+    assert not any(p.requires_grad for p in net.body.parameters()), "it did not fail"
+
+
+def test_recurrent_layers_are_tried_in_training_mode_and_left_in_theirs():
+    seen = []
+
+    class Recurrent(nn.Module):
+        """An LSTM, which has no backward pass in eval mode on a GPU."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.drop, self.head = nn.LSTM(16, 4), nn.Dropout(), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append((self.lstm.training, self.drop.training))
+            return self.head(self.drop(self.lstm(x)[0]))
+
+    net = Recurrent()
+    try_student(net, net, X, exact=True)
+    assert set(seen) == {(True, False)} and net.drop.training
 
 
 def test_the_first_module_that_differs_is_named_past_those_that_only_the_model_has():

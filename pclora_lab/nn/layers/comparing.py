@@ -68,12 +68,12 @@ def outputs_by_module(model: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
 
         return keep
 
-    # No hook needs to be removed: the model is a copy.
-    for name, module in model.named_modules():
-        if name:
-            module.register_forward_hook(keeper(name))
+    named = [(name, module) for name, module in model.named_modules() if name]
+    handles = [module.register_forward_hook(keeper(name)) for name, module in named]
     with torch.no_grad():
         run(model, inputs)
+    for handle in handles:  # those that are left are the model's own, see own_hooks
+        handle.remove()
     return outputs
 
 

@@ -1,0 +1,74 @@
+"""What a form shows of every method, and where the range of each of its options ends."""
+
+import pytest
+
+from pclora_lab.fields import options_of
+from pclora_lab.methods.registry import METHODS
+
+# Shown in the lab's form; the others are for scripts and the command line.
+SHOWN = {
+    "full": "",
+    "lora": "rank budget alpha",
+    "pclora": "rank budget rank_allocation schedule may_rise fade_end init alpha taps reset_moments",
+    "pela": "ratio rank budget rank_allocation repair distil_weight perturbation_weight",
+    "small": "budget width",
+    "snella": "rank budget sparsity kernel sparsifier start_sparsity allocations floor",
+    "svd": "rank budget rank_allocation",
+    "activation_svd": "rank budget rank_allocation",
+    "svd_kd": "rank budget rank_allocation init alpha taps",
+}
+# What changes how large the result is, or how much of it trains.
+SIZES = {
+    "full": "",
+    "lora": "rank budget",
+    "pela": "ratio rank budget rank_allocation",
+    "small": "budget width",
+    "snella": "rank budget sparsity",
+}
+BUDGET = ("budget", (1e-6, 1), (0, 1.001, "half"))
+ALPHA = ("alpha", (0, 1), (-0.1, 1.1))
+LOGIT = ("logit_weight", (0, 1e6), (-0.1,))
+TEMPERATURE = ("temperature", (1e-3, 100), (0, 9e-4))
+RANGES = {
+    "pela": [
+        ("ratio", (1.001, 50), (1, 0.5, 0, -2, float("nan"), float("inf"), "2")),
+        ("rank", (1, 2**16, None), (0, 2**16 + 1, 2.5)),
+        BUDGET,
+        ("repair", (0, 1), (-0.1, 1.1)),
+        ("distil_weight", (0, 1e6), (-0.1,)),
+        ("perturbation_weight", (0, 1e6), (-0.1,)),
+        ("epsilon", (0, 1e3), (-1e-3,)),
+    ],
+    "svd": [BUDGET],
+    "svd_kd": [BUDGET, ALPHA, LOGIT, TEMPERATURE],
+    "pclora": [BUDGET, ALPHA, LOGIT, TEMPERATURE],
+    "snella": [BUDGET],
+    "lora": [BUDGET],
+}
+CASES = [(method, *row) for method, rows in RANGES.items() for row in rows]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_form_shows_what_a_person_chooses(method):
+    shown = [name for name, how in options_of(METHODS[method].Config).items() if not how.hidden]
+    assert sorted(shown) == sorted(SHOWN[method].split())
+
+
+@pytest.mark.parametrize("method", SIZES)
+def test_it_is_said_which_options_change_the_size(method):
+    sizes = {name for name, how in options_of(METHODS[method].Config).items() if how.sizes}
+    assert sizes == set(SIZES[method].split())
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "inside", "outside"), CASES, ids=[f"{m}-{o}" for m, o, *_ in CASES]
+)
+def test_an_option_has_a_range_and_is_named_outside_it(method, option, inside, outside):
+    config = METHODS[method].Config
+    for value in inside:
+        assert getattr(config(**{option: value}), option) == value
+    label = options_of(config)[option].label
+    for value in outside:
+        with pytest.raises(ValueError) as error:
+            config(**{option: value})
+        assert option in str(error.value) or label in str(error.value)
