@@ -206,8 +206,8 @@ def _nothing_found(model: nn.Module, targets: str, linears: Iterable[str]) -> st
     if convolutions:
         there_are += f", and its {convolutions} convolutions are not replaced"
     return (
-        f"targets={as_typed(targets)} finds no linear layer in {type(model).__name__}; {there_are}. "
-        "Pass targets as a regular expression that matches some of them."
+        f"targets={as_typed(targets)} finds no linear layer in {type(model).__name__}; "
+        f"{there_are}. Pass targets as a regular expression that matches some of them."
     )
 
 

@@ -9,7 +9,8 @@ from pclora_lab.methods.registry import METHODS
 SHOWN = {
     "full": "",
     "lora": "rank budget alpha",
-    "pclora": "rank budget rank_allocation schedule may_rise fade_end init alpha taps reset_moments",
+    "pclora": "rank budget rank_allocation schedule may_rise fade_end init alpha taps "
+    "reset_moments",
     "pela": "ratio rank budget rank_allocation repair distil_weight perturbation_weight",
     "small": "budget width",
     "snella": "rank budget sparsity kernel sparsifier start_sparsity allocations floor",

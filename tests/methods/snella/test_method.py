@@ -1,4 +1,4 @@
-"""SNELLA's competitions: when they are held, for which budget, and what is told and kept of them."""
+"""SNELLA's competitions: when they are held, for which budget, what is told and kept."""
 
 import pytest
 import torch

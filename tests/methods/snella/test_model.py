@@ -149,7 +149,8 @@ def test_no_competition_was_held_yet_and_who_is_no_student_has_no_allocator():
 @pytest.mark.parametrize("wrap", [lambda net: net, nn.DataParallel], ids=["plain", "wrapped"])
 def test_the_merged_model_answers_as_the_student_does_and_shares_nothing(wrap):
     student = made(dropout=0.2, sparsity=0.5).train()
-    allocator, state = allocator_of(student), {n: x.clone() for n, x in student.state_dict().items()}
+    allocator = allocator_of(student)
+    state = {n: x.clone() for n, x in student.state_dict().items()}
     merged = merge(wrap(student))
     assert all(type(merged.get_submodule(name)) is nn.Linear for name in TARGETS)
     assert not any(module.training for module in merged.modules())
