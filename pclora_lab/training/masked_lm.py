@@ -76,11 +76,12 @@ def mask_tokens(
     Source: BERT, arXiv:1810.04805, section 3.1.
     """
     draw = torch.rand(ids.shape, generator=generator, device="cpu")
-    chosen = (draw < 0.15) & ~special
     others = torch.randint(0, vocabulary, ids.shape, generator=generator, device="cpu")
-    share = draw / 0.15
-    hidden = torch.where(chosen & (share < 0.8), mask_id, ids)
-    return torch.where(chosen & (share >= 0.8) & (share < 0.9), others, hidden), chosen
+    # Ten equal parts of the 15 %: eight are hidden, one is swapped, one is left.
+    part = (draw / 0.015).int()
+    chosen = (part < 10) & ~special
+    hidden = torch.where(chosen & (part < 8), mask_id, ids)
+    return torch.where(chosen & (part == 8), others, hidden), chosen
 
 
 def _batches(

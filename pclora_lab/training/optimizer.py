@@ -50,7 +50,8 @@ class Meter:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.timed, self.seconds = 0, 0.0
-        # The first with a loss, and with a gradient, that is not finite.
+        # The first with a loss, and with a gradient, that is not finite. Each step makes a new one,
+        # so that a checkpoint may share it.
         self.bad_steps = torch.full((2,), -1, dtype=torch.long, device=device)
 
     def add(self, step: int, terms: dict[str, Tensor], norm: Tensor | None = None) -> None:
@@ -114,14 +115,14 @@ class Meter:
             name: torch.tensor([float(total), self.counts[name]], dtype=torch.float64, device="cpu")
             for name, total in self.sums.items()
         }
-        return {**sums, _BAD_STEPS: self.bad_steps.to("cpu", copy=True)}
+        return {**sums, _BAD_STEPS: self.bad_steps.cpu()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from :meth:`state_dict`."""
         device = self.bad_steps.device
         for name, value in state.items():
             if name == _BAD_STEPS:
-                self.bad_steps = value.to(device, copy=True)
+                self.bad_steps = value.to(device)
             else:
                 self.sums[name] = value[0].float().to(device)
                 self.counts[name] = int(value[1])

@@ -130,10 +130,10 @@ def read_teacher(model: nn.Module, data: LabeledData, config: RunConfig, folder:
     Raises:
         ValueError: it was not kept, has been removed, or is not what was written.
     """
-    keys = teacher_key(model, data, config), former_teacher_key(model, data, config)
-    for key, is_former in zip(keys, (False, True), strict=True):
-        if (folder / key / "model.safetensors").is_file():
-            load_kept_teacher(model, folder / key, of_older_version=is_former)
+    for key_of in (teacher_key, former_teacher_key):
+        kept, is_former = folder / key_of(model, data, config), key_of is former_teacher_key
+        if (kept / "model.safetensors").is_file():
+            load_kept_teacher(model, kept, of_older_version=is_former)
             return model
     raise ValueError(f"the fine-tuned teacher of this run is not in {folder} any more")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -9,10 +10,14 @@ import torch
 from torch import nn
 
 from pclora_lab import load_model
+from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.training import loop
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import LogRow, PhaseStart, RunEnd, StepEnd
+from pclora_lab.training.events import LogRow, PhaseStart, Resolved, RunEnd, StepEnd
+from pclora_lab.training.identity.record import Identity
+from pclora_lab.training.lambda_override import LambdaOverride
 from pclora_lab.training.loop import train
 from pclora_lab.training.measuring.metrics import RunClock
 from pclora_lab.training.optimizer import LossDiverged, learning_rate
@@ -237,3 +242,171 @@ def test_only_a_method_that_fades_takes_moves_of_lambda():
         loop._checked_method(RunConfig(method=FullConfig(), overrides=((1, 0.5),)))
     assert loop._checked_method(RunConfig(method=FullConfig())).name == "full"
     assert loop._checked_method(dataclasses.replace(QUICK, overrides=((1, 0.5),))).fades
+
+
+class Parts:
+    """What a run is put together from, each of which only notes how it was called."""
+
+    def __init__(self, monkeypatch, config=QUICK, **setup):
+        self.config, self.calls, self.now = config, [], 1000.0
+        self.clock = SimpleNamespace(paused=3.0)
+        self.setup = SimpleNamespace(
+            config=config, method=loop.make_method(config.method), identity=None, batches={},
+            data=SimpleNamespace(kind="image", class_names=("a", "b"), account=None, notes=()),
+            accelerator=SimpleNamespace(device=torch.device("cpu")), model=nn.Linear(2, 2),
+            make_student=self.noted("student", nn.Linear(2, 2)), park_model=self.noted("park"),
+            needs_teacher=False,
+        )  # fmt: skip
+        vars(self.setup).update(setup)
+        tracker = SimpleNamespace(
+            clock=self.clock, probe_percent=1.5, peak=SimpleNamespace(megabytes=64.0)
+        )
+        stubs = {
+            "prepare": self.noted("prepare", self.setup), "MetricTracker": lambda *given: tracker,
+            "with_teacher": self.noted("with_teacher", self.setup),
+            "train_teacher": self.noted("teach", [PhaseStart("teacher", 2), LogRow({}), TICK]),
+            "Fit": self.noted("fit", SimpleNamespace(events=lambda: iter([TICK]))),
+            "final_result": self.finished, "_run_notes": lambda *given: [],
+        }  # fmt: skip
+        for name, stub in stubs.items():
+            monkeypatch.setattr(loop, name, stub)
+        monkeypatch.setattr(loop.time, "perf_counter", lambda: self.now)
+
+    def noted(self, what, answer=None):
+        def call(*given, **named):
+            self.calls.append((what, given, named))
+            return answer
+
+        return call
+
+    def finished(self, setup, student):
+        self.now += 7
+        return {"accuracy": 0.5}, nn.Linear(2, 2)
+
+    def called(self, what):
+        [(given, named)] = [call[1:] for call in self.calls if call[0] == what]
+        return given, named
+
+    def events(self, root, **options):
+        return list(train(self.config, root, **options))
+
+
+TICK = StepEnd("fade", 1, 1)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("pclora", 12), ("svd", 0)])
+def test_a_phase_has_as_many_steps_as_it_will_take(monkeypatch, tmp_path, name, steps):
+    config = dataclasses.replace(QUICK, method=METHODS[name].default_config())
+    events = Parts(monkeypatch, config).events(tmp_path)
+    started = [(e.name, e.steps) for e in events if isinstance(e, PhaseStart)]
+    assert started == [("data", 0), ("start", 0), ("fade", steps), ("test", 0)]
+    assert events.index(TICK) == 3, "between fade and test"
+
+
+def test_a_run_counts_its_seconds_from_its_start_with_those_before_and_without_pauses(
+    monkeypatch, tmp_path
+):
+    assert Parts(monkeypatch).events(tmp_path)[-1].result["seconds"] == 4
+    known = SimpleNamespace(seconds=100.0, identity=None)
+    events = Parts(monkeypatch).events(tmp_path, checkpoint=known)
+    assert events[-1].result["seconds"] == 104
+
+
+def test_start_and_batches_are_drawn_from_one_generator_of_the_runs_seed(monkeypatch, tmp_path):
+    parts = Parts(monkeypatch, dataclasses.replace(QUICK, seed=5))
+    parts.events(tmp_path)
+    (drawn,), _ = parts.called("student")
+    assert drawn.initial_seed() == 5 and parts.called("fit")[0][4] is drawn
+    assert [call[0] for call in parts.calls] == ["prepare", "student", "park", "fit"]
+
+
+def test_a_result_tells_the_runs_own_facts(monkeypatch, tmp_path):
+    result = Parts(monkeypatch).events(tmp_path)[-1].result
+    wanted = {"seed": 0, "lr": None, "steps": 12, "report_on": "test", "input": "image",
+              "class_names": ["a", "b"], "account": None, "probe_percent": 1.5, "overrides": [],
+              "peak_memory_mb": 64.0, "accuracy": 0.5}  # fmt: skip
+    assert {name: result[name] for name in wanted} == {**wanted, "lr": QUICK.lr}
+    data = SimpleNamespace(kind="text", class_names=(), notes=("said",),
+                           account=SimpleNamespace(to_dict=lambda: {"rows": 3}))  # fmt: skip
+    result = Parts(monkeypatch, data=data).events(tmp_path)[-1].result
+    assert result["account"] == {"rows": 3} and "said" in result["notes"]
+
+
+def test_data_of_earlier_runs_are_used_and_whoever_gives_none_gets_a_cache(monkeypatch, tmp_path):
+    given = DataCache()
+    for cache in (given, None):
+        parts = Parts(monkeypatch)
+        known = SimpleNamespace(seconds=0.0, identity=None)
+        parts.events(tmp_path, cache=cache, checkpoint=known, allow_changes=True)
+        (config, method, used, checkpoint), named = parts.called("prepare")
+        assert config is QUICK and method.name == "pclora" and checkpoint is known
+        assert named == {"allow_changes": True} and isinstance(used, DataCache)
+        assert (used is given) == (cache is given)
+
+
+def test_lambda_is_moved_by_who_is_given_else_as_the_config_says(monkeypatch, tmp_path):
+    config = dataclasses.replace(QUICK, overrides=((2, 0.5),))
+    hand = LambdaOverride()
+    for given, planned in ((None, ((2, 0.5),)), (hand, ())):
+        parts = Parts(monkeypatch, config)
+        parts.events(tmp_path, lambda_override=given)
+        override = parts.called("fit")[0][2].override
+        assert override.made_and_planned(0) == planned and (override is hand) == (given is hand)
+
+
+def test_it_is_told_what_auto_stood_for_and_only_then(monkeypatch, tmp_path):
+    parts = Parts(monkeypatch)
+    assert not any(isinstance(e, Resolved) for e in parts.events(tmp_path))
+    pinned = dataclasses.replace(QUICK, precision="bfloat16")
+    parts = Parts(monkeypatch)
+    parts.setup.config = pinned
+    assert parts.events(tmp_path)[1] == Resolved(pinned)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_freed_memory_stays_with_a_run_on_the_cpu(monkeypatch, tmp_path, kind):
+    parts, kept = Parts(monkeypatch), []
+
+    @contextmanager
+    def keeping():
+        kept.append("in")
+        yield
+        kept.append("out")
+
+    monkeypatch.setattr(loop, "freed_memory_kept", keeping)
+    monkeypatch.setattr(loop, "resolve_device", lambda name: torch.device(kind))
+    parts.events(tmp_path)
+    assert kept == (["in", "out"] if kind == "cpu" else [])
+
+
+IDENTITY = Identity("d", "p", "w", "a", teacher_key="key")
+
+
+@pytest.mark.parametrize(
+    ("identity", "checkpoint", "is_former", "key"),
+    [
+        (None, None, False, ""),
+        (IDENTITY, None, False, "key"),
+        (IDENTITY, SimpleNamespace(seconds=0.0, identity=None), True, "key"),
+        (IDENTITY, SimpleNamespace(seconds=0.0, identity=IDENTITY), False, "key"),
+    ],
+)
+def test_a_teacher_is_made_or_found_in_the_folder_of_teachers(
+    monkeypatch, tmp_path, identity, checkpoint, is_former, key
+):
+    parts = Parts(monkeypatch, needs_teacher=True, identity=identity)
+    events = parts.events(tmp_path, checkpoint=checkpoint)
+    given, named = parts.called("teach")
+    assert given[-1] == tmp_path / "teachers" and given[0] is parts.setup.model
+    assert named == {"allow_former": is_former, "begun_with": key}
+    assert parts.called("with_teacher")[0][1:] == (checkpoint, tmp_path / "teachers")
+    # The rows of a teacher that has to be made again are in the history already.
+    told = events[1 : 4 if checkpoint is None else 3]
+    rows_told = [LogRow({})] if checkpoint is None else []
+    assert told == [PhaseStart("teacher", 2), *rows_told, TICK]
+
+
+def test_without_one_no_teacher_is_looked_for(monkeypatch, tmp_path):
+    parts = Parts(monkeypatch)
+    parts.events(tmp_path)
+    assert {"teach", "with_teacher"}.isdisjoint(call[0] for call in parts.calls)

@@ -66,6 +66,17 @@ def test_special_tokens_are_left_alone_and_the_ids_that_were_given_too():
     assert torch.equal(changed[special], ids[special]) and torch.equal(ids, before)
 
 
+def test_the_shares_are_exact_where_the_draws_are_evenly_spread(monkeypatch):
+    """Of a thousand places 150 are chosen: 120 are hidden, 15 swapped and 15 left."""
+    draws = (torch.arange(1000) + 0.5) / 1000
+    monkeypatch.setattr(masked_lm.torch, "rand", lambda *shape, **how: draws[None])
+    ids = torch.full((1, 1000), 7)
+    changed, chosen = mask_tokens(ids, torch.zeros_like(ids).bool(), MASK, 3, seeded())
+    assert chosen[0].nonzero().flatten().tolist() == list(range(150))
+    assert (changed[0, :120] == MASK).all() and (changed[0, 135:] == 7).all()
+    assert (changed[0, 120:135] < 3).all()
+
+
 def test_one_seed_hides_the_same_words_and_another_others():
     ids, special = torch.full((20, 20), 7), torch.zeros(20, 20).bool()
     one, same, other = (mask_tokens(ids, special, MASK, WORDS, seeded(s)) for s in (0, 0, 1))
@@ -85,6 +96,12 @@ def test_every_text_is_in_one_batch_of_every_epoch_and_epochs_differ():
         assert sorted(sum(epoch, [])) == list(range(30))
         assert sorted(map(len, epoch)) == [2] + [4] * 7
     assert first != second
+
+
+def test_every_text_of_many_is_in_one_batch_too():
+    """More than the fifty batches among which texts of like length are looked for."""
+    for epoch in epochs([n % 7 for n in range(230)], 2):
+        assert sorted(sum(epoch, [])) == list(range(230)) and set(map(len, epoch)) == {2}
 
 
 def test_texts_of_a_batch_are_of_like_length_and_batches_in_no_order():
@@ -142,6 +159,11 @@ def test_a_vocabulary_has_the_special_tokens_and_no_more_than_was_asked(capfd):
 def test_a_vocabulary_that_can_not_be_is_refused(texts, size, longest, words):
     with pytest.raises(ValueError, match=words):
         learn_vocabulary(texts, size, longest)
+
+
+def test_a_vocabulary_is_as_small_and_a_text_as_short_as_can_be():
+    assert learn_vocabulary(TEXTS, 5, 1).model_max_length == 1
+    assert learn_vocabulary(TEXTS, 2**22, 2**22).model_max_length == 2**22
 
 
 def test_a_small_bert_is_four_times_as_wide_in_its_mlp():

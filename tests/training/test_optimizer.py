@@ -115,6 +115,10 @@ def metered(losses, norms=None):
         # A loss that is NaN makes its gradient NaN too.
         ([1.0, NAN], [1.0, NAN], "the loss was not finite at step 1"),
         ([1.0, 1.0, NAN], [1.0, NAN, NAN], "the gradient was not finite at step 1"),
+        ([NAN, NAN], None, "the loss was not finite at step 0"),
+        ([1.0, 1.0], [NAN, NAN], "the gradient was not finite at step 0"),
+        ([1.0, NAN], [NAN, NAN], "the gradient was not finite at step 0"),
+        ([NAN], [1.0], "the loss was not finite at step 0"),
         ([1.0, NAN, NAN], [1.0, 1.0, NAN], "the loss was not finite at step 1"),
     ],
 )
@@ -134,6 +138,8 @@ def test_a_meter_that_is_put_back_goes_on_with_sums_and_counts_of_its_own():
     meter = metered([1.0, 3.0])
     kept = meter.state_dict()
     assert kept["loss"].tolist() == [4.0, 2.0] and kept["loss"].dtype == torch.float64
+    # As checkpoints have it: -1 where all was finite, in the losses and in the gradients.
+    assert kept["bad_step"].tolist() == metered([]).state_dict()["bad_step"].tolist() == [-1, -1]
     meter.add(2, {"loss": torch.tensor(NAN)})
     later = Meter(torch.device("cpu"), "lr=0.5")
     later.load_state_dict(kept)
@@ -147,6 +153,9 @@ def test_the_time_of_a_step_is_the_mean_since_it_was_asked_for_in_milliseconds()
     meter.time(0.5)
     meter.time(0.25)
     assert meter.reset_time() == 375.0 and meter.reset_time() is None
+    first = metered([])
+    first.time(0.5)
+    assert first.reset_time() == 500.0
 
 
 def test_a_weight_that_is_not_finite_after_the_last_step_is_named():
@@ -276,3 +285,53 @@ def test_a_model_draws_where_a_layer_of_it_drops_something(layer, monkeypatch):
         found.append(losses(net, 0)[0])
         # Where nothing says that it draws, a draw is the caller's.
         assert torch.equal(torch.get_rng_state(), before) == (layer in ("p", "drop_prob"))
+
+
+@pytest.mark.parametrize(
+    ("seed", "seen"), [(0, [1.02759, 1.05054, 0.83789]), (3, [0.98486, 0.98559, 1.04199])]
+)
+def test_a_seed_drops_what_it_always_dropped(seed, seen):
+    """A run that is taken up by a later version goes on with the same numbers."""
+    net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 1, bias=False))
+    nn.init.constant_(net[2].weight, 1 / 64)
+    assert losses(net, seed) == pytest.approx(seen, rel=1e-4)
+
+
+class Breaks(torch.optim.SGD):
+    """Makes a weight NaN in its last step, which no loss comes after."""
+
+    def __init__(self, parameters, last):
+        super().__init__(parameters, lr=0.1)
+        self.left = last
+
+    def step(self):
+        super().step()
+        self.left -= 1
+        if not self.left:
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].fill_(NAN)
+
+
+def test_weights_are_looked_at_after_the_last_step_and_only_there(monkeypatch):
+    looked = []
+    check = Meter.check_weights
+    monkeypatch.setattr(
+        Meter, "check_weights", lambda *given: looked.append(given[2]) or check(*given)
+    )
+    model = nn.Linear(2, 2)
+    _, steps = taken(steps=3, optimizer=Breaks(model.parameters(), 9))
+    list(steps)
+    assert looked == [2]
+
+
+def test_a_weight_that_breaks_in_the_last_step_ends_the_training(monkeypatch):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    steps = optimization_steps(
+        net, lambda x, labels: {"loss": net(x).square().mean()}, Same(torch.arange(8) % 2),
+        RunConfig(batch_size=4), Accelerator(cpu=True), steps=3, peak_lr=1e-2, logged=(),
+        generator=torch.Generator().manual_seed(0), optimizer=Breaks(net.parameters(), 3),
+    )  # fmt: skip
+    next(steps)
+    next(steps)
+    with pytest.raises(LossDiverged, match="1.weight was not finite after step 2, the last one"):
+        next(steps)

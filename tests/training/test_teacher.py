@@ -1,20 +1,25 @@
 """A teacher is fine-tuned once for all who need the same, told step by step, and found again."""
 
 import dataclasses
+import shutil
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
 import torch
 from marked import MarkedCache, marked_digits
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.full import FullConfig
 from pclora_lab.methods.registry import METHODS, make_method
+from pclora_lab.nn.layers.finite import NotFinite
 from pclora_lab.training import teacher as module
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, PhaseStart, StepEnd
 from pclora_lab.training.identity.former import former_teacher_key
+from pclora_lab.training.optimizer import LossDiverged
 from pclora_lab.training.setup import prepare
 from pclora_lab.training.teacher import (
     key_by_identity,
@@ -146,11 +151,16 @@ def test_what_an_older_version_kept_is_taken_by_who_began_with_it_only(kept, tmp
     setup = setup_of()
     former = former_teacher_key(setup.model, setup.data, setup.config)
     (kept.folder / kept.key).rename(tmp_path / former)
+    # An older version wrote no hash of it.
+    file = tmp_path / former / "model.safetensors"
+    written = file.read_bytes()
+    save_file(load_file(file), file)
     try:
         assert taught(setup_of(), tmp_path, allow_former=True)[0] == PhaseStart("teacher", 0)
         assert equal(weights(read_teacher(setup.model, DATA, setup.config, tmp_path)), kept.weights)
         assert taught(setup_of(), tmp_path)[0] == PhaseStart("teacher", 6)
     finally:
+        file.write_bytes(written)
         (tmp_path / former).rename(kept.folder / kept.key)
 
 
@@ -227,3 +237,46 @@ def test_the_pre_trained_model_has_an_accuracy_of_its_own(monkeypatch):
         for config, limit in ((CONFIG, None), (svd, None), (CONFIG, None), (CONFIG, 5))
     ]
     assert found == [0.25, 0.5, 0.25, 0.75]
+
+
+def test_a_teacher_of_this_version_needs_its_hash_to_be_read(kept, tmp_path):
+    setup = setup_of()
+    shutil.copytree(kept.folder / kept.key, tmp_path / kept.key)
+    file = tmp_path / kept.key / "model.safetensors"
+    save_file(load_file(file), file)
+    with pytest.raises(ValueError, match="its weights carry no hash"):
+        read_teacher(setup.model, DATA, setup.config, tmp_path)
+
+
+def test_the_order_in_which_its_facts_are_told_does_not_change_its_key():
+    """Or another version of this package would not find what this one kept."""
+    setup = setup_of()
+    names = ("data", "preprocessing", "weights", "architecture")
+    hashes = {name: getattr(setup.identity, name) for name in names}
+    backwards = {name: hashes[name] for name in reversed(names)}
+    assert module._key(hashes, setup.config) == module._key(backwards, setup.config)
+    assert module._key(hashes, setup.config) == teacher_key(setup.model, DATA, setup.config)
+
+
+def test_what_ends_a_fine_tuning_decides_what_is_left_of_it(tmp_path, monkeypatch):
+    """Stopped: a checkpoint. Diverged, or logits that are not finite: nothing to go on from."""
+
+    def left(folder):
+        return sorted(path.name for path in folder.glob("*/*") if path.suffix == ".safetensors")
+
+    setup = setup_of()
+    parts = (setup.model, setup.data, setup.batches, setup.config, setup.accelerator)
+    with closing(train_teacher(*parts, tmp_path / "stopped")) as events:
+        next(e for e in events if e == StepEnd("teacher", 3, 6))
+    assert left(tmp_path / "stopped") == ["checkpoint.safetensors"]
+    monkeypatch.setattr(module, "accuracy", raising(NotFinite("the logits are NaN")))
+    with pytest.raises(LossDiverged, match="the logits are NaN.*than teacher_lr=0.003"):
+        taught(setup_of(), tmp_path / "broken")
+    assert left(tmp_path / "broken") == []
+
+
+def raising(error):
+    def raised(*args, **options):
+        raise error
+
+    return raised

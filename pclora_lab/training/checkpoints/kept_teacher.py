@@ -20,6 +20,7 @@ from pclora_lab.tensor_files import load_tensors, read_metadata, save_tensors
 from pclora_lab.training.config import RunConfig, read_config, write_config
 from pclora_lab.training.events import Row
 from pclora_lab.training.identity.hashes import hash_of_tensors
+from pclora_lab.wording import listed
 
 __all__ = ["KeptTeacherError", "keep_teacher", "load_kept_teacher", "take_kept_teacher"]
 
@@ -128,7 +129,7 @@ def _require_rows(log: object) -> None:
 def _require_fit(tensors: Mapping[str, Tensor], model: nn.Module) -> None:
     wanted = model.state_dict()
     if odd := sorted(set(tensors) ^ set(wanted)):
-        raise ValueError(f"{odd[0]} is in only one of the teacher and the model")
+        raise ValueError(f"only one of the teacher and the model has {listed(odd)}")
     for name, value in tensors.items():
         if (value.shape, value.dtype) != (wanted[name].shape, wanted[name].dtype):
             raise ValueError(

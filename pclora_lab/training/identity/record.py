@@ -110,11 +110,11 @@ def differences(before: Identity, now: Identity) -> tuple[list[str], list[str]]:
         for name, value in before.environment.items()
         if now.environment.get(name, value) != value
     ]
+    has_teachers = bool(before.teacher and now.teacher)
     parts = []
     for name, words in _PARTS.items():
-        if name == "teacher" and not (before.teacher and now.teacher):
-            continue
-        if getattr(before, name) != getattr(now, name):
+        is_compared = has_teachers or name != "teacher"
+        if is_compared and getattr(before, name) != getattr(now, name):
             parts += _changed_part(name, words, before, now)
     was = before.settings
     if before.precision is not None:

@@ -79,8 +79,8 @@ class LayerProbe:
         there = dict(student.named_modules())
         self.names = [name for name in names if name in there]
         began = time.perf_counter()
-        self._rows: Tensor | None = None
-        self._last = 0  # of these rows; asking the device would wait for every layer
+        # And the last of them: asking the device for it would wait for every layer.
+        self._rows: tuple[Tensor, int] | None = None
         with self._picked(teacher) as self._teacher, eval_mode(teacher):
             call_model(teacher, inputs)
         self._grams = {n: centered_gram(x) for n, x in self._teacher.items()}
@@ -104,15 +104,19 @@ class LayerProbe:
         """The same few tokens every time, padding left out: ``(rows, features)``."""
         features = output.detach().float().reshape(-1, output.shape[-1])
         if self._rows is None:
-            real = token_mask(self.inputs)
-            places = torch.arange(len(features), device="cpu")
-            if real is not None and real.numel() == len(features):
-                places = places[real.flatten().cpu()]
-            count = min(len(places), _TOKENS)
-            rows = places[torch.linspace(0, len(places) - 1, count, device="cpu").long()]
-            self._rows, self._last = rows.to(features.device), int(rows[-1])
-        same = self._last < len(features)
-        return features[self._rows] if same else features[:_TOKENS]
+            chosen = self._chosen(len(features))
+            self._rows = chosen.to(features.device), int(chosen.max())
+        rows, last = self._rows
+        return features[rows] if last < len(features) else features[:_TOKENS]
+
+    def _chosen(self, count: int) -> Tensor:
+        """Rows of so many, evenly spread over those that are no padding."""
+        real = token_mask(self.inputs)
+        places = torch.arange(count, device="cpu")
+        if real is not None and real.numel() == count:
+            places = places[real.flatten().cpu()]
+        few = min(len(places), _TOKENS)
+        return places[torch.linspace(0, len(places) - 1, few, device="cpu").long()]
 
     def measure(self, *, distances: bool = True) -> dict[str, Any]:
         """Facts for a history row: the method's own and, if asked, distances by layer."""
@@ -135,8 +139,8 @@ class LayerProbe:
         # One transfer from the device for both.
         mse, cka = torch.stack([torch.stack(gaps), torch.stack(likeness)]).tolist()
         return {
-            "layer_mse": dict(zip(names, mse, strict=True)),
-            "layer_cka": dict(zip(names, cka, strict=True)),
+            "layer_mse": {name: mse[place] for place, name in enumerate(names)},
+            "layer_cka": {name: cka[place] for place, name in enumerate(names)},
         }
 
 

@@ -218,7 +218,7 @@ class MetricTracker:
 
 def _plan(setup: RunSetup) -> MeasuringPlan:
     sizes = setup.planned.whole_model
-    small_share = sizes.macs_after / max(1, sizes.macs_before) if setup.method.fades else 0.0
+    small_share = sizes.macs_after / sizes.macs_before if setup.method.fades else 0.0
     plan = plan_measuring(setup.config, small_share=small_share, probe_examples=PROBE_EXAMPLES)
     return replace(plan, examples=min(plan.examples, len(setup.batches["validation"])))
 

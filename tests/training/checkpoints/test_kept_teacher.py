@@ -147,9 +147,50 @@ def test_every_flip_of_a_byte_is_noticed(folder):
 def test_what_an_older_version_kept_is_taken_by_its_own_runs_only(folder, tmp_path):
     older = shutil.copytree(folder, tmp_path / "older")
     save_file(load_file(folder / WEIGHTS), older / WEIGHTS)
-    assert load_kept_teacher(layers(), older, of_older_version=True) == LOG
+    with warnings.catch_warnings():
+        # Its weights have no checksum, which is nothing to say of what is that old.
+        warnings.simplefilter("error")
+        assert load_kept_teacher(layers(), older, of_older_version=True) == LOG
     with pytest.raises(KeptTeacherError, match="no hash"):
         load_kept_teacher(layers(), older)
     (older / "history.json").write_text(json.dumps([3]))
     with pytest.warns(UserWarning, match="made again"):
         assert take_kept_teacher(layers(), older, of_older_version=True) is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [("a tensor too few", "only one of the teacher and the model has 0.bias$"),
+     ("a tensor too many", "only one of the teacher and the model has 2.bias$"),
+     ("another shape", r"0.bias is torch.float32 \(3,\), but the model's is torch.float32 \(2,\)"),
+     ("another type", r"0.bias is torch.float64 \(2,\), but the model's is torch.float32 \(2,\)"),
+     ("infinite buffer", "1.running_var is not finite"),
+     ("history of another kind", "history.json holds no list of rows|changed since it was written"),
+     ("history edited", "weights, history or config were changed since it was written"),
+     ("weights written by something else", "its weights carry no hash")],
+)  # fmt: skip
+def test_it_is_said_what_is_not_as_it_was(folder, damage, words):
+    DAMAGES[damage](folder)
+    with pytest.raises(KeptTeacherError, match=words):
+        load_kept_teacher(layers(), folder)
+
+
+def test_where_there_is_no_teacher_nothing_is_said(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert take_kept_teacher(layers(), tmp_path) is None
+        (tmp_path / "config.json").write_text("{}")
+        (tmp_path / "checkpoint.safetensors").write_bytes(b"")
+        assert take_kept_teacher(layers(), tmp_path) is None
+
+
+def test_it_is_kept_without_the_paths_of_this_machine_and_not_if_it_is_not_finite(tmp_path):
+    from pclora_lab.training.config import read_config
+
+    config = RunConfig(model=str(tmp_path / "mine" / "net"), data=str(tmp_path / "pictures.csv"))
+    keep_teacher(layers(), tmp_path / "kept", LOG, config)
+    found = read_config(tmp_path / "kept" / "config.json")
+    assert (found.model, found.data) == ("net", "pictures.csv")
+    with pytest.raises(ValueError, match="not kept as a teacher; try a smaller teacher_lr"):
+        keep_teacher(layers(float("nan")), tmp_path / "other", LOG, config)
+    assert not (tmp_path / "other").exists()

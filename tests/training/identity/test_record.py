@@ -10,7 +10,9 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.identity.former import _former_hash
 from pclora_lab.training.identity.record import (
+    LIBRARIES,
     Identity,
+    RunChanged,
     determining_settings,
     differences,
     refuse_changes,
@@ -106,3 +108,64 @@ def test_what_a_run_is_made_from_stays_as_it_was():
 def test_the_precision_of_a_run_is_what_it_computed_in(settings, environment, precision):
     made = Identity("d", "p", "w", "a", settings=settings, environment=environment)
     assert made.precision == precision
+
+
+def described(name, values, **environment):
+    """The same run, of which one part is described by these values."""
+    hashed = replace(MADE, **{name: str(values)})
+    return replace(
+        hashed, descriptions={name: values}, environment={**MADE.environment, **environment}
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "more"),
+    [
+        ("architecture", "the model's architecture", ""),
+        (
+            "preprocessing",
+            "the preprocessing",
+            " (image size, mean, crop, or the tokenizer's files)",
+        ),
+    ],
+)
+def test_it_is_said_what_differs_in_how_a_part_is_described(name, words, more):
+    before, now = (described(name, {"size": size, "kind": "a"}) for size in (2, 3))
+    [told] = differences(before, now)[0]
+    assert told.startswith(f"{words}: ") and "size" in told and "2" in told and "3" in told
+    # Where either description was not kept, it is only known to be another one.
+    without = replace(now, descriptions={})
+    assert differences(before, without)[0] == differences(without, before)[0] == [words + more]
+
+
+@pytest.mark.parametrize("library", ["timm", "transformers", "tokenizers"])
+def test_other_keys_are_a_change_unless_a_library_has_another_version(library):
+    before, now = ({"size": 2}, {"size": 2, "new": 1})
+    versions = dict.fromkeys(LIBRARIES, "1")
+    was = described("architecture", before, **versions)
+    [told] = differences(was, described("architecture", now, **versions))[0]
+    assert "new" in told
+    updated = described("architecture", now, **{**versions, library: "2"})
+    assert differences(was, updated)[0] == []
+    [told] = differences(was, described("architecture", {"size": 3}, **{library: "2"}))[0]
+    assert "size" in told
+    # Where neither run used a library, none has changed.
+    [told] = differences(described("architecture", before), described("architecture", now))[0]
+    assert "new" in told
+
+
+def test_a_teacher_is_compared_where_both_runs_have_one_and_all_else_always():
+    without = replace(MADE, teacher="")
+    for before, now in ((MADE, without), (without, MADE), (without, without)):
+        assert differences(before, now) == ([], [])
+        assert len(differences(before, replace(now, data="other"))[0]) == 1
+    assert differences(MADE, replace(MADE, teacher="u"))[0] == [
+        "the weights of the fine-tuned teacher"
+    ]
+
+
+def test_where_nothing_changed_nothing_is_refused():
+    refuse_changes([])
+    with pytest.raises(RunChanged, match="one, two changed since it began") as told:
+        refuse_changes(["one", "two"])
+    assert told.value.changed == ("one", "two")

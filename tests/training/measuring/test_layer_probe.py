@@ -58,6 +58,7 @@ def test_a_gram_matrix_is_of_centered_rows_and_of_norm_one():
     torch.testing.assert_close(centered_gram(x), wanted / wanted.norm())
     assert float(centered_gram(x).norm()) == pytest.approx(1)
     assert centered_gram(torch.ones(3, 2)).tolist() == [[0.0] * 3] * 3
+    torch.testing.assert_close(centered_gram(1e-4 * x), centered_gram(x))
 
 
 def test_a_gram_matrix_is_of_single_precision_in_autocast_too():
@@ -194,7 +195,7 @@ def test_a_layer_that_runs_on_fewer_rows_is_compared_on_its_first_ones():
     assert facts["layer_mse"]["second"] == pytest.approx(mse, rel=1e-5)
 
 
-@pytest.mark.parametrize("rows", [300, 257, 256])
+@pytest.mark.parametrize("rows", [399, 398, 300, 257, 256])
 def test_of_fewer_rows_than_the_first_layers_256_at_most_are_compared(rows):
     class Short(Net):
         def forward(self, x, attention_mask=None):

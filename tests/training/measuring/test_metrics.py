@@ -196,6 +196,10 @@ def test_layers_are_compared_where_it_is_planned_and_the_cost_is_told(tracker_of
     assert rows[0]["layer_mse"] == {"head": 1.0}
     tracker.clock = SimpleNamespace(seconds=0.0)
     assert tracker.probe_percent > 100
+    # Of a run that has hardly begun too; two digits are more than anybody reads.
+    for seconds, percent in ((0.5, 600.0), (9.0, 33.33), (7.0, 42.86)):
+        tracker.clock = SimpleNamespace(seconds=seconds)
+        assert tracker.probe_percent == percent
     tracker.layers = None
     assert tracker.probe_percent == 0.0
 
