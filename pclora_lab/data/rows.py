@@ -192,8 +192,8 @@ def joined_splits(splits: Sequence[Split]) -> Split:
         return Split([example for split in splits for example in split.examples], labels)
     parts = [split.examples for split in splits if isinstance(split.examples, DecodedImages)]
     column = parts[0].column
-    tables = [part.table.select(part.rows).select_columns([column]) for part in parts]
     try:
+        tables = [part.table.select(part.rows).select_columns([column]) for part in parts]
         return Split(DecodedImages(datasets.concatenate_datasets(tables), column), labels)
     except (ValueError, TypeError) as error:
         raise DataError(f"the parts of one split do not fit each other: {error}") from error
