@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +11,8 @@ import torch
 from pictures import ROWS, png
 from PIL import Image
 
+from pclora_lab.data.account import DataError
+from pclora_lab.data.columns import PAIR_NAMES, Columns, find_columns
 from pclora_lab.data.images import ImageBatches, Preprocessing
 from pclora_lab.data.loading import load_data
 from pclora_lab.data.splits import LabeledData
@@ -284,3 +287,140 @@ def test_a_picture_that_is_too_large_to_be_meant_is_named(tmp_path, monkeypatch)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(ValueError, match="row 5, column 'img'.*decompression bomb"):
         read_picture(tmp_path / "a.parquet", large)
+
+
+IMAGE, CLASS = datasets.Image(), datasets.ClassLabel(names=["a", "b"])
+WORDS, SHORT = ["a long text", "another one"], ["x", "y"]
+
+
+def found_in(columns: dict, given: dict | None = None, pair: object = None) -> Columns:
+    """What is found in a table of two rows; a column is given by its values or by its type."""
+    rows = {n: value if isinstance(value, list) else [None, None] for n, value in columns.items()}
+    types = {n: value for n, value in columns.items() if not isinstance(value, list)}
+    made = datasets.Dataset.from_dict(rows)
+    for name, feature in types.items():
+        made = made.cast_column(name, feature)
+    return find_columns(made, given or {}, "some.csv", pair)
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        ({"text": WORDS, "label": SHORT}, ("text", ("text",), "label")),
+        ({" Text ": WORDS, "LABEL": SHORT}, ("text", (" Text ",), "LABEL")),
+        ({"more": WORDS, "review": SHORT, "y": SHORT}, ("text", ("review",), "y")),
+        ({"title": WORDS, "text": SHORT, "y": SHORT}, ("text", ("text",), "y")),
+        ({"a": SHORT, "b": WORDS, "y": SHORT}, ("text", ("b",), "y")),
+        ({"a": [None, None], "b": ["", None], "c": SHORT, "y": SHORT}, ("text", ("c",), "y")),
+        ({"Unnamed: 0": WORDS, "b": SHORT, "y": SHORT}, ("text", ("b",), "y")),
+        ({"__index_level_0__": WORDS, "b": SHORT, "y": SHORT}, ("text", ("b",), "y")),
+        ({"sentiment": WORDS, "class": SHORT, "b": SHORT}, ("text", ("sentiment",), "class")),
+        ({"text": WORDS, "label": SHORT, "kind": CLASS}, ("text", ("text",), "kind")),
+        ({"text": WORDS, "photo": IMAGE, "label": SHORT}, ("image", ("photo",), "label")),
+        ({"image": SHORT, "photo": IMAGE, "label": SHORT}, ("image", ("photo",), "label")),
+        ({"img": SHORT, "Image": SHORT, "label": SHORT}, ("image", ("Image",), "label")),
+        ({"premise": WORDS, "hypothesis": WORDS, "y": SHORT},
+         ("text", ("premise", "hypothesis"), "y")),
+        ({"Sentence2": SHORT, "Sentence1": SHORT, "text": WORDS, "y": SHORT},
+         ("text", ("Sentence1", "Sentence2"), "y")),
+        ({"question": WORDS, "sentence": [1, 2], "y": SHORT}, ("text", ("question",), "y")),
+    ],
+)  # fmt: skip
+def test_what_a_table_holds_is_guessed_by_types_and_names(columns, found):
+    assert found_in(columns) == Columns(*found)
+    assert found_in(columns).used == [*found[1], found[2]]
+
+
+@pytest.mark.parametrize("names", PAIR_NAMES, ids="+".join)
+def test_pairs_are_known_by_their_names(names):
+    columns = {names[1]: WORDS, "other": WORDS, names[0].upper(): SHORT, "label": SHORT}
+    assert found_in(columns).content == (names[0].upper(), names[1])
+
+
+ALL = {"text": WORDS, "other": WORDS, "photo": IMAGE, "label": SHORT, "kind": SHORT}
+
+
+@pytest.mark.parametrize(
+    ("given", "pair", "found"),
+    [
+        ({"label": "kind"}, None, ("image", ("photo",), "kind")),
+        ({"text": "other"}, None, ("text", ("other",), "label")),
+        ({"image": "other"}, None, ("image", ("other",), "label")),
+        ({}, ("other", "text"), ("text", ("other", "text"), "label")),
+        ({}, ["text", "kind"], ("text", ("text", "kind"), "label")),
+        ({"image": None, "text": None, "label": None}, None, ("image", ("photo",), "label")),
+    ],
+)
+def test_what_is_given_is_taken(given, pair, found):
+    assert found_in(ALL, given, pair) == Columns(*found)
+
+
+BOTH = "^text_columns is .*: it must be two different names, such as"
+
+
+@pytest.mark.parametrize(
+    ("given", "pair", "message"),
+    [
+        ({"image": "photo", "text": "text"}, None, "^give image_column or text_column, not both"),
+        ({"image": "photo"}, ("text", "other"), "^give image_column or text_column, not both"),
+        ({"text": "text"}, ("text", "other"), "^give text_column or text_columns, not both"),
+        ({}, ("text", "text"), BOTH),
+        ({}, ("text",), BOTH),
+        ({}, ("text", "other", "kind"), BOTH),
+        ({}, "ab", BOTH),
+        ({"label": "none"}, None, "^data 'some.csv' has no column 'none': it has text, other, ph"),
+        ({}, ("text", "none"), "^data 'some.csv' has no column 'none'"),
+        ({"text": "label"}, None, "^column 'label' of 'some.csv' can't be both label and text: "),
+        ({"image": "label"}, None, "'label' of 'some.csv' can't be both label and image: its col"),
+        ({}, ("text", "label"), "'label' .* both label and text.*pass another label_column$"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused(given, pair, message):
+    with pytest.raises(DataError, match=message):
+        found_in(ALL, given, pair)
+
+
+HEADING = "Its first line looks like a row: a heading must name the columns"
+
+
+@pytest.mark.parametrize(
+    ("columns", "has_heading"),
+    [
+        ({"text": WORDS, "0": SHORT}, False),
+        ({"text": WORDS, " -1.5 ": SHORT}, False),
+        ({"this is a whole sentence": WORDS, "b": SHORT}, False),
+        ({"these are four words": WORDS, "b": SHORT}, True),
+        ({"text": WORDS, "b1": SHORT}, True),
+        ({"text": WORDS, "1b": SHORT}, True),
+    ],
+)
+def test_a_table_without_labels_is_told_so_and_whether_it_seems_to_have_no_heading(
+    columns, has_heading
+):
+    with pytest.raises(DataError, match="^no label column found in 'some.csv': its col") as error:
+        found_in(columns)
+    assert (HEADING in str(error.value)) is not has_heading
+    assert "pass label_column" in str(error.value)
+
+
+def test_a_table_of_another_task_is_told_so():
+    with pytest.raises(DataError, match="no label column .*Column 'tags' holds a list in each row"):
+        found_in({"text": WORDS, "tags": [["a"], ["b"]]})
+    switches = {"text": WORDS, "good": [0, 1], "bad": [1, 0]}
+    with pytest.raises(DataError, match="pass label_column. Columns good, bad hold 0 and 1 each"):
+        found_in(switches)
+    with pytest.raises(DataError, match="^no image column found in 'some.csv' and none of texts: "
+                                        "its columns are a, label; pass image_column or text_column"
+                                        "$"):  # fmt: skip
+        found_in({"a": [1, 2], "label": SHORT})
+    with pytest.raises(DataError, match="or text_column. Column 'mask' holds a list in each row"):
+        found_in({"mask": [["a"], ["b"]], "label": [1, 2]})
+
+
+def test_of_the_longest_texts_the_first_hundred_rows_decide():
+    rows = {
+        "a": ["xx"] * 100 + ["x" * 999],
+        "b": ["xxx"] * 100 + [""],
+        "label": ["u", "v"] * 50 + ["u"],
+    }
+    assert found_in(rows).content == ("b",)
