@@ -90,7 +90,7 @@ class LabelColumn:
     def counts(self) -> dict[str, int]:
         """Rows by label."""
         found = np.bincount(self.codes[self.codes >= 0], minlength=len(self.words))
-        return dict(zip(self.words, found.tolist(), strict=True))
+        return {word: int(found[code]) for code, word in enumerate(self.words)}
 
     @property
     def is_labeled(self) -> bool:

@@ -146,7 +146,7 @@ class TextPreprocessing:
         for start in range(0, len(texts), _CHUNK):
             part = list(texts[start : start + _CHUNK])
             encoded = self.tokenizer(
-                *(map(list, zip(*part, strict=True)) if is_paired else [part]),
+                *([[text[i] for text in part] for i in (0, 1)] if is_paired else [part]),
                 truncation=True,
                 max_length=self.max_tokens,
                 return_attention_mask=False,

@@ -69,9 +69,9 @@ def _weights(attention: nn.Module, heads: int, x: Tensor) -> Tensor:
     batch, tokens, _ = x.shape
     fused = attention.get_submodule("qkv")(x)
     q, k, _ = fused.reshape(batch, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
-    norms = (getattr(attention, name, None) for name in ("q_norm", "k_norm"))
-    q, k = (v if norm is None else norm(v) for v, norm in zip((q, k), norms, strict=True))
-    return torch.softmax(q.float() @ k.float().transpose(-2, -1) * q.shape[-1] ** -0.5, dim=-1)
+    q_norm, k_norm = (getattr(attention, n, None) or nn.Identity() for n in ("q_norm", "k_norm"))
+    q, k = q_norm(q).float(), k_norm(k).float()
+    return torch.softmax(q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5, dim=-1)
 
 
 def _of_transformers(model: "PreTrainedModel", images: Tensor) -> tuple[Tensor, tuple[int, int]]:

@@ -45,7 +45,7 @@ def _refuse_other_names(layers: tuple[LayerCount, ...], given: Mapping[str, int 
     unknown = [name for name in given if name not in names]
     if unknown:
         near = difflib.get_close_matches(unknown[0], names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"the layers are {listed(names)}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"the layers are {listed(names)}"
         raise ValueError(
             f"rank {given[unknown[0]]} is given for {unknown[0]}, which is no layer that is "
             f"replaced: {hint}"

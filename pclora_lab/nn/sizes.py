@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from operator import add, sub
 from typing import Any
 
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ def plan(
         counts = count_model(model, targets=targets, example=example)
     ranks = resolve_ranks(counts.layers, rank)
     replaced, whole = _sizes(counts, ranks)
-    dense = tuple(w - r for w, r in zip(whole, replaced, strict=True))
+    dense = tuple(map(sub, whole, replaced))
     return Plan(
         dense=_size(*dense),
         replaced=_size(*replaced),
@@ -100,13 +101,9 @@ def _sizes(counts: ModelCounts, ranks: Mapping[str, int]) -> tuple[tuple[int, ..
         (c.low_rank_params(r), c.low_rank_macs(r), c.low_rank_params(r) * c.bytes_per_value)
         for c, r in ((c, ranks[c.name]) for c in counts.layers)
     ]
-    replaced = (*map(sum, zip(*before, strict=True)), *map(sum, zip(*after, strict=True)))
+    was, now = (tuple(sum(c[what] for c in part) for what in range(3)) for part in (before, after))
     total = (counts.params, counts.macs, counts.bytes)
-    whole = (
-        *total,
-        *(t - b + a for t, b, a in zip(total, replaced[:3], replaced[3:], strict=True)),
-    )
-    return replaced, whole
+    return (*was, *now), (*total, *map(add, map(sub, total, was), now))
 
 
 def _size(*values: int) -> Size:

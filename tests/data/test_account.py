@@ -174,9 +174,12 @@ def test_rows_that_are_excused_or_a_whole_split_without_labels_are_no_loss():
     made.leave_rows("train", "empty", 100)
     made.check("mail.csv", 0.01)
     made.leave_rows("test", "without a label", 5)
-    with pytest.raises(DataError, match=r"^data 'mail.csv': 5 of 100 rows of test would be left "
-                       r"out, more than 1.0%: 5 without a label; why\. Repair the data, or "
-                       r"allow it with max_left_out=0.05$"):  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match=r"^data 'mail.csv': 5 of 100 rows of test would be left "
+        r"out, more than 1.0%: 5 without a label; why\. Repair the data, or "
+        r"allow it with max_left_out=0.05$",
+    ):
         made.check("mail.csv", 0.01, "; why")
     made.check("mail.csv", 0.05)
 

@@ -409,9 +409,12 @@ def test_a_table_of_another_task_is_told_so():
     switches = {"text": WORDS, "good": [0, 1], "bad": [1, 0]}
     with pytest.raises(DataError, match="pass label_column. Columns good, bad hold 0 and 1 each"):
         found_in(switches)
-    with pytest.raises(DataError, match="^no image column found in 'some.csv' and none of texts: "
-                                        "its columns are a, label; pass image_column or text_column"
-                                        "$"):  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match="^no image column found in 'some.csv' and none of texts: "
+        "its columns are a, label; pass image_column or text_column"
+        "$",
+    ):
         found_in({"a": [1, 2], "label": SHORT})
     with pytest.raises(DataError, match="or text_column. Column 'mask' holds a list in each row"):
         found_in({"mask": [["a"], ["b"]], "label": [1, 2]})

@@ -93,8 +93,11 @@ def test_a_column_is_read_in_the_order_of_the_rows():
 
 @pytest.mark.parametrize("values", [[[1, 2], [3]], [{"a": 1}, {"a": 2}], [[0.5], [0.25]]])
 def test_a_column_of_another_task_is_named_with_the_others(values):
-    with pytest.raises(DataError, match=r"^column 'y' of 'some.csv' is no label column: it holds .*"
-                                        r"pass another label_column \(y\)$"):  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match=r"^column 'y' of 'some.csv' is no label column: it holds .*"
+        r"pass another label_column \(y\)$",
+    ):
         column(values)
 
 
@@ -138,8 +141,11 @@ def test_every_row_is_of_a_class_of_none_or_of_one_that_is_unknown():
 @pytest.mark.parametrize("values", [["a", "a"], ["a", None], [None], ["Ham", "ham"]])
 def test_one_class_is_too_few(values):
     count = 0 if values == [None] else 1
-    with pytest.raises(DataError, match=f"^data 'some.csv' has {count} class in column 'y': a "
-                                        "classifier needs two or more; is it the right"):  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match=f"^data 'some.csv' has {count} class in column 'y': a "
+        "classifier needs two or more; is it the right",
+    ):
         classes(values, datasets.Value("string"))
     with pytest.raises(DataError, match="has 1 class"):
         classes([1, 1, -1], datasets.ClassLabel(names=["ham", "spam"]))
@@ -161,14 +167,20 @@ def test_more_than_twenty_values_of_which_most_stand_alone_are_no_classes(
     if not is_refused:
         assert len(classes(values).names) == different
         return
-    with pytest.raises(DataError, match=rf"'y' of 'some.csv' has 21 different values in "
-                       rf"{len(values)} rows, .* another label_column \(text, y\)$"):  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match=rf"'y' of 'some.csv' has 21 different values in "
+        rf"{len(values)} rows, .* another label_column \(text, y\)$",
+    ):
         classes(values)
 
 
 def test_labels_of_another_task_are_refused_unless_the_table_names_its_classes():
-    with pytest.raises(DataError, match=r"^column 'y' of 'some.csv' holds fractions such as 0.5.*"
-                                        r"pass another label_column \(text, y\)$"):  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match=r"^column 'y' of 'some.csv' holds fractions such as 0.5.*"
+        r"pass another label_column \(text, y\)$",
+    ):
         classes([0.5, 1.25])
     with pytest.raises(DataError, match="holds as many words as the text"):
         classes(["N V", "D", "N V"], texts=[("dogs bark", "N V"), ("the", "D")])

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from pictures import png
 
-from pclora_lab.data.account import DataError
+from pclora_lab.data.account import DataError, Ledger
 from pclora_lab.data.dividing import divide
 from pclora_lab.data.loading import load_data
-from pclora_lab.data.overlap import in_others
+from pclora_lab.data.overlap import in_others, leave_shared_rows
 from pclora_lab.data.splits import Split
 
 
@@ -100,3 +100,92 @@ def test_dividing_repeated_texts_is_what_it_was():
     kept, out = divide(split, 0.2)
     assert out.examples == [word for word, is_held in zip(words, held, strict=True) if is_held]
     assert len(kept) + len(out) == 200 and not set(kept.examples) & set(out.examples)
+
+
+def split(*texts: str) -> Split:
+    return Split(list(texts), np.arange(len(texts)))
+
+
+def left(allowed: float = 1.0, **splits: Split) -> tuple[dict[str, Split], list[str]]:
+    """What stays of the splits, and what the ledger was told."""
+    ledger = Ledger()
+    for name, part in splits.items():
+        ledger.find_rows(name, len(part))
+    leave_shared_rows(splits, "mail.csv", allowed, ledger)
+    ledger.check("mail.csv", 0.0)  # what the other split has is no loss
+    rows = ledger.close({name: len(part) for name, part in splits.items()}).rows
+    return splits, [str(part) for part in rows.left_out]
+
+
+def test_each_split_gives_way_to_those_that_are_measured_on_later():
+    kept, told = left(
+        train=split("a", "b", "c", "d", "b"),
+        validation=split("b", "e", "c"),
+        test=split("c", "f", "f"),
+    )
+    assert kept["train"].examples == ["a", "d"] and kept["train"].labels.tolist() == [0, 3]
+    assert kept["validation"].examples == ["b", "e"] and kept["test"].examples == ["c", "f", "f"]
+    assert told == [
+        "1 that the test split has too, of validation (row 2)",
+        "3 that the validation or test split has too, of train (row 1 first)",
+    ]
+
+
+@pytest.mark.parametrize("later", ["validation", "test"])
+def test_only_splits_that_are_there_are_named(later):
+    kept, told = left(train=split("a", "b"), **{later: split("b")})
+    assert kept["train"].examples == ["a"]
+    assert told == [f"1 that the {later} split has too, of train (row 1)"]
+
+
+def test_splits_that_share_nothing_and_one_alone_stay_the_very_same():
+    given = {"train": split("a", "a"), "validation": split("b"), "test": split("c")}
+    kept, told = left(**given)
+    assert all(kept[name] is given[name] for name in given) and told == []
+    assert left(train=given["train"])[0]["train"] is given["train"]
+    assert left(other=split("a"), test=split("a"))[1] == []
+
+
+def test_the_share_of_the_split_that_is_measured_on_is_what_may_be_allowed():
+    train, test = split(*"abcdefgh"), split("a", "x", "y", "z")
+    assert left(0.25, train=train, test=test)[1] != []
+    with pytest.raises(
+        DataError,
+        match=r"^data 'mail.csv': 1 of 4 rows of test stand among the "
+        r"rows of train too, more than 24.0%: what is measured on must be new. Take "
+        r"them out, or allow it with max_overlap=0.25$",
+    ):
+        left(0.24, train=train, test=test)
+    with pytest.raises(DataError, match="1 of 1 rows of test stand among the rows of validation"):
+        left(0.5, train=train, validation=split("x", "y", "z"), test=split("x"))
+
+
+def test_pairs_are_the_same_if_both_texts_are():
+    mine = [("a", "b"), ("a", "c"), ("b", "a")]
+    assert in_others(mine, [[("a", "b")], [("c", "a")]]).tolist() == [True, False, False]
+    assert in_others(mine, []).tolist() == [False] * 3
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "same"),
+    [
+        ([b"x" * 5000 + b"y"], [b"z" + b"x" * 4999 + b"y"], False),
+        ([b"x" * 5000 + b"y"], [b"x" * 5000 + b"z"], False),
+        ([b"ab"], [b"abc"], False),
+        ([b""], [b""], True),
+        ([b"x" * 9000], [b"y", b"x" * 9000], True),
+    ],
+)
+def test_pictures_are_the_same_if_all_their_bytes_are(mine, theirs, same):
+    assert in_others(Stored(*mine), [Stored(*theirs)]).tolist() == [same]
+    assert in_others(Stored(*mine), []).tolist() == [False]
+
+
+def test_only_pictures_of_a_like_length_are_read():
+    class Reads(Stored):
+        def content(self, row: int) -> bytes:
+            assert len(self.contents[row]) == 3, "this one can't be the same"
+            return super().content(row)
+
+    mine, theirs = Reads(b"aaa", b"a", b"bbb"), Reads(b"bbb", b"bb", b"cccc")
+    assert in_others(mine, [theirs]).tolist() == [False, False, True]

@@ -87,8 +87,11 @@ def test_numbers_may_be_texts(values, texts):
 
 @pytest.mark.parametrize("value", [["a"], {"a": 1}, b"bytes"])
 def test_a_column_of_something_else_holds_no_texts(value):
-    with pytest.raises(DataError, match=r"^column 'text' holds no texts but .*: pass another "
-                                        r"text_column \(text, label\)$"):  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match=r"^column 'text' holds no texts but .*: pass another "
+        r"text_column \(text, label\)$",
+    ):
         read({"text": [value] * 2, "label": ["ham", "spam"]})
 
 
@@ -141,8 +144,11 @@ def test_a_picture_outside_of_the_folder_is_not_read_and_one_inside_is_found(tmp
 
 def test_a_column_of_texts_or_numbers_holds_no_pictures():
     for values in ([1, 2], [0.5, 1.5]):
-        with pytest.raises(DataError, match=r"^column 'image' holds no images: pass another "
-                                            r"image_column \(image, label\)"):  # fmt: skip
+        with pytest.raises(
+            DataError,
+            match=r"^column 'image' holds no images: pass another "
+            r"image_column \(image, label\)",
+        ):
             read({"image": values, "label": ["ham", "spam"]}, ("image",), kind="image")
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pclora_lab import load_data
-from pclora_lab.data.splits import LabeledData, Split, hash_of_texts
+from pclora_lab.data.splits import LabeledData, Split, example_text, hash_of_texts, short_name
 
 GENERATOR = np.random.default_rng(0)
 
@@ -105,3 +105,84 @@ def test_classes_count_and_names_of_files_do_not():
     data = labeled(IMAGES)
     assert dataclasses.replace(data, name="other").fingerprint() == data.fingerprint()
     assert dataclasses.replace(data, class_names=("a", "c")).fingerprint() != data.fingerprint()
+
+
+def test_moving_rows_from_one_split_to_another_or_changing_a_label_changes_the_hash():
+    texts, labels = [f"text {n}" for n in range(30)], np.arange(30) % 2
+
+    def made(first: int, second: int, labels: np.ndarray = labels, kind: str = "text") -> str:
+        bounds = ((0, first), (first, second), (second, 30))
+        parts = [Split(texts[a:b], labels[a:b]) for a, b in bounds]
+        return LabeledData("some", kind, *parts, ("a", "b")).fingerprint()
+
+    found = made(10, 20)
+    assert len(found) == 16 and int(found, 16) >= 0
+    assert found == made(10, 20, labels.astype(np.int32)), "however the numbers are stored"
+    others = {made(11, 20), made(10, 21), made(10, 20, 1 - labels), made(10, 20, kind="image")}
+    assert len(others | {found}) == 5
+
+
+def test_the_data_are_read_once_for_their_hash():
+    class Counted(list):
+        reads = 0
+
+        def __getitem__(self, index):
+            Counted.reads += 1
+            return super().__getitem__(index)
+
+    data = labeled(Counted(["a", "b", "c"]), "text")
+    assert data.fingerprint() == data.fingerprint() and Counted.reads == 9, "three splits of three"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "things"),
+    [((), "text", "texts"), (("text",), "text", "texts"), (("image",), "image", "images"),
+     (("premise", "hypothesis"), "text", "pairs of texts")],
+)  # fmt: skip
+def test_data_are_told_in_a_line(content, kind, things):
+    parts = [Split(["a"] * n, np.zeros(n)) for n in (1200, 30, 4)]
+    data = LabeledData("/home/me/mail.csv", kind, *parts, ("ham", "spam"), content=content)
+    assert data.is_paired == (len(content) == 2) and data.num_classes == 2
+    assert data.summary() == (
+        f"mail.csv: 1,200 / 30 / 4 {things} to train, validate and test on, 2 classes (ham, spam)"
+    )
+    assert (data.notes, data.account) == ((), None)
+
+
+@pytest.mark.parametrize(("count", "end"), [(10, "c8, c9)"), (11, "c8, c9, …)")])
+def test_of_many_classes_the_first_ten_are_told(count, end):
+    part = Split(["a"], np.zeros(1))
+    names = tuple(f"c{n}" for n in range(count))
+    summary = LabeledData("some", "text", part, part, part, names).summary()
+    assert summary.endswith(end) and f"{count} classes (c0, " in summary
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [("digits", "digits"), ("uoft-cs/cifar10", "uoft-cs/cifar10"), ("./some/mail.csv", "mail.csv"),
+     ("~/mail.csv", "mail.csv"), ("a/b/c", "c"), ("/data/pets/", "pets"), (".", "."),
+     ("local-dir:/data/pets", "pets"), ("local-dir:pets", "local-dir:pets")],
+)  # fmt: skip
+def test_a_path_on_somebodys_machine_is_told_by_its_last_part(name, short):
+    assert short_name(name) == short
+
+
+def test_a_text_is_told_in_one_line():
+    assert example_text(" a\n\tb  c ") == "a b c"
+    assert example_text(("a\nb", " c")) == "a b ⇢ c"
+
+
+def test_a_split_and_its_data_can_not_be_changed():
+    data = labeled(["a", "b"], "text")
+    assert len(data.train) == 2
+    for made, name in ((data, "name"), (data.train, "labels")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(made, name, None)
+
+
+def test_a_part_of_a_pair_may_be_anything_and_its_place_counts():
+    hashes = {
+        labeled([pair] * 4, "text").fingerprint() for pair in (("a", ""), ("", "a"), (1, "a"))
+    }
+    assert len(hashes) == 3
+    assert labeled([(1, "a")] * 4).fingerprint() == labeled([("1", "a")] * 4).fingerprint()

@@ -99,13 +99,21 @@ def test_a_share_is_of_the_break_even_rank_rounded_down_and_at_least_one(rank, r
             r"^rank 24 is not below the break-even rank 24 of fc2 .* at most 23 there, or",
         ),
         ({"fc1": 1}, "^no rank is given for fc2: name every layer"),
-        ({"fc1": 1, "fc2": 1, "fc3": 5}, "^rank 5 is given for fc3, .*: did you mean fc"),
+        ({"fc1": 1, "fc2": 1, "fc3": 5}, r"^rank 5 is given for fc3, .*: did you mean fc[12]\?$"),
         ({"head": 5}, "^rank 5 is given for head, .*: the layers are fc1, fc2"),
     ],
 )
 def test_a_rank_that_does_not_fit_is_refused_with_one_that_does(rank, message):
     with pytest.raises(ValueError, match=message):
         resolve_ranks(LAYERS, rank)
+
+
+def test_a_break_even_rank_is_told_to_one_decimal():
+    # 7 · 30 / 37 = 5.676
+    with pytest.raises(
+        ValueError, match="not below the break-even rank 5.7 of fc .* at most 5, or"
+    ):
+        resolve_ranks((layer("fc", 7, 30),), 6)
 
 
 @pytest.mark.parametrize("rank", [1, "100%", {"fc2": 1, "thin": 1, "fc1": 1}])

@@ -1,6 +1,7 @@
 """Whether all numbers in a model are numbers: neither NaN nor infinite."""
 
 from collections.abc import Iterable, Mapping
+from itertools import compress
 
 import torch
 from torch import Tensor, nn
@@ -42,9 +43,7 @@ def _not_finite(sums: Mapping[str, Tensor]) -> list[str]:
         return []
     device = next(iter(sums.values())).device
     flags = torch.stack([total.isfinite().to(device) for total in sums.values()])
-    if bool(flags.all()):
-        return []
-    return [name for name, is_finite in zip(sums, flags.tolist(), strict=True) if not is_finite]
+    return list(compress(sums, (~flags).tolist()))
 
 
 def check_weights_finite(model: nn.Module, cure: str) -> None:
