@@ -1,7 +1,14 @@
 """One tiny, randomly initialized model per architecture that the project says it takes."""
 
 import torch
-from timm.models import SwinTransformer, is_model, register_model, swin_tiny_patch4_window7_224
+from timm.models import (
+    SwinTransformer,
+    VisionTransformer,
+    is_model,
+    register_model,
+    swin_tiny_patch4_window7_224,
+    vit_tiny_patch16_224,
+)
 from tiny_configs import IMAGES as HF_IMAGES
 from tiny_configs import TEXTS, TOKENS, WORDS
 from torch import Tensor, nn
@@ -30,9 +37,18 @@ def tiny_swin(pretrained: bool = False, **options) -> SwinTransformer:
     return model
 
 
+def tiny_vit(pretrained: bool = False, **options) -> VisionTransformer:
+    """One block of three heads and 24 channels: for what is counted again and again."""
+    sizes = {"img_size": 8, "patch_size": 4, "embed_dim": 24, "depth": 1, "num_heads": 3}
+    model = vit_tiny_patch16_224(pretrained, **{**sizes, **options})
+    model.pretrained_cfg = {**model.pretrained_cfg, "architecture": "tiny_vit"}
+    return model
+
+
 # Doctests are looked for in a second import of this file.
-if not is_model("tiny_swin"):
-    register_model(tiny_swin)
+for _builder in (tiny_swin, tiny_vit):
+    if not is_model(_builder.__name__):
+        register_model(_builder)
 
 
 def tiny(kind: str, task: str | None = None, *, split_qkv: bool = False) -> nn.Module:

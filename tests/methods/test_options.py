@@ -73,3 +73,39 @@ def test_an_option_has_a_range_and_is_named_outside_it(method, option, inside, o
         with pytest.raises(ValueError) as error:
             config(**{option: value})
         assert option in str(error.value) or label in str(error.value)
+
+
+# What each is, in the order of the attributes below; see the docstring of Method.
+IS = {
+    "full": "trained, in the comparison, as large as before",
+    "lora": "trained, in the comparison, as large as before",
+    "snella": "trained, in the comparison, as large as before",
+    "pclora": "trained, in the comparison, fading, can be replayed",
+    "pela": "trained, in the comparison",
+    "svd": "in the comparison",
+    "activation_svd": "",
+    "svd_kd": "trained, can be replayed",
+    "small": "trained",
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_what_it_is(name):
+    method = METHODS[name]
+    said = {
+        "trained": method.trains,
+        "in the comparison": method.in_default_comparison,
+        "as large as before": not method.compresses,
+        "fading": method.fades,
+        "can be replayed": method.supports_replay,
+    }
+    assert ", ".join(what for what, is_so in said.items() if is_so) == ", ".join(
+        sorted(filter(None, IS[name].split(", ")), key=list(said).index)
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_comparison_tries_rates_around_the_default_in_rising_order(name):
+    grid, default = METHODS[name].lr_grid, METHODS[name].Config.default_lr
+    assert list(grid) == sorted(set(grid)) and grid[-1] <= 10 * grid[0]
+    assert grid[0] / 4 <= default <= 4 * grid[-1]
