@@ -18,7 +18,6 @@ from pclora_lab.models.loading import load_model
 from pclora_lab.nn.counting import count_macs, count_model
 from pclora_lab.nn.surgery import find_targets
 
-
 HEADS, WIDTH = 3, 24
 
 

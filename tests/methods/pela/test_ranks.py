@@ -1,4 +1,4 @@
-"""Which layers PELA factorizes and at which rank: the formula, what stays dense, what is refused."""
+"""Which layers PELA factorizes and at which rank: formula, what stays dense, what is refused."""
 
 import pytest
 from small_net import SmallNet
