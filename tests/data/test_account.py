@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from records import assert_fixed
 
 from pclora_lab.data.account import (
     Account,
@@ -212,3 +213,8 @@ def test_a_long_message_keeps_its_beginning_and_its_cure():
 )
 def test_a_share_is_rounded_up_to_whole_percents(share, rounded):
     assert round_up(share) == rounded
+
+
+def test_an_account_can_not_be_changed():
+    tally = Tally(1, 0, (LeftOut("empty", 1),))
+    assert_fixed(tally, tally.left_out[0], Account(tally, tally, tally))

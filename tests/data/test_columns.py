@@ -10,6 +10,7 @@ import pytest
 import torch
 from pictures import ROWS, png
 from PIL import Image
+from records import assert_fixed
 
 from pclora_lab.data.account import DataError
 from pclora_lab.data.columns import PAIR_NAMES, Columns, find_columns
@@ -427,3 +428,7 @@ def test_of_the_longest_texts_the_first_hundred_rows_decide():
         "label": ["u", "v"] * 50 + ["u"],
     }
     assert found_in(rows).content == ("b",)
+
+
+def test_what_was_found_can_not_be_changed():
+    assert_fixed(Columns("text", ("text",), "label"))

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from records import assert_fixed
 
 from pclora_lab.data.account import DataError
 from pclora_lab.data.labels import (
@@ -191,3 +192,7 @@ def test_labels_of_another_task_are_refused_unless_the_table_names_its_classes()
 def test_a_frame_is_read_like_any_table():
     made = datasets.Dataset.from_pandas(pd.DataFrame({"y": pd.Categorical(["b", "a", "b"])}))
     assert LabelColumn.of(made, "y", "frame").counts == {"b": 2, "a": 1}
+
+
+def test_what_was_read_can_not_be_changed():
+    assert_fixed(column(["a", "b"]), classes(["a", "b"]))

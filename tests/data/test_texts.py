@@ -1,6 +1,9 @@
 """Texts in splits that do not overlap, and as batches: padded, drawn by length, cut, counted."""
 
 import copy
+import dataclasses
+import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,11 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
+from light import imported_without
+from records import assert_fixed
 from tiny_hf import seeded, tokenizer, write_model
 
+from pclora_lab.data import texts as module
 from pclora_lab.data.loading import load_data
 from pclora_lab.data.splits import Split
-from pclora_lab.data.texts import TextBatches, TextPreprocessing, by_length
+from pclora_lab.data.texts import TextBatches, TextPreprocessing, by_length, reads_token_types
 from pclora_lab.models.loading import load_model
 
 WRITERS = {
@@ -226,3 +232,182 @@ def test_numbers_outside_the_named_classes_are_refused(tmp_path, wrong):
     reason = "without a label" if wrong == -1 else outside_them
     with pytest.raises(ValueError, match=rf"2 of 40 rows.*: 2 .*{reason} \(row 37"):
         load_data(path)
+
+
+PAIRS = [("w5 w6", "w7"), ("w8", "w9 w10 w11")]
+
+
+def test_a_model_that_reads_at_the_last_place_is_filled_up_at_the_beginning():
+    made = TextPreprocessing(tokenizer(pad=2), 32, pad_left=True)
+    batch = made.encode(["w5", "w5 w6 w7"])
+    assert batch["input_ids"][0, :2].tolist() == [2, 2], "the padding's own number"
+    assert batch["attention_mask"].tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
+    right = TextPreprocessing(tokenizer(pad=2), 32).encode(["w5", "w5 w6 w7"])
+    assert right["input_ids"][0, 3:].tolist() == [2, 2]
+    assert right["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+
+
+def test_token_types_are_made_of_pairs_for_models_that_read_them_only():
+    assert set(TextPreprocessing(tokenizer(), 32, True).encode(["w5"])) == {
+        "input_ids", "attention_mask"
+    }  # fmt: skip
+    assert TextPreprocessing(tokenizer(), 32).token_ids(PAIRS).types is None
+    assert TextPreprocessing(tokenizer(), 32, True).token_ids([]).types is None
+    made = TextPreprocessing(tokenizer(), 32, True)
+    batch = made.encode(PAIRS)
+    assert batch["token_type_ids"].shape == batch["input_ids"].shape
+    left = dataclasses.replace(made, pad_left=True).encode(PAIRS)
+    lengths = batch["attention_mask"].sum(1)
+    for row, length in enumerate(lengths.tolist()):
+        tokens = batch["token_type_ids"][row, :length]
+        assert torch.equal(
+            left["token_type_ids"][row, len(left["token_type_ids"][row]) - length :], tokens
+        )
+        assert not batch["token_type_ids"][row, length:].any()
+
+
+@pytest.mark.parametrize("examples", [sentences([1, 9, 2, 30, 5, 7, 40]), PAIRS * 4])
+def test_texts_are_made_in_parts_that_nobody_sees(monkeypatch, examples):
+    made = TextPreprocessing(tokenizer(), 8, True)
+    whole = made.token_ids(examples)
+    monkeypatch.setattr(module, "_CHUNK", 3)
+    parts = made.token_ids(examples)
+    assert parts.cut == whole.cut and (parts.types is None) == (whole.types is None)
+    assert [one.tolist() for one in parts.ids] == [one.tolist() for one in whole.ids]
+    if whole.types is not None:
+        assert [one.tolist() for one in parts.types] == [one.tolist() for one in whole.types]
+    else:
+        assert whole.cut == 4, "of more than six words"
+    assert all(one.dtype is torch.long and one.is_cpu for one in parts.ids)
+
+
+class Slow:
+    """A tokenizer in Python: no rules to read, and nothing is told of what was cut."""
+
+    pad_token_id, special_tokens_map, padding_side = 0, {"pad_token": "x"}, "right"
+    backend_tokenizer = None
+
+    def __init__(self, **vocabulary: int) -> None:
+        self.vocabulary, self.reads = vocabulary, 0
+
+    def get_vocab(self) -> dict[str, int]:
+        self.reads += 1
+        return self.vocabulary
+
+    def __call__(self, texts, **options):
+        ids = [[self.vocabulary[word] for word in text.split()] for text in texts]
+        return Encoded(input_ids=ids)
+
+
+class Encoded(dict):
+    encodings = None
+
+
+class Other(Slow):
+    """The same words, by another class."""
+
+
+def test_a_slow_tokenizer_is_taken_too():
+    made = TextPreprocessing(Slow(a=1, b=2), 8)
+    found = made.token_ids(["a b", "b"])
+    assert [one.tolist() for one in found.ids] == [[1, 2], [2]] and found.cut == 0
+    assert made.facts()["class"] == "Slow" and made.facts()["rules"] == {"a": 1, "b": 2}
+    assert "class" not in TextPreprocessing(tokenizer(), 8).facts(), "its rules say all"
+
+
+def test_everything_that_changes_the_numbers_changes_the_hash():
+    own = Slow(a=1, b=2)
+    made = TextPreprocessing(own, 8)
+    first = made.fingerprint()
+    changed = [
+        TextPreprocessing(own, 9), TextPreprocessing(own, 8, True),
+        TextPreprocessing(own, 8, pad_left=True), TextPreprocessing(Slow(a=1, b=3), 8),
+        TextPreprocessing(Other(a=1, b=2), 8), TextPreprocessing(tokenizer(), 8),
+        TextPreprocessing(tokenizer(pad=1), 8),
+    ]  # fmt: skip
+    assert len({first, *(other.fingerprint() for other in changed)}) == 1 + len(changed)
+    assert TextPreprocessing(Slow(a=1, b=2), 8).fingerprint() == first == made.fingerprint()
+    reads = own.reads
+    made.fingerprint()
+    assert own.reads == reads, "the vocabulary is read once"
+
+
+def test_what_a_tokenizer_was_last_asked_for_is_no_part_of_it():
+    own = tokenizer()
+    before = TextPreprocessing(own, 8).facts()
+    own(["w5 w6 w7"], truncation=True, max_length=4, padding="max_length")
+    after = TextPreprocessing(own, 8).facts()
+    assert before == after and TextPreprocessing(tokenizer(), 8).facts() == after
+    assert {"max_tokens", "token_types", "pad_left", "padding_side", "rules", "special"} <= set(
+        after
+    )
+    assert not {"truncation", "padding"} & set(after["rules"]) and json.dumps(after)
+
+
+@pytest.mark.parametrize(
+    ("takes", "config", "reads"),
+    [
+        (True, None, True), (True, SimpleNamespace(), True), (False, None, False),
+        (True, SimpleNamespace(type_vocab_size=2), True),
+        (True, SimpleNamespace(type_vocab_size=1), False),
+        (True, SimpleNamespace(type_vocab_size=0), False),
+        (False, SimpleNamespace(type_vocab_size=2), False),
+    ],
+)  # fmt: skip
+def test_a_model_reads_token_types_that_takes_them_and_has_more_than_one(takes, config, reads):
+    class Takes(torch.nn.Module):
+        def forward(self, input_ids, token_type_ids=None): ...
+
+    class Not(torch.nn.Module):
+        def forward(self, input_ids): ...
+
+    model = Takes() if takes else Not()
+    if config is not None:
+        model.config = config
+    assert reads_token_types(model) is reads
+
+
+def test_a_mask_is_given_only_where_a_text_is_padded():
+    made = texts([3, 3, 4])
+    assert set(made.inputs(torch.tensor([0, 1]))) == {"input_ids"}
+    assert set(made.inputs(torch.tensor([0, 2]))) == {"input_ids", "attention_mask"}
+    assert made.inputs(torch.tensor([0]), "meta")["input_ids"].is_meta
+
+
+def test_texts_are_tokenized_when_they_are_first_asked_for_and_once(monkeypatch):
+    made, calls = texts([1, 2]), []
+    own = TextPreprocessing.token_ids
+    monkeypatch.setattr(TextPreprocessing, "token_ids", lambda *args: calls.append(1) or own(*args))
+    assert not made.takes_work and len(made) == 2 and calls == []
+    assert (made.cut, made.lengths.tolist(), len(made.ids)) == (0, [3, 4], 2)
+    made.batch(torch.arange(2))
+    assert calls == [1]
+
+
+def test_pools_are_of_fifty_batches_and_only_they_are_sorted():
+    lengths = torch.arange(300)
+    batches = list(by_length(lengths, 2, seeded(0)))
+    drawn = torch.randperm(300, generator=seeded(0))
+    pools = [set(pool.tolist()) for pool in drawn.split(100)]
+    for batch in batches:
+        [pool] = [pool for pool in pools if set(batch.tolist()) <= pool]
+        ranks = sorted(pool)
+        first = ranks.index(int(batch[0]))
+        assert first % 2 == 0 and ranks[first + 1] == int(batch[1]), "neighbors in length"
+
+
+def test_a_default_device_of_the_callers_is_not_that_of_the_texts():
+    with torch.device("meta"):
+        made = texts([1, 2, 3])
+        assert made.labels.is_cpu and made.lengths.is_cpu and made.ids[0].is_cpu
+        drawn = next(made.shuffled(2, torch.Generator(device="cpu")))
+        assert drawn.is_cpu and made.inputs(drawn)["input_ids"].is_cpu
+
+
+def test_who_imports_the_texts_pays_for_no_transformers():
+    assert imported_without("pclora_lab.data.texts", "transformers").TextBatches
+
+
+def test_what_a_model_expects_and_what_was_made_can_not_be_changed():
+    made = TextPreprocessing(tokenizer(), 8)
+    assert_fixed(made, made.token_ids(["w5"]))

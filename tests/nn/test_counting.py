@@ -8,6 +8,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from light import imported_without
+from records import assert_fixed
 from timm.models import SwinTransformer
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -265,3 +266,8 @@ def test_a_model_shrinks_as_far_as_its_thinnest_layer_lets_it():
 
 def test_who_imports_the_counting_pays_for_no_compiler():
     assert imported_without("pclora_lab.nn.counting", "torch.utils.flop_counter").count_macs
+
+
+def test_what_was_counted_can_not_be_changed():
+    layer = LayerCount("fc", 2, 2, True, 1, 4)
+    assert_fixed(layer, ModelCounts((layer,), params=1, macs=1, bytes=1))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from odd_linears import Doubled, Squared
+from records import assert_fixed
 from torch import Tensor, nn
 
 from pclora_lab.nn.layers import types
@@ -208,3 +209,8 @@ def test_rounding_is_no_other_function_and_anything_more_is(dtype, rounding, wro
     assert not types._equal(wanted[:, :1], wanted), "nor is one of another shape"
     small = wanted / 1e6
     assert types._equal(small + rounding, small), "near zero it is the absolute error that counts"
+
+
+def test_the_table_of_kinds_can_be_added_to_and_not_changed():
+    assert_fixed(*types.LAYER_TYPES)
+    assert isinstance(types.LAYER_TYPES, tuple)

@@ -1,5 +1,7 @@
 """Adapters of another library are merged before a model is taken, or refused."""
 
+from types import SimpleNamespace
+
 import peft
 import pytest
 import torch
@@ -138,3 +140,17 @@ def test_a_head_that_was_trained_beside_an_adapter_is_the_trained_one():
     assert type(plain) is Net and type(plain.first) is type(plain.second) is nn.Linear
     assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
     assert plain.scale is not None and not hasattr(plain, "peft_config")
+
+
+def test_a_wrapper_of_adapters_without_any_gives_way_to_its_model():
+    net = Net()
+    wrapper = wrap("PeftModel", "base_model", wrap("LoraModel", "model", net))
+    found = unwrapped(wrapper)
+    assert type(found) is Net and found.first.weight is net.first.weight
+
+
+def test_a_learned_prompt_is_refused_by_the_kind_of_its_model():
+    wrapper = wrap("PeftModel", "base_model", wrap("LoraModel", "model", Net()))
+    wrapper.active_peft_config = SimpleNamespace(is_prompt_learning=True)
+    with pytest.raises(ValueError, match="^PeftModel has a learned prompt, which can't be merged"):
+        unwrapped(wrapper)
