@@ -107,7 +107,8 @@ class LambdaOverride:
         self._wanted: float | str | None = None
         self._in_force: float | None = None
         self._made: list[Override] = []
-        self._asked_at = self._reset_at = -1
+        self._asked_at: int | None = None
+        self._reset_at: int | None = None
         self._told = 0
         self._lock = threading.Lock()
 
@@ -200,7 +201,8 @@ class LambdaOverride:
             ((2, 0.5), (5, 0.25))
         """
         with self._lock:
-            next_step = max(step, self._asked_at + 1)
+            # Once a step was asked for, its row may have been logged.
+            next_step = step + 1 if step == self._asked_at else step
             asked = [(next_step, self._wanted)] if self._wanted != self._in_force else []
             return (*self._made, *asked, *self._planned)
 
@@ -306,5 +308,6 @@ def overrides_to_repeat(
         >>> overrides_to_repeat(rows, [(4, 0.7), (20, None)])
         ((4, 0.5), (20, None))
     """
-    reached = max((row.get("step") or 0 for row in rows if row.get("phase") == "fade"), default=0)
-    return (*overrides_in(rows), *(move for move in overrides if move[0] >= reached))
+    reached = [row.get("step") or 0 for row in rows if row.get("phase") == "fade"]
+    to_come = (move for move in overrides if not any(step > move[0] for step in reached))
+    return (*overrides_in(rows), *to_come)

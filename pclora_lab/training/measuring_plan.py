@@ -148,7 +148,7 @@ def spread(
     for i in range(1, points - 1):
         place = bisect_left(reached, i / (points - 1) - 1e-9)
         later = (p for p in range(place, len(logged)) if p not in chosen)
-        earlier = (p for p in range(place, -1, -1) if p not in chosen)
+        earlier = (p for p in reversed(range(place)) if p not in chosen)
         # There is one: no more are chosen than there are.
         chosen.add(next(chain(later, earlier)))
     return tuple(logged[place] for place in sorted(chosen))
@@ -163,8 +163,9 @@ def _reached(logged: Sequence[int], lam: Callable[[float], float] | None) -> lis
     lams = [lam(progress) for progress in trained]
     moves = [abs(now - before) for before, now in pairwise(lams)]
     whole = sum(moves)
-    moved = (sum(moves[:place]) / whole if whole else trained[place] for place in range(len(lams)))
-    return [(one + other) / 2 for one, other in zip(moved, trained, strict=True)]
+    if not whole:
+        return trained
+    return [(sum(moves[:place]) / whole + share) / 2 for place, share in enumerate(trained)]
 
 
 def evenly(steps: Sequence[int], count: int) -> tuple[int, ...]:

@@ -100,6 +100,14 @@ def test_only_a_method_that_fades_has_a_lam(tmp_path):
         ([(1, 2.0)], "λ of a move is 2.0"),
         ([(-1, 0.5)], "whole number from 0"),
         ([(5, 0.5), (2, None)], "sort them by step"),
+        ([(1, 0.5), (5, 0.25), (3, None)], r"move \(3, None\) comes after step 5: sort"),
+        ([(1, -0.5)], "λ of a move is -0.5"),
+        ([(1, 1.5)], "λ of a move is 1.5"),
+        ([(1, "half")], "λ of a move is 'half'"),
+        ([(True, 0.5)], "whole number from 0"),
+        ([(1.5, 0.5)], "whole number from 0"),
+        ([("1", 0.5)], "whole number from 0"),
+        ([(1, 0.5, 2)], "is no move"),
     ],
 )
 def test_bad_moves_are_refused(overrides, message):
@@ -243,6 +251,9 @@ def test_a_move_is_told_once_and_later_ones_after_it():
     again = LambdaOverride([(1, 0.5), (3, None), (5, 0.1)])
     again.make_until(4, already_told=1)
     assert again.take() == [[3, None]] and again.at(5) == 0.1
+    several = LambdaOverride([(1, 0.5), (2, 0.25), (3, None)])
+    assert [several.at(step) for step in (1, 2, 3)] == [0.5, 0.25, None]
+    assert several.take() == [[1, 0.5], [2, 0.25], [3, None]]
     whole = LambdaOverride([(1, 0.5), (3, None)])
     whole.make_until(3)
     assert whole.made == ((1, 0.5),) and whole.take() == [[1, 0.5]]
@@ -296,6 +307,7 @@ def driver_of(moves=(), steps=10, **config):
 
 def test_a_driver_moves_the_student_to_the_share_of_the_steps_that_are_done():
     driver = driver_of(steps=4)
+    assert driver.progress == 0.0 and driver.facts == {} and driver.in_force is None
     for step, progress in ((0, 0.0), (1, 0.25), (4, 1.0)):
         driver.set_step(step)
         assert driver.progress == progress and driver.facts == {"lam": 1 - progress}
@@ -367,6 +379,12 @@ def test_a_run_that_is_repeated_has_the_moves_it_told_and_those_that_were_to_com
     planned = [(4, 0.7), (9, 0.1), (10, 0.2), (20, None)]
     assert overrides_to_repeat(rows, planned) == ((4, 0.5), (10, 0.2), (20, None))
     assert overrides_to_repeat([], planned) == tuple(planned)
+    # At step 0 it is still to come whatever was told before: its row comes before the move.
+    first = ((0, 0.5), (1, None))
+    assert overrides_to_repeat([], first) == first
+    assert overrides_to_repeat([{"phase": "fade", "step": 0}], first) == first
+    assert overrides_to_repeat([{"phase": "fade", "step": None}], first) == first
+    assert overrides_to_repeat([{"phase": "fade", "step": 1}], first) == first[1:]
 
 
 @pytest.mark.parametrize(
@@ -380,3 +398,27 @@ def test_a_run_that_is_repeated_has_the_moves_it_told_and_those_that_were_to_com
 )
 def test_moves_can_be_typed(text, moves):
     assert parse_overrides(text) == moves
+
+
+def test_a_move_is_from_0_to_1_both_included():
+    moves = ((0, 0.0), (0, 1.0), (1, None), (2, "reset"))
+    assert check_overrides(list(moves)) == moves
+    assert check_overrides([]) == ()
+
+
+def test_what_is_asked_for_between_two_steps_is_made_at_the_next_one_that_is_free():
+    """A checkpoint after step 5: whether step 5 was asked for yet decides where the hand acts."""
+    held = LambdaOverride()
+    held.set(0.5)
+    assert held.made_and_planned(0) == ((0, 0.5),) and held.made_and_planned(5) == ((5, 0.5),)
+    held.at(5)
+    assert held.made_and_planned(5) == ((5, 0.5),)
+    held.set(None)
+    assert held.made_and_planned(5) == ((5, 0.5), (6, None))
+    assert held.made_and_planned(7) == ((5, 0.5), (7, None))
+
+
+@pytest.mark.parametrize("text", ["3", "a:0.5", "3:half", "3:", ":0.5", "3:0.5:1"])
+def test_what_is_no_list_of_moves_is_said_with_one_that_is(text):
+    with pytest.raises(ValueError, match="are no list of step:λ: write 100:0.5,200:none"):
+        parse_overrides(text)

@@ -127,6 +127,8 @@ def test_what_is_alike_is_looked_for_among_fifty_batches_so_that_epochs_differ()
     [
         (0, [[5], [2, 0], [4, 3], [6, 1]]),
         (1, [[2, 0], [6, 1], [4, 3], [5]]),
+        (4, [[2, 0], [6, 1], [5], [4, 3]]),
+        (6, [[2, 0], [5], [1, 6], [4, 3]]),
     ],
 )
 def test_a_seed_gives_the_batches_that_it_always_gave(seed, batches):

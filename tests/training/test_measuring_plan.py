@@ -180,6 +180,10 @@ def test_evenly_takes_the_first_the_last_and_what_is_between(count, chosen):
     assert evenly((3, 5, 9, 20, 40), count) == chosen
 
 
+def test_of_one_step_there_is_one():
+    assert evenly((3,), 1) == evenly((3,), 2) == (3,)
+
+
 def test_a_fade_without_an_end_of_its_own_takes_the_whole_training():
     own = SimpleNamespace(schedule="linear")
     config = SimpleNamespace(

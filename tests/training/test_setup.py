@@ -367,3 +367,32 @@ def test_what_has_no_classes_is_refused_by_what_it_is(monkeypatch, task, words):
     monkeypatch.setattr(module, "load_model", lambda *args, **options: model)
     with pytest.raises(ValueError, match=f"'vit_digits' is a Linear, {words}"):
         load_dense(CONFIG, DATA)
+
+
+@pytest.mark.parametrize("library", ["transformers", "timm"])
+@pytest.mark.parametrize("is_paired", [True, False])
+@pytest.mark.parametrize("tells_apart", [True, False])
+def test_a_text_model_learns_the_classes_names_and_whether_texts_are_pairs(
+    monkeypatch, library, is_paired, tells_apart
+):
+    model = nn.Linear(2, 3)
+    model.num_classes, model.pclora_recipe = 3, {"library": library, "kept": 1}
+    named = []
+    stubs = {
+        "load_model": lambda *args, **options: model, "input_kind": lambda model: "text",
+        "head_matches": lambda model, names: True,
+        "name_classes": lambda *given: named.append(given),
+        "TextPreprocessing": SimpleNamespace(of=lambda m: SimpleNamespace(token_types=tells_apart)),
+    }  # fmt: skip
+    for name, stub in stubs.items():
+        monkeypatch.setattr(module, name, stub)
+    names = ("a", "b", "c")
+    data = SimpleNamespace(num_classes=3, kind="text", class_names=names, is_paired=is_paired)
+    assert load_dense(CONFIG, data) is model
+    # transformers writes them into the model's own config.
+    assert named == ([(model, names)] if library == "transformers" else [])
+    assert model.pclora_class_names == names
+    wanted = {"library": library, "kept": 1}
+    if is_paired and tells_apart:
+        wanted["token_types"] = True
+    assert model.pclora_recipe == wanted
