@@ -59,7 +59,7 @@ def snapshot_steps(steps: int, count: int, each: int, most_bytes: float) -> tupl
         >>> snapshot_steps(100, 5, each=10, most_bytes=35)
         (0, 50, 100)
     """
-    fits = min(count, int(most_bytes // max(each, 1)), steps + 1)
+    fits = min(count, int(most_bytes / max(each, 1)), steps + 1)
     if fits < 2:
         return ()
     return evenly(range(steps + 1), fits)

@@ -140,6 +140,15 @@ def test_as_many_snapshots_are_kept_as_megabytes_allow():
         assert kept_steps(student(), config) == steps
 
 
+@pytest.mark.parametrize(("spare", "steps"), [(0, (0, 6)), (-1, ()), (1, (0, 6))])
+def test_a_megabyte_is_a_million_bytes_to_the_byte(spare, steps):
+    model = nn.Linear(1000, 500)
+    each = trained_bytes(model)
+    assert each > 2e6
+    config = dataclasses.replace(CONFIG, snapshot_mb=(2 * each + spare) / 1e6)
+    assert kept_steps(model, config) == steps
+
+
 def test_a_method_that_is_done_once_applied_tells_one_row_of_the_last_step():
     method = Noted(trains=False)
     made = fit_of(method)

@@ -140,6 +140,8 @@ def test_snapshots_are_even_from_the_first_to_the_last_and_as_many_as_fit(count,
 def test_a_student_of_which_nothing_is_trained_has_room_for_all():
     assert snapshot_steps(4, 3, each=0, most_bytes=1000) == (0, 2, 4)
     assert snapshot_steps(1, 5, each=1, most_bytes=1000) == (0, 1)
+    # One byte is not nothing.
+    assert snapshot_steps(3, 5, each=1, most_bytes=3) == (0, 2, 3)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,13 @@ def test_a_student_of_which_nothing_is_trained_has_room_for_all():
 )
 def test_it_is_said_where_fewer_snapshots_are_kept_than_wanted_and_why(taken, wanted, said):
     assert snapshot_note(taken, wanted, 1_500_000, 5.0) == said
+
+
+@pytest.mark.parametrize(
+    ("each", "told"), [(149_949_999, "149.9"), (150_050_001, "150.1"), (150_000_000, "150.0")]
+)
+def test_a_megabyte_is_a_million_bytes(each, told):
+    assert f"each takes {told} MB" in snapshot_note(0, 5, each, 1.0)
 
 
 def test_large_snapshots_are_told_with_their_thousands():
