@@ -109,7 +109,7 @@ def layers_compared(model: nn.Module, bases: Mapping[str, nn.Linear]) -> Iterato
     def before(name: str) -> Callable[..., None]:
         return lambda module, args, kwargs: given.update({name: (*args, *kwargs.values())[0]})
 
-    def after(name: str) -> Callable[..., None]:
+    def after(name: str, hooks: str) -> Callable[..., None]:
         def compare(module: nn.Module, args: tuple, output: Tensor) -> None:
             x, base = given.pop(name), bases[name]
             wanted = F.linear(x, base.weight, base.bias)
@@ -117,7 +117,7 @@ def layers_compared(model: nn.Module, bases: Mapping[str, nn.Linear]) -> Iterato
             if gap > rounding_of(wanted) * max(1.0, largest):
                 wrong.append(
                     f"{name} ({type(module).__name__}) does not give W x + b: the example's "
-                    f"outputs differ by up to {gap:.2g}{own_hooks(module)}"
+                    f"outputs differ by up to {gap:.2g}{hooks}"
                 )
 
         return compare
@@ -127,10 +127,11 @@ def layers_compared(model: nn.Module, bases: Mapping[str, nn.Linear]) -> Iterato
         module = model.get_submodule(name)
         if is_untouched(module) and module.weight is base.weight:
             continue
+        hooks = own_hooks(module)  # before there are those that compare
         # The hooks of somebody else, which may change inputs and outputs, come between the two.
         handles += [
             module.register_forward_pre_hook(before(name), prepend=True, with_kwargs=True),
-            module.register_forward_hook(after(name)),
+            module.register_forward_hook(after(name, hooks)),
         ]
     yield wrong
     for handle in handles:

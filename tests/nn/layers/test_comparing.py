@@ -21,6 +21,7 @@ from pclora_lab.nn.layers.comparing import (
 def test_the_largest_gap_is_told_beside_the_largest_value():
     value, wanted = torch.tensor([1.0, -4.0, 9.0]), torch.tensor([1.5, -3.0, torch.inf])
     assert largest_gap(value, wanted, wanted.isfinite()) == (1.0, 3.0)
+    assert largest_gap(wanted / 8, wanted / 8, wanted.isfinite()) == (0.0, 0.375)
 
 
 def test_where_there_is_no_number_there_is_no_gap():
@@ -144,3 +145,41 @@ def test_a_gap_is_compared_with_the_largest_value_and_with_one(scale, off, is_wr
     with layers_compared(model, {"0": base}) as wrong:
         model(torch.ones(1, 1))
     assert bool(wrong) == is_wrong
+
+
+def test_what_a_hook_does_to_the_input_is_no_part_of_a_student_either():
+    model = Uses()
+
+    def doubled(module: nn.Module, args: tuple, kwargs: dict) -> tuple:
+        return args, {"x": 2 * kwargs["x"]}
+
+    model.second.register_forward_pre_hook(doubled, with_kwargs=True)
+    with layers_compared(model, {"second": model.second}) as wrong:
+        model(torch.ones(2, 4))
+    assert len(wrong) == 1 and wrong[0].startswith("second (Named) does not give W x + b")
+
+
+def test_a_layer_is_compared_every_time_it_runs():
+    layer = Named(2, 2)
+    layer.register_forward_hook(lambda module, args, output: output + 1)
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x=self.layer(x=x))
+
+    model = Twice()
+    with layers_compared(model, {"layer": layer}) as wrong:
+        model(torch.zeros(1, 2))
+    assert len(wrong) == 2
+
+
+def test_a_layer_on_another_weight_is_looked_at_however_plain_it_is():
+    model, base = nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2)
+    with layers_compared(model, {"0": base}) as wrong:
+        model(torch.ones(1, 2))
+    [text] = wrong
+    assert text.startswith("0 (Linear) does not give") and "hooks" not in text

@@ -75,3 +75,38 @@ def test_a_backslash_is_shown_once():
     with pytest.raises(ValueError) as error:
         matching_names(r"fc\d(", ["fc1"])
     assert str(error.value).startswith(r"targets 'fc\d(' is no regular expression")
+
+
+def test_a_second_is_for_all_names_together(monkeypatch):
+    times, asked = iter([0.0, 0.6, 1.2, 1.8]), []
+
+    class Pattern:
+        def search(self, name: str, timeout: float) -> bool:
+            asked.append((name, timeout))
+            return name != "b"
+
+    monkeypatch.setattr(matching.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(matching, "_compiled", lambda targets: Pattern())
+    assert matching_names("x", ["a", "b", "c"]) == {"a", "c"}
+    assert [name for name, _ in asked] == ["a", "b", "c"]
+    assert [seconds for _, seconds in asked] == pytest.approx([0.4, 0.001, 0.001])
+
+
+@pytest.mark.parametrize(
+    ("targets", "count"),
+    [("a{10000}", 0), ("(a{100}){100}", 0), ("a{1}b{0}c{10000}", 0), ("(a{2,50}){200}", 0),
+     ("a{10001}", 10_001), ("(a{101}){100}", 10_100), ("(a{2,101}){,100}", 10_100)],
+)  # fmt: skip
+def test_ten_thousand_repetitions_are_the_most(targets, count):
+    if not count:
+        assert matching_names(targets, ["fc"]) == set()
+        return
+    with pytest.raises(ValueError, match=f"repeats up to {count:,} times, 10,000 is the most"):
+        matching_names(targets, ["fc"])
+
+
+def test_an_expression_is_told_whole_up_to_eighty_characters():
+    for length, told in ((80, "(" + "a" * 79), (81, "(" + "a" * 79 + "…")):
+        with pytest.raises(ValueError) as error:
+            matching_names("(" + "a" * (length - 1), ["fc"])
+        assert str(error.value).startswith(f"targets {told!r} is no regular expression: ")

@@ -60,3 +60,42 @@ def test_a_notebook_lets_go_after_every_cell_once(monkeypatch):
     release_after_cells()
     (call,) = calls["post_execute"]
     call()
+
+
+@pytest.mark.parametrize(("answer", "is_done"), [(0, True), (1, False), (-1, False)])
+def test_it_is_told_whether_the_workers_are_gone(monkeypatch, answer, is_done):
+    library = SimpleNamespace(omp_pause_resource_all=lambda kind: answer)
+    monkeypatch.setattr(threads, "_openmp", lambda: library)
+    assert release_workers() is is_done
+
+
+def test_a_library_that_can_not_let_go_is_left_alone(monkeypatch):
+    monkeypatch.setattr(threads, "_openmp", lambda: SimpleNamespace())
+    assert release_workers() is False
+
+
+def test_the_library_is_the_one_that_torch_brings_along(monkeypatch, tmp_path):
+    monkeypatch.setattr(threads.torch, "__file__", str(tmp_path / "__init__.py"))
+    look = threads._openmp.__wrapped__
+    assert look() is None
+    (tmp_path / "lib").mkdir()
+    for name in ("libgomp-b.so.1", "libgomp-a.so.1", "libother.so"):
+        (tmp_path / "lib" / name).write_bytes(b"")
+    asked = []
+    monkeypatch.setattr(threads.ctypes, "CDLL", lambda path: asked.append(path) or "library")
+    assert look() == "library" and asked == [str(tmp_path / "lib" / "libgomp-a.so.1")]
+
+    def broken(path: str) -> None:
+        raise OSError("no library")
+
+    monkeypatch.setattr(threads.ctypes, "CDLL", broken)
+    assert look() is None
+
+
+@pytest.mark.parametrize("shell", [None, "none imported"])
+def test_outside_of_a_notebook_nothing_is_done(monkeypatch, shell):
+    if shell is None:
+        monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
+    else:
+        monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    release_after_cells()
