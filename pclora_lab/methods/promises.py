@@ -12,6 +12,7 @@ from pclora_lab.methods.base import Method, MethodConfig, MethodContext
 from pclora_lab.methods.method_checks import check_method
 from pclora_lab.models.loading import load_model
 from pclora_lab.nn.forward import call_model
+from pclora_lab.nn.layers.comparing import said
 from pclora_lab.plugins import PluginError
 
 __all__ = ["BrokenPromises", "check"]
@@ -164,7 +165,7 @@ def _learned(bench: _Bench, student: nn.Module) -> Iterator[str]:
     if unknown := sorted(set(terms) - known):
         yield f"its loss has a term {unknown[0]!r} that is none of its metrics: describe it"
     if not bool(terms["loss"].isfinite()):
-        yield f"its first loss is {float(terms['loss']):g}: it must be finite"
+        yield f"its first loss is {float(terms['loss'].detach()):g}: it must be finite"
     trained = [p for p in student.parameters() if p.requires_grad]
     if not any(p.grad is not None and bool(p.grad.any()) for p in trained):
         yield "its loss reaches no parameter that trains: nothing is learned"
@@ -197,7 +198,14 @@ def _told(bench: _Bench, student: nn.Module) -> Iterator[str]:
 def _kept(bench: _Bench, student: nn.Module) -> Iterator[str]:
     kept = {n: x.clone() for n, x in bench.method.state_dict(student).items()}
     other = bench.student()
-    other.load_state_dict(student.state_dict())
+    try:
+        other.load_state_dict(student.state_dict())
+    except RuntimeError as error:
+        yield (
+            f"a student can't be taken up ({said(error)}): make every start of the same modules "
+            "and shapes"
+        )
+        return
     bench.method.set_progress(other, 0.5)
     bench.method.load_state_dict(other, kept)
     with torch.no_grad():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import tiny_vit
 from torch import nn
 
 from pclora_lab.methods import (
@@ -212,3 +213,145 @@ def test_what_is_no_method_is_refused():
         check("pclora")
     with pytest.raises(PluginError, match="no subclass"):
         check(PCLoRAConfig)
+
+
+@pytest.fixture
+def small_bench(monkeypatch):
+    """The check on a model of one block; how to ask for it."""
+
+    def made(name):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = tiny_vit(in_chans=1, num_classes=10)
+        model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (1, 8, 8)}
+        return model
+
+    monkeypatch.setattr("pclora_lab.methods.promises.load_model", made)
+
+
+def with_terms(change):
+    """Full fine-tuning whose loss terms are changed."""
+
+    class Changed(Trains):
+        def loss_terms(self, student, teacher):
+            terms = TaskLoss(student)
+
+            def loss(inputs, labels, progress):
+                return change(terms(inputs, labels, progress), student)
+
+            loss.close = terms.close
+            return loss
+
+    return Changed
+
+
+class ReportsFromLater(Trains):
+    """In order at first."""
+
+    def set_progress(self, student, progress):
+        return {"layer_sizes": {"a": 1.0}} | ({"late": 1.0} if progress > 0 else {})
+
+
+class MeasuresMore(Trains):
+    def measure(self, student, probe):
+        return {"unheard": float(len(probe))}
+
+
+class FreezesTooLate(Trains):
+    """A parameter that is to be frozen has a gradient all the same."""
+
+    def after_backward(self, student):
+        student.head.bias.requires_grad_(False)
+
+
+class AnswersALittleOff(Trains):
+    off = 2e-3
+
+    def finalize(self, student):
+        small = super().finalize(student)
+        with torch.no_grad():
+            small.head.bias += self.off
+        return small
+
+
+class StartsWithGradients(Trains):
+    """Leaves a gradient at the model it was given."""
+
+    def apply(self, model, context=None):
+        student = super().apply(model)
+        model.head.bias.grad = torch.zeros_like(model.head.bias)
+        return student
+
+
+class GrowsEachTime(Trains):
+    """Starts of another shape each time."""
+
+    drawn = 0
+
+    def apply(self, model, context=None):
+        type(self).drawn += 1
+        student = super().apply(model)
+        student.register_buffer("extra", torch.zeros(self.drawn))
+        return student
+
+
+@pytest.mark.parametrize(
+    ("method", "broken"),
+    [
+        (with_terms(lambda f, s: {**f, "odd": f["task"]}), ["its loss has a term 'odd' that is"]),
+        (with_terms(lambda f, s: {**f, "loss": f["loss"] * math.inf}), ["its first loss is inf"]),
+        (ReportsFromLater, ["it reports 'late', which is none"]),
+        (MeasuresMore, ["it reports 'unheard', which is none"]),
+        (FreezesTooLate, ["a frozen parameter gets a gradient"]),
+        (AnswersALittleOff, ["the finished model's logits differ from the student's by 0.002:"]),
+        (StartsWithGradients, ["the model it is given has other weights, modes or gradients"]),
+    ],
+)
+def test_whoever_breaks_one_promise_is_told_of_that_alone(small_bench, method, broken):
+    with pytest.raises(BrokenPromises) as caught:
+        check(method)
+    told = [line + ":" for line in caught.value.broken]
+    assert len(told) == len(broken) and all(map(str.startswith, told, broken)), told
+    first = str(caught.value).splitlines()[0]
+    assert first == f"{method.__name__} breaks 1 of its promises:"
+
+
+def test_starts_of_unequal_shapes_are_two(small_bench):
+    with pytest.raises(BrokenPromises) as caught:
+        check(GrowsEachTime)
+    differ, other = caught.value.broken
+    assert differ.startswith("two starts from one seed differ in extra")
+    assert other.startswith("a student can't be taken up (RuntimeError: Error(s) in loading")
+
+
+def test_rounding_is_no_broken_promise_and_the_generators_stay(small_bench, monkeypatch):
+    monkeypatch.setattr(AnswersALittleOff, "off", 1e-4)
+    torch.manual_seed(41)
+    before = torch.get_rng_state()
+    check(AnswersALittleOff)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_it_is_told_is_what_it_tries(small_bench):
+    seen = []
+
+    class Looks(Trains):
+        def apply(self, model, context=None):
+            seen.append((self.config, context.seed, len(context.example), len(context.calibration)))
+            return super().apply(model, context)
+
+        def set_progress(self, student, progress):
+            seen.append(progress)
+            return {}
+
+    check(Looks, targets="fc1")
+    starts = [s for s in seen if isinstance(s, tuple)]
+    points = [s for s in seen if not isinstance(s, tuple)]
+    assert set(starts) == {(Full.Config(targets="fc1"), 0, 1, 1)} and len(starts) >= 3
+    assert set(points) == {0.0, 0.5, 1.0}
+
+
+def test_a_schedule_may_begin_beside_1_by_rounding():
+    check(lambda t: (1 - 1e-7) * (1 - t))
+    with pytest.raises(BrokenPromises, match="it gives 0.99 at t = 0: a fade begins at λ = 1"):
+        check(lambda t: 0.99 * (1 - t))
