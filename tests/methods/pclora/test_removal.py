@@ -122,9 +122,9 @@ def test_one_layer_that_still_fades_is_enough_and_the_largest_is_named(student):
     set_progress(student, 1.0)
     layers = pclora_layers(student)
     names = list(layers)
-    layers[names[2]].lam.fill_(0.25)
-    layers[names[5]].lam.fill_(0.5)
-    told = rf"λ is 0.5 in 2 of 8 layers \(first: {names[5]}\): 50.0% of the base's output"
+    layers[names[2]].lam.fill_(0.5)
+    layers[names[5]].lam.fill_(0.25)
+    told = rf"λ is 0.5 in 2 of 8 layers \(first: {names[2]}\): 50.0% of the base's output"
     for act in (compress, drop_base):
         with pytest.raises(ValueError, match=told):
             act(student, allow_unfaded=True)
@@ -138,11 +138,11 @@ def test_the_layer_that_was_trained_at_the_largest_lambda_is_named(student):
     layers = pclora_layers(student)
     names = list(layers)
     assert trained_lambda(student) is None
-    layers[names[1]].trained_lam.fill_(0.05)
+    layers[names[4]].trained_lam.fill_(0.05)
     assert trained_lambda(student) == pytest.approx(0.05)
-    layers[names[4]].trained_lam.fill_(0.75)
+    layers[names[1]].trained_lam.fill_(0.75)
     assert trained_lambda(student) == 0.75
-    told = f"weights of {names[4]} were last trained at λ = 0.75, so they lean.*train on at λ ≤ 0.1"
+    told = f"weights of {names[1]} were last trained at λ = 0.75, so they lean.*train on at λ ≤ 0.1"
     for act in (compress, drop_base):
         with pytest.raises(ValueError, match=told):
             act(student)
