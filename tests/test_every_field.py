@@ -19,7 +19,8 @@ from pclora_lab.methods.registry import METHODS, make_method
 from pclora_lab.methods.svd import SVDKDConfig
 from pclora_lab.models.loading import load_model
 from pclora_lab.nn.counting import ModelCounts
-from pclora_lab.training import result
+from pclora_lab.nn.runtime.recompute import recomputed
+from pclora_lab.training import optimizer, result
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import AdapterSnapshot, LogRow, RunEnd
 from pclora_lab.training.loop import train
@@ -210,6 +211,7 @@ FIELDS: dict[str, tuple[dict[str, Any], Any]] = {
     "evaluations": ({}, 4),
     "eval_images": ({}, 200),
     "eval_batch_size": ({}, 8),
+    "recompute": ({}, True),
     "report_on": ({}, "validation"),
     "layer_metrics": ({}, True),
     "snapshots": ({}, 3),
@@ -256,7 +258,7 @@ def ran(config: RunConfig, folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def largest_batch(monkeypatch) -> list[int]:
-    """How many examples were at once in the model, in the order of the calls."""
+    """How many examples were at once in the model, in order; minus the blocks that run twice."""
     sizes: list[int] = []
     batch = Batches.batch
 
@@ -264,7 +266,12 @@ def largest_batch(monkeypatch) -> list[int]:
         sizes.append(len(indices))
         return batch(self, indices, *more, **named)
 
+    def again(blocks: list[torch.nn.Module]) -> Any:
+        sizes.append(-len(blocks))
+        return recomputed(blocks)
+
     monkeypatch.setattr(Batches, "batch", watched)
+    monkeypatch.setattr(optimizer, "recomputed", again)
     monkeypatch.setattr(result, "latency_ms", lambda *_: 1.0)
     monkeypatch.setattr(result, "count_macs", lambda _: 1)
     return sizes
@@ -283,7 +290,7 @@ def test_every_setting_of_a_run_changes_what_it_does(tmp_path, largest_batch):
             before = bases[str(given)] = {**ran(base, tmp_path / "a"), "sizes": [*largest_batch]}
         largest_batch.clear()
         after = outcome(ran, dataclasses.replace(base, **{field: value}), tmp_path / field)
-        if field == "eval_batch_size":  # changes no number
+        if field in ("eval_batch_size", "recompute"):  # change no number
             assert not differ({**before, "sizes": 0}, {**after, "sizes": 0})
             after = {**after, "sizes": [*largest_batch]}
         else:

@@ -234,6 +234,29 @@ def block_names(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(blocks))
 
 
+def transformer_blocks(model: nn.Module) -> list[nn.Module]:
+    """The numbered modules that hold two matrices or more, the deepest ones.
+
+    Args:
+        model: also one whose layers were replaced.
+
+    Example:
+        >>> layer = nn.TransformerEncoderLayer(4, 1, 8)
+        >>> model = nn.ModuleDict({"blocks": nn.Sequential(layer), "head": nn.Linear(4, 2)})
+        >>> transformer_blocks(model) == [layer]
+        True
+    """
+    holders = [
+        name
+        for name, module in model.named_modules()
+        if any(p.ndim >= 2 for p in module.parameters(recurse=False))
+    ]
+    blocks = [b for b in dict.fromkeys(_block_of(n, holders) for n in holders) if b is not None]
+    # A stage that holds blocks, and a matrix of its own, is none.
+    deepest = [b for b in blocks if not any(other.startswith(f"{b}.") for other in blocks)]
+    return [model.get_submodule(name) for name in deepest]
+
+
 def _refuse_shared(model: nn.Module, targets: Mapping[str, nn.Module]) -> None:
     """Refuse layers that stand in two places, or whose parameters another module uses too."""
     owners: dict[int, list[str]] = {}

@@ -88,6 +88,8 @@ class RunConfig(ReadingSettings):
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         precision: ``auto`` (bfloat16 where it gains, float16 on a GPU without it), ``float32``,
             ``bfloat16`` or ``float16``. A run keeps what ``auto`` stood for when it began.
+        recompute: keep only the inputs of each block for the backward pass, which computes the rest
+            again: the same numbers with less memory, in more time.
         teacher: ``auto`` fine-tunes one only where the model's head does not fit the data;
             ``finetune`` always; ``pretrained`` takes the model as given and distills features only.
         teacher_steps: optimizer steps of the teacher's fine-tuning.
@@ -193,6 +195,10 @@ class RunConfig(ReadingSettings):
     precision: str = option(
         "auto", "choice", "precision", "precision of the training",
         choices=PRECISIONS, hidden=True, parts=(Part.TEACHER,),
+    )  # fmt: skip
+    recompute: bool = option(
+        False, "switch", "recompute", "keep less for the backward pass, compute it again: slower",
+        hidden=True, parts=(Part.OBSERVES,),
     )  # fmt: skip
     evaluations: int | None = option(
         None, "whole", "evaluations", "accuracy readings on the way (none: planned)",

@@ -99,8 +99,8 @@ def device_errors_explained(config: RunConfig) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise RuntimeError(
             f"the memory of device={config.device!r} is too small for this run "
-            f"({_first_line(error)}): use a smaller batch_size than {config.batch_size}, or "
-            'precision="bfloat16"'
+            f"({_first_line(error)}): use recompute=True, a smaller batch_size than "
+            f'{config.batch_size}, or precision="bfloat16"'
         ) from error
     except torch.AcceleratorError as error:
         raise RuntimeError(

@@ -16,6 +16,8 @@ from pclora_lab.data.feeding.ahead import fed
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.layers.finite import first_not_finite
+from pclora_lab.nn.runtime.recompute import recomputed
+from pclora_lab.nn.surgery import transformer_blocks
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.precision import LossScaler
 
@@ -203,7 +205,7 @@ def optimization_steps(
         model: its trainable parameters are optimized.
         loss_terms: inputs and labels to named terms; ``loss`` is the one that is minimized.
         batches: training data.
-        config: batch size, decay, clipping.
+        config: batch size, decay, clipping, what is kept for the backward pass.
         accelerator: device and precision.
         steps: how many.
         peak_lr: learning rate after the warm-up.
@@ -234,6 +236,7 @@ def optimization_steps(
     indices = islice(batches.shuffled(config.batch_size, generator), first, steps)
     draws, taken = _draws(model), _steps_taken(optimizer) + scaler.skipped
     model.train()
+    blocks = transformer_blocks(model) if config.recompute else []
     with closing(fed(batches, indices, device)) as feed:
         for step in range(first, steps):
             began = time.perf_counter()
@@ -246,7 +249,7 @@ def optimization_steps(
                 group["lr"] = lr
             inputs, labels = next(feed)
             seed = hash((generator.initial_seed(), step / steps))
-            with accelerator.autocast(), _own_randomness(draws, seed):
+            with accelerator.autocast(), _own_randomness(draws, seed), recomputed(blocks):
                 terms = loss_terms(inputs, labels)
             is_usable = scaler.backward(terms["loss"], optimizer)
             # Or the whole step's graph stays until the next one has a graph of its own.

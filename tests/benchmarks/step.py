@@ -33,7 +33,8 @@ from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import drop_base
 from pclora_lab.nn.runtime.freed_memory import freed_memory_kept
 from pclora_lab.nn.runtime.plain_attention import plain_attention
-from pclora_lab.nn.surgery import find_targets
+from pclora_lab.nn.runtime.recompute import recomputed
+from pclora_lab.nn.surgery import find_targets, transformer_blocks
 from pclora_lab.training.device import memory_mb, peak_memory_mb, reset_peak_memory
 
 MODELS = {
@@ -107,6 +108,7 @@ STUDENTS = {
     "zeros": {"init": "zeros"},
     "activation_svd": {"init": "activation_svd"},
     "zeros, taps on blocks": {"init": "zeros", "taps": "blocks"},
+    "zeros, recomputed": {"init": "zeros"},
     "after": {"init": "zeros"},
 }
 KINDS = ("full", *STUDENTS, "naive", "lora (peft)")
@@ -154,6 +156,8 @@ def steps_of(
         if kind == "after":
             set_progress(pair[0], 1.0)
             drop_base(pair[0], allow_unfaded=True)
+        if kind.endswith("recomputed"):
+            pair = pair[0], recomputing(*pair)
         steps[kind] = stepper(*pair, x, y, in_precision)
     return steps
 
@@ -174,6 +178,17 @@ def ours(model: nn.Module, calibration: Tensor, rank: int, options: dict) -> tup
     set_progress(student, 0.2)
     terms = DistillationTerms(student, model)
     return student, lambda x, y: terms(x, y, 0.2)["loss"]
+
+
+def recomputing(student: nn.Module, loss: Callable) -> Callable[[Tensor, Tensor], Tensor]:
+    """The same loss, with blocks that run again in the backward pass."""
+    blocks = transformer_blocks(student)
+
+    def again(x: Tensor, y: Tensor) -> Tensor:
+        with recomputed(blocks):
+            return loss(x, y)
+
+    return again
 
 
 def measure(steps: dict[str, Callable[[], None]], turns: int) -> dict[str, float]:

@@ -82,7 +82,7 @@ ERRORS = {
 }
 TOLD = {
     "failed": r"device='cpu' failed \(CUDA error: unspecified launch failure\), .*new process",
-    "memory": r"memory of device='cpu' is too small .*20.00 GiB\): use a smaller batch_size than 8",
+    "memory": r"memory of device='cpu' is too small .*20.00 GiB\): use .*batch_size than 8",
 }
 
 

@@ -269,7 +269,7 @@ def test_inside_a_run_computes_in_its_precision_and_outside_as_before(monkeypatc
 def test_an_error_of_the_device_is_told_by_its_first_line_and_with_what_to_try():
     config = RunConfig(device="cpu", batch_size=12)
     with (
-        pytest.raises(RuntimeError, match=r"\(too much\): use a smaller batch_size than 12"),
+        pytest.raises(RuntimeError, match=r"\(too much\): use recompute=True, a smaller batch"),
         device_errors_explained(config),
     ):
         raise torch.OutOfMemoryError("too much.\nMore about it")
