@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.methods.distillation.losses import feature_gap
-from pclora_lab.methods.distillation.taps import FeaturePair
+from pclora_lab.methods.distillation.taps import FeaturePair, FeatureTaps
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 
@@ -123,3 +123,178 @@ def test_features_of_different_shapes_are_refused():
         feature_gap(torch.zeros(2, 1, 8), torch.zeros(2, 5, 8))
     empty = torch.zeros(0, 4, 8)
     assert feature_gap(empty, empty, torch.zeros(0, 4, dtype=torch.bool)) == 0
+
+
+def body(seed: int = 0) -> nn.Sequential:
+    generator = torch.Generator().manual_seed(seed)
+    made = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return made
+
+
+def hooks(model: nn.Module) -> int:
+    return sum(len(module._forward_hooks) for module in model.modules())
+
+
+def test_taps_keep_what_their_modules_give_only_while_they_record():
+    model, x = body(), torch.ones(2, 4)
+    taps = FeatureTaps(model, ["0", "2"], recording=False)
+    model(x)
+    assert taps.outputs == {}
+    taps.record()
+    last = model(x)
+    kept = taps.take()
+    assert list(kept) == ["0", "2"] and kept["2"] is last and taps.outputs == {}
+    model(x)
+    assert taps.outputs == {}, "it was taken"
+    taps.record()
+    model(x), taps.record(), model(x)
+    assert list(taps.outputs) == ["0", "2"], "begun anew: no second call"
+    taps.close()
+    assert taps.outputs == {} and hooks(model) == 0
+
+
+class Repeating(nn.Module):
+    """Runs its block three times; it gives a tuple."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = body()[0]
+        self.block.register_forward_hook(lambda module, args, output: (output, "state"))
+
+    def forward(self, x):
+        for _ in range(3):
+            x = self.block(x)[0]
+        return x
+
+
+def test_every_call_counts_and_of_a_tuple_its_first():
+    model = Repeating()
+    with FeatureTaps(model, ["block"]) as taps:
+        last = model(torch.ones(1, 4))
+        assert list(taps.outputs) == ["block", "block (2)", "block (3)"]
+        assert taps.outputs["block (3)"] is last
+    assert hooks(model) == 1, "the model's own"
+
+
+def test_taps_leave_with_whoever_made_them_and_after_an_error():
+    model = body()
+    FeatureTaps(model, ["0"])
+    assert hooks(model) == 0
+    with pytest.raises(KeyError), FeatureTaps(model, ["0"]):
+        raise KeyError
+    assert hooks(model) == 0
+
+
+def test_what_runs_without_gradients_can_teach_nothing():
+    model = body()
+    taps = FeatureTaps(model, ["0"], recording=False)
+    taps.record(gradients=True)
+    with torch.no_grad(), pytest.raises(ValueError, match="^0 runs without gradients inside"):
+        model(torch.ones(1, 4))
+    assert taps.outputs == {} and not taps.recording
+    taps.record(gradients=False)
+    with torch.no_grad():
+        model(torch.ones(1, 4))
+    assert list(taps.outputs) == ["0"]
+
+
+def test_a_change_in_place_is_seen():
+    model = body()
+    with FeatureTaps(model, ["0"]) as taps, torch.no_grad():
+        model(torch.ones(1, 4))
+        assert taps.is_as_it_was("0")
+        taps.outputs["0"].mul_(2)
+        assert not taps.is_as_it_was("0")
+    with FeatureTaps(model, ["0"]) as taps, torch.inference_mode():
+        model(torch.ones(1, 4))
+        assert not taps.is_as_it_was("0"), "where changes are not counted, nobody knows"
+
+
+def test_a_student_has_one_pair_and_the_older_takes_it_back():
+    student, teacher, x = body(), body(1), torch.ones(2, 4)
+    older = FeaturePair(student, teacher, ["0"])
+    newer = FeaturePair(student, teacher, ["0", "2"])
+    assert (hooks(student), hooks(teacher)) == (2, 2)
+    other = FeaturePair(body(), teacher, ["0"])
+    assert hooks(student) == 2 and hooks(teacher) == 3, "another student's stays"
+    other.close()
+    losses = []
+    for pair, count in ((older, 1), (newer, 2), (older, 1)):
+        with pair.comparing():
+            teacher(x), student(x)
+        losses.append(pair.loss().item())
+        assert (hooks(student), hooks(teacher)) == (count, count)
+    assert losses[0] == losses[2] != losses[1]
+    older.close(), older.close()
+    assert (hooks(student), hooks(teacher)) == (0, 0)
+
+
+def test_the_loss_is_the_mean_over_what_was_compared_whenever():
+    student, teacher, x = body(), body(1), torch.ones(2, 4)
+    pair = FeaturePair(student, teacher, ["0", "2"])
+    wanted = [(student[0](x) - teacher[0](x)).square().mean()]
+    wanted.append((student(x) - teacher(x)).square().mean())
+    wanted = torch.stack(wanted).mean()
+    with pair.comparing():
+        teacher(x), student(x)
+    torch.testing.assert_close(pair.loss(), wanted)
+    pair.record()
+    student(x), teacher(x)
+    torch.testing.assert_close(pair.loss(), wanted)
+    pair.record()
+    student(x), teacher(x)
+    ours, theirs = pair.take()
+    assert list(ours) == list(theirs) == ["0", "2"]
+
+
+@pytest.mark.parametrize("how", ["loss", "take"])
+def test_what_ran_in_one_of_the_two_only_is_named(how):
+    student, teacher, x = body(), body(1), torch.ones(2, 4)
+    pair = FeaturePair(student, teacher, ["0", "2"])
+    cases = {
+        "2 ran in the student only": (lambda: (student(x), teacher[0](x)), "2 calls", "1 of the"),
+        "0 ran in the teacher only": (lambda: (student[2](x), teacher(x)), "1 calls", "2 of the"),
+        "no layer of the student was seen": (lambda: teacher(x), "", "Make the distiller"),
+    }
+    for message, (act, ours, theirs) in cases.items():
+        pair.record()
+        act()
+        with pytest.raises(ValueError, match=message) as error:
+            getattr(pair, how)()
+        assert ours in str(error.value) and theirs in str(error.value)
+        with pytest.raises(ValueError, match="no layer of the student"):
+            getattr(pair, how)()
+    assert pair.take(checked=False) == ({}, {})
+
+
+def test_layers_that_were_compared_count_as_calls_of_both():
+    student, teacher, x = body(), body(1), torch.ones(2, 4)
+    pair = FeaturePair(student, teacher, ["0", "2"])
+    with pair.comparing():
+        teacher(x), student(x), student[0](x)
+    with pytest.raises(ValueError, match=r"0 \(2\) ran in the student only \(3 calls .*, 2 of the"):
+        pair.loss()
+
+
+def test_a_failed_pass_leaves_nothing_held():
+    student, teacher = body(), body(1)
+    pair = FeaturePair(student, teacher, ["0"])
+    for begin in (pair.comparing, pair.recording):
+        with pytest.raises(KeyError), begin():
+            teacher(torch.ones(2, 4)), student(torch.ones(2, 4))
+            raise KeyError
+        assert pair.take(checked=False) == ({}, {})
+        student(torch.ones(2, 4))
+        assert pair.take(checked=False) == ({}, {}), "and nothing is recorded any more"
+    closed = FeaturePair(body(), teacher, ["0"])
+    closed.close()
+    assert closed.take(checked=False) == ({}, {})
+
+
+def test_a_mask_of_another_shape_masks_nothing():
+    h, target = drawn(0), drawn(1)
+    other = torch.zeros(2, 5, dtype=torch.bool)
+    assert feature_gap(h, target, other) == feature_gap(h, target)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pclora_lab.methods.pclora.layers import PCLoRALinear
+from pclora_lab.methods.pclora.layers import PCLoRAEmbedding, PCLoRALinear
 from pclora_lab.nn.low_rank import LowRankLinear
 
 IN, OUT, RANK = 12, 7, 3
@@ -189,3 +189,80 @@ def test_who_asks_for_the_gradient_of_the_base_gets_it_however_many_tokens():
     x = inputs().repeat(4, 1, 1)
     layer(x).sum().backward()
     torch.testing.assert_close(base.weight.grad, 0.5 * x.sum((0, 1)).expand(OUT, IN))
+
+
+def test_a_layer_says_how_wide_it_is_and_whether_its_base_is_held():
+    _, layer = make_layer()
+    assert "12, 7, rank=3, base held" in repr(layer)
+    layer.drop_base()
+    assert "12, 7, rank=3, base dropped" in repr(layer)
+    table = PCLoRAEmbedding(nn.Embedding(9, 4), rank=2)
+    assert "9, 4, rank=2, base held" in repr(table)
+    table.drop_base()
+    assert "9, 4, rank=2, base dropped" in repr(table)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_without_a_base_nothing_comes_from_it_and_the_adapter_is_all(residual):
+    _, layer = make_layer(residual=residual, scale=0.5)
+    layer.lam.fill_(0.7)
+    layer.drop_base()
+    x = inputs()
+    assert torch.equal(layer.base_output(x), torch.zeros(2, 5, OUT))
+    assert torch.equal(layer(x), layer.adapter_output(x))
+    assert layer.bias is layer.C
+    torch.testing.assert_close(layer.weight.clone(), 0.5 * layer.B @ layer.A)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("residual", [False, True])
+def test_the_bias_that_can_be_read_is_the_output_for_zeros(bias, residual):
+    _, layer = make_layer(bias=bias, residual=residual)
+    layer.lam.fill_(0.3)
+    torch.testing.assert_close(layer.bias, layer(torch.zeros(IN)))
+
+
+def test_a_start_is_copied_and_stays_while_the_adapter_learns():
+    layer = PCLoRALinear(nn.Linear(IN, OUT), RANK, scale=2.0)
+    A, B, C = torch.randn(RANK, IN), torch.randn(OUT, RANK), torch.randn(OUT)
+    layer.start_from(A, B, C)
+    assert torch.equal(layer.A, A) and torch.equal(layer.C, C)
+    torch.testing.assert_close(layer.scale * layer.B, B)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_() if parameter.requires_grad else None
+    assert torch.equal(layer.start_A, A) and torch.equal(layer.start_C, C)
+    assert not any(t.requires_grad for t in (layer.start_A, layer.start_B, layer.start_C))
+
+
+def test_a_table_of_words_begins_as_drawn_and_shares_its_base_alone():
+    base = nn.Embedding(500, 8, padding_idx=3)
+    base.register_forward_hook(lambda *_: pytest.fail("the teacher's hook"))
+    drawn = [
+        PCLoRAEmbedding(base, 16, generator=torch.Generator().manual_seed(seed)).A
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    assert drawn[0].std().item() == pytest.approx(0.25, rel=0.05)
+    layer = PCLoRAEmbedding(base, 16)
+    assert layer.base.weight is base.weight and not base.weight.requires_grad
+    assert (layer.num_embeddings, layer.embedding_dim, layer.rank) == (500, 8, 16)
+    layer.lam.fill_(0.5)
+    with torch.no_grad():
+        layer.B.normal_()
+    ids = torch.tensor([[3, 7]])
+    layer(ids).sum().backward()
+    assert base.weight.grad is None and layer.A.grad[3].any(), "its padding word is as any other"
+    layer.drop_base()
+    assert torch.equal(layer.base_output(ids), torch.zeros(1, 2, 8))
+    assert torch.equal(layer(ids), layer.adapter_output(ids))
+    torch.testing.assert_close(layer.weight.clone(), layer.A @ layer.B.T)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_precision_is_the_bases_also_of_what_is_left(dtype):
+    linear = PCLoRALinear(nn.Linear(IN, OUT).to(dtype), RANK)
+    table = PCLoRAEmbedding(nn.Embedding(9, 4).to(dtype), rank=2)
+    for layer in (linear, table):
+        assert {p.dtype for p in layer.parameters()} == {dtype}
+        assert {p.dtype for p in layer.to_low_rank().parameters()} == {dtype}

@@ -4,6 +4,7 @@ from contextlib import suppress
 
 import pytest
 import torch
+from small_net import TARGETS, SmallNet, small_batch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -11,11 +12,16 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.layers import PCLoRALinear
 from pclora_lab.methods.pclora.model import (
     get_pclora_model,
+    pclora_config,
     pclora_layers,
+    pclora_targets,
     set_base_weight_factor,
     set_progress,
+    student_config,
 )
 from pclora_lab.methods.pclora.removal import base_removed, base_share, compress, drop_base
+from pclora_lab.methods.svd import SVDKDConfig
+from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.nn.sizes import plan
 
@@ -220,3 +226,112 @@ def test_values_outside_0_and_1_are_refused(make_student, value):
 def test_a_model_without_fading_layers_is_refused(vit):
     with pytest.raises(ValueError, match="pass what get_pclora_model returned"):
         compress(vit)
+
+
+X = small_batch()
+
+
+def small_student(net: nn.Module | None = None, **options) -> nn.Module:
+    given = {n: options.pop(n) for n in ("rank", "generator", "counts") if n in options}
+    config = PCLoRAConfig(**{"rank": 2, "init": "zeros", **options})
+    return get_pclora_model(net or SmallNet(), config, example=X, **given)
+
+
+def test_a_rank_that_is_given_overrides_the_configs():
+    ranks = {name: 1 + i for i, name in enumerate(TARGETS)}
+    for rank, wanted in ((3, [3] * 4), ("50%", [2] * 4), (ranks, [1, 2, 3, 4])):
+        layers = pclora_layers(small_student(rank=rank))
+        assert list(layers) == TARGETS
+        assert [layer.rank for layer in layers.values()] == wanted
+    with pytest.raises(ValueError, match="rank 5 is not below the break-even rank"):
+        small_student(rank=5)
+
+
+def test_what_is_known_about_the_model_is_not_counted_again(monkeypatch):
+    counts = count_model(SmallNet(), example=X)
+
+    def again(*_, **__):
+        raise AssertionError("it was counted already")
+
+    monkeypatch.setattr("pclora_lab.methods.pclora.model.count_model", again)
+    assert list(pclora_layers(small_student(counts=counts))) == TARGETS
+    with pytest.raises(AssertionError, match="counted already"):
+        small_student()
+
+
+def test_a_student_knows_its_config_and_its_layers_and_another_model_does_not():
+    config = PCLoRAConfig(rank=2, targets="fc1")
+    student = get_pclora_model(SmallNet(), config, example=X)
+    assert pclora_config(student) == config and pclora_targets(student) == tuple(TARGETS[::2])
+    assert get_pclora_model(SmallNet(), rank=1, example=X).pclora_config == PCLoRAConfig()
+    assert pclora_targets(SmallNet()) == ()
+    for ask in (pclora_config, pclora_layers):
+        with pytest.raises(ValueError, match="SmallNet has no PCLoRALinear: pass what get_pclora"):
+            ask(SmallNet())
+
+
+def test_every_layer_keeps_the_mode_of_the_one_that_it_replaces():
+    net = SmallNet().eval()
+    net.blocks[1].fc1.train()
+    layers = pclora_layers(small_student(net))
+    assert [layer.training for layer in layers.values()] == [False, False, True, False]
+
+
+def test_norms_train_if_asked_and_the_class_token_never():
+    for train_norms in (False, True):
+        student = small_student(train_norms=train_norms)
+        trained = {n for n, p in student.named_parameters() if p.requires_grad}
+        factors = {f"{name}.{part}" for name in TARGETS for part in "ABC"}
+        norms = {"norm.weight", "norm.bias"} if train_norms else set()
+        assert trained == factors | {"head.weight", "head.bias"} | norms
+
+
+def test_a_wrapped_model_is_the_model_inside_and_scale_reaches_the_layers():
+    net = SmallNet()
+    student = small_student(nn.DataParallel(net), scale=0.25)
+    assert type(student) is SmallNet
+    for name, layer in pclora_layers(student).items():
+        assert layer.base.weight is net.get_submodule(name).weight and layer.scale == 0.25
+
+
+def test_a_student_that_would_not_run_leaves_the_model_as_it_was():
+    class NoGradients(SmallNet):
+        """Its forward can't teach anything."""
+
+        @torch.no_grad()
+        def forward(self, x):
+            return super().forward(x)
+
+    net = NoGradients()
+    with pytest.raises(ValueError, match="no output of NoGradients has a gradient"):
+        small_student(net)
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_a_start_that_looks_at_inputs_asks_for_them():
+    with pytest.raises(ValueError, match="calibration"):
+        small_student(init="activation_svd")
+
+
+def test_the_config_of_a_method_that_builds_on_it_has_the_same_options():
+    theirs = SVDKDConfig(rank=3, targets="fc1", alpha=0.7, taps="blocks", logit_weight=2.0)
+    ours = student_config(theirs)
+    assert isinstance(ours, PCLoRAConfig)
+    shared = set(theirs.to_dict()) & set(ours.to_dict()) - {"name"}
+    assert {"rank", "targets", "alpha", "taps", "logit_weight", "temperature"} <= shared
+    assert all(getattr(ours, name) == getattr(theirs, name) for name in shared)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.5, 1.0])
+def test_lambda_is_set_by_hand_up_to_both_ends(lam):
+    student = small_student()
+    set_base_weight_factor(student, lam)
+    assert {float(layer.lam) for layer in pclora_layers(student).values()} == {lam}
+    with pytest.raises(ValueError, match=r"λ is 1.01: it must be in \[0, 1\]"):
+        set_base_weight_factor(student, 1.01)
+
+
+def test_lambda_ends_where_the_config_says_and_is_exact_in_half_precision():
+    student = small_student(SmallNet(), schedule="linear", fade_end=0.9).bfloat16()
+    assert set_progress(student, 0.3) == pytest.approx(2 / 3, abs=1e-12)
+    assert set_progress(student, 0.89) > 0 == set_progress(student, 0.9)

@@ -191,3 +191,59 @@ def test_a_schedule_of_another_package_must_be_one(schedule, reason):
 
 def test_a_schedule_of_another_package_may_end_above_zero_just_before_the_end():
     assert _checked("hard", lambda t: 1)(0.9) == 1
+
+
+def test_points_have_a_least_and_a_largest_number():
+    assert len(check_schedule([(0, 1), (1, 0)])) == 2
+    many = [(i / 9_999, 1 - i / 9_999) for i in range(10_000)]
+    assert len(check_schedule(many)) == 10_000
+    with pytest.raises(ValueError, match="a schedule of 10,001 points: 10,000 are the most"):
+        check_schedule([*((p / 2, v) for p, v in many), (1, 0)])
+    with pytest.raises(ValueError, match=r"has 0 point\(s\): give at least two"):
+        check_schedule([])
+
+
+def test_a_plateau_neither_rises_nor_is_over():
+    plateau = [(0, 1), (0.2, 1), (0.4, 0.5), (0.6, 0.5), (0.8, 0)]
+    assert check_schedule(plateau) and schedule_notes(plateau) == []
+    assert not fade_is_over(0.79, plateau) and fade_is_over(0.8, plateau)
+    nothing = [(0.1, 0), (1, 0)]
+    assert fade_is_over(0.1, nothing) and not fade_is_over(0.05, nothing)
+
+
+def test_before_the_first_point_lambda_is_its_own_and_after_the_last_it_is_0():
+    points = [(0.25, 0.75), (0.5, 0)]
+    assert [base_weight_factor(p, points) for p in (0, 0.25, 0.375, 0.5, 1)] == [
+        *(0.75, 0.75, 0.375, 0, 0)
+    ]
+    assert base_weight_factor(0.3, [(0, 1), (1, 0)]) == 0.7, "rounded to what was meant"
+
+
+def test_both_odd_things_about_a_curve_are_told():
+    starts, rises = schedule_notes([(0, 0.5), (0.2, 0.9), (1, 0)])
+    assert starts.startswith("λ starts at 0.5") and rises.startswith("λ rises on the way")
+
+
+def test_points_may_be_parted_by_semicolons_too():
+    assert parse_points("0:1; 0.5 : 0.25,1:0") == [(0, 1), (0.5, 0.25), (1, 0)]
+
+
+def test_a_preset_has_as_many_points_as_asked_in_even_steps():
+    points = schedule_points("one_minus_cosine", 0.5, count=5)
+    assert [p for p, _ in points] == [0, 0.125, 0.25, 0.375, 0.5]
+    assert [v for _, v in points] == [1.0, 0.924, 0.707, 0.383, 0.0]
+    assert len(schedule_points("sine")) == 6
+    assert schedule_points("identity", 0.5) == [(0, 1), (0.49, 1), (0.5, 0)]
+
+
+def test_a_schedule_of_another_package_is_tried_up_to_the_end_of_its_fade():
+    asked = []
+    _checked("theirs", lambda t: asked.append(t) or 1 - t)
+    assert asked[0] == 0 and 0.95 < asked[-1] < 1
+    for value in (1 + 5e-7, 1 - 5e-7):
+        assert _checked("rounded", lambda t, value=value: min(1.0, value) - t) is not None
+    with pytest.raises(PluginError, match=r"theirs fails on a t in \[0, 1\) with TypeError"):
+        _checked("theirs", lambda: 1.0)
+    with pytest.raises(PluginError, match="theirs gives 1.5") as error:
+        _checked("theirs", lambda t: 1 + t if t == 0.5 else 1)
+    assert "at t = 0" not in str(error.value)

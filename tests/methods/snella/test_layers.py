@@ -270,3 +270,54 @@ def test_a_model_may_change_the_output_in_place():
     y /= 3
     y.sum().backward()
     assert torch.equal(y.detach(), expected) and layer.A.grad.abs().sum() > 0
+
+
+def test_a_layer_says_how_it_is_made():
+    layer = KernelSparseLinear(nn.Linear(6, 4), rank=2, kernel="rbf", sparsifier="soft")
+    assert "6, 4, rank=2, kernel=rbf, rule=soft, sparsity=0.9" in repr(layer)
+
+
+@pytest.mark.parametrize("count", [0, 1, 23, 24])
+def test_nothing_or_all_may_be_tuned_and_not_more(count):
+    layer = KernelSparseLinear(nn.Linear(6, 4), rank=2)
+    layer.set_num_tunable(count)
+    assert layer.num_tunable == count == int(layer.delta().count_nonzero())
+    for wrong in (-1, 25, 1.0):
+        with pytest.raises(ValueError, match=f"cannot tune {wrong} weights of 6→4: use an integer"):
+            layer.set_num_tunable(wrong)
+    assert layer.num_tunable == count
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_its_weight_and_bias_can_be_read_and_its_weight_not_trained_through(bias):
+    base = nn.Linear(6, 4, bias=bias)
+    layer = KernelSparseLinear(base, rank=2, sparsity=0.5)
+    assert layer.bias is base.bias
+    with torch.no_grad():
+        torch.testing.assert_close(layer.weight.clone(), base.weight + layer.delta())
+    with pytest.raises(RuntimeError, match="can't train SNELLA's factors: read it under"):
+        (layer.weight * 1).sum()
+
+
+def test_a_saved_sparsity_that_is_none_is_refused_by_name_and_nothing_moves():
+    layer = KernelSparseLinear(nn.Linear(6, 4), rank=2, sparsity=0.5)
+    outer = nn.Sequential(layer)
+    state = outer.state_dict()
+    for wrong, reason in ((1.5, "is not in"), ([0.1, 0.2], "")):
+        state["0.sparsity"] = torch.tensor(wrong, dtype=torch.float64)
+        with pytest.raises(RuntimeError, match=f"0.sparsity.*{reason}"):
+            outer.load_state_dict(state)
+        assert layer._sparsity == 0.5 == float(layer.sparsity)
+    del state["0.sparsity"]
+    with pytest.raises(RuntimeError, match="sparsity"):
+        outer.load_state_dict(state)
+    outer.load_state_dict(state, strict=False)
+    assert layer.num_tunable == kept_entries(0.5, 24)
+
+
+def test_only_mixed_learns_scalars_from_their_neutral_values():
+    scalars = {"alpha": 1.0, "beta": 0.0, "gamma": 1.0}
+    for kernel in KERNELS:
+        layer = KernelSparseLinear(nn.Linear(6, 4), rank=2, kernel=kernel)
+        found = {n: float(p.detach()) for n, p in layer.named_parameters() if n in scalars}
+        assert found == (scalars if kernel == "mixed" else {})
