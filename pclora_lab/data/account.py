@@ -1,6 +1,7 @@
 """What was found, what is used, what was left out and why: numbers that have to add up."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ __all__ = [
     "Ledger",
     "Tally",
     "account_lines",
+    "exceeds",
     "round_up",
 ]
 
@@ -212,7 +214,7 @@ class Ledger:
             lost = sum(part.count for part in reasons)
             # What is in none of the splits is a part of the whole.
             whole, of = (total, "rows") if lost == found else (found, f"rows of {split}")
-            if lost > allowed * whole:
+            if exceeds(lost, whole, allowed):
                 raise DataError(
                     f"data {name!r}: {lost:,} of {whole:,} {of} would be left out, more than "
                     f"{allowed:.1%}: {'; '.join(map(str, reasons))}{hint}. Repair the data, or "
@@ -249,11 +251,24 @@ class Ledger:
         )
 
 
+def exceeds(part: int, whole: int, allowed: float) -> bool:
+    """Whether a part is more than the allowed share of a whole.
+
+    The other way round, ``part > allowed * whole``, 29 of 100 would be more than 0.29.
+
+    Example:
+        >>> exceeds(29, 100, 0.29), exceeds(30, 100, 0.29), exceeds(0, 0, 0.0)
+        (False, True, False)
+    """
+    return part > 0 and part / whole > allowed
+
+
 def round_up(share: float) -> float:
-    """A round share that is not below this one.
+    """A share in whole percents that is not below this one.
 
     Example:
         >>> round_up(0.0712)
         0.08
     """
-    return -(-round(share * 100, 6) // 1) / 100
+    percents = math.ceil(share * 100)
+    return (percents - (share <= (percents - 1) / 100)) / 100

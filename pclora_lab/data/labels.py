@@ -161,7 +161,7 @@ def classes_of(
             "more; is it the right label_column?"
         )
     rows = sum(counts.values())
-    if len(words) > rows // 2 and len(words) > _HARDLY_CLASSES:
+    if 2 * len(words) > rows and len(words) > _HARDLY_CLASSES:
         raise DataError(
             f"column {column!r} of {data!r} has {len(words)} different values in {rows} rows, "
             f"which are hardly classes; pass another label_column ({columns})"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pclora_lab.data.account import DataError, Ledger, round_up
+from pclora_lab.data.account import DataError, Ledger, exceeds, round_up
 from pclora_lab.data.dividing import take_rows
 from pclora_lab.data.reading.trees import split_named
 from pclora_lab.data.splits import Split
@@ -91,7 +91,7 @@ def _check(
     for other in [other for other in splits if roles[other] in later]:
         shared = int(in_others(splits[other].examples, [splits[key].examples]).sum())
         total = len(splits[other])
-        if shared > allowed * total:
+        if exceeds(shared, total, allowed):
             raise DataError(
                 f"data {name!r}: {shared:,} of {total:,} rows of {other} stand among the rows of "
                 f"{key} too, more than {allowed:.1%}: what is measured on must be new. Take them "

@@ -15,6 +15,7 @@ from pclora_lab.data.account import (
     LeftOut,
     Tally,
     account_lines,
+    exceeds,
     round_up,
 )
 from pclora_lab.data.loading import load_data
@@ -218,3 +219,20 @@ def test_a_share_is_rounded_up_to_whole_percents(share, rounded):
 def test_an_account_can_not_be_changed():
     tally = Tally(1, 0, (LeftOut("empty", 1),))
     assert_fixed(tally, tally.left_out[0], Account(tally, tally, tally))
+
+
+def test_the_share_that_a_message_tells_is_enough_and_no_more_than_a_percent_above():
+    for whole in (1, 7, 29, 100, 1000):
+        for lost in range(1, whole + 1):
+            allowed = round_up(lost / whole)
+            assert not exceeds(lost, whole, allowed) and allowed - lost / whole < 0.01
+            assert exceeds(lost, whole, allowed - 0.01)
+
+
+def test_the_cure_of_a_message_works():
+    """29 > 0.29 · 100, as a computer multiplies."""
+    made = ledger(train=100)
+    made.leave_rows("train", "empty", 29)
+    with pytest.raises(DataError, match="max_left_out=0.29$"):
+        made.check("mail.csv", 0.28)
+    made.check("mail.csv", 0.29)

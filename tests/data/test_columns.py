@@ -423,11 +423,11 @@ def test_a_table_of_another_task_is_told_so():
 
 def test_of_the_longest_texts_the_first_hundred_rows_decide():
     rows = {
-        "a": ["xx"] * 100 + ["x" * 999],
-        "b": ["xxx"] * 100 + [""],
+        "a": ["xx"] * 99 + ["x" * 200, ""],
+        "b": ["xxx"] * 100 + ["x" * 999],
         "label": ["u", "v"] * 50 + ["u"],
     }
-    assert found_in(rows).content == ("b",)
+    assert found_in(rows).content == ("a",)
 
 
 def test_what_was_found_can_not_be_changed():

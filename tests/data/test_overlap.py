@@ -189,3 +189,11 @@ def test_only_pictures_of_a_like_length_are_read():
 
     mine, theirs = Reads(b"aaa", b"a", b"bbb"), Reads(b"bbb", b"bb", b"cccc")
     assert in_others(mine, [theirs]).tolist() == [False, False, True]
+
+
+def test_the_share_that_is_told_is_enough():
+    shared = [f"s{row}" for row in range(29)]
+    given = {"train": split(*shared, "a"), "test": split(*shared, *(f"t{n}" for n in range(71)))}
+    with pytest.raises(DataError, match="29 of 100 .*max_overlap=0.29$"):
+        left(0.28, **given)
+    assert left(0.29, **given)[0]["train"].examples == ["a"]

@@ -1,6 +1,8 @@
 """A data set's hash changes with any bit of any example, and with nothing else."""
 
 import dataclasses
+import hashlib
+import struct
 
 import numpy as np
 import pandas as pd
@@ -186,3 +188,27 @@ def test_a_part_of_a_pair_may_be_anything_and_its_place_counts():
     }
     assert len(hashes) == 3
     assert labeled([(1, "a")] * 4).fingerprint() == labeled([("1", "a")] * 4).fingerprint()
+
+
+def counted(*parts: bytes) -> bytes:
+    """Each with its length before it, in eight bytes, the lowest first."""
+    return b"".join(struct.pack("<Q", len(part)) + part for part in parts)
+
+
+def test_a_hash_that_was_kept_stays_what_it_is():
+    """On any machine and in any version: teachers and starts are found again by it."""
+    wanted = hashlib.sha256(counted("ä".encode(), b"", "\ud800".encode("utf8", "surrogatepass")))
+    assert hash_of_texts("ä", "", "\ud800") == wanted.hexdigest()[:16]
+    data = labeled(["one", ("two", "2")], "text")
+    examples = (b"one", counted(b"two", b"2"))
+    numbers = struct.pack("<qq", 0, 1)
+    splits = [part for n in (b"train", b"validation", b"test") for part in (n, numbers, *examples)]
+    wanted = hashlib.sha256(counted(b"text", b"a", b"b", *splits))
+    assert data.fingerprint() == wanted.hexdigest()[:16]
+    image = Image.fromarray(np.arange(4, dtype=np.uint8).reshape(2, 2))
+    pictures = (b"L |u1 (2, 2) None" + bytes(range(4)),)
+    splits = [
+        part for n in (b"train", b"validation", b"test") for part in (n, numbers[:8], *pictures)
+    ]
+    wanted = hashlib.sha256(counted(b"image", b"a", b"b", *splits))
+    assert labeled([image]).fingerprint() == wanted.hexdigest()[:16]

@@ -271,3 +271,9 @@ def test_who_imports_the_counting_pays_for_no_compiler():
 def test_what_was_counted_can_not_be_changed():
     layer = LayerCount("fc", 2, 2, True, 1, 4)
     assert_fixed(layer, ModelCounts((layer,), params=1, macs=1, bytes=1))
+
+
+def test_counting_prints_nothing(capsys):
+    count_model(Reader(), example=WORDS)
+    count_macs(Reader(), WORDS)
+    assert capsys.readouterr() == ("", "")
