@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pclora_lab.methods.snella.allocation import BudgetAllocator
-from pclora_lab.methods.snella.budget import allocate
+from pclora_lab.methods.snella.budget import allocate, budget_at
 from pclora_lab.methods.snella.layers import KernelSparseLinear
 
 
@@ -163,3 +163,57 @@ def test_the_scores_follow_the_layers_to_another_device():
 def one_layer():
     layer = KernelSparseLinear(torch.nn.Linear(8, 4), rank=2)
     return BudgetAllocator({"a": layer}, start=20, final=10), layer
+
+
+def test_means_that_were_there_stay_where_no_gradient_comes():
+    layers = make_layers()
+    allocator = BudgetAllocator(layers, start=20, final=10)
+    set_gradients(layers, 1)
+    allocator.update()
+    before = allocator.state_dict()
+    set_gradients(layers, 2)
+    layers["thin"].B.grad = None  # the fourth factor
+    allocator.update()
+    after = allocator.state_dict()
+    stayed = {name for name in before if torch.equal(before[name], after[name])}
+    assert stayed == {"skipped", "sens.3", "unc.3"}, "and the state before is a copy"
+    for layer in layers.values():
+        layer.A.grad = layer.B.grad = None
+    allocator.update()
+    assert all(torch.equal(x, after[name]) for name, x in allocator.state_dict().items())
+
+
+def test_a_new_mean_keeps_0_85_of_the_old_one_unless_told_otherwise():
+    for options, beta in (({}, 0.85), ({"beta": 0.0}, 0.0)):
+        layers = make_layers()
+        allocator = BudgetAllocator(layers, start=20, final=10, **options)
+        set_gradients(layers, 1)
+        allocator.update()
+        importance = (layers["wide"].A * layers["wide"].A.grad).abs()
+        state = allocator.state_dict()
+        torch.testing.assert_close(state["sens.0"], (1 - beta) * importance)
+        torch.testing.assert_close(state["unc.0"], (1 - beta) * beta * importance)
+
+
+def test_budget_warm_up_hold_and_floor_are_those_that_were_given():
+    options = {"start": 80, "final": 16, "warmup": 0.2, "hold": 0.4, "floor": 3}
+    allocator = BudgetAllocator(make_layers(), **options)
+    for progress in (0.0, 0.2, 0.3, 0.5, 0.6, 1.0):
+        counts = allocator.reallocate(progress)
+        assert sum(counts.values()) == budget_at(progress, 80, 16, warmup=0.2, hold=0.4)
+        assert min(counts.values()) >= 3
+    for start, final in ((8, 80), (80, 8)):
+        with pytest.raises(ValueError, match="a floor of 3: the smallest possible budget is 9"):
+            BudgetAllocator(make_layers(), start=start, final=final, floor=3)
+
+
+def test_half_precision_is_averaged_in_float32():
+    layers = {name: layer.bfloat16() for name, layer in make_layers().items()}
+    allocator = BudgetAllocator(layers, start=20, final=10)
+    for layer in layers.values():
+        layer.A.grad, layer.B.grad = torch.full_like(layer.A, 1e-3), torch.full_like(layer.B, 1e-3)
+    allocator.update()
+    state = allocator.state_dict()
+    assert {state[name].dtype for name in state if name != "skipped"} == {torch.float32}
+    wanted = 0.15 * (layers["thin"].B.float() * layers["thin"].B.grad.float()).abs()
+    torch.testing.assert_close(state["sens.3"], wanted)

@@ -148,3 +148,10 @@ def test_the_ends_of_every_range_can_be_taken():
     SNELLAConfig(warmup=0.5, hold=0.5)
     SNELLAConfig(warmup=1, hold=0)
     SNELLAConfig(warmup=0, hold=1)
+
+
+def test_a_state_of_a_model_with_other_layers_is_refused():
+    method, student = pair()
+    state = method.state_dict(student)
+    with pytest.raises(ValueError, match="argument"):
+        method.load_state_dict(student, state | {"tuned": state["tuned"][:-1]})
