@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from pclora_lab.methods.distillation.losses import feature_loss, logit_loss
 from pclora_lab.methods.distillation.taps import FeatureTaps
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.pclora.losses import Distiller, total_loss
+from pclora_lab.methods.pclora.losses import DistillationTerms, Distiller, total_loss
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.nn.surgery import find_targets
@@ -244,3 +244,72 @@ def test_closing_removes_every_hook(vit, images):
     distiller.terms(images, LABELS)
     distiller.close()
     assert not any(m._forward_hooks for model in (student, vit) for m in model.modules())
+
+
+class Words(nn.Module):
+    """Takes words, perhaps with a mask or a picture, which it does not look at."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.body, self.head = nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, input_ids, attention_mask=None, pixel_values=None):
+        return self.head(self.body(self.words(input_ids)).mean(1))
+
+
+@pytest.fixture
+def words():
+    ids = torch.tensor([[1, 2, 3, 4], [5, 6, 0, 0]])
+    teacher = Words()
+    config = PCLoRAConfig(rank=1, targets="body", init="zeros")
+    student = get_pclora_model(teacher, config, example={"input_ids": ids})
+    set_progress(student, 0.5)
+    return student, teacher, ids
+
+
+def test_padding_of_a_text_is_not_imitated(words):
+    student, teacher, ids = words
+    mask = (ids > 0).long()
+    gap = (student.body(student.words(ids)) - teacher.body(teacher.words(ids))).square()
+    distiller, labels = Distiller(student, teacher), torch.tensor([0, 1])
+
+    def feature(**inputs):
+        return distiller.terms({"input_ids": ids, **inputs}, labels)["feature"]
+
+    torch.testing.assert_close(feature(attention_mask=mask), gap[mask.bool()].mean())
+    torch.testing.assert_close(feature(), gap.mean())
+    assert torch.equal(feature(), feature(attention_mask=torch.ones_like(mask)))
+    # A picture's tokens are none of the text's, whose mask says nothing about them.
+    picture = feature(attention_mask=mask, pixel_values=torch.zeros(2, 3, 4, 4))
+    torch.testing.assert_close(picture, gap.mean())
+
+
+def test_the_config_is_the_students_and_the_task_is_classes_unless_others_are_given(vit, images):
+    student, distiller = make_pair(vit, logit_weight=0.5)
+    assert distiller.config is student.pclora_config
+    other = PCLoRAConfig(rank=4, taps="blocks")
+    theirs = Distiller(student, vit, other, task_loss=lambda logits, labels: logits.sum() * 0 + 7)
+    terms = theirs.terms(images, LABELS)
+    assert set(terms) == {"task", "feature"} and terms["task"] == 7
+    assert list(theirs.features.names) == ["blocks.0", "blocks.1"]
+
+
+def test_the_terms_of_a_run_come_with_their_sum(vit, images):
+    student, distiller = make_pair(vit, logit_weight=0.5, alpha=0.3)
+    wanted = distiller.terms(images, LABELS)
+    made = DistillationTerms(student, vit)
+    found = made(images, LABELS, 0.9)
+    assert set(found) == {"loss", "task", "feature", "logit"}
+    torch.testing.assert_close(found["loss"], total_loss(wanted, student.pclora_config))
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    made.close()
+    assert not any(m._forward_hooks for model in (student, vit) for m in model.modules())
+
+
+def test_the_logit_term_has_the_configs_temperature_and_classes_matter_to_it_alone(vit, images):
+    student, distiller = make_pair(vit, logit_weight=0.5, temperature=5.0)
+    found = distiller.terms(images, LABELS)["logit"]
+    torch.testing.assert_close(found, logit_loss(student(images), vit(images), 5.0))
+    student, distiller = make_pair(vit)
+    student.head = nn.Linear(32, 7)
+    assert set(distiller.terms(images, LABELS)) == {"task", "feature"}

@@ -73,13 +73,12 @@ def test_ranks_come_from_the_ratio_unless_they_are_given():
     assert pela_ranks(net, rank=2, targets="s.1", min_out=8) == {FC1[1]: 2, "blocks.1.fc2": 2}
 
 
-def test_whether_a_layer_shrinks_does_not_depend_on_its_bias():
-    net = SmallNet()
-    for block in net.blocks:
-        block.fc1.bias = None
-    assert pela_ranks(net, rank=4) == dict.fromkeys(FC1, 4)  # 4·20 < 96 ≤ 5·20
-    with pytest.raises(ValueError, match="rank 5 is not below the break-even rank"):
-        pela_ranks(net, rank=5)
+@pytest.mark.parametrize("bias", [True, False])
+def test_whether_a_layer_shrinks_does_not_depend_on_its_bias(bias):
+    net = nn.Sequential(nn.Linear(12, 10, bias=bias))
+    assert pela_ranks(net, rank=5, targets="0") == {"0": 5}  # 5·22 < 120 ≤ 6·22
+    with pytest.raises(ValueError, match="rank 6 is not below the break-even rank"):
+        pela_ranks(net, rank=6, targets="0")
 
 
 @pytest.mark.parametrize(
