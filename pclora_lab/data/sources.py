@@ -15,7 +15,12 @@ from pclora_lab.data.reading.frames import from_frame
 from pclora_lab.data.reading.hub import cache_folders, read_hub
 from pclora_lab.data.reading.metadata import has_metadata, read_described_pictures
 from pclora_lab.data.reading.pictures import read_picture_folder, read_text_folder
-from pclora_lab.data.reading.tables import as_dataset, read_table_file, read_table_folder
+from pclora_lab.data.reading.tables import (
+    as_dataset,
+    read_table_file,
+    read_table_folder,
+    require_sound,
+)
 from pclora_lab.data.reading.walking import TABLES, FoundFiles, find_files
 from pclora_lab.fields import check_text
 from pclora_lab.json_files import read_json
@@ -66,7 +71,10 @@ def read_tables(data: Any, ledger: Ledger) -> dict[str, datasets.Dataset]:
     try:
         if path is None or not is_local:
             ledger.place = cache_folders()
-            return _counted(read_hub(name), ledger)
+            tables = read_hub(name)
+            for table in tables.values():
+                require_sound(table.data.table)
+            return _counted(tables, ledger)
         ledger.place = path if path.is_dir() else path.parent
         return read_table_file(path, ledger) if path.is_file() else _read_folder(path, ledger, name)
     except ConnectionError:
@@ -173,11 +181,14 @@ def _from_disk(path: Path) -> Mapping[str, datasets.Dataset]:
     _require_own_files(path)
     try:
         saved = datasets.load_from_disk(str(path))
+        tables = saved if isinstance(saved, Mapping) else {"train": saved}
+        for table in tables.values():
+            require_sound(table.data.table)
     except _NOT_SAVED as error:
         raise DataError(
             f"the folder was written by save_to_disk, but can't be read: {error}"
         ) from error
-    return saved if isinstance(saved, Mapping) else {"train": saved}
+    return tables
 
 
 def _require_own_files(folder: Path) -> None:

@@ -6,6 +6,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -144,6 +145,28 @@ def test_a_damaged_folder_of_save_to_disk_is_named(tmp_path):
     next((tmp_path / "saved").glob("*.arrow")).write_bytes(b"junk")
     with pytest.raises(DataError, match="written by save_to_disk, but can't be read"):
         load_data(tmp_path / "saved")
+
+
+def test_a_flipped_bit_in_a_folder_of_save_to_disk_ends_no_process(tmp_path):
+    as_dataset(frame()).save_to_disk(tmp_path / "saved")
+    file = next((tmp_path / "saved").glob("*.arrow"))
+    whole = file.read_bytes()
+    refused = 0
+    for place in range(len(whole) // 3, len(whole), len(whole) // 40):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+        try:  # one that makes other, sound data can't be known
+            load_data(tmp_path / "saved")
+        except DataError as error:
+            assert "Column" in str(error) or "can't be read" in str(error)
+            refused += 1
+    assert refused > 5
+
+
+def test_letters_of_a_parquet_file_that_are_none_are_named(tmp_path):
+    texts = pa.array([b"abc\xff"] * 60).view(pa.string())
+    pq.write_table(pa.table({"text": texts, "label": [0, 1] * 30}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet can't be read as parquet: Column 0.*UTF8"):
+        load_data(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize(
