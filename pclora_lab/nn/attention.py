@@ -75,7 +75,7 @@ def _weights(attention: nn.Module, heads: int, x: Tensor) -> Tensor:
 
 
 def _of_transformers(model: "PreTrainedModel", images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    size, patch = getattr(model.config, "image_size", None), getattr(model.config, "patch_size", 0)
+    size, patch = (getattr(model.config, name, None) for name in ("image_size", "patch_size"))
     if not isinstance(size, int) or not isinstance(patch, int):
         raise _none(model)
     before = model.config._attn_implementation

@@ -303,3 +303,20 @@ def test_who_imports_the_pictures_pays_for_no_transformers():
 
 def test_what_a_model_expects_can_not_be_changed():
     assert_fixed(COLOR)
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(3, 3), (64, 8), (None, 1)])
+def test_at_most_eight_threads_decode(monkeypatch, cores, threads):
+    asked, own = [], images.ThreadPoolExecutor
+    monkeypatch.setattr(images.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(
+        images, "ThreadPoolExecutor", lambda count: asked.append(count) or own(count)
+    )
+    counted(16)[1].raw(torch.arange(16))
+    assert asked == [threads]
+
+
+def test_what_every_batch_is_normalized_by_is_made_once():
+    here = torch.device("cpu")
+    assert images._in_bytes((0.25, 0.5), here) is images._in_bytes((0.25, 0.5), here)
+    assert images._in_bytes((0.25, 0.5), here).flatten().tolist() == [63.75, 127.5]

@@ -166,6 +166,12 @@ class Transformer(nn.Module):
         return SimpleNamespace(attentions=self.attentions)
 
 
+def forgets(name: str) -> nn.Module:
+    model = Transformer((torch.ones(2, 1, 10, 10),))
+    delattr(model.config, name)
+    return model
+
+
 def test_of_transformers_models_the_last_block_is_asked_in_eval_mode():
     first, last = torch.rand(2, 2, 4, 10, 10)
     model = Transformer((first.half(), last.half())).train()
@@ -187,8 +193,10 @@ def test_of_transformers_models_the_last_block_is_asked_in_eval_mode():
         lambda: Transformer((torch.ones(2, 1, 10, 10),), image_size=(6, 6)),
         lambda: Transformer((torch.ones(2, 1, 10, 10),), patch_size=(2, 2)),
         lambda: Transformer((torch.ones(2, 1, 10, 10),), image_size=8),
+        lambda: forgets("patch_size"),
+        lambda: forgets("image_size"),
     ],
-    ids="none empty last_none unknown sides patches fewer".split(),
+    ids="none empty last_none unknown sides patches fewer no_patch no_side".split(),
 )
 def test_a_transformers_model_that_tells_no_such_attention_is_refused(build):
     model = build()
