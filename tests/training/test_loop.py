@@ -200,6 +200,13 @@ def test_notes_are_the_methods_own_unless_a_hand_held_lambda_to_the_end():
     assert told.startswith("λ was held at 0.25 until the training ended")
 
 
+def test_what_a_schedule_has_to_say_is_noted_where_the_method_has_one(monkeypatch):
+    monkeypatch.setattr(loop, "schedule_notes", lambda schedule: [f"of {schedule}"])
+    assert noted(SINE) == ["of sine", "its own"]
+    full = dataclasses.replace(SINE, method=METHODS["full"].default_config())
+    assert noted(full) == ["its own"]
+
+
 def test_notes_of_taking_it_up_come_first_and_weights_of_half_precision_are_told():
     identity = SimpleNamespace(notes=("taken up",))
     found = noted(SINE, identity=identity, saved_in="bfloat16")
