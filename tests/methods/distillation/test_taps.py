@@ -298,3 +298,17 @@ def test_a_mask_of_another_shape_masks_nothing():
     h, target = drawn(0), drawn(1)
     other = torch.zeros(2, 5, dtype=torch.bool)
     assert feature_gap(h, target, other) == feature_gap(h, target)
+
+
+def test_a_wrapped_models_modules_are_named_without_or_with_the_wrapper():
+    model, x = body(), torch.ones(2, 4)
+    for names in (["0"], ["module.0"]):
+        with FeatureTaps(nn.DataParallel(model), names) as taps:
+            model(x)
+            assert list(taps.outputs) == names
+    inside = nn.Sequential(nn.DataParallel(model), nn.Identity())
+    with FeatureTaps(inside, ["0"]) as taps:
+        last = model(x)  # the one that runs, also where its wrapper is passed by
+        assert taps.outputs["0"] is last
+    with pytest.raises(AttributeError, match="has no attribute `?'?nope"):
+        FeatureTaps(model, ["nope"])
