@@ -84,9 +84,9 @@ class BudgetAllocator:
         known = [factor.grad is not None for factor in factors]
         if not any(known):
             return
-        self._move_to(factors[0].device)
         grads = [f.grad if f.grad is not None else torch.zeros_like(f) for f in factors]
         importance = _in_a_row(factors).mul_(_in_a_row(grads)).abs_()
+        self._move_to(importance.device)
         # Decided on the device: reading the answer here would make every step wait. Squares,
         # because a score is a product of two of them and must be finite too.
         finite = importance.square().sum().isfinite()
@@ -149,9 +149,10 @@ class BudgetAllocator:
             )
         budget = budget_at(progress, *self._plan)
         counts = allocate(list(self.scores().values()), self._sizes, budget, self._floor)
-        for layer, count in zip(self.layers.values(), counts, strict=True):
-            layer.set_num_tunable(count)
-        return dict(zip(self.layers, counts, strict=True))
+        by_name = dict(zip(self.layers, counts, strict=True))
+        for name, count in by_name.items():
+            self.layers[name].set_num_tunable(count)
+        return by_name
 
 
 def _in_a_row(tensors: Iterable[Tensor]) -> Tensor:
