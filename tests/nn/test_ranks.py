@@ -100,6 +100,7 @@ def test_a_share_is_of_the_break_even_rank_rounded_down_and_at_least_one(rank, r
         ),
         ({"fc1": 1}, "^no rank is given for fc2: name every layer"),
         ({"fc1": 1, "fc2": 1, "fc3": 5}, r"^rank 5 is given for fc3, .*: did you mean fc[12]\?$"),
+        ({"head": 5, "tail": 6}, "^rank 5 is given for head, .*: the layers are fc1, fc2"),
         ({"head": 5}, "^rank 5 is given for head, .*: the layers are fc1, fc2"),
     ],
 )
