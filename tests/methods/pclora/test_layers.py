@@ -266,3 +266,15 @@ def test_precision_is_the_bases_also_of_what_is_left(dtype):
     for layer in (linear, table):
         assert {p.dtype for p in layer.parameters()} == {dtype}
         assert {p.dtype for p in layer.to_low_rank().parameters()} == {dtype}
+
+
+def test_tokens_of_all_leading_dimensions_count_for_what_is_cheaper(monkeypatch):
+    asked = []
+
+    def pays(*sizes):
+        asked.append(sizes)
+        return False
+
+    monkeypatch.setattr("pclora_lab.methods.pclora.layers.merging_pays", pays)
+    make_layer()[1](torch.zeros(2, 3, 5, IN))
+    assert asked == [(30, IN, OUT)]
