@@ -23,6 +23,7 @@ from disk import compiled
 # kind: how many in the short form, and in the whole
 PLAN = {
     "kills": (2, 300),
+    # Fewer where a run has not so many operations, each with a before and an after.
     "crash points": (2, 2000),
     "disk faults": (2, 900),
     "full disks": (1, 14),
@@ -74,19 +75,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=1e9, help="most for each kind")
     parser.add_argument("--workers", type=int, default=1, help="processes side by side")
     parser.add_argument("--result", help="file for the counts")
-    parser.add_argument("--shard", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--shard", help=argparse.SUPPRESS)
     return parser
 
 
 def _in_shards(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The trials in processes of their own, which start with the preloaded library."""
     command = [sys.executable, __file__, "--kinds", args.kinds]
-    command += ["--share", str(args.share / args.workers)] + ["--short"] * args.short
+    command += ["--share", str(args.share)] + ["--short"] * args.short
     command += ["--seconds", str(args.seconds)]
     environment = _environment(compiled())
     children = [
         subprocess.Popen(
-            [*command, "--seed", str(args.seed + 1000 * n), "--shard", str(n)],
+            [*command, "--seed", str(args.seed), "--shard", f"{n}/{args.workers}"],
             env=environment,
             stdout=subprocess.PIPE,
             text=True,
@@ -113,12 +114,14 @@ def _environment(library: Path | None) -> dict[str, str]:
 
 def _tried(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     from child import warm_up
+    from disks import Part
     from outcome import Outcome, count
     from tiny_runs import write_data
 
     warm_up()
     folder = Path(tempfile.mkdtemp(prefix="pclora_faults_")).resolve()
     write_data(folder)
+    part = [int(number) for number in args.shard.split("/")]
 
     def all_of_them() -> Iterator[Outcome]:
         is_preloaded = "LD_PRELOAD" in os.environ
@@ -131,7 +134,7 @@ def _tried(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
                 continue
             number = max(1, round(planned * args.share))
             began = time.time()
-            for outcome in _trials(kind, folder, number, args):
+            for outcome in _trials(kind, folder, number, args.seed, Part(*part), args.short):
                 if outcome.verdict != "kept":
                     print(outcome, file=sys.stderr, flush=True)
                 yield outcome
@@ -145,7 +148,9 @@ def _tried(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _trials(kind: str, folder: Path, number: int, args: argparse.Namespace) -> Iterator[Any]:
+def _trials(
+    kind: str, folder: Path, number: int, seed: int, part: Any, short: bool
+) -> Iterator[Any]:
     from crowd import crowds
     from disks import crash_points, disk_faults, full_disks
     from fuzz_configs import fuzz_configs
@@ -153,8 +158,9 @@ def _trials(kind: str, folder: Path, number: int, args: argparse.Namespace) -> I
     from fuzz_inputs import command_lines, hostile_data
     from kills import kills
 
+    each, own_seed = -(-number // part.parts), seed + 1000 * part.number
     if kind == "configs":
-        return fuzz_configs(number, args.seed)
+        return fuzz_configs(each, own_seed)
     place = folder / kind.replace(" ", "_")
     place.mkdir()
     for name in ("pictures", "texts.csv"):
@@ -165,11 +171,12 @@ def _trials(kind: str, folder: Path, number: int, args: argparse.Namespace) -> I
         "crowds": crowds,
     }  # fmt: skip
     if kind in of_a_folder:
-        return of_a_folder[kind](place, number, args.seed)
+        return of_a_folder[kind](place, each, own_seed)
     if kind == "kills":
-        return kills(place, number, args.seed, only="pclora" if args.short else None)
+        return kills(place, each, own_seed, only="pclora" if short else None)
+    # These draw from a list that has an end: all parts draw the same, and each takes its own.
     of_disks = {"crash points": crash_points, "disk faults": disk_faults, "full disks": full_disks}
-    return of_disks[kind](place, number, args.seed, only=args.short)
+    return of_disks[kind](place, number, seed, part, only=short)
 
 
 if __name__ == "__main__":
