@@ -4,8 +4,15 @@ function isDark(preference) {
   return light === undefined ? preference.matches : light === "false";
 }
 
-// The same as long as the page is not loaded anew.
-const LOAD = String(performance.timeOrigin);
+// Or JupyterLab would take a key for one of its own: x cuts the cell. Keys with Control, such as
+// Control+S, stay JupyterLab's, and so does Escape, which leads back to the notebook.
+function keepKeys(event) {
+  const focused = event.target;
+  if (!(focused instanceof Element) || !focused.closest(".pclora-lab")) return;
+  const isPlain = !(event.ctrlKey || event.metaKey || event.altKey) && event.key !== "Escape";
+  // On the focused element itself: JupyterLab's selectors ask for it first.
+  focused.toggleAttribute("data-lm-suppress-shortcuts", isPlain || event.key === "Enter");
+}
 
 function render({ model, el }) {
   const preference = window.matchMedia("(prefers-color-scheme: dark)");
@@ -22,18 +29,15 @@ function render({ model, el }) {
   const theme = new MutationObserver(tellTheme);
   theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
   preference.addEventListener("change", tellTheme);
-  const room = new ResizeObserver(([entry]) => {
-    const width = Math.round(entry.contentRect.width);
-    if (width > 0) tell("width", width); // 0 while a tab hides it
-  });
-  room.observe(el);
+
+  // At the window, as JupyterLab listens at the document and was there first.
+  window.addEventListener("keydown", keepKeys, true);
 
   tellTheme();
-  tell("load", LOAD);
   tell("alive", true);
   return () => {
+    window.removeEventListener("keydown", keepKeys, true);
     theme.disconnect();
-    room.disconnect();
     preference.removeEventListener("change", tellTheme);
   };
 }
