@@ -390,6 +390,12 @@ def test_the_page_fits_and_controls_have_names(page: Page, theme: str) -> None:
         }).map(c => c.outerHTML.slice(0, 120))"""
     )
     assert nameless == []
+    expect(lab(page).locator(".noUi-handle:not([aria-label])")).to_have_count(0)
+    expect(lab(page).locator("[title=null]")).to_have_count(0)
+    told = lab(page).evaluate(
+        "e => [...e.querySelectorAll('.noUi-handle')].map(h => h.getAttribute('aria-valuetext'))"
+    )
+    assert told and max(map(len, told)) < 7, told
 
 
 # A lumino tab listens to the mouse, a button to the click.

@@ -14,6 +14,38 @@ function keepKeys(event) {
   focused.toggleAttribute("data-lm-suppress-shortcuts", isPlain || event.key === "Enter");
 }
 
+// ipywidgets gives the handle of a slider no name, tells its value with all the digits of a binary
+// fraction, and writes the text "null" where a label has no tooltip.
+function tidy(root) {
+  for (const label of root.querySelectorAll("[title=null]")) label.removeAttribute("title");
+  for (const handle of root.querySelectorAll(".noUi-handle:not([aria-label])")) {
+    const label = handle.closest(".jupyter-widgets")?.querySelector(".widget-label");
+    handle.setAttribute("aria-label", label?.textContent || "slider");
+    const round = () => {
+      const told = handle.getAttribute("aria-valuetext");
+      const short = String(Number(Number(told).toPrecision(10)));
+      if (short !== told && short !== "NaN") handle.setAttribute("aria-valuetext", short);
+    };
+    new MutationObserver(round).observe(handle, { attributeFilter: ["aria-valuetext"] });
+    round();
+  }
+}
+
+// Whenever something was added, but not more often than twice a second.
+function keepTidy(root) {
+  let timer = 0;
+  const later = () => {
+    timer ||= setTimeout(() => {
+      timer = 0;
+      tidy(root);
+    }, 500);
+  };
+  const added = new MutationObserver(later);
+  added.observe(root, { childList: true, subtree: true });
+  later();
+  return added;
+}
+
 function render({ model, el }) {
   const preference = window.matchMedia("(prefers-color-scheme: dark)");
   el.setAttribute("aria-hidden", "true");
@@ -33,10 +65,20 @@ function render({ model, el }) {
   // At the window, as JupyterLab listens at the document and was there first.
   window.addEventListener("keydown", keepKeys, true);
 
+  // The page adds a widget to its lab after it has been drawn.
+  let added = null;
+  let frame = requestAnimationFrame(function begin() {
+    const root = el.closest(".pclora-lab");
+    if (root) added = keepTidy(root);
+    else if (!el.isConnected) frame = requestAnimationFrame(begin);
+  });
+
   tellTheme();
   tell("alive", true);
   return () => {
     window.removeEventListener("keydown", keepKeys, true);
+    cancelAnimationFrame(frame);
+    added?.disconnect();
     theme.disconnect();
     preference.removeEventListener("change", tellTheme);
   };
