@@ -15,7 +15,7 @@ from pclora_lab.cli.data import add_data_flags, run_data
 from pclora_lab.cli.flags import add_method_flags, add_run_flags, run_from_flags
 from pclora_lab.cli.plan import add_plan_flags, run_plan
 from pclora_lab.cli.progress import print_end, print_result, run_to_end, watch_to_end
-from pclora_lab.cli.signals import Stopped
+from pclora_lab.cli.signals import Stopped, end_quietly
 from pclora_lab.cli.terminal import plain_characters, settle, tell
 from pclora_lab.export.formats import FORMATS
 from pclora_lab.json_files import to_json
@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(args)
     finally:
         settle()
+        end_quietly()
 
 
 def _run(args: argparse.Namespace) -> int:

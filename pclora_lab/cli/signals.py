@@ -3,6 +3,7 @@
 These handlers are the command line's. ``train()`` in somebody's script sets none.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd
 
-__all__ = ["StopRequest", "Stopped", "stop_requests"]
+__all__ = ["StopRequest", "Stopped", "end_quietly", "stop_requests"]
 
 # Where there are no steps there is nothing to end, and nothing that a checkpoint could hold.
 _PHASES_WITHOUT_STEPS = ("data", "start")
@@ -103,3 +104,17 @@ def _say(text: str) -> None:
     # The interrupted code may be in the middle of a print.
     with contextlib.suppress(OSError):
         os.write(2, text.encode())
+
+
+def end_quietly() -> None:
+    """Let no Ctrl+C into the end of Python, which libraries tidy up in: it would be a traceback.
+
+    The handler runs at the exit, before those that were registered earlier; a process that goes on
+    after a command hears Ctrl+C as before.
+    """
+    atexit.unregister(_ignore_interrupts)
+    atexit.register(_ignore_interrupts)
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

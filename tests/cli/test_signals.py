@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -164,3 +166,16 @@ def test_a_terminal_that_is_gone_ends_no_training(tmp_path, monkeypatch):
     send_at(monkeypatch, signal.SIGHUP, StepEnd("fade", 1, 3))
     assert main(["train", *QUICK, "--steps", "3", "--out", str(tmp_path)]) == 129
     assert list(tmp_path.glob("*/checkpoint.safetensors"))
+
+
+def test_an_interrupt_in_the_last_moment_is_no_traceback():
+    program = (
+        "import atexit, os, signal, sys\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "from pclora_lab.cli.main import main\n"
+        "sys.exit(main(['train', '--config', 'no_such_file.json']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "no_such_file.json" in done.stderr
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
