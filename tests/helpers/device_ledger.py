@@ -91,7 +91,9 @@ def line() -> str:
     outside = None
     while frame is not None:
         name = frame.f_code.co_filename
-        if _PACKAGE in name and "/tests/" not in name:
+        # A clone is called pclora_lab too, and may hold an environment.
+        is_installed = "/site-packages/" in name.rpartition(_PACKAGE)[2]
+        if _PACKAGE in name and "/tests/" not in name and not is_installed:
             return f"{name.split(_PACKAGE)[-1]}:{frame.f_lineno} {frame.f_code.co_name}"
         if outside is None and "/torch/" not in name and not name.endswith(_HELPERS):
             outside = f"{name.split('/site-packages/')[-1]}:{frame.f_lineno}"

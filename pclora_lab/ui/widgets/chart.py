@@ -1,7 +1,6 @@
 """A plotly figure in the page; however many there are, plotly's script travels once."""
 
 import gzip
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 import traitlets
 
+from pclora_lab.json_files import to_json
 from pclora_lab.ui.closing import for_all
 
 __all__ = ["Chart", "Click", "PlotlyScript", "plotly_script"]
@@ -98,7 +98,7 @@ class Chart(anywidget.AnyWidget):
             figure.layout.uirevision = "first"
         self._on_click: list[Callable[[Click], object]] = []
         super().__init__(
-            script=plotly_script(), spec=_sent(figure), label=label, narrow=json.dumps(narrow or {})
+            script=plotly_script(), spec=_sent(figure), label=label, narrow=to_json(narrow or {})
         )
         self.layout.width = "100%"
         self.on_msg(self._take_in)
