@@ -188,5 +188,6 @@ def test_an_unknown_theme_is_refused():
 def test_a_page_tells_what_the_browser_said():
     page, told = Page(), []
     page.observe(lambda change: told.append(change["new"]), "dark")
-    page.set_state({"dark": True, "alive": True})
+    for content in ({"dark": True}, {"dark": True}, {"dark": "no"}, {}, "dark"):
+        page._handle_custom_msg(content, [])
     assert told == [True] and page.alive

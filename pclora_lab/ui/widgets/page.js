@@ -50,17 +50,21 @@ function render({ model, el }) {
   const preference = window.matchMedia("(prefers-color-scheme: dark)");
   el.setAttribute("aria-hidden", "true");
 
-  function tell(name, value) {
-    if (model.get(name) !== value) {
-      model.set(name, value);
-      model.save_changes();
-    }
+  // As a message, and again until the kernel has taken it in: a change of the state would wait for
+  // the answer to the one before, for ever if a connection broke meanwhile.
+  let timer = 0;
+  function tell(delay = 1000) {
+    clearTimeout(timer);
+    const dark = isDark(preference);
+    if (model.get("alive") && model.get("dark") === dark) return;
+    model.send({ dark });
+    timer = setTimeout(tell, delay, Math.min(2 * delay, 30_000));
   }
-  const tellTheme = () => tell("dark", isDark(preference));
+  const tellAnew = () => tell();
 
-  const theme = new MutationObserver(tellTheme);
+  const theme = new MutationObserver(tellAnew);
   theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
-  preference.addEventListener("change", tellTheme);
+  preference.addEventListener("change", tellAnew);
 
   // At the window, as JupyterLab listens at the document and was there first.
   window.addEventListener("keydown", keepKeys, true);
@@ -73,14 +77,14 @@ function render({ model, el }) {
     else if (!el.isConnected) frame = requestAnimationFrame(begin);
   });
 
-  tellTheme();
-  tell("alive", true);
+  tell();
   return () => {
     window.removeEventListener("keydown", keepKeys, true);
+    clearTimeout(timer);
     cancelAnimationFrame(frame);
     added?.disconnect();
     theme.disconnect();
-    preference.removeEventListener("change", tellTheme);
+    preference.removeEventListener("change", tellAnew);
   };
 }
 

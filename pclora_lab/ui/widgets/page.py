@@ -34,3 +34,9 @@ class Page(anywidget.AnyWidget):
         super().__init__(**traits)
         self.layout.width, self.layout.height = "100%", "0"
         self.layout.margin, self.layout.overflow = "0", "hidden"
+        self.on_msg(self._take_in)
+
+    def _take_in(self, _: Any, content: Any, __: Any) -> None:
+        """A browser has told what it looks like."""
+        if isinstance(content, dict) and isinstance(dark := content.get("dark"), bool):
+            self.dark, self.alive = dark, True
