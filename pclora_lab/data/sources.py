@@ -71,10 +71,7 @@ def read_tables(data: Any, ledger: Ledger) -> dict[str, datasets.Dataset]:
     try:
         if path is None or not is_local:
             ledger.place = cache_folders()
-            tables = read_hub(name)
-            for table in tables.values():
-                require_sound(table.data.table)
-            return _counted(tables, ledger)
+            return _counted(read_hub(name), ledger)
         ledger.place = path if path.is_dir() else path.parent
         return read_table_file(path, ledger) if path.is_file() else _read_folder(path, ledger, name)
     except ConnectionError:
@@ -181,14 +178,11 @@ def _from_disk(path: Path) -> Mapping[str, datasets.Dataset]:
     _require_own_files(path)
     try:
         saved = datasets.load_from_disk(str(path))
-        tables = saved if isinstance(saved, Mapping) else {"train": saved}
-        for table in tables.values():
-            require_sound(table.data.table)
     except _NOT_SAVED as error:
         raise DataError(
             f"the folder was written by save_to_disk, but can't be read: {error}"
         ) from error
-    return tables
+    return saved if isinstance(saved, Mapping) else {"train": saved}
 
 
 def _require_own_files(folder: Path) -> None:
@@ -236,5 +230,9 @@ def _table(data: Any) -> datasets.Dataset:
 
 def _counted(tables: Mapping[str, datasets.Dataset], ledger: Ledger) -> dict[str, datasets.Dataset]:
     for split, table in tables.items():
+        try:
+            require_sound(table.data.table)
+        except pa.ArrowException as error:
+            raise DataError(f"the rows of {split} can't be read: {error}") from error
         ledger.find_rows(split, len(table))
     return {split: table.with_format(None) for split, table in tables.items()}

@@ -121,21 +121,19 @@ def test_one_split_of_any_name_is_divided_into_three(name):
     ]
 
 
-def test_without_a_test_split_the_validation_split_is_reported_on():
-    found, notes = divided("train", "validation")
-    assert found["test"] is SPLITS["validation"]
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("validation", ["no labeled test split: the validation split is reported on instead"]),
+        ("test", []),
+    ],
+)
+def test_of_two_splits_the_second_is_reported_on_and_a_tenth_of_the_first_validates(given, told):
+    found, notes = divided("train", given)
+    assert found["test"] is SPLITS[given]
     assert (len(found["train"]), len(found["validation"])) == (90, 10)
-    assert notes == [
-        "no labeled test split: the validation split is reported on instead",
-        "no validation split: a tenth of the training rows is held out as one",
-    ]
-
-
-def test_without_a_validation_split_a_tenth_of_the_training_rows_is_one():
-    found, notes = divided("train", "test")
-    assert found["test"] is SPLITS["test"]
-    assert (len(found["train"]), len(found["validation"])) == (90, 10)
-    assert notes == ["no validation split: a tenth of the training rows is held out as one"]
+    held_out = "no validation split: a tenth of the training rows is held out as one"
+    assert notes == [*told, held_out]
 
 
 def test_nothing_to_train_on_is_refused_with_what_there_is():

@@ -36,6 +36,14 @@ class SmallNet(nn.Module):
         return self.head(self.norm(x)[:, 0] + x.mean(1))
 
 
+class NoGradients(SmallNet):
+    """Its forward can't teach anything."""
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
 def small_batch(examples: int = 4) -> Tensor:
     """Inputs of it; always the same."""
     return torch.randn(examples, 5, WIDTH, generator=torch.Generator().manual_seed(1))

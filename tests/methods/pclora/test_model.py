@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 import torch
-from small_net import TARGETS, SmallNet, small_batch
+from small_net import TARGETS, NoGradients, SmallNet, small_batch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -295,13 +295,6 @@ def test_a_wrapped_model_is_the_model_inside_and_scale_reaches_the_layers():
 
 
 def test_a_student_that_would_not_run_leaves_the_model_as_it_was():
-    class NoGradients(SmallNet):
-        """Its forward can't teach anything."""
-
-        @torch.no_grad()
-        def forward(self, x):
-            return super().forward(x)
-
     net = NoGradients()
     with pytest.raises(ValueError, match="no output of NoGradients has a gradient"):
         small_student(net)

@@ -60,6 +60,14 @@ def test_scores_equal_the_running_means_and_set_the_counts():
         assert counts == {name: layer.num_tunable for name, layer in layers.items()}
 
 
+def updated_once():
+    layers = make_layers()
+    allocator = BudgetAllocator(layers, start=20, final=10)
+    set_gradients(layers, 1)
+    allocator.update()
+    return layers, allocator
+
+
 def test_before_any_update_layers_share_by_size():
     allocator = BudgetAllocator(make_layers(), start=97, final=0)
     assert set(allocator.scores().values()) == {0.0}
@@ -68,10 +76,7 @@ def test_before_any_update_layers_share_by_size():
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_an_update_that_is_not_finite_changes_nothing_and_is_told_once(value):
-    layers = make_layers()
-    allocator = BudgetAllocator(layers, start=20, final=10)
-    set_gradients(layers, 1)
-    allocator.update()
+    layers, allocator = updated_once()
     before = allocator.scores()
     set_gradients(layers, 2)
     layers["thin"].B.grad[0, 0, 0] = value
@@ -166,10 +171,7 @@ def one_layer():
 
 
 def test_means_that_were_there_stay_where_no_gradient_comes():
-    layers = make_layers()
-    allocator = BudgetAllocator(layers, start=20, final=10)
-    set_gradients(layers, 1)
-    allocator.update()
+    layers, allocator = updated_once()
     before = allocator.state_dict()
     set_gradients(layers, 2)
     layers["thin"].B.grad = None  # the fourth factor

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_net import TARGETS, SmallNet, small_batch
+from small_net import TARGETS, NoGradients, SmallNet, small_batch
 from torch import nn
 
 from pclora_lab.methods.snella.config import SNELLAConfig
@@ -125,13 +125,6 @@ def test_what_is_known_about_the_model_is_not_counted_again(monkeypatch):
 
 
 def test_a_student_that_would_not_run_leaves_the_model_as_it_was():
-    class NoGradients(SmallNet):
-        """Its forward can't teach anything."""
-
-        @torch.no_grad()
-        def forward(self, x):
-            return super().forward(x)
-
     net = NoGradients()
     with pytest.raises(ValueError, match="no output of NoGradients has a gradient"):
         made(net)
