@@ -19,10 +19,19 @@ from pclora_lab.plots.curves import (
     history_curves,
 )
 from pclora_lab.plots.figure import NotebookFigure
-from pclora_lab.plots.panels import cell_of, four_panels, style_axes
+from pclora_lab.plots.panels import (
+    cell_of,
+    four_panels,
+    in_one_column,
+    legends_above,
+    style_axes,
+)
 from pclora_lab.plots.theme import in_theme, plotly_template, themed
 
-__all__ = ["history_figure", "live_figure"]
+__all__ = ["NARROW", "history_figure", "live_figure"]
+
+NARROW = {"layout": in_one_column(len(Panel), height=1360, gap=0.105)}
+"""What is otherwise in :func:`live_figure` on a narrow page."""
 
 
 @themed
@@ -61,7 +70,7 @@ def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Notebo
 
 def live_figure(rows: Iterable[Mapping[str, Any]] = ()) -> go.Figure:
     """The four panels as a plain plotly figure (no widget): fade, accuracy, loss, size."""
-    figure = four_panels(list(PANELS.values()), 0.09, 0.16)
+    figure = four_panels(list(PANELS.values()), 0.13, 0.2)
     for curve, (x, y) in zip(history_curves(), curves(rows), strict=True):
         figure.add_trace(
             go.Scatter(
@@ -82,22 +91,11 @@ def live_figure(rows: Iterable[Mapping[str, Any]] = ()) -> go.Figure:
 def _style(figure: go.Figure) -> go.Figure:
     figure.update_layout(
         template=plotly_template(),
-        height=640,
+        height=690,
         autosize=True,
-        margin={"l": 60, "r": 60, "t": 40, "b": 45, "autoexpand": False},
+        margin={"l": 60, "r": 60, "t": 52, "b": 45, "autoexpand": False},
         hovermode="x",
     )
     style_axes(figure)
-    for panel in Panel:
-        name = f"legend{panel + 1}" if panel else "legend"
-        # Where the curves rarely are: top right for what falls, bottom right for accuracy, bottom
-        # left for the size, which is large at first.
-        axis = str(panel + 1) if panel else ""
-        left, right = figure.layout[f"xaxis{axis}"].domain
-        bottom, top = figure.layout[f"yaxis{axis}"].domain
-        x, side = (left + 0.005, "left") if panel == Panel.COST else (right, "right")
-        at_bottom = panel in (Panel.ACCURACY, Panel.COST)
-        y, anchor = (bottom + 0.01, "bottom") if at_bottom else (top - 0.005, "top")
-        position = {"x": x, "xanchor": side, "y": y, "yanchor": anchor}
-        figure.update_layout({name: {"font": {"size": 11}, **position}})
+    legends_above(figure, len(Panel))
     return figure

@@ -1,6 +1,7 @@
 """The four panels of a run as a plotly figure, without curves."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -8,7 +9,10 @@ from plotly.subplots import make_subplots
 from pclora_lab.methods.metrics import Panel
 from pclora_lab.plots.curves import Y_TITLES
 
-__all__ = ["cell_of", "four_panels", "style_axes"]
+__all__ = ["cell_of", "four_panels", "in_one_column", "legends_above", "style_axes"]
+
+# Room for a legend of one line, and on a narrow page of three, in pixels.
+_LEGEND, _TALL_LEGEND = 22, 52
 
 
 def four_panels(titles: Sequence[str], horizontal_gap: float, vertical_gap: float) -> go.Figure:
@@ -21,6 +25,42 @@ def four_panels(titles: Sequence[str], horizontal_gap: float, vertical_gap: floa
         horizontal_spacing=horizontal_gap,
         vertical_spacing=vertical_gap,
     )
+
+
+def _axes(panel: int) -> str:
+    """What plotly puts behind ``xaxis``, ``yaxis`` and ``legend`` of a panel."""
+    return str(panel + 1) if panel else ""
+
+
+def legends_above(figure: go.Figure, panels: int) -> None:
+    """A legend over each panel, where it covers no curve, and the panel's title over that."""
+    for panel in range(panels):
+        number = _axes(panel)
+        left, right = figure.layout[f"xaxis{number}"].domain
+        x, side = (right, "right") if panel % 2 else (left, "left")
+        top = figure.layout[f"yaxis{number}"].domain[1]
+        place = {"x": x, "xanchor": side, "y": top, "yanchor": "bottom", "orientation": "h"}
+        figure.update_layout({f"legend{number}": {"font": {"size": 11}, **place}})
+        figure.layout.annotations[panel].yshift = _LEGEND
+
+
+def in_one_column(panels: int, height: int, gap: float) -> dict[str, Any]:
+    """The same panels below each other: what differs in the layout, for a page without room.
+
+    Args:
+        panels: how many.
+        height: of the figure in pixels.
+        gap: between two panels, a share of the height.
+    """
+    each = (1 - gap * (panels - 1)) / panels
+    layout: dict[str, Any] = {"height": height, "margin": {"t": 90}, "annotations": []}
+    for panel in range(panels):
+        number, top = _axes(panel), 1 - panel * (each + gap)
+        layout[f"xaxis{number}"] = {"domain": [0, 1]}
+        layout[f"yaxis{number}"] = {"domain": [top - each, top]}
+        layout[f"legend{number}"] = {"x": 0, "xanchor": "left", "y": top}
+        layout["annotations"].append({"x": 0.5, "y": top, "yshift": _TALL_LEGEND})
+    return layout
 
 
 def cell_of(panel: Panel) -> dict[str, int]:

@@ -20,12 +20,13 @@ from pclora_lab.training.config import RunConfig
 from pclora_lab.training.setup import load_dense
 from pclora_lab.ui.background import run_once
 from pclora_lab.ui.browser.run_browser import RunBrowser
+from pclora_lab.ui.closing import close_widgets
 from pclora_lab.ui.monitor.active_run import ActiveRun
 from pclora_lab.ui.monitor.live_plot import LiveView
 from pclora_lab.ui.monitor.shown_run import ShownRun
 from pclora_lab.ui.ranks.panel import RankPanel
 from pclora_lab.ui.settings.form import Controls
-from pclora_lab.ui.widgets.page import Page, fit_width
+from pclora_lab.ui.widgets.page import Page
 
 __all__ = ["Lab"]
 
@@ -78,7 +79,6 @@ class Lab:
         self.browser = RunBrowser(
             self.root,
             on_open=self.open,
-            on_overlay=lambda runs: self._apply_theme(),
             on_again=self.take_over,
             on_renamed=self.shown.follow_name,
             busy=self.active.writes,
@@ -93,7 +93,7 @@ class Lab:
         self._replace_older_lab()
 
     def _replace_older_lab(self) -> None:
-        """An earlier lab on the same folder, whose cell was run again, is drawn no more."""
+        """An earlier lab on the same folder, whose cell was run again, is closed."""
         path = self.root.resolve()
         reference = _newest.get(path)
         older = None if reference is None else reference()
@@ -133,9 +133,8 @@ class Lab:
     def _listen(self) -> None:
         refresh = self._refresh_choices
         self.choices.observe(lambda _: self.shown.show_errors(refresh), "selected_index")
-        self.browser.pareto.button.observe(lambda _: self._apply_theme(), "value")
-        self.page.observe(lambda _: self._apply_theme(), ["dark", "width"])
-        self.page.observe(lambda change: self._begin_anew(change["old"]), "load")
+        self.page.observe(lambda _: self._apply_theme(), "dark")
+        self._apply_theme()
 
     def _ipython_display_(self) -> None:
         self.views.shown_at = time.monotonic()
@@ -215,21 +214,16 @@ class Lab:
         self.controls.use_ranks(ranks)
         self.choices.selected_index = _SETTINGS
 
-    def _begin_anew(self, loaded_before: str) -> None:
-        if loaded_before:
-            self.browser.forget_figures()
-            self._apply_theme()
-
     def _apply_theme(self) -> None:
-        """Fit the browser's figures to the page."""
-        figures = (self.browser.overlay, self.browser.pareto.figure)
-        for figure in (figure for figure in figures if figure is not None):
-            apply_theme(figure, self.page.dark)
-            fit_width(figure, self.page)
+        """Fit the browser's charts to the page."""
+        for chart in self.browser.charts:
+            with chart.changing() as figure:
+                apply_theme(figure, self.page.dark)
 
     def close(self) -> None:
-        """Stop drawing and let go of models and data; the run goes on."""
+        """Stop drawing, let go of models and data, close all widgets; the run goes on."""
         self.shown.release()
+        close_widgets(self)
 
 
 def _warm_up(config: RunConfig, cache: DataCache) -> None:

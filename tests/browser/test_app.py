@@ -139,7 +139,7 @@ def test_train_works_to_the_end(page: Page, folder: Path) -> None:
     expect(page.locator(".pclora-status")).to_have_text(re.compile("^finished"), timeout=180_000)
     (result,) = folder.glob("my runs/*/result.json")
     assert json.loads(result.read_text())["steps"] == 30
-    drawn = "() => document.querySelector('.js-plotly-plot').data[0].x.length > 10"
+    drawn = "() => document.querySelector('.js-plotly-plot')._fullData[0].x.length > 10"
     page.wait_for_function(drawn)
     if SCREENSHOTS:
         page.wait_for_timeout(1500)

@@ -89,7 +89,7 @@ def status(page: Page, pattern: str, timeout: float = 120_000) -> None:
 def points(page: Page) -> dict[str, int]:
     """How many points each trace of the live figure has, by its name."""
     return page.evaluate(
-        "() => Object.fromEntries(document.querySelector('.js-plotly-plot').data"
+        "() => Object.fromEntries(document.querySelector('.js-plotly-plot')._fullData"
         ".map(t => [t.name, t.x ? t.x.length : 0]))"
     )
 
@@ -171,7 +171,7 @@ def test_curves_grow_while_another_cell_answers(page: Page) -> None:
     expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]"), timeout=20_000)
     status(page, r"fading the base")
     page.wait_for_function(
-        "n => document.querySelector('.js-plotly-plot').data"
+        "n => document.querySelector('.js-plotly-plot')._fullData"
         ".find(t => t.name === 'student as it is').x.length > n + 1",
         arg=early["student as it is"],
         timeout=120_000,

@@ -38,6 +38,12 @@ def errors() -> list[str]:
 
 
 @pytest.fixture(scope="module")
+def received() -> list[int]:
+    """Sizes of what the kernels' websockets have brought."""
+    return []
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, theme: str) -> Path:
     folder = tmp_path_factory.mktemp(theme)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
@@ -47,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, theme: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(folder: Path, theme: str, errors: list[str]) -> Iterator[Page]:
+def page(folder: Path, theme: str, errors: list[str], received: list[int]) -> Iterator[Page]:
     chromium = find_chromium()
 
     def note(message: ConsoleMessage) -> None:
@@ -66,6 +72,7 @@ def page(folder: Path, theme: str, errors: list[str]) -> Iterator[Page]:
         page.set_default_timeout(60_000)
         page.on("console", note)
         page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("websocket", lambda s: s.on("framereceived", lambda b: received.append(len(b))))
         page.goto(address.format(notebook="lab.ipynb"))
         ready(page)
         run_cell(page, 0)
@@ -178,7 +185,7 @@ def drag_handle(page: Page, css: str, presses: list[str]) -> None:
 def plot(page: Page, number: int, what: str) -> object:
     """Something of the data of the lab's figure with this number."""
     return page.evaluate(
-        f"n => {{ const d = document.querySelectorAll('.pclora-lab .js-plotly-plot')[n].data; "
+        f"n => {{ const d = document.querySelectorAll('.pclora-lab .js-plotly-plot')[n]._fullData; "
         f"return {what}; }}",
         number,
     )
@@ -223,7 +230,7 @@ def test_the_first_points_come_within_a_second_or_so(page: Page, theme: str) -> 
     set_steps(page, 4000)
     press(page, "Train")
     page.wait_for_function(
-        "() => document.querySelector('.pclora-lab .js-plotly-plot').data[0].x?.length > 1",
+        "() => document.querySelector('.pclora-lab .js-plotly-plot')._fullData[0].x?.length > 1",
         timeout=60_000,
     )
     status(page, STEP)
@@ -233,7 +240,7 @@ def test_lambda_is_held_and_given_back(page: Page, theme: str) -> None:
     train(page)
     readout = hold(page)
     page.wait_for_function(
-        "lam => Math.abs(document.querySelector('.pclora-lab .js-plotly-plot').data[0]"
+        "lam => Math.abs(document.querySelector('.pclora-lab .js-plotly-plot')._fullData[0]"
         ".y?.at(-1) - lam) < 0.001",
         arg=readout,
     )
@@ -241,7 +248,7 @@ def test_lambda_is_held_and_given_back(page: Page, theme: str) -> None:
     screenshot(page, "2_held", theme)
     give_back(page)
     page.wait_for_function(
-        "lam => Math.abs(document.querySelector('.pclora-lab .js-plotly-plot').data[0]"
+        "lam => Math.abs(document.querySelector('.pclora-lab .js-plotly-plot')._fullData[0]"
         ".y?.at(-1) - lam) > 0.001",
         arg=readout,
     )
@@ -255,7 +262,7 @@ def test_the_layers_are_shown_while_it_trains(page: Page, theme: str) -> None:
     )
     page.wait_for_function(
         "() => [...document.querySelectorAll('.pclora-lab .js-plotly-plot')].at(-1)"
-        ".data[1].x?.length > 3"
+        "._fullData[1].x?.length > 3"
     )
     note = lab(page).locator(".pclora-layers-note")
     expect(note).to_contain_text("of the training time", timeout=90_000)
@@ -275,13 +282,42 @@ def test_a_loaded_page_and_a_cell_run_again_find_the_run(page: Page, theme: str)
     page.wait_for_timeout(2000)
     status(page, STEP)
     page.wait_for_function(
-        "() => document.querySelector('.pclora-lab .js-plotly-plot')?.data[0].x?.length > 3"
+        "() => document.querySelector('.pclora-lab .js-plotly-plot')?._fullData[0].x?.length > 3"
     )
     page.wait_for_function(
         "() => document.querySelector('.pclora-lab .js-plotly-plot').clientWidth > 700"
     )
     press(page, "Stop")
     status(page, "stopped")
+
+
+def test_a_page_that_is_loaded_again_and_again_is_sent_the_same(
+    page: Page, theme: str, received: list[int]
+) -> None:
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(1500)
+    sizes = []
+    for _ in range(3):
+        received.clear()
+        page.reload()
+        page.wait_for_function(
+            "() => document.querySelector('.pclora-lab .js-plotly-plot')?._fullData?.length > 3"
+        )
+        page.wait_for_timeout(1000)
+        sizes.append(sum(received))
+    assert max(sizes) < 6e6 and max(sizes) < 1.05 * min(sizes), sizes
+
+
+def test_keys_stay_in_the_lab(page: Page, theme: str) -> None:
+    cells = page.locator(".jp-Cell")
+    before = cells.count()
+    for part in (".noUi-handle", "select", "button", "[role=tab]"):
+        lab(page).locator(part).first.focus()
+        for key in ("x", "a", "b", "d", "d", "0", "0", "m"):
+            page.keyboard.press(key)
+    page.wait_for_timeout(500)
+    assert cells.count() == before and page.locator(".jp-Dialog").count() == 0
+    assert page.locator(".jp-MarkdownCell").count() == 0
 
 
 def test_back_in_time(page: Page, theme: str) -> None:
@@ -291,7 +327,7 @@ def test_back_in_time(page: Page, theme: str) -> None:
     press(page, "Train")
     status(page, "finished")
     # The line says so before the last points are drawn.
-    last = "document.querySelector('.pclora-lab .js-plotly-plot').data[0].x?.at(-1)"
+    last = "document.querySelector('.pclora-lab .js-plotly-plot')._fullData[0].x?.at(-1)"
     page.wait_for_function(f"{last} === 60")
     drag_handle(page, ".pclora-timeline", ["PageDown"] * 20)
     page.wait_for_function(f"{last} < 40")
@@ -354,6 +390,12 @@ def test_the_page_fits_and_controls_have_names(page: Page, theme: str) -> None:
         }).map(c => c.outerHTML.slice(0, 120))"""
     )
     assert nameless == []
+    expect(lab(page).locator(".noUi-handle:not([aria-label])")).to_have_count(0)
+    expect(lab(page).locator("[title=null]")).to_have_count(0)
+    told = lab(page).evaluate(
+        "e => [...e.querySelectorAll('.noUi-handle')].map(h => h.getAttribute('aria-valuetext'))"
+    )
+    assert told and max(map(len, told)) < 7, told
 
 
 # A lumino tab listens to the mouse, a button to the click.
@@ -402,7 +444,7 @@ def test_a_new_kernel_shows_the_newest_run_and_goes_on(page: Page, theme: str) -
     run_cell(page, 0)
     status(page, r"shown: vit_digits-.*(stopped|failed|killed); Resume goes on with it")
     page.wait_for_function(
-        "() => document.querySelector('.pclora-lab .js-plotly-plot')?.data[0].x?.length > 0"
+        "() => document.querySelector('.pclora-lab .js-plotly-plot')?._fullData[0].x?.length > 0"
     )
     screenshot(page, "8_new_kernel", theme)
     press(page, "Resume")

@@ -15,23 +15,25 @@ from ipywidgets import HTML, VBox
 
 from pclora_lab.plots.palette import COLORS
 from pclora_lab.plots.theme import apply_theme
+from pclora_lab.ui.widgets.chart import Chart
 from pclora_lab.ui.widgets.page import Page
 
 page, said = Page(), HTML()
 said.add_class("said")
 line = go.Scatter(x=[0, 1], y=[1, 0], name="teacher", line={"color": COLORS["teacher"]})
-figure = go.FigureWidget(line, layout={"height": 300, "showlegend": True})
-figure.update_xaxes(title_text="step")
-apply_theme(figure, page.dark)
+chart = Chart(go.Figure(line, layout={"height": 300, "showlegend": True}))
+chart.figure.update_xaxes(title_text="step")
 
 
-def follow(change):
-    apply_theme(figure, page.dark)
-    said.value = f"dark {page.dark}, alive {page.alive}, width {page.width > 300}"
+def follow(change=None):
+    with chart.changing() as figure:
+        apply_theme(figure, page.dark)
+    said.value = f"dark {page.dark}, alive {page.alive}"
 
 
-page.observe(follow, ["dark", "alive", "width"])
-VBox([page, said, figure])""",
+follow()
+page.observe(follow, ["dark", "alive"])
+VBox([page, said, chart])""",
 )
 
 
@@ -69,7 +71,7 @@ def screenshot(page: Page, name: str) -> None:
 
 
 def test_the_light_page_reaches_the_kernel(page: Page) -> None:
-    expect(page.locator(".said")).to_have_text("dark False, alive True, width True")
+    expect(page.locator(".said")).to_have_text("dark False, alive True")
     colors = drawn(page)
     assert colors["line"] == "rgb(85, 85, 85)" and colors["text"] == "rgb(31, 31, 31)"
     assert "rgba(0, 0, 0, 0)" in colors["paper"]
@@ -78,14 +80,14 @@ def test_the_light_page_reaches_the_kernel(page: Page) -> None:
 
 def test_the_menus_theme_reaches_the_kernel_and_the_figure_and_goes_back(page: Page) -> None:
     choose_theme(page, "JupyterLab Dark")
-    expect(page.locator(".said")).to_have_text("dark True, alive True, width True")
+    expect(page.locator(".said")).to_have_text("dark True, alive True")
     page.wait_for_timeout(1000)
     colors = drawn(page)
     screenshot(page, "dark")
     assert colors["line"] == "rgb(187, 187, 187)" and colors["box"] == "rgb(17, 17, 17)"
     assert colors["text"] == colors["title"] == "rgb(230, 230, 230)"
     choose_theme(page, "JupyterLab Light")
-    expect(page.locator(".said")).to_have_text("dark False, alive True, width True")
+    expect(page.locator(".said")).to_have_text("dark False, alive True")
     page.wait_for_timeout(1000)
     assert drawn(page)["line"] == "rgb(85, 85, 85)"
 

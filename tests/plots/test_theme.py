@@ -177,7 +177,7 @@ def test_the_page_shows_through_plotly_figures():
         layout = theme.plotly_template(dark).layout
         assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
     use_theme("dark")
-    assert allocation_widget().layout.template.layout.font.color == "#E6E6E6"
+    assert allocation_widget().figure.layout.template.layout.font.color == "#E6E6E6"
 
 
 def test_an_unknown_theme_is_refused():
@@ -188,5 +188,6 @@ def test_an_unknown_theme_is_refused():
 def test_a_page_tells_what_the_browser_said():
     page, told = Page(), []
     page.observe(lambda change: told.append(change["new"]), "dark")
-    page.set_state({"dark": True, "alive": True, "width": 900})
-    assert told == [True] and page.alive and page.width == 900
+    for content in ({"dark": True}, {"dark": True}, {"dark": "no"}, {}, "dark"):
+        page._handle_custom_msg(content, [])
+    assert told == [True] and page.alive

@@ -62,7 +62,7 @@ def test_train_shows_progress_and_result(lab, tmp_path):
     until(lambda: lab.buttons.status.value == "finished")
     assert "student, test accuracy" in lab.message.value
     assert not lab.exports.button.disabled and lab.buttons.stop.disabled
-    assert len(lab.view.figure.data[0].x) == len(lab.session.snapshot().rows)
+    assert len(lab.view.chart.figure.data[0].x) == len(lab.session.snapshot().rows)
     lab.exports.folder.value = str(tmp_path / "out")
     lab.exports.button.click()
     assert "exported to" in lab.message.value
@@ -170,7 +170,7 @@ def test_the_panels_show_what_the_method_reports(lab):
     lab.controls.method.value = "snella"
     lab.buttons.train.click()
     until(lambda: lab.buttons.status.value == "finished")
-    figure = lab.view.figure
+    figure = lab.view.chart.figure
     shown = {t.name for t in figure.data if t.visible and t.x is not None and len(t.x)}
     assert {"weights that may change", "task", "student as it is"} <= shown
     assert not any(t.visible for t in figure.data if t.name in ("λ", "feature distillation"))
@@ -216,7 +216,7 @@ def test_the_layers_tab_of_a_method_without_facts_says_so(lab):
     lab.buttons.train.click()
     until(lambda: lab.buttons.status.value == "finished")
     assert lab.views.layers.fact.value == "layer_mse"
-    assert lab.views.layers.figure.data[0].z.shape[0] == 16
+    assert lab.views.layers.chart.figure.data[0].z.shape[0] == 16
     lab.views.tabs.selected_index = 2
     assert "from 9 snapshots" in lab.views.examples.note.value
     assert "student" in lab.views.examples.shown.value

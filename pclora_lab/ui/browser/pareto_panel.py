@@ -5,13 +5,12 @@ from itertools import compress
 from typing import Any
 
 import ipywidgets as widgets
-import plotly.graph_objects as go
 
 from pclora_lab.plots.pareto_runs import AXES, fill_pareto, pareto_runs_figure
 from pclora_lab.runs.reader import Run
 from pclora_lab.runs.result_columns import finite
 from pclora_lab.ui.browser.table_rows import group_of
-from pclora_lab.ui.widgets.page import responsive
+from pclora_lab.ui.widgets.chart import Chart, Click
 
 __all__ = ["ParetoPanel"]
 
@@ -26,8 +25,7 @@ class ParetoPanel:
     Attributes:
         button: shows or hides the plot.
         widget: choice and plot.
-        figure: made when it is first wanted, because every figure widget carries megabytes of
-            script; None before.
+        chart: a point per run.
     """
 
     def __init__(
@@ -35,7 +33,8 @@ class ParetoPanel:
     ) -> None:
         self._on_click = on_click
         self._runs: list[Run] = []
-        self.figure: go.FigureWidget | None = None
+        self.chart = Chart(pareto_runs_figure(), label="accuracy of finished runs over their size")
+        self.chart.on_click(self._clicked)
         self.button = widgets.ToggleButton(
             description="Pareto plot",
             icon="dot-circle-o",
@@ -49,7 +48,7 @@ class ParetoPanel:
         self.axis = widgets.Dropdown(options=list(AXES), description="over", tooltip=tip, **wide)
         for control in (self.button, self.group, self.axis):
             control.observe(lambda _: show_errors(self._draw), "value")
-        self.widget = widgets.VBox([widgets.HBox([self.group, self.axis])])
+        self.widget = widgets.VBox([widgets.HBox([self.group, self.axis]), self.chart])
         self.widget.layout.display = "none"
         self.widget.add_class("pclora-runs-pareto")
 
@@ -64,24 +63,15 @@ class ParetoPanel:
             self.group.value = before if before in groups else next(iter(groups), None)
         self._draw()
 
-    def forget_figure(self) -> None:
-        """Make another one when it is wanted."""
-        if self.figure is not None:
-            self.figure, self.widget.children = None, self.widget.children[:1]
-            self._draw()
-
     def _draw(self) -> None:
         self.widget.layout.display = "" if self.button.value else "none"
         if not self.button.value:
             return
-        if self.figure is None:
-            self.figure = responsive(pareto_runs_figure())
-            for trace in self.figure.data[1:]:
-                trace.on_click(self._clicked)
-            self.widget.children = (*self.widget.children, self.figure)
         shown = [run for run in self._runs if group_of(run) == self.group.value]
-        fill_pareto(self.figure, shown, self.axis.value)
+        with self.chart.changing() as figure:
+            fill_pareto(figure, shown, self.axis.value)
 
-    def _clicked(self, trace: Any, points: Any, _: Any) -> None:
-        if points.point_inds:
-            self._on_click(str(trace.customdata[points.point_inds[0]]))
+    def _clicked(self, click: Click) -> None:
+        names = self.chart.figure.data[click["curve"]].customdata
+        if names is not None and click["point"] < len(names):  # the front has none
+            self._on_click(str(names[click["point"]]))

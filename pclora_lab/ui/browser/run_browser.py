@@ -1,12 +1,11 @@
 """All runs of a folder: to sort, open, lay over each other, rename, delete and start again."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import ipywidgets as widgets
-import plotly.graph_objects as go
 from IPython.display import display
 
 from pclora_lab.files import given_path
@@ -18,6 +17,7 @@ from pclora_lab.ui.browser.pareto_panel import ParetoPanel
 from pclora_lab.ui.browser.run_changes import RunChanges
 from pclora_lab.ui.browser.run_list import RunList
 from pclora_lab.ui.html import MessageBox, button
+from pclora_lab.ui.widgets.chart import Chart
 
 __all__ = ["RunBrowser"]
 
@@ -28,7 +28,6 @@ class RunBrowser:
     Args:
         root: folder of runs.
         on_open: called with the run of the Open button, of Enter, or of a click on a point.
-        on_overlay: called with the runs that were laid over each other, after they are drawn.
         on_again: called with the config of a run whose settings are wanted again.
         on_renamed: called with the old and the new folder.
         busy: whether a session of this kernel uses a folder; it is then not touched.
@@ -48,13 +47,12 @@ class RunBrowser:
         root: Path | str,
         *,
         on_open: Callable[[Run], None] | None = None,
-        on_overlay: Callable[[Sequence[Run]], None] | None = None,
         on_again: Callable[[RunConfig], None] | None = None,
         on_renamed: Callable[[Path, Path], None] | None = None,
         busy: Callable[[Path], bool] = lambda folder: False,
     ) -> None:
         self.root = given_path(root, "root")
-        self._on_open, self._on_overlay, self._on_again = on_open, on_overlay, on_again
+        self._on_open, self._on_again = on_open, on_again
         self._refreshing = threading.RLock()
         self.message = MessageBox()
         self.message.add_class("pclora-runs-message")
@@ -78,9 +76,9 @@ class RunBrowser:
         self._show_errors(self.refresh)
 
     @property
-    def overlay(self) -> go.FigureWidget | None:
-        """The figure of several runs, or None until one is asked for."""
-        return self.overlays.figure
+    def charts(self) -> tuple[Chart, ...]:
+        """Whatever follows the page's theme."""
+        return self.overlays.chart, self.pareto.chart
 
     def _make_buttons(self) -> None:
         do = partial(partial, self._show_errors)
@@ -154,11 +152,6 @@ class RunBrowser:
         if self._on_open is not None:
             self._on_open(run)
 
-    def forget_figures(self) -> None:
-        """Make other ones when they are wanted: a page that is loaded anew has stale ones."""
-        self.overlays.forget_figure()
-        self.pareto.forget_figure()
-
     def draw_overlay(self) -> None:
         """Draw the selected runs into the one figure; without any, the current one.
 
@@ -170,8 +163,6 @@ class RunBrowser:
         if not runs:
             raise ValueError("none of the selected runs can be read: see the note in the table")
         self.overlays.draw(names, runs)
-        if self._on_overlay is not None:
-            self._on_overlay(runs)
 
     def again(self) -> None:
         """Hand the current run's settings on.

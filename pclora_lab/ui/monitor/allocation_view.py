@@ -8,22 +8,21 @@ import plotly.graph_objects as go
 from plotly.colors import get_colorscale
 
 from pclora_lab.plots.course.methods import allocation_grid
+from pclora_lab.plots.overlay import plain_text
 from pclora_lab.plots.theme import plotly_template
 from pclora_lab.runs.session import Session
 from pclora_lab.runs.session_state import SessionState
 from pclora_lab.ui.background import Refresher
-from pclora_lab.ui.widgets.figure import DrawnFigure
-from pclora_lab.ui.widgets.page import set_options
+from pclora_lab.ui.widgets.chart import Chart
 
 __all__ = ["AllocationWidget", "allocation_widget"]
 
 
-class AllocationWidget(DrawnFigure):
-    """A figure widget that is made once and then only fed."""
+class AllocationWidget(Chart):
+    """A chart that is made once and then only fed."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        set_options(self)
+    def __init__(self, figure: go.Figure) -> None:
+        super().__init__(figure, label="weights that each layer may change, over the training")
         self._drawn: tuple[int, float] | None = None
         self._refresher: Refresher | None = None
 
@@ -33,9 +32,9 @@ class AllocationWidget(DrawnFigure):
         if not layers or (len(layers), edges[-1]) == self._drawn:
             return
         self._drawn = len(layers), edges[-1]
-        with self.batch_update():
-            self.data[0].update(x=edges, y=layers, z=shares.astype(np.float32))
-            self.layout.height = 130 + 22 * len(layers)
+        with self.changing() as figure:
+            figure.data[0].update(x=edges, y=layers, z=shares.astype(np.float32))
+            figure.layout.height = 130 + 22 * len(layers)
 
     def follow(self, session: Session) -> "AllocationWidget":
         """Redraw now and then, in the background, until the session is over.
@@ -54,7 +53,8 @@ class AllocationWidget(DrawnFigure):
         self.update_rows(snapshot.rows)
 
     def _show_error(self, error: Exception) -> None:
-        self.layout.title.text = f"not drawn: {error}"
+        with self.changing() as figure:
+            figure.layout.title.text = plain_text(f"not drawn: {error}")
 
 
 def allocation_widget() -> AllocationWidget:
@@ -63,7 +63,7 @@ def allocation_widget() -> AllocationWidget:
     Example:
         >>> heatmap = allocation_widget()
         >>> heatmap.update_rows([{"progress": 0.0, "layer_density": {"blocks.0.fc": 0.25}}])
-        >>> heatmap.data[0].z.tolist()
+        >>> heatmap.figure.data[0].z.tolist()
         [[25.0]]
     """
     cells = go.Heatmap(
@@ -74,12 +74,12 @@ def allocation_widget() -> AllocationWidget:
         colorbar={"title": {"text": "may change (%)"}, "tickvals": [0, 5, 20, 50, 100]},
         hovertemplate="%{y}<br>at %{x:.0f} % of the training<br>%{z:.1f} %<extra></extra>",
     )
-    widget = AllocationWidget(go.Figure(cells))
-    widget.update_layout(
+    figure = go.Figure(cells)
+    figure.update_layout(
         template=plotly_template(),
         height=480,
         margin={"l": 130, "r": 20, "t": 20, "b": 50},
     )
-    widget.update_xaxes(title_text="training done (%)", range=[0, 100])
-    widget.update_yaxes(autorange="reversed")
-    return widget
+    figure.update_xaxes(title_text="training done (%)", range=[0, 100])
+    figure.update_yaxes(autorange="reversed")
+    return AllocationWidget(figure)

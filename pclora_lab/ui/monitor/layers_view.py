@@ -10,9 +10,10 @@ from plotly.subplots import make_subplots
 
 from pclora_lab.plots.layers import LAYER_METRICS, cell_edges, color_range, layer_grid
 from pclora_lab.plots.palette import COLORS
+from pclora_lab.plots.panels import in_one_column
 from pclora_lab.plots.theme import apply_theme, plotly_template
 from pclora_lab.runs.replay import Replay
-from pclora_lab.ui.widgets.page import responsive
+from pclora_lab.ui.widgets.chart import Chart, Click
 
 __all__ = ["LayersView"]
 
@@ -25,6 +26,14 @@ _SPECTRA = (
 
 # What is below is rounding, and would press the rest of a logarithmic axis flat.
 _ROUNDING = 1e-5
+
+_NARROW = {
+    "layout": {
+        **in_one_column(2, height=860, gap=0.2),
+        "legend": {"x": 0, "y": 0.4},
+    },
+    "data": [{"colorbar": {"x": 1.02, "y": 0.8, "len": 0.4}}],
+}
 
 
 def layers_figure() -> go.Figure:
@@ -49,9 +58,10 @@ def layers_figure() -> go.Figure:
     figure.update_layout(
         template=plotly_template(),
         height=440,
-        margin={"l": 150, "r": 15, "t": 50, "b": 50},
-        legend={"x": 0.99, "xanchor": "right", "y": 0.99},
+        margin={"l": 150, "r": 15, "t": 60, "b": 50},
+        legend={"x": 0.68, "y": 1, "yanchor": "bottom", "orientation": "h"},
     )
+    figure.layout.annotations[1].yshift = 22  # over the legend
     figure.update_xaxes(title_text="step", row=1, col=1)
     figure.update_yaxes(autorange="reversed", row=1, col=1)
     figure.update_xaxes(title_text="number of the singular value", row=1, col=2)
@@ -68,14 +78,16 @@ class LayersView:
         on_change: called when the person chose another fact or layer, so it has to be drawn.
 
     Attributes:
-        figure: heatmap and singular values; None until there is something to show.
+        chart: heatmap and singular values; hidden until there is something to show.
         fact: which fact the heatmap shows.
         layer: whose singular values are shown; a click into the heatmap chooses too.
         widget: to display.
     """
 
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
-        self.figure: go.FigureWidget | None = None
+        self.chart = Chart(apply_theme(layers_figure()), "layers of the run", _NARROW)
+        self.chart.layout.display = "none"
+        self.chart.on_click(self._clicked)
         style, wide = {"description_width": "60px"}, widgets.Layout(width="330px")
         self.fact = widgets.Dropdown(
             options=[(fact.title, name) for name, fact in LAYER_METRICS.items()],
@@ -97,40 +109,32 @@ class LayersView:
         self.fact.observe(lambda _: self._explain(on_change), "value")
         self.layer.observe(lambda _: on_change(), "value")
         self._explain(lambda: None)
-        self._figure_box = widgets.VBox()
         self.widget = widgets.VBox(
-            [widgets.HBox([self.fact, self.layer]), self.reading, self._figure_box, self.note]
+            [
+                widgets.HBox([self.fact, self.layer], layout=widgets.Layout(flex_flow="row wrap")),
+                self.reading,
+                self.chart,
+                self.note,
+            ]
         )
-
-    def _make_figure(self) -> go.FigureWidget:
-        """Only once it is wanted: a figure widget brings megabytes of script with it."""
-        if self.figure is None:
-            self.figure = apply_theme(responsive(layers_figure()))
-            self.figure.data[0].on_click(self._clicked)
-            self._figure_box.children = (self.figure,)
-        return self.figure
-
-    def forget_figure(self) -> None:
-        """Make another one when it is wanted."""
-        self.figure, self._figure_box.children = None, ()
 
     def _explain(self, on_change: Callable[[], None]) -> None:
         self.reading.value = f"<i>What to see.</i> {LAYER_METRICS[self.fact.value].reading}"
         on_change()
 
-    def _clicked(self, trace: Any, points: Any, state: Any) -> None:
-        if points.ys and points.ys[0] in self.layer.options:
-            self.layer.value = points.ys[0]
+    def _clicked(self, click: Click) -> None:
+        if click["curve"] == 0 and click["y"] in self.layer.options:
+            self.layer.value = click["y"]
 
     def clear(self, steps: int) -> None:
         """Empty both panels for another run of so many steps."""
         self._drawn = self._of = None
         self._steps = steps
-        if self.figure is not None:
-            with self.figure.batch_update():
-                for trace in self.figure.data:
-                    trace.x, trace.y = [], []
-                self.figure.data[0].z = []
+        with self.chart.changing() as figure:
+            for trace in figure.data:
+                trace.x, trace.y = [], []
+            figure.data[0].z = []
+        self.chart.layout.display = "none"
         self.layer.options = []
         self.note.value = ""
 
@@ -150,8 +154,8 @@ class LayersView:
             self.layer.options = layers
             self.layer.value = before if before in layers else layers[0]
         low, high = color_range(fact, values)
-        figure = self._make_figure()
-        with figure.batch_update():
+        self.chart.layout.display = ""
+        with self.chart.changing() as figure:
             edges = cell_edges(steps)
             if len(steps) == 1:  # wide enough to be seen, and inside the axis
                 edges[1] = max(steps[0], self._steps / 60)
@@ -176,9 +180,10 @@ class LayersView:
         """Draw the singular values of the chosen layer at a kept step."""
         if self.layer.value is None or (id(replay), self.layer.value, step) == self._of:
             return
-        found, figure = replay.spectra(step, self.layer.value), self._make_figure()
+        found = replay.spectra(step, self.layer.value)
         parts = (found.base, found.adapter, found.together)
-        with figure.batch_update():
+        self.chart.layout.display = ""
+        with self.chart.changing() as figure:
             for trace, values in zip(figure.data[1:], parts, strict=True):
                 values = values[values > _ROUNDING * max(float(found.together[0]), 1e-12)]
                 trace.x, trace.y = np.arange(1, len(values) + 1), values.numpy()

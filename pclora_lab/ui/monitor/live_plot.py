@@ -11,23 +11,24 @@ from pclora_lab.plots.curves import (
     history_curves,
     is_shown,
 )
-from pclora_lab.plots.history import live_figure
+from pclora_lab.plots.history import NARROW, live_figure
 from pclora_lab.plots.theme import apply_theme
-from pclora_lab.ui.widgets.page import responsive
+from pclora_lab.ui.widgets.chart import Chart
 
 __all__ = ["LiveView"]
 
 
 class LiveView:
-    """A figure widget that is made once and then only fed.
+    """A chart that is made once and then only fed.
 
     Attributes:
-        figure: the plotly ``FigureWidget`` to display.
+        chart: to display.
     """
 
     def __init__(self) -> None:
-        self.figure = apply_theme(responsive(live_figure()))
-        self._drawn = 0
+        label = "curves of the run, in four panels"
+        self.chart = Chart(apply_theme(live_figure()), label, NARROW)
+        self._drawn, self._run = 0, 0
 
     def clear(self, steps: int, metrics: Sequence[Metric] = ()) -> None:
         """Empty all panels for a new run, fit the axes to its steps, keep the curves it has.
@@ -36,10 +37,13 @@ class LiveView:
             steps: optimizer steps of the method.
             metrics: what the method reports.
         """
-        with self.figure.batch_update():
-            self.figure.layout.annotations[0].text = first_panel(metric.key for metric in metrics)
-            for trace, curve in zip(self.figure.data, history_curves(), strict=True):
-                trace.visible = is_shown(curve, metrics)
+        figure = self.chart.figure
+        figure.layout.annotations[0].text = first_panel(metric.key for metric in metrics)
+        for trace, curve in zip(figure.data, history_curves(), strict=True):
+            trace.visible = is_shown(curve, metrics)
+        # Another run: what was zoomed or hidden in the last one is forgotten.
+        self._run += 1
+        figure.layout.uirevision = f"run {self._run}"
         self._draw((), steps)
 
     def update(self, rows: Iterable[Mapping[str, Any]], steps: int) -> None:
@@ -57,9 +61,9 @@ class LiveView:
         self._drawn = len(rows)
         points = curves(rows)
         first = min((x[0] for x, _ in points if len(x)), default=0)
-        with self.figure.batch_update():
-            for trace, (x, y) in zip(self.figure.data, points, strict=True):
+        with self.chart.changing() as figure:
+            for trace, (x, y) in zip(figure.data, points, strict=True):
                 trace.x, trace.y = x, y
             title = "step (the teacher's are negative)" if first < 0 else "step"
-            self.figure.update_xaxes(range=[first, steps], title_text=title)
-            self.figure.layout.annotations[Panel.ACCURACY].text = accuracy_title(rows)
+            figure.update_xaxes(range=[first, steps], title_text=title)
+            figure.layout.annotations[Panel.ACCURACY].text = accuracy_title(rows)

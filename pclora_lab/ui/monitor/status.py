@@ -46,4 +46,4 @@ def result_html(result: Result) -> str:
         "</div>"
         for label, value in result_lines(result)
     )
-    return f'<div style="line-height:1.5;columns:2;max-width:840px">{cells}</div>'
+    return f'<div style="line-height:1.5;columns:330px 2;max-width:840px">{cells}</div>'

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
-import plotly.graph_objects as go
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.registry import METHODS
@@ -23,7 +22,8 @@ from pclora_lab.ui.monitor.examples_view import ExamplesView
 from pclora_lab.ui.monitor.layers_view import LayersView
 from pclora_lab.ui.monitor.live_plot import LiveView
 from pclora_lab.ui.monitor.timeline import Timeline
-from pclora_lab.ui.widgets.page import Page, fit_width
+from pclora_lab.ui.widgets.chart import Chart
+from pclora_lab.ui.widgets.page import Page
 
 __all__ = ["RunViews"]
 
@@ -71,14 +71,12 @@ class RunViews:
         self.title.add_class("pclora-shown")
         self.problem.add_class("pclora-problem")
         self._make_picture()
-        parts = (self.live.figure, self.layers.widget, self.examples.widget)
+        parts = (self.live.chart, self.layers.widget, self.examples.widget)
         self.tabs = widgets.Tab(children=parts, titles=("Curves", "Layers", "Examples"))
         self.tabs.add_class("pclora-views")
         self.tabs.observe(lambda _: self._redraw(), "selected_index")
         page.observe(lambda _: self._change_theme(), "dark")
         page.observe(lambda _: self._show_picture(False), "alive")
-        page.observe(lambda _: self._fit(), "width")
-        page.observe(self._begin_anew, "load")
         self.widget = widgets.VBox(
             [
                 self.title,
@@ -96,31 +94,10 @@ class RunViews:
         self._still.add_class("pclora-still")
         self._still.layout.display = "none"
 
-    def figures(self) -> tuple[go.FigureWidget, ...]:
-        """The figures that follow the theme."""
-        figures = (self.live.figure, self.layers.figure)
-        return tuple(figure for figure in figures if figure is not None)
-
-    def _begin_anew(self, change: dict) -> None:
-        """A page that is loaded anew shows figures as they were first: make new ones."""
-        if not change["old"]:
-            return
-        with self._lock:
-            self.live = LiveView()
-            self.tabs.children = (self.live.figure, *self.tabs.children[1:])
-            self.layers.forget_figure()
-            self.examples.clear()
-            if self._config is not None:
-                self.live.clear(self._config.steps, METHODS[self._config.method.name].metrics)
-                self.layers.clear(self._config.steps)
-            self._change_theme()
-            self._fit()
-
-    def _fit(self) -> None:
-        """A figure in a tab does not find out by itself how much room it has."""
-        with self._lock:
-            for figure in self.figures():
-                fit_width(figure, self.page)
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        """What follows the page's theme."""
+        return self.live.chart, self.layers.chart
 
     def begin(self, folder: Path | None, config: RunConfig, title: str) -> None:
         """Show another run: everything is emptied first."""
@@ -171,7 +148,6 @@ class RunViews:
             self.live.update(rows, steps)
         elif tab == LAYERS:
             self.layers.update(rows)
-            self._fit()
             self._look_back(lambda replay, step: self.layers.show_spectra(replay, step))
         else:
             self._look_back(lambda replay, step: self.examples.show(replay, step, again=again))
@@ -231,8 +207,9 @@ class RunViews:
     def _change_theme(self) -> None:
         use_theme("dark" if self.page.dark else "light")
         with self._lock:
-            for figure in self.figures():
-                apply_theme(figure, self.page.dark)
+            for chart in self.charts:
+                with chart.changing() as figure:
+                    apply_theme(figure, self.page.dark)
             self._redraw(again=True)
 
 

@@ -75,8 +75,8 @@ class RankPanel:
         measure = widgets.HBox([self.measure_button, self.batch_size, self.latency], layout=flow)
         what = widgets.VBox([self.sizes, measure, self.accuracy, self.picture])
         what.layout.max_width = "610px"
-        sides = widgets.HBox([what, self.editor.widget])
-        sides.layout = widgets.Layout(flex_flow="row wrap", grid_gap="6px 24px")
+        wrapping = widgets.Layout(flex_flow="row wrap", grid_gap="6px 24px")
+        sides = widgets.HBox([what, self.editor.widget], layout=wrapping)
         panel = widgets.VBox([sides, self.task.message])
         for widget, name in (
             (panel, "panel"), (self.sizes, "sizes"), (self.latency, "latency"),

@@ -11,6 +11,7 @@ from pclora_lab.methods.base import MethodConfig
 from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.nn.ranks import resolve_ranks
 from pclora_lab.training.config import RunConfig
+from pclora_lab.ui.closing import for_all, refill
 from pclora_lab.ui.html import button
 from pclora_lab.ui.settings.data_preview import DataPreview
 from pclora_lab.ui.settings.method_fields import MethodFields
@@ -20,7 +21,8 @@ from pclora_lab.ui.settings.source_fields import SourceFields
 
 __all__ = ["Controls"]
 
-_QUARTER = widgets.Layout(width="190px")
+_TITLES = ("Model and data", "Size", "Method")
+_QUARTER = for_all(widgets.Layout(width="190px"))
 
 
 class Controls:
@@ -55,7 +57,8 @@ class Controls:
         self.preview = SizePreview()
         self.training = OptionForm(config, group="training", filled=("lr",), layout=_QUARTER)
         self.overrides = widgets.HBox()
-        self._columns = [widgets.VBox(), widgets.VBox(), widgets.VBox()]
+        self._titles = [widgets.HTML(f"<b>{title}</b>") for title in _TITLES]
+        self._columns = [widgets.VBox() for _ in _TITLES]
         self._name_widgets()
         self._show_method()
         self._watch()
@@ -94,17 +97,15 @@ class Controls:
 
     def _show_method(self) -> None:
         self._columns[1].children = [
-            widgets.HTML(value="<b>Size</b>"),
+            self._titles[1],
             *self.methods.size_column(),
             self.preview.sizes,
             self.preview.curve,
         ]
-        title = widgets.HTML(value="<b>Method</b>")
-        self._columns[2].children = [title, *self.methods.column()]
+        self._columns[2].children = [self._titles[2], *self.methods.column()]
 
     def _arrange(self) -> widgets.Widget:
-        title = widgets.HTML(value="<b>Model and data</b>")
-        self._columns[0].children = [title, *self.source.column()]
+        self._columns[0].children = [self._titles[0], *self.source.column()]
         above, below = (
             widgets.HBox(children, layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 10px"))
             for children in (self._columns, list(self.training.fields.values()))
@@ -153,15 +154,14 @@ class Controls:
         """A note on λ set by hand, which the settings bring along; it can be left out."""
         count = len(self._base.overrides)
         if not count:
-            self.overrides.children = ()
-            return
+            return refill(self.overrides, ())
         times = "once" if count == 1 else f"{count} times"
         leave_out = button(
             "Leave them out", "", "let the schedule alone move λ", self._forget_overrides,
             width="148px",
         )  # fmt: skip
         text = f"λ is moved by hand {times}, as in the run that these settings are from"
-        self.overrides.children = (widgets.HTML(value=text), leave_out)
+        refill(self.overrides, (widgets.HTML(value=text), leave_out))
 
     def _forget_overrides(self) -> None:
         self._base = dataclasses.replace(self._base, overrides=())

@@ -10,6 +10,7 @@ from pclora_lab.fields import options_of
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.training.config import RunConfig
+from pclora_lab.ui.closing import close_widgets
 from pclora_lab.ui.settings.option_fields import WIDE, OptionForm, common_traits
 from pclora_lab.ui.settings.ranks_by_layer import RanksByLayer
 from pclora_lab.ui.settings.schedule_editor import ScheduleEditor
@@ -69,11 +70,13 @@ class MethodFields:
     def show(self, config: MethodConfig) -> None:
         """Put a method's options into its form; the other forms start anew."""
         self._base = config
+        before = list(self._forms.values()), list(self._editors.values())
         self._forms.clear()
         self._editors.clear()
         self.choice.value = config.name
         self.ranks.show(config)
         self.choose()
+        close_widgets(before)
 
     def config(self) -> MethodConfig:
         """The options of the chosen method.

@@ -8,6 +8,7 @@ import ipywidgets as widgets
 
 from pclora_lab.fields import Option, options_of
 from pclora_lab.methods.pclora.schedules import SCHEDULES
+from pclora_lab.ui.closing import close_widgets, for_all
 
 __all__ = ["Maker", "OptionForm", "STYLE", "WIDE", "common_traits"]
 
@@ -15,7 +16,7 @@ __all__ = ["Maker", "OptionForm", "STYLE", "WIDE", "common_traits"]
 STYLE = {"description_width": "92px"}
 
 
-WIDE = widgets.Layout(width="258px")
+WIDE = for_all(widgets.Layout(width="258px"))
 
 
 # What a whole number without a bound may be in a field; JavaScript and the generators take it.
@@ -67,6 +68,7 @@ class OptionForm:
         self.fields: dict[str, widgets.Widget] = {}
         for name, described in self.options.items():
             field = makers.get(name, _MAKERS[described.kind])(described, getattr(config, name))
+            close_widgets(field.layout)
             field.layout = layout
             field.add_class(f"pclora-{name.replace('_', '-')}")
             field.observe(lambda _: on_change(), "value")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import ipywidgets as widgets
 
 from pclora_lab.methods.base import MethodConfig
+from pclora_lab.ui.closing import refill
 from pclora_lab.ui.html import button
 
 __all__ = ["RanksByLayer"]
@@ -35,14 +36,13 @@ class RanksByLayer:
         """Take a rank for each layer; None takes the slider's again."""
         self._ranks = None if ranks is None else dict(ranks)
         if self._ranks is None:
-            self.note.children = ()
-            return
+            return refill(self.note, ())
         back = button(
             "One for all", "", "take the slider's rank for every layer", self._release,
             width="100px",
         )  # fmt: skip
         text = f"ranks by layer: {min(self._ranks.values())} to {max(self._ranks.values())}"
-        self.note.children = (widgets.HTML(value=text), back)
+        refill(self.note, (widgets.HTML(value=text), back))
 
     def _release(self) -> None:
         self.use(None)

@@ -126,32 +126,33 @@ def test_the_heatmap_follows_a_session_to_its_end(tmp_path):
     heatmap = allocation_widget().follow(session)
     session.wait(120)
     layers, edges, shares = allocation_grid(session.snapshot().rows)
-    until(lambda: heatmap.data[0].x is not None and heatmap.data[0].x[-1] == edges[-1], 20)
-    assert list(heatmap.data[0].y) == layers and len(layers) == 16
-    np.testing.assert_allclose(heatmap.data[0].z, shares, rtol=1e-6)
+    (cells,) = heatmap.figure.data
+    until(lambda: cells.x is not None and cells.x[-1] == edges[-1], 20)
+    assert list(heatmap.figure.data[0].y) == layers and len(layers) == 16
+    np.testing.assert_allclose(heatmap.figure.data[0].z, shares, rtol=1e-6)
 
 
 def test_the_heatmap_lets_an_earlier_session_go():
     asked = []
     first = SimpleNamespace(snapshot=lambda: asked.append(1) or RUNNING)
     heatmap = allocation_widget().follow(first)
-    until(lambda: heatmap.data[0].z is not None, 20)
+    until(lambda: heatmap.figure.data[0].z is not None, 20)
     heatmap.follow(SimpleNamespace(snapshot=lambda: FINISHED))
-    until(lambda: heatmap.data[0].x[-1] == 50.5, 20)
+    until(lambda: heatmap.figure.data[0].x[-1] == 50.5, 20)
     time.sleep(0.5)
     count = len(asked)
     time.sleep(0.8)
-    assert len(asked) == count and heatmap.data[0].x[-1] == 50.5
+    assert len(asked) == count and heatmap.figure.data[0].x[-1] == 50.5
 
 
 def test_the_heatmap_draws_nothing_for_a_method_without_competition():
     heatmap = allocation_widget()
     heatmap.update_rows([{"progress": 0.5, "lam": 0.3}])
-    assert heatmap.data[0].z is None
+    assert heatmap.figure.data[0].z is None
 
 
 def test_what_cannot_be_drawn_is_named_in_the_title():
     rows = [{"progress": None, "layer_density": {"a": 1.0}}]
     last = SimpleNamespace(rows=rows, state="finished", phase="fade")
     heatmap = allocation_widget().follow(SimpleNamespace(snapshot=lambda: last))
-    until(lambda: "not drawn" in (heatmap.layout.title.text or ""), 20)
+    until(lambda: "not drawn" in (heatmap.figure.layout.title.text or ""), 20)

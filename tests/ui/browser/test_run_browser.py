@@ -5,7 +5,6 @@ import shutil
 import time
 from pathlib import Path
 
-import plotly.graph_objects as go
 import pytest
 from made_runs import QUICK, RANKS, being_written, break_some, make_runs
 
@@ -37,7 +36,7 @@ def root(made, tmp_path):
 
 @pytest.fixture
 def told():
-    return {"open": [], "overlay": [], "again": []}
+    return {"open": [], "again": []}
 
 
 @pytest.fixture
@@ -105,8 +104,8 @@ def test_a_run_whose_method_is_not_installed_is_shown_under_its_name(root, told)
     browser.overlay_button.click()
     browser.pareto.button.value = True
     assert told["open"][0].folder == folder and browser.message.value == ""
-    assert {t.name for t in browser.overlay.data if t.visible} == {PLAIN}
-    assert PLAIN in [n for t in browser.pareto.figure.data[1:] for n in t.customdata]
+    assert {t.name for t in browser.overlays.chart.figure.data if t.visible} == {PLAIN}
+    assert PLAIN in [n for t in browser.pareto.chart.figure.data[1:] for n in t.customdata]
     browser.again_button.click()
     assert "unknown method &#x27;made_up&#x27;" in browser.message.value and told["again"] == []
 
@@ -128,20 +127,19 @@ def test_a_run_of_another_kernel_appears_with_refresh(browser, root):
     assert "later" in rows(browser)
 
 
-def test_the_overlay_is_one_figure_that_is_filled_anew(browser, told):
-    assert browser.overlay is None
+def test_the_overlay_is_one_figure_that_is_filled_anew(browser):
+    assert browser.overlays.widget.layout.display == "none"
     browser.table.selected = [PLAIN, HTML, "odd_values"]
     browser.overlay_button.click()
-    figure, name = browser.overlay, plain_text(HTML)
-    assert isinstance(figure, go.FigureWidget) and browser.message.value == ""
+    figure, name = browser.overlays.chart.figure, plain_text(HTML)
+    assert browser.overlays.widget.layout.display == "" and browser.message.value == ""
     drawn = [t for t in figure.data if t.visible and t.x is not None and len(t.x) > 1]
     assert {t.name for t in drawn} == {PLAIN, name} and "<" not in name
     assert len({t.line.color for t in drawn if t.name == name}) == 1
     browser.table.selected = ["rank2"]
     browser.overlay_button.click()
-    assert browser.overlay is figure
+    assert browser.overlays.chart.figure is figure
     assert {t.name for t in figure.data if t.visible} == {"rank2"}
-    assert [len(runs) for runs in told["overlay"]] == [3, 1]
     browser.table.selected = ["broken"]
     browser.overlay_button.click()
     assert "none of the selected runs can be read" in browser.message.value
@@ -150,7 +148,7 @@ def test_the_overlay_is_one_figure_that_is_filled_anew(browser, told):
 def test_an_overlaid_run_grows_with_refresh(browser, root):
     browser.table.selected = [PLAIN]
     browser.overlay_button.click()
-    lam = browser.overlay.data[1]
+    lam = browser.overlays.chart.figure.data[1]
     before = len(lam.x)
     with (root / PLAIN / "history.jsonl").open("a") as history:
         history.write('{"phase": "fade", "step": 9, "lam": 0.0}\n')
@@ -170,9 +168,9 @@ def test_more_runs_than_colors_are_said(made):
 
 
 def test_the_pareto_plot_holds_finished_runs_and_opens_them(browser, told):
-    assert browser.pareto.figure is None
+    assert browser.pareto.widget.layout.display == "none"
     browser.pareto.button.value = True
-    figure = browser.pareto.figure
+    figure = browser.pareto.chart.figure
     points = {
         n: (x, y) for t in figure.data[1:] for n, x, y in zip(t.customdata, t.x, t.y, strict=True)
     }
@@ -181,11 +179,9 @@ def test_the_pareto_plot_holds_finished_runs_and_opens_them(browser, told):
     assert all(points[n] == (found[n]["params_after"], found[n]["accuracy"]) for n in RANKS)
     (trace,) = [t for t in figure.data[1:] if t.visible]
     assert trace.name == "PC-LoRA" and plain_text(HTML) in trace.text
-
-    class Points:
-        point_inds = [list(trace.customdata).index(HTML)]
-
-    browser.pareto._clicked(trace, Points, None)
+    point = list(trace.customdata).index(HTML)
+    click = {"event": "click", "curve": figure.data.index(trace), "point": point}
+    browser.pareto.chart._handle_custom_msg(click, [])
     assert told["open"][0].folder.name == HTML and browser.table.current == HTML
     browser.pareto.axis.value = "latency"
     assert "latency" in figure.layout.xaxis.title.text
@@ -218,7 +214,7 @@ def test_only_comparable_runs_share_a_plot(browser):
     browser.pareto.group.value = "m on x"
     browser.pareto.show([made_up("c", 1, 0.9), made_up("b", 2, 0.8, data="x")])
     assert browser.pareto.group.value == "m on x"
-    shown = [name for trace in browser.pareto.figure.data[1:] for name in trace.customdata]
+    shown = [name for trace in browser.pareto.chart.figure.data[1:] for name in trace.customdata]
     assert shown == ["b"]
     assert group_of(made_up("a", 1, 1, data="x", report_on="validation")) == "m on x (validation)"
 
@@ -232,7 +228,7 @@ def test_rename_keeps_choice_and_selection(browser, root):
     assert (root / "<i>best" / "history.jsonl").is_file() and not (root / PLAIN).exists()
     assert browser.table.current == "<i>best" and browser.table.selected == ["rank2", "<i>best"]
     assert "is now &lt;i&gt;best" in browser.message.value
-    names = {t.name for t in browser.overlay.data if t.visible}
+    names = {t.name for t in browser.overlays.chart.figure.data if t.visible}
     assert names == {"rank2", "&lt;i&gt;best"}
     browser.changes.new_name.value = "rank2"
     browser.changes.rename_button.click()
