@@ -1,10 +1,12 @@
 """Which process of which machine this is, so that another one can tell whether it still lives.
 
-A process number alone means nothing in another container or on another node.
+And what the machine computes with. A process number alone means nothing in another container or on
+another node.
 """
 
 import contextlib
 import os
+import platform
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ __all__ = [
     "describe_process",
     "is_on_this_machine",
     "is_process_alive",
+    "processor",
     "this_host",
     "this_process",
 ]
@@ -68,6 +71,23 @@ def is_process_alive(facts: Mapping[str, Any]) -> bool:
         return True
     # After a restart another process may have got the number.
     return not isinstance(written, (int, float)) or began <= written + _CLOCK_SLACK_SECONDS
+
+
+def processor() -> str:
+    """The CPU as its maker calls it, and how many of its cores this process may use.
+
+    Example:
+        >>> processor().endswith((" core", " cores"))
+        True
+    """
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # Linux only, and not on every architecture
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf8", errors="replace").splitlines()
+        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        name = next(names, "") or name
+    usable = getattr(os, "sched_getaffinity", None)
+    cores = len(usable(0)) if usable else os.cpu_count() or 1
+    return f"{name or 'CPU'}, {cores} core{'s' if cores > 1 else ''}"
 
 
 def describe_process(facts: Mapping[str, Any]) -> str:

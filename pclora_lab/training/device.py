@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
+from pclora_lab.machine import processor
 from pclora_lab.nn.runtime.plain_attention import plain_attention
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.precision import AUTOCAST_DTYPES, pinned, require_precision
@@ -22,6 +23,7 @@ from pclora_lab.training.precision import AUTOCAST_DTYPES, pinned, require_preci
 __all__ = [
     "available_devices",
     "device_errors_explained",
+    "hardware_name",
     "make_accelerator",
     "memory_mb",
     "refuse_several_processes",
@@ -61,6 +63,18 @@ def available_devices() -> list[str]:
     cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return [*cuda, *mps, "cpu"]
+
+
+def hardware_name(device: torch.device) -> str:
+    """What a device is: the name of a GPU, or of the CPU with its cores.
+
+    Example:
+        >>> hardware_name(torch.device("cpu")) == processor()
+        True
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"GPU of {processor()}" if device.type == "mps" else processor()
 
 
 def resolve_device(name: str) -> torch.device:

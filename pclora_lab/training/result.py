@@ -9,6 +9,7 @@ from pclora_lab.nn.counting import count_macs
 from pclora_lab.nn.forward import call_model
 from pclora_lab.nn.latency import latency_ms
 from pclora_lab.nn.sizes import Plan
+from pclora_lab.training.device import hardware_name
 from pclora_lab.training.evaluation import accuracy
 from pclora_lab.training.setup import RunSetup
 
@@ -38,6 +39,7 @@ def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], n
     result = {
         "method": setup.method.name,
         "accuracy": correct,
+        "accuracy_examples": len(batches),
         # The name that readers of earlier records know: the base is removed by now.
         "accuracy_if_base_removed": correct,
         "teacher_accuracy": teacher_accuracy,
@@ -46,6 +48,7 @@ def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], n
         "latency_ms_before": latency_ms(setup.model.eval(), inputs),
         "latency_ms_after": latency_ms(small, inputs),
         "device": str(device),
+        "hardware": hardware_name(device),
         "precision": setup.accelerator.precision,
     }
     return result, small

@@ -7,10 +7,12 @@ import pytest
 import torch
 from marked import MarkedCache, marked_digits
 
+from pclora_lab.machine import processor
 from pclora_lab.methods.registry import METHODS, make_method
 from pclora_lab.nn.counting import count_macs
 from pclora_lab.training import result
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.device import hardware_name
 from pclora_lab.training.setup import prepare
 
 DATA = marked_digits(train=20, validation=12, test=9)
@@ -99,6 +101,17 @@ def test_the_gap_is_the_largest_between_student_and_finished_model_in_eval_mode(
     assert numbers["latency_ms_before"] == numbers["latency_ms_after"] == 9
     trained = sum(p.numel() for p in student.parameters() if p.requires_grad)
     assert numbers["params_trained"] == trained
+
+
+def test_the_result_says_what_its_accuracy_and_its_times_rest_on(finished):
+    setup, _, numbers, _ = finished
+    assert numbers["accuracy_examples"] == 9 == len(setup.data.test)
+    assert numbers["hardware"] == processor() != ""
+
+
+def test_a_gpu_is_called_by_its_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert hardware_name(torch.device("cuda:1")) == "GPU 1"
 
 
 def test_a_latency_is_of_64_examples_where_there_are_as_many(finished, monkeypatch):

@@ -46,10 +46,10 @@ _SHARES = ("accuracy", "accuracy_if_base_removed", "teacher_accuracy")
 _AMOUNTS = (
     "params_before", "params_after", "params_trained", "macs_before", "macs_after", "bytes_before",
     "bytes_after", "bytes_on_disk", "latency_ms_before", "latency_ms_after", "peak_memory_mb",
-    "seconds", "probe_percent", "max_logit_difference", "lr",
+    "seconds", "probe_percent", "max_logit_difference", "lr", "accuracy_examples",
 )  # fmt: skip
 _NUMBERS = ("params_removed_replaced", "params_removed_whole", "macs_removed_whole")
-_TEXTS = ("method", "device", "precision", "report_on", "input", "run_dir")
+_TEXTS = ("method", "device", "hardware", "precision", "report_on", "input", "run_dir")
 
 # A version that did not measure a number has none, or null.
 _RESULT = record(

@@ -35,6 +35,7 @@ RESULT = {
     "seed": 0, "lr": 0.005, "steps": 3, "seconds": 1.0, "report_on": "test", "input": "image",
     "class_names": ["a", "b"], "notes": [], "probe_percent": 0.0, "overrides": [],
     "account": None, "run_dir": "runs/one", "bytes_on_disk": 30,
+    "accuracy_examples": 2, "hardware": "a CPU, 2 cores",
 }  # fmt: skip
 ODD = ["many", True, [1], {"a": 1}, -1, 1e400, math.nan, "1", [None], {"a": []}]
 BROKEN = {
