@@ -14,8 +14,8 @@ from pclora_lab.files import given_path
 from pclora_lab.models.serialization import from_pretrained
 from pclora_lab.plots.report import write_report
 from pclora_lab.runs import folder as run_folder
-from pclora_lab.runs.accuracy_estimate import rank_points
 from pclora_lab.runs.comparison.comparison import Comparison
+from pclora_lab.runs.estimates.accuracy import rank_points
 from pclora_lab.runs.execution import execute
 from pclora_lab.runs.reader import list_runs, load_run, scan_runs
 from pclora_lab.runs.replay import Replay

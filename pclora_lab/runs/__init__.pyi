@@ -1,8 +1,10 @@
-from .accuracy_estimate import AccuracyEstimate, RankPoint
+from .as_python import as_python
 from .comparison import Comparison, compare, summarize
+from .estimates.accuracy import AccuracyEstimate, RankPoint
+from .estimates.latency import LatencyEstimate
+from .estimates.time import expected_seconds
 from .execution import Execution, RunLogger, execute
 from .folder import delete_run, rename_run
-from .latency_estimate import LatencyEstimate
 from .reader import Run, UnreadableRun, list_runs, load_run, scan_runs
 from .replay import Predictions, Replay, SingularValues
 from .resuming import can_resume, resume
@@ -24,10 +26,12 @@ __all__ = [
     "SessionState",
     "SingularValues",
     "UnreadableRun",
+    "as_python",
     "can_resume",
     "compare",
     "delete_run",
     "execute",
+    "expected_seconds",
     "list_runs",
     "load_run",
     "rename_run",

@@ -16,9 +16,9 @@ from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import make_method, method_class
 from pclora_lab.models.loading import load_model
-from pclora_lab.runs import latency_estimate as latency
-from pclora_lab.runs.accuracy_estimate import rank_points
 from pclora_lab.runs.comparison.claim import claim_folder
+from pclora_lab.runs.estimates import latency as latency
+from pclora_lab.runs.estimates.accuracy import rank_points
 from pclora_lab.training.config import RunConfig, write_config
 from pclora_lab.training.setup import prepare
 from pclora_lab.training.teacher import teacher_key, train_teacher

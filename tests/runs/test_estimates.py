@@ -22,9 +22,9 @@ from pclora_lab.models.serialization import from_pretrained, save_pretrained
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.ranks import check_ranks, resolve_ranks
 from pclora_lab.nn.sizes import plan
-from pclora_lab.runs.accuracy_estimate import accuracy_estimate, rank_points
+from pclora_lab.runs.estimates.accuracy import accuracy_estimate, rank_points
+from pclora_lab.runs.estimates.latency import latency_estimate
 from pclora_lab.runs.folder import new_run_folder, run_name
-from pclora_lab.runs.latency_estimate import latency_estimate
 from pclora_lab.training.config import RunConfig
 
 BY_LAYER = {"blocks.0.attn.qkv": 4, "blocks.0.attn.proj": 3, "blocks.0.mlp.fc1": 5,
@@ -139,7 +139,7 @@ def test_they_are_typed_as_json(capsys):
 
 @pytest.mark.parametrize("name", ["vit_digits", "bert_glosses"])
 def test_latency_is_measured_on_real_modules_of_both_kinds(name, monkeypatch):
-    from pclora_lab.runs import latency_estimate as whatif_latency
+    from pclora_lab.runs.estimates import latency as whatif_latency
 
     asked, take = [], whatif_latency._take_turns
 
@@ -167,7 +167,7 @@ def test_word_tables_are_replaced_too():
 
 
 def test_turns_alternate_and_end_with_the_time(monkeypatch):
-    from pclora_lab.runs import latency_estimate as whatif_latency
+    from pclora_lab.runs.estimates import latency as whatif_latency
 
     order, clock = [], [0.0]
     monkeypatch.setattr(whatif_latency.time, "perf_counter", lambda: clock[0])

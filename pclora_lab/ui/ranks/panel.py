@@ -10,8 +10,8 @@ from pclora_lab.files import given_path
 from pclora_lab.methods.registry import make_method
 from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.nn.sizes import Plan
-from pclora_lab.runs.accuracy_estimate import AccuracyEstimate, accuracy_estimate, rank_points
-from pclora_lab.runs.latency_estimate import latency_estimate
+from pclora_lab.runs.estimates.accuracy import AccuracyEstimate, accuracy_estimate, rank_points
+from pclora_lab.runs.estimates.latency import latency_estimate
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.background import BackgroundTask
 from pclora_lab.ui.html import button, live_text

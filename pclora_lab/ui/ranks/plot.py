@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.plots.palette import COLORS
-from pclora_lab.runs.accuracy_estimate import AccuracyEstimate, RankPoint
+from pclora_lab.runs.estimates.accuracy import AccuracyEstimate, RankPoint
 
 __all__ = ["rank_svg"]
 

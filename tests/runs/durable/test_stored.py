@@ -12,12 +12,12 @@ from pclora_lab.json_files import write_json
 from pclora_lab.plots.curves import curves
 from pclora_lab.plots.history import history_figure
 from pclora_lab.plots.layers import layer_grid
-from pclora_lab.runs.accuracy_estimate import rank_points
 from pclora_lab.runs.checkpoints import load_checkpoint, save_checkpoint
 from pclora_lab.runs.comparison import comparison as comparing
 from pclora_lab.runs.comparison.comparison import Comparison
 from pclora_lab.runs.comparison.lr_search import LRSearch
 from pclora_lab.runs.durable.stored import believed_row, read_result
+from pclora_lab.runs.estimates.accuracy import rank_points
 from pclora_lab.runs.folder import delete_run, is_being_written, new_run_folder
 from pclora_lab.runs.reader import Run, UnreadableRun, load_run, scan_runs
 from pclora_lab.runs.resuming import can_resume, read_resumption

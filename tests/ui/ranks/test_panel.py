@@ -13,9 +13,9 @@ from pclora_lab.methods.registry import config_from_dict
 from pclora_lab.models.loading import describe_model, load_model
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.sizes import plan
-from pclora_lab.runs.accuracy_estimate import RankPoint
+from pclora_lab.runs.estimates.accuracy import RankPoint
+from pclora_lab.runs.estimates.latency import latency_estimate
 from pclora_lab.runs.folder import new_run_folder
-from pclora_lab.runs.latency_estimate import latency_estimate
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.ranks import panel as rank_panel
 from pclora_lab.ui.ranks.panel import RankPanel

@@ -3,20 +3,18 @@
 Sizes are arithmetic (:mod:`pclora_lab.nn.sizes`). How accurate a rank is nobody knows before a
 training, so nothing is said about ranks outside of those that were run."""
 
-import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pclora_lab.fields import Part, values_of
 from pclora_lab.files import given_path
 from pclora_lab.json_files import read_json
-from pclora_lab.runs.durable.places import settled
 from pclora_lab.runs.durable.stored import read_result
+from pclora_lab.runs.estimates.alike import comparable
 from pclora_lab.training.config import RunConfig, upgrade_config
 
 __all__ = ["AccuracyEstimate", "RankPoint", "accuracy_estimate", "rank_points"]
@@ -77,12 +75,11 @@ def rank_points(runs: Path | str, config: RunConfig) -> tuple[RankPoint, ...]:
         runs: folder of runs; what is not a finished run in it is passed over.
         config: what the runs are compared with.
     """
-    wanted = _but_size(config)
     groups: dict[tuple[int | None, int], dict[int, float]] = {}
     # Oldest first, so that a run that was repeated counts once, as it came out last.
     for path in sorted(given_path(runs, "runs").resolve().glob("*/result.json"), key=_age):
         found = _read_run(path, _age(path), _age(path.with_name("status.json")))
-        if found is not None and _but_size(found[0]) == wanted:
+        if found is not None and comparable(found[0], config, *_SIZES):
             run, result = found
             size = (_uniform_rank(run), result["params_after"])
             groups.setdefault(size, {})[run.seed] = result["accuracy"]
@@ -113,15 +110,6 @@ def _read_run(path: Path, *ages: int) -> tuple[RunConfig, dict[str, Any]] | None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # Half written, of another version, or no run at all.
         return None
-
-
-def _but_size(config: RunConfig) -> RunConfig:
-    sizes = {field.name for field in dataclasses.fields(config.method)}.intersection(_SIZES)
-    usual = {name: getattr(type(config.method), name) for name in sizes}
-    observes = {name: getattr(RunConfig, name) for name in values_of(config, Part.OBSERVES)}
-    # The same file may have been named from another folder.
-    config = settled(config)
-    return replace(config, seed=0, **observes, method=replace(config.method, **usual))
 
 
 def _uniform_rank(config: RunConfig) -> int | None:

@@ -1,0 +1,1 @@
+"""What a run would give, before it is made: accuracy, latency, time."""
