@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.fields import check_number, check_options, option
+from pclora_lab.methods.layer_parts import LayerParts
 from pclora_lab.methods.metrics import LR_SHARE, TASK, Metric
 from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.forward import Inputs, call_model
@@ -170,6 +171,7 @@ class Method(Generic[ConfigT]):
         trains: False for methods that are done once applied.
         fades: whether something is still taken away at the end, so that "accuracy if it were
             removed now" is a curve of its own.
+        layer_parts: what a replaced layer is made of, for a picture of it; None says nothing.
         supports_replay: whether its students can be made again from what was trained, to look back.
         status_text: what the lab says while it trains.
         plot_caption: what to see in its plots.
@@ -189,6 +191,7 @@ class Method(Generic[ConfigT]):
     starts_from: str = "teacher"
     trains: ClassVar[bool] = True
     fades: ClassVar[bool] = False
+    layer_parts: ClassVar[LayerParts | None] = None
     supports_replay: ClassVar[bool] = False
     status_text: ClassVar[str] = "training"
     plot_caption: ClassVar[str] = "The blue curve is the student's accuracy on validation examples."
@@ -270,6 +273,17 @@ class Method(Generic[ConfigT]):
             model: the dense model, perhaps without storage.
         """
         return dense_plan(counts)
+
+    def layer_ranks(self, counts: ModelCounts, model: nn.Module) -> dict[str, int]:
+        """Ranks of the replaced layers by name, as far as they are known without their weights.
+
+        Args:
+            counts: trace of the dense model.
+            model: the dense model, perhaps without storage.
+        """
+        if getattr(self.config, "rank_allocation", "uniform") != "uniform":
+            return {}
+        return self.plan(counts, model).ranks
 
     def with_budget(self, budget: float) -> "Method[ConfigT]":
         """The same method, told which share of the replaced layers' parameters to keep or train.

@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import nn
 
 from pclora_lab.methods.base import Method, MethodConfig, MethodContext
+from pclora_lab.methods.layer_parts import LayerParts
 from pclora_lab.methods.trial import try_student, unchanged_on_failure
 from pclora_lab.nn.layers.unsupported import refuse_unsupported
 from pclora_lab.nn.layers.wrappers import unwrapped
@@ -33,6 +34,7 @@ class Full(Method[FullConfig]):
     summary = "Train every weight; the result is as large as the model."
     Config = FullConfig
     compresses = False
+    layer_parts = LayerParts()
     starts_from = "pretrained"
     lr_grid = (2e-4, 5e-4)
     in_default_comparison = True

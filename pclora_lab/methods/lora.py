@@ -10,9 +10,10 @@ from torch import nn
 
 from pclora_lab.fields import option
 from pclora_lab.methods.base import Method, MethodConfig, MethodContext
+from pclora_lab.methods.layer_parts import LayerParts
 from pclora_lab.methods.rank_selection import budget_option, lora_rank
 from pclora_lab.methods.trial import try_student, unchanged_on_failure
-from pclora_lab.nn.counting import count_model
+from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.heads import is_head
 from pclora_lab.nn.layers.wrappers import unwrapped
@@ -67,6 +68,7 @@ class LoRA(Method[LoRAConfig]):
     summary = "Train low-rank adapters beside frozen weights, then merge them in."
     Config = LoRAConfig
     compresses = False
+    layer_parts = LayerParts(formula="y = Wx + b + α/r · B(Ax)", base=True, factors=True)
     starts_from = "pretrained"
     in_default_comparison = True
     color, marker = "violet", "X"
@@ -97,6 +99,11 @@ class LoRA(Method[LoRAConfig]):
                 plain = replace_modules(deepcopy_sharing(model, shared), _rewritten(model, targets))
                 student = peft.get_peft_model(plain, config).to(device)
             return try_student(student, model, context.example, exact=True)
+
+    def layer_ranks(self, counts: ModelCounts, model: nn.Module) -> dict[str, int]:
+        """One rank for all layers: the given one, or what the budget pays for."""
+        rank = lora_rank(self.config, counts.layers)
+        return {layer.name: rank for layer in counts.layers}
 
     def finalize(self, student: nn.Module) -> nn.Module:
         """The adapters merged into copies of the weights."""

@@ -4,6 +4,7 @@ import dataclasses
 
 from pclora_lab.fields import KINDS, options_of
 from pclora_lab.methods.base import Method, MethodConfig, check_lr
+from pclora_lab.methods.layer_parts import LayerParts
 from pclora_lab.methods.metrics import Metric
 from pclora_lab.plugins import PluginError
 
@@ -86,6 +87,11 @@ def _check_description(method: type[Method]) -> None:
         raise PluginError(
             f"metrics of {method.__name__} are {method.metrics!r}",
             "Describe each with pclora_lab.methods.Metric",
+        )
+    if not isinstance(method.layer_parts, LayerParts | None):
+        raise PluginError(
+            f"layer_parts of {method.__name__} are {method.layer_parts!r}",
+            "Describe them with pclora_lab.methods.layer_parts.LayerParts, or leave them out",
         )
     _check_rates(method)
     if isinstance(method.starts_from, str) and method.starts_from not in _STARTS:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pclora_lab.fields import option
 from pclora_lab.methods.base import Method, MethodConfig
+from pclora_lab.methods.layer_parts import LayerParts
 from pclora_lab.methods.rank_budget import ranks_for_budget
 from pclora_lab.nn.counting import LayerCount, ModelCounts
 from pclora_lab.nn.ranks import Rank, check_ranks, resolve_ranks
@@ -208,6 +209,8 @@ LowRankConfigT = TypeVar("LowRankConfigT", bound=LowRankConfig)
 
 class LowRankMethod(Method[LowRankConfigT]):
     """A method whose finished model has low-rank layers at the config's ranks."""
+
+    layer_parts = LayerParts(formula="y = B(Ax) + C", factors=True, offset=True)
 
     def plan(self, counts: ModelCounts, model: nn.Module) -> Plan:
         """The sizes at the config's ranks."""

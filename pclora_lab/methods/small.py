@@ -9,6 +9,7 @@ from torch import nn
 
 from pclora_lab.fields import option
 from pclora_lab.methods.base import Method, MethodConfig, MethodContext
+from pclora_lab.methods.layer_parts import LayerParts
 from pclora_lab.methods.rank_selection import budget_option
 from pclora_lab.methods.trial import try_student
 from pclora_lab.nn.counting import ModelCounts, count_model
@@ -118,6 +119,7 @@ class SmallFromScratch(Method[SmallFromScratchConfig]):
     summary = "Train a narrower model of the same kind from nothing."
     Config = SmallFromScratchConfig
     starts_from = "nothing"
+    layer_parts = LayerParts()
     color, marker = "yellow", "<"
 
     def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:

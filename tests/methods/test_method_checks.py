@@ -78,6 +78,7 @@ CLASSES = [
     ({"lr_grid": 1e-3}, "lr_grid of Odd is 0.001"),
     ({"lr_grid": {1e-3}}, "lr_grid of Odd is "),
     ({"lr_grid": (1e-3, 0)}, "a rate in lr_grid of Odd is 0.*Give one learning rate"),
+    ({"layer_parts": ("base",)}, "layer_parts of Odd are .*Describe them with"),
     ({"starts_from": "scratch"}, "is 'scratch'. Use one of teacher, pretrained, nothing"),
 ]
 

@@ -17,7 +17,7 @@ PROTOCOLS = {
     "_process_model_before_weight_loading", "postprocess_model",
     # a method's verbs, where a method has nothing to say to them
     "apply", "set_progress", "override_lambda", "loss_terms", "after_backward", "measure", "notes",
-    "state_dict", "load_state_dict", "without_base", "plan",
+    "state_dict", "load_state_dict", "without_base", "plan", "layer_ranks",
 }  # fmt: skip
 EXPLAINED = {
     "fields.py:_switch": "one of a table of checks, which are all called alike",

@@ -6,6 +6,7 @@ from torch import nn
 
 from pclora_lab.methods.base import Batch, MethodContext, MetricValues
 from pclora_lab.methods.distillation.losses import FEATURE, LOGIT
+from pclora_lab.methods.layer_parts import LayerParts
 from pclora_lab.methods.metrics import TASK, Metric, Panel
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.fading import UNFADED
@@ -59,6 +60,9 @@ class PCLoRA(LowRankMethod[PCLoRAConfig]):
     summary = "Fade the frozen weights out while low-rank adapters learn to do without them."
     Config = PCLoRAConfig
     fades = True
+    layer_parts = LayerParts(
+        formula="y = λ(Wx + b) + B(Ax) + C", base=True, factors=True, offset=True
+    )
     supports_replay = True
     status_text = "fading the base"
     plot_caption = (

@@ -8,6 +8,7 @@ from torch import nn
 from pclora_lab.methods.base import Method, MethodContext, MetricValues
 from pclora_lab.methods.distillation.losses import FEATURE
 from pclora_lab.methods.factorization import weight_spectra
+from pclora_lab.methods.layer_parts import LayerParts
 from pclora_lab.methods.metrics import TASK, Metric, Panel
 from pclora_lab.methods.pela.config import PELAConfig
 from pclora_lab.methods.pela.losses import RepairTerms
@@ -46,6 +47,7 @@ class PELA(Method[PELAConfig]):
     title = "PELA"
     summary = "Factorize every weight once, repair with the dense model as teacher, fine-tune."
     Config = PELAConfig
+    layer_parts = LayerParts(formula="y = B(Ax) + b", factors=True)
     status_text = "repairing, then fine-tuning"
     plot_caption = (
         "While the dashed line is at 1 the student imitates the dense model's blocks; where it "

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.methods.base import Method, MethodContext, MetricValues
+from pclora_lab.methods.layer_parts import LayerParts
 from pclora_lab.methods.metrics import TASK, Metric, Panel
 from pclora_lab.methods.snella.config import SNELLAConfig
 from pclora_lab.methods.snella.model import (
@@ -37,6 +38,7 @@ class SNELLA(Method[SNELLAConfig]):
     title = "SNELLA"
     summary = "Tune a few weights of every layer, chosen by a kernel; layers compete for them."
     Config = SNELLAConfig
+    layer_parts = LayerParts(formula="y = (W + ΔW)x + b", base=True, changes=True)
     compresses = False
     starts_from = "pretrained"
     plot_caption = (
