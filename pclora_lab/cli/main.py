@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pclora_lab.cli.compare import add_compare_flags, run_compare, set_by_comparison
 from pclora_lab.cli.data import add_data_flags, run_data
+from pclora_lab.cli.demo import add_demo_flags, run_demo
 from pclora_lab.cli.flags import add_method_flags, add_run_flags, run_from_flags
 from pclora_lab.cli.plan import add_plan_flags, run_plan
-from pclora_lab.cli.progress import print_end, print_result, run_to_end, watch_to_end
+from pclora_lab.cli.progress import print_end, run_to_end, watch_to_end
 from pclora_lab.cli.signals import Stopped, end_quietly
 from pclora_lab.cli.terminal import plain_characters, settle, tell
 from pclora_lab.export.formats import FORMATS
@@ -118,9 +119,7 @@ def _command(
 
 def _add_demo(commands: Any) -> None:
     text = "Fade the embedded model on the embedded data; write a report and the small model."
-    parser = _command(commands, "demo", _demo, text)
-    parser.add_argument("--out", default="runs", help="folder of runs")
-    parser.add_argument("--seed", type=int, default=0, help="seed of A and of the batches")
+    add_demo_flags(_command(commands, "demo", run_demo, text))
 
 
 def _add_app(commands: Any) -> None:
@@ -225,19 +224,6 @@ def _app(args: argparse.Namespace) -> int:
     return run_app(
         args.root, port=args.port, open_browser=browser, as_json=args.json, dark=args.dark
     )
-
-
-def _demo(args: argparse.Namespace) -> int:
-    from pclora_lab.plots.report import write_report
-
-    finished = run_to_end(RunConfig(seed=args.seed), args.out)
-    result = dict(finished.result)
-    try:
-        result["report"] = str(write_report(result["run_dir"]))
-    except OSError as error:
-        tell(f"note: the report can't be written ({explained(error)})")
-    print_result(result, args.json)
-    return 0
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ process. The student is built anew around the teacher's weights and the snapshot
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ from pclora_lab.training.setup import load_dense
 from pclora_lab.training.state import load_trained
 from pclora_lab.training.teacher import needs_finetuning, read_teacher
 
-__all__ = ["Predictions", "Replay", "SingularValues"]
+__all__ = ["Predictions", "Replay", "RunBasis", "SingularValues", "probabilities", "read_basis"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,48 @@ class Predictions:
     labels: Tensor
     teacher: Tensor
     student: Tensor
+
+
+@dataclass(frozen=True)
+class RunBasis:
+    """What a run started from, read again.
+
+    Attributes:
+        teacher: the dense model, in eval mode, on the CPU.
+        has_teacher: False where the dense model's head is new and says nothing.
+        validation: that split, as the model takes it.
+        raw: its examples as they were read.
+        class_names: of the data.
+    """
+
+    teacher: nn.Module
+    has_teacher: bool
+    validation: Batches
+    raw: Sequence[Any]
+    class_names: tuple[str, ...]
+
+
+def read_basis(folder: Path, config: RunConfig, cache: DataCache) -> RunBasis:
+    """Read the data and the teacher of a run.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        cache: data of earlier runs in this process.
+
+    Raises:
+        ValueError: data or model can't be read, or the fine-tuned teacher is gone.
+    """
+    data = cache.data(config)
+    with RNG_LOCK:
+        teacher = load_dense(config, data).eval()
+    is_taught = needs_finetuning(teacher, config)
+    has_teacher = is_taught or not head_is_new(teacher)
+    if is_taught:
+        read_teacher(teacher, data, config, home_of_teachers(folder) / TEACHERS_FOLDER)
+    batches = cache.batches(data, preprocessing_of(teacher, config.img_size), config.model)
+    validation = batches["validation"]
+    return RunBasis(teacher, has_teacher, validation, data.validation.examples, data.class_names)
 
 
 @dataclass(frozen=True)
@@ -100,20 +143,9 @@ class Replay:
                 f"{run.folder.name} has lost its first snapshot, which holds where the adapters "
                 "started: nothing can be shown truly without it"
             )
-        data = cache.data(self.config)
-        with RNG_LOCK:
-            self.teacher = load_dense(self.config, data).eval()
-        is_taught = needs_finetuning(self.teacher, self.config)
-        self.has_teacher = is_taught or not head_is_new(self.teacher)
-        if is_taught:
-            read_teacher(
-                self.teacher, data, self.config, home_of_teachers(run.folder) / TEACHERS_FOLDER
-            )
-        preprocessing = preprocessing_of(self.teacher, self.config.img_size)
-        batches = cache.batches(data, preprocessing, self.config.model)
-        self.examples: Batches = batches["validation"]
-        self.raw = data.validation.examples
-        self.class_names = data.class_names
+        basis = read_basis(run.folder, self.config, cache)
+        self.teacher, self.has_teacher = basis.teacher, basis.has_teacher
+        self.examples, self.raw, self.class_names = basis.validation, basis.raw, basis.class_names
         self._student: nn.Module | None = None
         self._at: int | None = None
 
@@ -181,7 +213,7 @@ class Replay:
             ValueError: an example that is not there.
         """
         inputs, labels = self._inputs(indices)
-        teacher, student = (self._probabilities(m, inputs) for m in self._both(step))
+        teacher, student = (probabilities(m, inputs) for m in self._both(step))
         return Predictions(labels, teacher, student)
 
     def attention(self, step: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -221,10 +253,11 @@ class Replay:
             )
         return self.examples.batch(torch.as_tensor(list(indices), device="cpu"))
 
-    @staticmethod
-    def _probabilities(model: nn.Module, inputs: Inputs) -> Tensor:
-        with eval_mode(model):
-            return call_model(model, inputs).float().softmax(-1)
+
+def probabilities(model: nn.Module, inputs: Inputs) -> Tensor:
+    """What a classifier says, ``(examples, classes)``, in eval mode and float32."""
+    with eval_mode(model):
+        return call_model(model, inputs).float().softmax(-1)
 
 
 def _no_snapshots(run: Run) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import sys
 import warnings
 from contextlib import closing
 from functools import partial
@@ -10,6 +9,7 @@ from functools import partial
 import pytest
 import torch
 
+from pclora_lab.cli import demo
 from pclora_lab.cli.main import main
 from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.pclora.config import PCLoRAConfig
@@ -109,8 +109,8 @@ def test_a_demo_without_room_for_its_report_has_its_result(tmp_path, monkeypatch
 
     monkeypatch.setattr(report, "write_report", full)
     quick = partial(dataclasses.replace, QUICK)
-    monkeypatch.setattr(sys.modules[main.__module__], "RunConfig", quick)
-    assert main(["demo", "--out", str(tmp_path)]) == 0
+    monkeypatch.setattr(demo, "RunConfig", quick)
+    assert main(["demo", "--out", str(tmp_path), "--no-open"]) == 0
     shown = capfd.readouterr()
     assert "the report can't be written" in shown.err and "student, test accuracy" in shown.out
 

@@ -1,19 +1,13 @@
-"""Plots and the report, from rows that are made up for the purpose."""
-
-import json
+"""Curves and figures of a run, from rows that are made up for the purpose."""
 
 import numpy as np
 import pytest
 
 from pclora_lab.files import load_published_result
-from pclora_lab.json_files import write_json
 from pclora_lab.plots.course.records import initialization_figure, schedule_figure
 from pclora_lab.plots.curves import curves, history_curves
 from pclora_lab.plots.history import history_figure
-from pclora_lab.plots.report import write_report
-from pclora_lab.runs.folder import new_run_folder
 from pclora_lab.runs.summary import result_table
-from pclora_lab.training.config import RunConfig
 
 ROWS = [
     {"phase": "teacher", "step": 10, "steps": 20, "accuracy": 0.5, "task": 1.0},
@@ -72,22 +66,6 @@ def test_the_saved_record_of_the_starts_can_be_drawn():
     assert len(lines) == len(record["runs"]) == 9
     with pytest.raises(FileNotFoundError, match="no record 'nope'.*starts_digits"):
         load_published_result("nope")
-
-
-def test_the_report_is_one_page_that_escapes_what_it_is_given(tmp_path):
-    data = RunConfig(data="<script>alert(1)</script>")
-    folder = new_run_folder(tmp_path, data, name="<b>x")
-    (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    write_json(folder / "result.json", RESULT)
-    page = write_report(folder).read_text()
-    assert "<script" not in page and "<td>&lt;b&gt;x</td>" in page
-    assert "<svg" in page and 'src="' not in page
-    assert "95.00%" in page and "1,000 → 100" in page
-
-
-def test_a_run_without_a_result_has_no_report(tmp_path):
-    with pytest.raises(ValueError, match="has no result to report"):
-        write_report(new_run_folder(tmp_path, RunConfig()))
 
 
 def test_the_table_says_when_there_is_no_teacher_to_compare_with():

@@ -1,0 +1,111 @@
+"""Before and after: accuracy, parameters, bytes, multiply-adds and latency as pairs of bars."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pclora_lab.plots.report.facts import Facts
+from pclora_lab.plots.report.units import SAME_SPEED, percent, points, si, times
+
+__all__ = ["Pair", "bars_html", "pairs"]
+
+_WORSE = {"smaller": "larger", "fewer": "more", "as fast": "as long"}
+_LEGEND = (
+    '<p class="legend"><span><i class="key before"></i>the model before (the teacher)</span>'
+    '<span><i class="key after"></i>the finished model (the student)</span></p>'
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One quantity of the dense model and of the finished one.
+
+    Attributes:
+        label: what it is.
+        before: of the dense model; None where there is none.
+        after: of the finished model.
+        full: value of a bar as long as it can be.
+        text: how a value is written.
+        change: what became of it, a few words.
+        detail: the same as a ratio; empty where that says nothing.
+    """
+
+    label: str
+    before: float | None
+    after: float
+    full: float
+    text: Callable[[float], str]
+    change: str
+    detail: str = ""
+
+
+def pairs(facts: Facts) -> list[Pair]:
+    """What was measured of the finished model; what was not is left out."""
+    each, batch = facts.examples.removesuffix("s"), facts.latency_batch
+    latency = "Latency of a batch" + (f" of {batch}" if batch else "")
+    found = [
+        _accuracy(facts),
+        _smaller(facts, "Parameters", "params", lambda value: f"{value:,.0f}", "fewer"),
+        _smaller(facts, "Weights in bytes", "bytes", lambda value: si(value, "B"), "smaller"),
+        _smaller(facts, f"Multiply-adds per {each}", "macs", si, "fewer"),
+        _smaller(facts, latency, "latency_ms", lambda value: si(value / 1e3, "s"), "as fast"),
+    ]
+    return [pair for pair in found if pair is not None]
+
+
+def _accuracy(facts: Facts) -> Pair | None:
+    after, before = facts.number("accuracy"), facts.number("teacher_accuracy")
+    if after is None:
+        return None
+    change = "no teacher"
+    if before is not None:
+        difference = points(before, after)
+        change = f"{_sign(difference)}{abs(difference):.1f} points" if difference else "the same"
+    split = str(facts.result.get("report_on") or "test")
+    return Pair(f"Accuracy ({split})", before, after, 1.0, percent, change)
+
+
+def _smaller(
+    facts: Facts, label: str, key: str, text: Callable[[float], str], better: str
+) -> Pair | None:
+    """What is the better the smaller it is."""
+    before, after = facts.number(f"{key}_before"), facts.number(f"{key}_after")
+    if not before or not after:
+        return None
+    high, low = max(before, after), min(before, after)
+    same = SAME_SPEED if better == "as fast" else 1.0005
+    if high / low < same:
+        return Pair(label, before, after, high, text, "the same")
+    share = after / before - 1
+    word = better if after < before else _WORSE[better]
+    change = f"{_sign(share)}{percent(abs(share))}"
+    return Pair(label, before, after, high, text, change, f"{times(high, low)} {word}")
+
+
+def _sign(number: float) -> str:
+    return "−" if number < 0 else "+"
+
+
+def bars_html(facts: Facts) -> str:
+    """A table of the pairs, each with two bars; empty where nothing was measured."""
+    rows = "".join(_row(pair) for pair in pairs(facts))
+    return f'{_LEGEND}<table class="bars">{rows}</table>' if rows else ""
+
+
+def _row(pair: Pair) -> str:
+    bars = "".join(_bars(pair))
+    detail = f"<small>{pair.detail}</small>" if pair.detail else ""
+    return (
+        f'<tr><th scope="row">{pair.label}</th><td>{bars}</td>'
+        f'<td class="change"><b>{pair.change}</b>{detail}</td></tr>'
+    )
+
+
+def _bars(pair: Pair) -> Iterator[str]:
+    for kind, value in (("before", pair.before), ("after", pair.after)):
+        if value is not None:
+            width = 100 * value / pair.full if pair.full else 0
+            yield (
+                f'<div class="bar"><span class="track"><i class="{kind}" '
+                f'style="width:{max(width, 0.5):.2f}%"></i></span>'
+                f"<span>{pair.text(value)}</span></div>"
+            )

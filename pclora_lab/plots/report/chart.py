@@ -1,0 +1,207 @@
+"""The chart that tells a run's story: accuracy over steps, with λ as an area behind it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+from pclora_lab.plots.report.units import percent
+from pclora_lab.runs.result_columns import finite
+
+__all__ = ["chart_html", "nice_ticks"]
+
+_WIDTH, _HEIGHT = 720, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 34, 12, 40
+
+Points = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve of accuracy.
+
+    Attributes:
+        kind: its class in the style sheet.
+        name: in the legend.
+        points: step and accuracy.
+        has_marks: whether every reading is marked.
+    """
+
+    kind: str
+    name: str
+    points: Points
+    has_marks: bool = True
+
+
+def chart_html(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The chart of a history with legend and caption; empty where fewer than two readings are.
+
+    A run that ended while its teacher was fine-tuned shows the teacher's accuracy.
+    """
+    lines, lam = _own_lines(rows), _points(rows, "fade", "lam")
+    title = "Accuracy during the training"
+    if len(lines[0].points) < 2:
+        lam, title = [], "Accuracy while the teacher was fine-tuned"
+        teacher = _points(rows, "teacher", "accuracy")
+        lines = [Line("student", "teacher while fine-tuned", teacher)]
+    elif lam:
+        title = "Accuracy while the base weights fade"
+    if len(lines[0].points) < 2:
+        return ""
+    lines = [line for line in lines if line.points]
+    legend = "".join(_legend(line) for line in lines)
+    legend += '<span><i class="key lam"></i>λ (right axis)</span>' if lam else ""
+    return (
+        f"<h2>{title}</h2><p class='legend'>{legend}</p>{_svg(lines, lam)}"
+        f"<p class='caption'>{_caption(rows, lam)}</p>"
+    )
+
+
+def _own_lines(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
+    named = (
+        ("student", "student", "accuracy", True),
+        ("removed", "if the base were removed now", "accuracy_if_base_removed", True),
+        ("teacher", "teacher", "teacher_accuracy", False),
+    )
+    return [
+        Line(kind, name, _points(rows, "fade", column), marked)
+        for kind, name, column, marked in named
+    ]
+
+
+def _points(rows: Sequence[Mapping[str, Any]], phase: str, column: str) -> Points:
+    pairs = [
+        (row["step"], value)
+        for row in rows
+        if row.get("phase") == phase
+        and isinstance(row.get("step"), Integral)
+        and (value := finite(row.get(column))) is not None
+    ]
+    return sorted(pairs, key=lambda pair: pair[0])
+
+
+def _legend(line: Line) -> str:
+    return f'<span><i class="key {line.kind}"></i>{line.name} {percent(line.points[-1][1])}</span>'
+
+
+def _caption(rows: Sequence[Mapping[str, Any]], lam: Points) -> str:
+    counts = (row["examples"] for row in rows if isinstance(row.get("examples"), Integral))
+    count = next(counts, None)
+    of = "validation examples" if count is None else f"{count:,} validation examples"
+    said = f"Read on {of} during training; the figures beside the names are the last readings."
+    if not lam:
+        return said
+    gone = next((step for step, value in lam if value == 0), None)
+    until = "" if gone is None else f", as they were from step {gone:,.0f} on"
+    meaning = f"at 1 they count in full, at 0 they are gone{until}"
+    return f"λ multiplies the original weights: {meaning}. {said}"
+
+
+def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers that enclose a range.
+
+    Example:
+        >>> nice_ticks(72, 98)
+        [70.0, 75.0, 80.0, 85.0, 90.0, 95.0, 100.0]
+        >>> nice_ticks(0, 300, 7)
+        [0.0, 50.0, 100.0, 150.0, 200.0, 250.0, 300.0]
+    """
+    span = max(high - low, 1e-9)
+    size = 10.0 ** math.floor(math.log10(span / most))
+    step = next(size * n for n in (1, 2, 5, 10, 20) if span / (size * n) <= most)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [n * step for n in range(first, max(last, first + 1) + 1)]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where a step and an accuracy stand in the picture."""
+
+    steps: float
+    low: float
+    high: float
+
+    def x(self, step: float) -> float:
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * step / self.steps
+
+    def y(self, share: float) -> float:
+        inside = (share - self.low) / (self.high - self.low)
+        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * inside
+
+    def path(self, points: Points) -> str:
+        return " ".join(f"{self.x(step):.1f},{self.y(value):.1f}" for step, value in points)
+
+
+def _svg(lines: list[Line], lam: Points) -> str:
+    ticks = _accuracy_ticks([value for line in lines for _, value in line.points])
+    last = max(step for line in [*lines, Line("", "", lam)] for step, _ in line.points)
+    frame = _Frame(max(last, 1), ticks[0], min(ticks[-1], 1.0))
+    drawn = [_area(frame, lam), _grid(frame, ticks), _steps(frame), _lam_axis(frame, lam)]
+    drawn += [_line(frame, line) for line in lines]
+    words = "; ".join(
+        f"{line.name}: {percent(line.points[0][1])} at first, {percent(line.points[-1][1])} at last"
+        for line in lines
+    )
+    head = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Accuracy over steps. {words}"'
+    return f"<svg {head}>{''.join(drawn)}</svg>"
+
+
+def _accuracy_ticks(values: Sequence[float]) -> list[float]:
+    """Over at least five points, so that one example more or less is no cliff."""
+    low, high = 100 * min(values), 100 * max(values)
+    if high - low < 5:
+        low = max(0.0, high - 5)
+        high = low + 5
+    return [tick / 100 for tick in nice_ticks(low, high, 5)]
+
+
+def _area(frame: _Frame, lam: Points) -> str:
+    if not lam:
+        return ""
+    span = frame.high - frame.low
+    scaled = [(step, frame.low + span * min(max(value, 0.0), 1.0)) for step, value in lam]
+    ends = [(lam[-1][0], frame.low), (lam[0][0], frame.low)]
+    return f'<polygon class="lam" points="{frame.path([*scaled, *ends])}"/>'
+
+
+def _grid(frame: _Frame, ticks: Sequence[float]) -> str:
+    digits = 0 if all(abs(100 * t - round(100 * t)) < 1e-6 for t in ticks) else 1
+    return "".join(
+        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{frame.y(tick):.1f}" '
+        f'y2="{frame.y(tick):.1f}"/>'
+        f'<text x="{_LEFT - 6}" y="{frame.y(tick) + 4:.1f}" text-anchor="end">'
+        f"{percent(tick, digits)}</text>"
+        for tick in ticks
+        if tick <= frame.high + 1e-9
+    )
+
+
+def _steps(frame: _Frame) -> str:
+    ticks = [t for t in nice_ticks(0, frame.steps, 7) if t <= frame.steps and t == int(t)]
+    base = _HEIGHT - _BOTTOM
+    texts = "".join(
+        f'<text x="{frame.x(tick):.1f}" y="{base + 16}" text-anchor="middle">{tick:,.0f}</text>'
+        for tick in ticks
+    )
+    middle = frame.x(frame.steps / 2)
+    return f'{texts}<text x="{middle:.1f}" y="{base + 34}" text-anchor="middle">step</text>'
+
+
+def _lam_axis(frame: _Frame, lam: Points) -> str:
+    if not lam:
+        return ""
+    middle = (frame.low + frame.high) / 2
+    marks = ((frame.high, "λ 1"), (middle, "0.5"), (frame.low, "0"))
+    return "".join(
+        f'<text class="lam" x="{_WIDTH - _RIGHT + 6}" y="{frame.y(at) + 4:.1f}">{text}</text>'
+        for at, text in marks
+    )
+
+
+def _line(frame: _Frame, line: Line) -> str:
+    marks = "".join(
+        f'<circle class="{line.kind}" cx="{frame.x(step):.1f}" cy="{frame.y(value):.1f}" r="2.4"/>'
+        for step, value in (line.points if line.has_marks else ())
+    )
+    return f'<polyline class="{line.kind}" points="{frame.path(line.points)}"/>{marks}'

@@ -1,0 +1,124 @@
+"""Parts of the report by themselves: ticks, curves, settings, sentences of odd numbers."""
+
+import re
+
+import pytest
+
+from pclora_lab.fields import options_of
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.registry import METHODS
+from pclora_lab.plots.report.bars import pairs
+from pclora_lab.plots.report.chart import chart_html, nice_ticks
+from pclora_lab.plots.report.facts import Facts
+from pclora_lab.plots.report.page import page_html
+from pclora_lab.plots.report.sentences import lead
+from pclora_lab.plots.report.settings import changed_settings
+from pclora_lab.plots.report.units import si
+from pclora_lab.runs.reader import Run
+from pclora_lab.training.config import RunConfig
+
+
+def facts(tmp_path, **result):
+    run = Run(tmp_path, RunConfig().to_dict(), "finished", None, [], result)
+    return Facts(run, "net", "data", "Some method", "", {}, None, None)
+
+
+def rows(*accuracies, **more):
+    return [{"phase": "fade", "step": n, "accuracy": a, **more} for n, a in enumerate(accuracies)]
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 0.5, 0.97, 1.0])
+def test_an_accuracy_that_never_changes_is_a_line_inside_its_axis(accuracy):
+    drawn = chart_html(rows(accuracy, accuracy, accuracy))
+    heights = {
+        float(y) for y in re.findall(r'<circle class="student" cx="[\d.]+" cy="([\d.]+)"', drawn)
+    }
+    grid = [float(y) for y in re.findall(r'class="grid" x1="\d+" x2="\d+" y1="([\d.]+)"', drawn)]
+    assert len(heights) == 1 and min(grid) <= heights.pop() <= max(grid) and len(grid) >= 3
+    assert f"{100 * accuracy:.1f}" in drawn and "e+" not in drawn and "e-" not in drawn
+
+
+def test_the_area_follows_lambda_and_not_the_accuracy():
+    drawn = chart_html(
+        [{**row, "lam": lam} for row, lam in zip(rows(1, 0, 0), (1, 0.5, 0), strict=True)]
+    )
+    area = re.search(r'class="lam" points="([^"]*)"', drawn)[1].split()
+    heights = [float(point.split(",")[1]) for point in area[:3]]
+    assert heights[1] == pytest.approx((heights[0] + heights[2]) / 2) and heights[0] < heights[2]
+    assert "from step 2 on" in drawn and 'class="lam"' not in chart_html(rows(1, 0))
+
+
+@pytest.mark.parametrize("odd", [[], rows(0.5), rows(None, None), rows("x", True), rows(0.5, None)])
+def test_fewer_than_two_readings_are_no_curve(odd):
+    assert chart_html(odd) == ""
+
+
+@pytest.mark.parametrize("low, high", [(0, 0.004), (99.2, 99.9), (0, 1), (3, 1e6), (71.1, 96)])
+def test_ticks_are_round_few_and_around_all(low, high):
+    ticks = nice_ticks(low, high)
+    assert ticks[0] <= low + 1e-9 and high <= ticks[-1] + 1e-9 and 2 <= len(ticks) <= 8
+    assert all(float(f"{tick:.3g}") == pytest.approx(tick) for tick in ticks)
+
+
+def test_every_setting_of_a_run_without_flags_is_a_default():
+    assert changed_settings(RunConfig().to_dict()) == []
+    for name, method in METHODS.items():
+        config = RunConfig(method=method.Config())
+        changed = {setting.name for setting in changed_settings(config.to_dict())}
+        own = {"rank", "init"} if name == "pclora" else set()
+        assert changed <= own, name
+
+
+def test_a_setting_is_listed_with_the_value_that_it_has():
+    config = RunConfig(method=PCLoRAConfig(rank={"a": 2, "b": 3}, init="activation_svd"), lr=0.25)
+    listed = {s.name: s.value for s in changed_settings({**config.to_dict(), "quantum": 1})}
+    assert listed == {"rank": "a: 2, b: 3", "lr": "0.25"}
+    labels = {s.name: s.label for s in changed_settings(config.to_dict())}
+    assert labels["lr"] == options_of(RunConfig)["lr"].label
+
+
+@pytest.mark.parametrize(
+    "result, said",
+    [
+        ({"params_removed_whole": -0.5, "params_before": 10, "params_after": 15},
+         "net is <b>50.0 % larger</b> (15 parameters instead of 10)"),
+        ({"params_removed_whole": 0.00001, "params_before": 10**6, "params_after": 10**6 - 10},
+         "net stays <b>as large as it was</b> (999,990 parameters)"),
+        ({"latency_ms_before": 10.0, "latency_ms_after": 10.4}, "takes <b>as long as before</b>"),
+        ({"latency_ms_before": 10.0, "latency_ms_after": 30.0},
+         "it takes <b>3.0× as long</b> on the CPU"),
+        ({"latency_ms_before": 30.0, "latency_ms_after": 10.0, "device": "cuda:0"},
+         "is <b>3.0× as fast</b> on the GPU"),
+        ({"accuracy": 0.91, "teacher_accuracy": 0.9, "report_on": "validation"},
+         "of the validation examples of data right, <b>1.0 percentage points more</b> than its"),
+        ({"accuracy": 0.9000001, "teacher_accuracy": 0.9},
+         "<b>as many as its teacher</b> (90.0 %)"),
+        ({}, "net has finished; nothing was measured."),
+    ],
+)  # fmt: skip
+def test_the_sentence_is_true_of_any_numbers(result, said, tmp_path):
+    found = lead(facts(tmp_path, **result)).replace("\u00a0", " ").replace("<bdi>", "")
+    assert said in found.replace("</bdi>", "")
+
+
+def test_sentence_and_bars_call_the_same_times_the_same(tmp_path):
+    (pair,) = pairs(facts(tmp_path, latency_ms_before=10.0, latency_ms_after=10.4))
+    assert pair.change == "the same" and pair.detail == ""
+
+
+def test_what_was_not_measured_has_no_bar(tmp_path):
+    measured = {"params_before": 10, "params_after": None, "macs_before": 0, "macs_after": 0}
+    assert pairs(facts(tmp_path, **measured)) == []
+
+
+@pytest.mark.parametrize("value", [1e-7, 0.0123, 3, 999.96, 57_514, 5.751e4, 1e12, 3e15])
+def test_numbers_have_three_digits_and_no_exponent(value):
+    text = si(value, "B").replace("\u00a0", " ")
+    number, unit = text.split(" ")
+    scale = {"G": 1e9, "M": 1e6, "k": 1e3, "": 1, "m": 1e-3, "µ": 1e-6, "n": 1e-9}[unit[:-1]]
+    assert "e" not in number and float(number) * scale == pytest.approx(value, rel=5e-3)
+
+
+def test_a_window_is_called_as_the_page_is():
+    page = page_html("<bdi>a &lt;b&gt;</bdi> on <bdi>c</bdi>", "", [])
+    assert "<title>a &lt;b&gt; on c</title>" in page
