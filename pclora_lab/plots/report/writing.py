@@ -42,7 +42,7 @@ def write_report(
     Args:
         folder: of the run.
         examples: how many predictions are shown; 0 reads neither data nor teacher again.
-        command: what repeats the run; "" for ``pclora-lab train --config`` with its own config.
+        command: what repeats the run; "" for ``pclora-lab train`` with its own config.
         cache: data of earlier runs in this process.
 
     Returns:
@@ -131,7 +131,7 @@ def _about(facts: Facts, command: str) -> list[tuple[str, str]]:
         ("Software", ", ".join(f"{n} {versions[n]}" for n in _PACKAGES if n in versions)),
         (
             "Repeat it",
-            command or "pclora-lab train --config config.json (in the folder of this report)",
+            command or "pclora-lab train --config . --out .. (in the folder of this report)",
         ),
     ]
     if can_resume(facts.run.folder):
