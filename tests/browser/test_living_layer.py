@@ -252,7 +252,7 @@ def test_a_layer_is_chosen_by_a_click_and_by_keys(page: Page, theme: str) -> Non
 
 def test_a_base_that_has_gone_is_an_empty_outline(page: Page, theme: str) -> None:
     page.get_by_role("button", name="next frame").click()
-    expect(figure(page)).to_have_attribute("aria-label", re.compile("the base is gone, rank 47"))
+    expect(figure(page)).to_have_attribute("aria-label", re.compile("the base is gone, rank 47$"))
     outline = view(page, WIDE).locator("rect.base.gone")
     assert outline.evaluate("r => getComputedStyle(r).fillOpacity") == "0"
     assert outline.evaluate("r => getComputedStyle(r).strokeDasharray") != "none"

@@ -26,8 +26,12 @@ _SHARES = {"base": "layer_base_share", "changes": "layer_density"}
 _DIGITS = 4
 
 
-def counted(config: RunConfig) -> tuple[ModelCounts, nn.Module]:
+def counted(config: RunConfig, num_classes: int | None = None) -> tuple[ModelCounts, nn.Module]:
     """The layers that a run's method replaces, and its model without weights.
+
+    Args:
+        config: of the run.
+        num_classes: of its data, for a head that is replaced too; None takes the model's own.
 
     Raises:
         ValueError: there is no such model, or it has no such layers.
@@ -39,7 +43,7 @@ def counted(config: RunConfig) -> tuple[ModelCounts, nn.Module]:
         (16, 'blocks.0.attn.qkv')
     """
     sizes = {name: getattr(config, name) for name in ("img_size", "max_tokens", "split_qkv")}
-    model = describe_model(config.model, num_classes=2, **sizes)
+    model = describe_model(config.model, num_classes=num_classes, **sizes)
     return make_method(config.method).count(model), model
 
 
@@ -180,13 +184,14 @@ class LivingLayer:
         Args:
             rows: the history, up to the step that is shown.
             lam: λ in a person's hand, which is newer than the history.
-            lambda_can_be_set: whether W may be dragged now.
+            lambda_can_be_set: whether W may be dragged now, as long as it is there and fades.
         """
         rows = list(rows)
         with self._lock, self.widget.hold_sync():
             if self.widget.layers:
                 self._update(rows, lam)
-                self.widget.lambda_can_be_set = lambda_can_be_set
+                fades = self.widget.parts["fades"] and self.widget.base_held
+                self.widget.lambda_can_be_set = lambda_can_be_set and fades
 
     def _update(self, rows: Sequence[Mapping[str, Any]], lam: float | None) -> None:
         widget, newest = self.widget, rows[-1] if rows else {}

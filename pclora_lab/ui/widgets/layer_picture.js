@@ -8,12 +8,13 @@ function render({ model, el }) {
   const figure = document.createElement("div");
   root.append(note, figure);
   figure.setAttribute("role", "group");
-  const [name, state] = line(figure, 4);
+  const [name, state] = line(figure);
   const [formula, rest] = line(figure);
   const svg = node(figure, "svg", { role: "group", "aria-label": "the layer" });
   const drawn = build(svg);
-  const [heading, meaning] = line(figure, 4);
-  const grid = node(figure, "svg", { role: "listbox", "aria-label": "layers" });
+  const [heading, meaning] = line(figure);
+  for (const title of [name, heading]) title.className = "title";
+  const grid = node(figure, "svg", { role: "listbox" });
   const own = { lam: inHand(), rank: inHand() };
   let frame = 0, squares = [];
 
@@ -46,7 +47,7 @@ function render({ model, el }) {
   }
 
   function told(i) {
-    const layer = get("layers")[i], rank = rankOf(i), level = lam();
+    const layer = get("layers")[i], rank = rankOf(i), level = get("base_held") ? lam() : null;
     return [size(layer), shareText(i), rank === null ? "" : `rank ${rank}`,
       level === null ? "" : `λ ${level.toFixed(2)}`].filter(Boolean).join(", ");
   }
@@ -225,6 +226,7 @@ function render({ model, el }) {
     drawAdapter(at, layer, parts, i);
     put(figure, { "aria-label": `${layer.name}: ${told(i)}` });
     write(heading, `All ${layers.length} layers`);
+    put(grid, { "aria-label": heading.textContent });
     write(formula, layer.table ? "" : get("formula"));
     write(rest, size(layer));
     write(meaning, MEANINGS[get("shares_of")] ?? "");

@@ -62,11 +62,10 @@ function places(width, layer, rank, parts) {
   };
 }
 
-function line(parent, level) {
+function line(parent) {
   const made = document.createElement("div");
   made.className = "pclora-layer-line";
   const parts = [document.createElement("span"), document.createElement("span")];
-  if (level) put(parts[0], { role: "heading", "aria-level": level, class: "title" });
   made.append(...parts);
   parent.append(made);
   return parts;

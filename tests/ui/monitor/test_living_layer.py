@@ -11,6 +11,8 @@ from pclora_lab.methods.small import SmallFromScratchConfig
 from pclora_lab.methods.snella.config import SNELLAConfig
 from pclora_lab.methods.svd import SVDConfig
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import LogRow
+from pclora_lab.training.loop import train
 from pclora_lab.ui.monitor.living_layer import LivingLayer, counted
 
 FC2 = "blocks.0.mlp.fc2"
@@ -162,6 +164,16 @@ def test_a_run_that_does_not_look_at_its_layers_says_so(digits):
     assert living.widget.missing == "not measured by layer"
 
 
+@pytest.mark.parametrize("value", [SVDConfig(rank=8), LoRAConfig(rank=8), SNELLAConfig()])
+def test_lambda_is_set_only_where_there_is_one(value, digits):
+    living = showing(value, digits)
+    living.update([{"phase": "fade", "step": 1}], lambda_can_be_set=True)
+    assert not living.widget.lambda_can_be_set
+    fading = showing(PCLoRAConfig(rank=8), digits)
+    fading.update([row(fading, 1, 0.0, base_held=False)], lambda_can_be_set=True)
+    assert not fading.widget.lambda_can_be_set
+
+
 @pytest.mark.parametrize("value", ["x", None, [], float("nan"), 1e999, -1, {"a": 1}])
 def test_what_can_not_be_drawn_of_an_edited_history_is_not_drawn(value, digits):
     living = showing(PCLoRAConfig(rank=8), digits)
@@ -196,3 +208,22 @@ def test_a_table_of_words_stands_beside_the_blocks():
 def test_a_model_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="no_such_model"):
         counted(RunConfig(model="no_such_model"))
+
+
+@pytest.mark.parametrize("method", [PCLoRAConfig(rank=4, init="svd"), SNELLAConfig(rank=4)])
+def test_a_real_run_tells_all_that_is_drawn(method, digits, tmp_path):
+    config = RunConfig(method=method, steps=6, evaluations=3, eval_images=20)
+    living = LivingLayer()
+    living.show(config, *digits)
+    rows = [event.values for event in train(config, tmp_path) if isinstance(event, LogRow)]
+    for count in range(1, len(rows) + 1):
+        living.update(rows[:count])
+        shown = living.widget
+        if shown.measured_at is None:
+            continue
+        assert None not in shown.shares and len(shown.shares) == 16
+        if method.name == "pclora":
+            there = [share > 0 for share in shown.shares]
+            assert all(there) if shown.base_held and shown.lam else not any(there)
+    assert shown.measured_at == 6
+    assert shown.base_held == (method.name == "snella")
