@@ -69,11 +69,11 @@ def _accuracy(facts: Facts) -> str:
 def _against_teacher(accuracy: float, teacher: float | None) -> str:
     if teacher is None:
         return "with no teacher to compare it with"
-    change = points(teacher, accuracy)
+    change, whose = points(teacher, accuracy), f"(its teacher: {percent(teacher)})"
     if change == 0:
-        return f"<b>as many as its teacher</b> ({percent(teacher)})"
+        return f"<b>as many as before</b> {whose}"
     how = f"{abs(change):.1f} percentage points {'more' if change > 0 else 'fewer'}"
-    return f"<b>{how}</b> than its teacher ({percent(teacher)})"
+    return f"<b>{how} than before</b> {whose}"
 
 
 def _speed(facts: Facts) -> str:

@@ -90,9 +90,9 @@ def test_a_setting_is_listed_with_the_value_that_it_has():
         ({"latency_ms_before": 30.0, "latency_ms_after": 10.0, "device": "cuda:0"},
          "is <b>3.0× as fast</b> on the GPU"),
         ({"accuracy": 0.91, "teacher_accuracy": 0.9, "report_on": "validation"},
-         "of the validation examples of data right, <b>1.0 percentage points more</b> than its"),
+         "of the validation examples of data right, <b>1.0 percentage points more than before"),
         ({"accuracy": 0.9000001, "teacher_accuracy": 0.9},
-         "<b>as many as its teacher</b> (90.0 %)"),
+         "<b>as many as before</b> (its teacher: 90.0 %)"),
         ({}, "net has finished; nothing was measured."),
     ],
 )  # fmt: skip

@@ -92,7 +92,8 @@ def test_what_by_how_much_and_at_what_loss_stands_in_the_first_sentence(run, pag
     assert f"it gets {right} % of 360 test images of digits right" in lead
     change = round(right - teacher, 1)
     assert (
-        change < 0 and f"{-change} percentage points fewer than its teacher ({teacher} %)" in lead
+        change < 0
+        and f"{-change} percentage points fewer than before (its teacher: {teacher} %)" in lead
     )
     before, after = said["latency_ms_before"], said["latency_ms_after"]
     if before / after > 1.05:
