@@ -112,6 +112,7 @@ def theme(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def page(theme: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with run_notebook(tmp_path_factory.mktemp(theme), CELLS, dark=theme == "dark") as page:
+        page.emulate_media(reduced_motion="reduce")
         page.locator(".pclora-layer [role=option]").nth(31).wait_for()
         page.locator(".pclora-layer").last.scroll_into_view_if_needed()
         yield page

@@ -39,7 +39,7 @@ function render({ model, el }) {
 
   function shareText(i) {
     const share = shareOf(i), of = get("shares_of");
-    if (!of) return "";
+    if (!of) return get("parts").base ? "shares not measured" : "";
     if (of === "base" && !get("base_held")) return "the base is gone";
     if (share === null) return `share of the ${of} ${get("missing")}`;
     if (of === "base") return `${percent(share)} of the output comes from the base`;
@@ -140,10 +140,12 @@ function render({ model, el }) {
   }
 
   function stateText(i) {
-    if (!get("shares_of")) return "";
-    if (get("shares_of") === "base" && !get("base_held")) return "the base is gone";
+    const of = get("shares_of"), step = get("measured_at");
+    if (!of) return shareText(i);
+    if (of === "base" && !get("base_held")) return "the base is gone";
     if (shareOf(i) === null) return `shares ${get("missing")}`;
-    return get("measured_at") === null ? "" : `shares at step ${get("measured_at")}`;
+    if (step === null) return "";
+    return of === "base" ? `shares at step ${step}` : `at step ${step}`;
   }
 
   function makeSquares() {

@@ -93,8 +93,10 @@ function build(svg) {
     rank: node(svg, "g", { class: "adapter", role: "slider", tabindex: 0,
       "aria-label": "rank of all layers", "aria-valuemin": 1 }),
   };
-  for (const handle of Object.values(handles)) {
+  const hints = ["drag up or down to set λ", "drag left or right to set the rank"];
+  for (const [i, handle] of Object.values(handles).entries()) {
     node(handle, "rect");
+    node(handle, "title", {}, `${hints[i]}, or use the arrow keys`);
     node(handle, "circle", { r: 5 });
   }
   return { hatch: `url(#${hatch})`, flows, wire, shapes, plus, texts, handles };
