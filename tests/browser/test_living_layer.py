@@ -53,7 +53,22 @@ boxes = [Box([living.widget], layout=Layout(width=f"{w}px", flex="none")) for w 
 lab = VBox([Page(), button, said, *boxes])
 lab.add_class("pclora-lab")
 lab""",
-    "1 + 1",
+    """from pclora_lab.methods.registry import METHODS
+
+others = []
+for name in ("svd", "lora", "snella", "full"):
+    config = RunConfig(method=METHODS[name].default_config())
+    other = LivingLayer()
+    other.show(config, *counted(config))
+    densities = {layer["name"]: 0.25 for layer in other.widget.layers}
+    other.update([{"phase": "fade", "step": 5, "layer_density": densities}])
+    others.append(Box([other.widget], layout=Layout(width="300px", flex="none")))
+VBox(others)""",
+)
+OTHERS = (
+    (2, "blocks.0.attn.qkv: 96 × 288, rank ", {"A", "B"}),
+    (3, "blocks.0.attn.qkv: 96 × 288, shares not measured, rank ", {"W", "A", "B"}),
+    (4, "blocks.0.attn.qkv: 96 × 288, 25 % of the weights may change", {"W", "ΔW"}),
 )
 # Text over text, over a handle, or over a thing that is not drawn under it.
 OVERLAPS = """view => {
@@ -98,10 +113,14 @@ CONTRASTS = """view => {
                     back = over(numbers(style.fill), Number(style.fillOpacity), back);
             }
             const ink = numbers(getComputedStyle(e)[e.tagName === "text" ? "fill" : "color"]);
-            const pair = [light(over(ink, ink[3] ?? 1, back)), light(back)].sort();
+            const pair = [light(over(ink, ink[3] ?? 1, back)), light(back)].sort((a, b) => a - b);
             return [e.textContent, (pair[1] + 0.05) / (pair[0] + 0.05)];
         });
 }"""
+
+
+def view(page: Page, width: int) -> Locator:
+    return page.locator(".pclora-layer").nth([NARROW, WIDE].index(width))
 
 
 @pytest.fixture(scope="module", params=themes("light"))
@@ -113,13 +132,9 @@ def theme(request: pytest.FixtureRequest) -> str:
 def page(theme: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with run_notebook(tmp_path_factory.mktemp(theme), CELLS, dark=theme == "dark") as page:
         page.emulate_media(reduced_motion="reduce")
-        page.locator(".pclora-layer [role=option]").nth(31).wait_for()
-        page.locator(".pclora-layer").last.scroll_into_view_if_needed()
+        page.locator(".pclora-layer [role=option]").nth(5 * 16 - 1).wait_for()
+        view(page, WIDE).scroll_into_view_if_needed()
         yield page
-
-
-def view(page: Page, width: int) -> Locator:
-    return page.locator(".pclora-layer").nth([NARROW, WIDE].index(width))
 
 
 def figure(page: Page, width: int = WIDE) -> Locator:
@@ -260,3 +275,20 @@ def test_a_base_that_has_gone_is_an_empty_outline(page: Page, theme: str) -> Non
     assert view(page, WIDE).locator("path.base[d]").count() == 0
     assert handle(page, WIDE, "λ").count() == 0
     fits(page, theme, "5_gone")
+
+
+@pytest.mark.parametrize(("place", "told", "parts"), OTHERS)
+def test_other_methods_show_what_they_have(page: Page, place: int, told: str, parts: set) -> None:
+    other = page.locator(".pclora-layer").nth(place)
+    assert other.locator("> [role=group]").get_attribute("aria-label").startswith(told)
+    texts = {text.split(",")[0].split(" ")[0] for text in other.locator("text").all_text_contents()}
+    assert parts <= texts and texts - parts - {"x", "y", "+", "96", "25", ""} == set()
+    assert other.get_by_role("slider").count() == 0
+    assert other.evaluate(OVERLAPS) == []
+    assert [pair for pair in other.evaluate(CONTRASTS) if pair[1] < 4.5] == []
+
+
+def test_a_method_without_such_a_layer_says_so(page: Page) -> None:
+    note = page.locator(".pclora-layer").nth(5)
+    assert note.inner_text() == "full fine-tuning replaces no layer: there is none to show."
+    assert note.locator("svg").first.is_hidden()
