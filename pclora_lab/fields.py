@@ -76,8 +76,7 @@ class Option:
     """What a person needs to know to set one field.
 
     Attributes:
-        kind: one of ``rank``, ``schedule``, ``number``, ``whole``, ``choice``, ``switch``,
-            ``text``, ``method``, ``overrides``.
+        kind: one of :data:`KINDS`.
         label: short name with its symbol, as a form shows it.
         help: one line.
         low: smallest value of a number.
@@ -97,6 +96,7 @@ class Option:
         flag: its name on the command line, where its own is taken.
         check: returns a value in its canonical form or refuses it, where the kind does not say.
         parse: reads what was typed, or None to leave it to the kind.
+        matters: whether it changes anything beside the config's other values; a form hides it else.
     """
 
     kind: str
@@ -118,6 +118,7 @@ class Option:
     flag: str = ""
     check: Callable[[Any], Any] | None = None
     parse: Callable[[str], Any] | None = None
+    matters: Callable[[Any], bool] | None = None
 
 
 def option(default: Any, kind: str, label: str, help: str, **more: Any) -> Any:

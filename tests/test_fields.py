@@ -100,7 +100,8 @@ def test_a_form_gives_back_the_options_it_was_made_from(name):
     assert dataclasses.replace(config, **form.values()) == config
     visible = {n for n, described in options_of(config).items() if not described.hidden}
     assert set(form.fields) == visible
-    assert len(form.column(sizes=True)) + len(form.column(sizes=False)) == len(visible)
+    assert [row.control for row in form.rows.values()] == list(form.fields.values())
+    assert len(form.rows) == len(visible)
 
 
 def test_a_form_tells_when_something_changes():

@@ -35,7 +35,9 @@ def changed(**values):
 def test_it_has_a_control_in_the_form():
     controls = Controls(Wider(crop=0.25))
     slider = controls.training.fields["noise"]
-    assert slider.description == "noise" and slider in controls.widget.children[2].children
+    row = controls.training.rows["noise"]
+    assert slider.description == "noise" and row.control is slider
+    assert row in controls.column.advanced.content.children
     assert controls.source.fields["crop"].value == 0.25
     slider.value = 0.75
     assert controls.config() == Wider(crop=0.25, noise=0.75)

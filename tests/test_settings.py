@@ -18,7 +18,7 @@ from pclora_lab.training.config import RunConfig
 FILE = Path(__file__).parent / "fixtures" / "settings.json"
 CONFIGS = {"run": RunConfig, **{name: METHODS[name].Config for name in METHODS}}
 # What is only words, or a function with tests of its own.
-LEFT_OUT = ("label", "help", "noun", "check", "parse", "suggestions")
+LEFT_OUT = ("label", "help", "noun", "check", "parse", "suggestions", "matters")
 
 
 def described(name):

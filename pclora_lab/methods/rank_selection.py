@@ -54,7 +54,7 @@ def budget_unit_option() -> str:
 def rank_allocation_option() -> str:
     """A field for how a budget is spent among the layers."""
     return option(
-        "uniform", "choice", "spend it", "one rank for all, or by the energy of singular values",
+        "uniform", "choice", "allocation", "one rank for all, or by the energy of singular values",
         choices=("uniform", "energy"), sizes=True, formerly="spend",
     )  # fmt: skip
 

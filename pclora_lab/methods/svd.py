@@ -67,7 +67,7 @@ class SVDKDConfig(LowRankConfig):
     default_lr: ClassVar[float] = 5e-3
 
     init: str = option(
-        "activation_svd", "choice", "start A, B, C", "which SVD",
+        "activation_svd", "choice", "initialization", "which SVD",
         choices=("svd", "activation_svd"), noun="start",
     )  # fmt: skip
     alpha: float = task_share_option()

@@ -67,6 +67,15 @@ def _check_rate(name: str, value: object) -> object:
     return value
 
 
+def _trains(config: "RunConfig") -> bool:
+    return METHODS[config.method.name].trains
+
+
+def _takes_a_teacher(config: "RunConfig") -> bool:
+    needs_one = METHODS[config.method.name].starts_from == "teacher"
+    return needs_one and config.teacher != "pretrained"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(ReadingSettings):
     """Everything that determines one run; how its data are read is described in the base class.
@@ -143,12 +152,13 @@ class RunConfig(ReadingSettings):
     )  # fmt: skip
     steps: int = option(
         300, "whole", "steps", "optimizer steps of the method",
-        low=1, high=10**9, group="training", parts=(Part.STUDENT, Part.RECIPE),
+        low=1, high=10**9, group="training", parts=(Part.STUDENT, Part.RECIPE), matters=_trains,
     )  # fmt: skip
     lr: float | None = option(
         None, "number", "learning rate", "peak learning rate (none: the method's default)",
         low=SMALLEST_LR, optional=True, step=1e-4, group="training",
         parts=(Part.STUDENT, Part.RECIPE, Part.AXIS), check=partial(_check_rate, "lr"),
+        matters=_trains,
     )  # fmt: skip
     batch_size: int = option(
         64, "whole", "batch size", "examples per step",
@@ -177,7 +187,7 @@ class RunConfig(ReadingSettings):
     )  # fmt: skip
     teacher_steps: int = option(
         600, "whole", "teacher steps", "steps of the teacher's fine-tuning",
-        low=1, high=10**9, group="source", parts=_TEACHER_RECIPE,
+        low=1, high=10**9, group="source", parts=_TEACHER_RECIPE, matters=_takes_a_teacher,
     )  # fmt: skip
     teacher_lr: float = option(
         2e-4, "number", "teacher's learning rate", "its peak learning rate",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from pclora_lab import load_compressed
 from pclora_lab.training.evaluation import test_accuracy as accuracy_on_test
@@ -132,6 +132,11 @@ def set_number(page: Page, label: str, value: str) -> None:
     field.press("Enter")
 
 
+def problem(page: Page) -> Locator:
+    """The one field that is wrong."""
+    return page.locator(".pclora-field-problem").filter(visible=True)
+
+
 def test_all_cells_run_without_an_error(ran: Page) -> None:
     assert ran.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     assert "rror" not in " ".join(ran.locator(".jp-OutputArea-output").all_inner_texts())
@@ -149,7 +154,7 @@ def test_the_sizes_follow_the_rank_slider(page: Page) -> None:
     screenshot(page, "1_rank_moved")
     for _ in range(45):
         handle.press("ArrowRight")
-    expect(sizes).to_contain_text("break-even rank 48")
+    expect(problem(page)).to_contain_text("break-even rank 48")
     press(page, "Train")
     expect(page.locator(".pclora-message")).to_contain_text("Use a rank of at most 47")
     for _ in range(60):
@@ -217,7 +222,7 @@ def test_a_finished_run_is_exported_and_reloads(page: Page, folder: Path) -> Non
 
 def test_an_unknown_model_is_said_in_the_lab(page: Page) -> None:
     set_number(page, "model", "vit_digit")
-    expect(page.locator(".pclora-sizes")).to_contain_text("did you mean vit_digits")
+    expect(problem(page)).to_contain_text("did you mean vit_digits")
     set_number(page, "model", "vit_digits")
     expect(page.locator(".pclora-sizes")).to_contain_text("whole model")
 

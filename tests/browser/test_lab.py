@@ -216,10 +216,12 @@ def test_a_schedule_is_drawn_by_keys_mouse_and_text(page: Page, theme: str) -> N
     typed.fill("0:1, 0.3:0.9, 0.8:0.3")
     typed.press("Enter")
     note = lab(page).locator(".pclora-schedule-note")
-    expect(note).to_contain_text("ends at λ = 0.3")
+    problem = lab(page).locator(".pclora-field-problem").filter(visible=True)
+    expect(problem).to_contain_text("ends at λ = 0.3")
     typed.fill("0:0.8, 0.3:0.7, 0.7:0")
     typed.press("Enter")
     expect(note).to_contain_text("λ starts at 0.8 and not at 1")
+    expect(problem).to_have_count(0)
     expect(points).to_have_count(3)
     typed.fill("0:1, 0.4:0.8, 0.7:0")
     typed.press("Enter")
@@ -431,6 +433,9 @@ def test_a_hundred_frantic_clicks(page: Page, theme: str, errors: list[str]) -> 
 
 def test_a_new_kernel_shows_the_newest_run_and_goes_on(page: Page, theme: str) -> None:
     stop(page)
+    tab(page, "Settings")
+    lab(page).locator(".pclora-presets button").first.click()
+    expect(lab(page).locator(".pclora-data input").first).to_have_value("digits")
     set_steps(page, 500)
     press(page, "Train")
     status(page, STEP)

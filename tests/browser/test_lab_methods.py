@@ -24,6 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(folder: Path) -> Iterator[Page]:
     with run_notebook(folder, CELLS) as page:
         expect(page.locator(".pclora-sizes")).to_contain_text("450,730 → 57,514", timeout=60_000)
+        page.get_by_role("button", name="Advanced").click()
         yield page
 
 

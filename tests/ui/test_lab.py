@@ -34,7 +34,8 @@ def test_sizes_follow_the_rank():
     controls.rank.value = 12
     assert "450,730 → 82,090" in controls.sizes.value
     controls.rank.value = 48
-    assert "break-even rank 48" in controls.sizes.value
+    assert "break-even rank 48" in controls.form.rows["rank"].problem.value
+    assert controls.sizes.value == ""
     with pytest.raises(ValueError, match="Use a rank of at most 47"):
         controls.config()
 
@@ -54,7 +55,8 @@ def test_a_rank_move_on_vit_base_takes_less_than_50_ms():
 def test_an_unknown_model_is_shown_as_text():
     controls = Controls()
     controls.model.value = "<img src=x>"
-    assert "unknown model" in controls.sizes.value and "<img" not in controls.sizes.value
+    said = controls.source.rows["model"].problem.value
+    assert "unknown model" in said and "<img" not in said
 
 
 def test_train_shows_progress_and_result(lab, tmp_path):
@@ -75,9 +77,9 @@ def test_errors_appear_in_the_lab(lab):
     lab.exports.button.click()
     assert "nothing to export" in lab.message.value
     lab.controls.data.value = "./no_such_folder"
+    until(lambda: "no such folder" in lab.controls.source.rows["data"].problem.value)
     lab.buttons.train.click()
-    until(lambda: lab.buttons.status.value == "failed")
-    assert "there is no such folder" in lab.message.value
+    assert "there is no such folder" in lab.message.value and lab.session is None
 
 
 def test_train_pressed_twice_is_refused(lab):

@@ -5,6 +5,7 @@ import glob
 import os
 import shutil
 import tempfile
+import urllib.request
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from huggingface_hub import constants
 from pclora_lab.data.account import DataError
 from pclora_lab.quiet import quiet
 
-__all__ = ["cache_folders", "cached_parquet", "read_hub"]
+__all__ = ["cache_folders", "cached_parquet", "hub_answers", "in_hub_cache", "read_hub"]
 
 
 def read_hub(name: str) -> dict[str, Any]:
@@ -64,6 +65,36 @@ def _require_own_files(builder: datasets.DatasetBuilder, name: str) -> None:
                     "in its repository: nothing there is read. Read that file by its own name, if "
                     "you mean it"
                 )
+
+
+def hub_answers(seconds: float = 3.0) -> bool:
+    """Whether the hub can be reached now; False in its offline mode.
+
+    Args:
+        seconds: to wait for an answer at most.
+    """
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+        with urllib.request.urlopen(request, timeout=seconds):
+            return True
+    except (OSError, ValueError):  # no network, no name, no answer, a refusal, an odd address
+        return False
+
+
+def in_hub_cache(*repositories: str) -> bool:
+    """Whether files of all these repositories are on this machine.
+
+    Args:
+        repositories: as their folders are called, such as ``datasets--uoft-cs--cifar10``.
+
+    Example:
+        >>> in_hub_cache("models--nobody--nothing")
+        False
+    """
+    folders = [Path(constants.HF_HUB_CACHE, name, "snapshots") for name in repositories]
+    return all(folder.is_dir() and any(folder.iterdir()) for folder in folders)
 
 
 def cache_folders() -> tuple[Path, ...]:

@@ -144,7 +144,10 @@ def task_share_option() -> float:
 
 def taps_option() -> str:
     """A field for what is imitated: every linear layer's output, or every block's."""
-    return option("linears", "choice", "features of", "which outputs are imitated", choices=TAPS)
+    return option(
+        "linears", "choice", "features of", "which outputs are imitated", choices=TAPS,
+        matters=lambda config: config.alpha < 1,
+    )  # fmt: skip
 
 
 def logit_weight_option() -> float:

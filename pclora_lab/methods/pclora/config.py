@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pclora_lab.fields import option
+from pclora_lab.fields import FieldError, option
 from pclora_lab.methods.distillation.losses import (
     logit_weight_option,
     taps_option,
@@ -73,11 +73,11 @@ class PCLoRAConfig(LowRankConfig):
     )
     fade_end: float = option(
         0.6, "number", "fade end q", "share of the steps until λ is 0", low=0, high=1,
-        check=_check_fade_end,
+        check=_check_fade_end, matters=lambda config: isinstance(config.schedule, str),
     )  # fmt: skip
     alpha: float = task_share_option()
     init: str = option(
-        "zeros", "choice", "start A, B, C", "where the adapters start", choices=INITS, noun="start"
+        "zeros", "choice", "initialization", "where the adapters start", choices=INITS, noun="start"
     )
     taps: str = taps_option()
     logit_weight: float = logit_weight_option()
@@ -95,7 +95,10 @@ class PCLoRAConfig(LowRankConfig):
     def __post_init__(self) -> None:
         """Validate; points become a tuple of pairs."""
         super().__post_init__()
-        check_schedule(self.schedule, may_rise=self.may_rise)
+        try:
+            check_schedule(self.schedule, may_rise=self.may_rise)
+        except ValueError as error:
+            raise FieldError("schedule", str(error)) from error
 
     def label(self) -> str:
         """Rank or budget, schedule and start, which people vary most."""

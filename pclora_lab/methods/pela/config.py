@@ -24,6 +24,10 @@ def _check_ratio(value: object) -> object:
     return value
 
 
+def _repairs(config: "PELAConfig") -> bool:
+    return config.repair > 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class PELAConfig(MethodConfig):
     """How PELA (arXiv:2310.10700) factorizes and repairs.
@@ -74,10 +78,10 @@ class PELAConfig(MethodConfig):
         0.5, "number", "repair", "share of the steps that imitate the dense model", low=0, high=1
     )
     distil_weight: float = option(
-        1.0, "number", "features", "weight of feature distillation", low=0
+        1.0, "number", "features", "weight of feature distillation", low=0, matters=_repairs
     )
     perturbation_weight: float = option(
-        1.0, "number", "perturbation", "weight of the weight perturbation", low=0
+        1.0, "number", "perturbation", "weight of the weight perturbation", low=0, matters=_repairs
     )
     epsilon: float = option(
         1e-3, "number", "ε", "aim of the weight perturbation", low=0, hidden=True

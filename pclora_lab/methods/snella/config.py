@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pclora_lab.fields import option
+from pclora_lab.fields import FieldError, option
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.rank_selection import budget_option
 from pclora_lab.methods.snella.choices import KERNELS, SPARSIFIERS
@@ -62,7 +62,13 @@ class SNELLAConfig(MethodConfig):
         formerly="rule",
     )
     start_sparsity: float = option(
-        0.0, "number", "start sparsity", "sparsity in the beginning", low=0, high=1
+        0.0,
+        "number",
+        "start sparsity",
+        "sparsity in the beginning",
+        low=0,
+        high=1,
+        matters=lambda config: config.allocations > 1,
     )
     allocations: int = option(
         20, "whole", "allocations", "how often layers compete for the budget", low=1, high=10**6
@@ -82,9 +88,10 @@ class SNELLAConfig(MethodConfig):
         """Validate; factors come in two halves."""
         super().__post_init__()
         if self.rank % 2:
-            raise ValueError(
+            raise FieldError(
+                "rank",
                 f"rank {self.rank} is odd: SNELLA's factors come in two halves; use "
-                f"{self.rank - 1} or {self.rank + 1}"
+                f"{self.rank - 1} or {self.rank + 1}",
             )
         if self.warmup + self.hold > 1:
             raise ValueError(

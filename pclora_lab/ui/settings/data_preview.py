@@ -1,21 +1,24 @@
 """What is in the chosen data, and what is left out of it, as soon as they are chosen."""
 
 import html
+from collections.abc import Callable
 from functools import partial
 
 import ipywidgets as widgets
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.loading import EMBEDDED_DATA
-from pclora_lab.data.sources import local_path
+from pclora_lab.data.sources import local_path, refuse_vague
 from pclora_lab.data.splits import LabeledData
+from pclora_lab.fields import FieldError, nearest, options_of
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.background import run_once
-from pclora_lab.ui.html import SMALL, error_html, message_html
+from pclora_lab.ui.html import SMALL, message_html
+from pclora_lab.wording import explained
 
 __all__ = ["DataPreview"]
 
-_CSS = f"{SMALL};max-width:252px;overflow-wrap:anywhere"
+_CSS = f"{SMALL};overflow-wrap:anywhere"
 
 _MOST_NOTES = 3
 
@@ -25,14 +28,21 @@ class DataPreview:
 
     Args:
         cache: that runs read their data from; None shows nothing.
+        on_problem: told what is wrong with the data, or None; perhaps from a thread.
 
     Attributes:
         widget: to display.
+        problem: what is wrong with the data that were shown last.
     """
 
-    def __init__(self, cache: DataCache | None) -> None:
-        self._cache = cache
+    def __init__(
+        self,
+        cache: DataCache | None,
+        on_problem: Callable[[Exception | None], object] = lambda _: None,
+    ) -> None:
+        self._cache, self._on_problem = cache, on_problem
         self._asked = 0
+        self.problem: Exception | None = None
         self.widget = widgets.HTML()
         self.widget.add_class("pclora-data-account")
 
@@ -45,24 +55,46 @@ class DataPreview:
         if self._cache is None:
             return
         self._asked += 1
-        if not _is_here(config.data):
-            text = "not on this machine: read from the hub when a run begins"
-            self.widget.value = message_html(text, css=_CSS)
-            return
-        self.widget.value = message_html("reading …", css=_CSS)
-        run_once(partial(self._read, config, self._asked), partial(self._refuse, self._asked))
+        is_here = _is_here(config.data)
+        text = "reading …" if is_here else _elsewhere(config.data)
+        self._put(self._asked, message_html(text, css=_CSS))
+        if is_here:
+            run_once(partial(self._read, config, self._asked), partial(self._refuse, self._asked))
+
+    def require(self, config: RunConfig) -> None:
+        """Look again whether the data are still wrong, if they were.
+
+        Raises:
+            FieldError: they are, or nothing is named.
+        """
+        try:
+            refuse_vague(config.data)
+            if self.problem is not None and self._cache is not None and _is_here(config.data):
+                self._read(config, self._asked)
+        except Exception as error:
+            self._refuse(self._asked, error)
+            raise FieldError("data", explained(error) or type(error).__name__) from error
 
     def _read(self, config: RunConfig, asked: int) -> None:
         if self._cache is not None:
             self._put(asked, account_html(self._cache.data(config)))
 
     def _refuse(self, asked: int, error: Exception) -> None:
-        self._put(asked, error_html(error, with_type=False, css=_CSS))
+        self._put(asked, "", error)
 
-    def _put(self, asked: int, value: str) -> None:
+    def _put(self, asked: int, value: str, problem: Exception | None = None) -> None:
         """Unless other data were chosen in the meantime."""
         if asked == self._asked:
-            self.widget.value = value
+            self.problem, self.widget.value = problem, value
+            self._on_problem(problem)
+
+
+def _elsewhere(name: str) -> str:
+    if not name.strip():
+        return "name a folder, a table (CSV, JSON lines, parquet) or a data set on the hub"
+    near = nearest(name, options_of(RunConfig)["data"].suggestions)
+    is_known = name in options_of(RunConfig)["data"].suggestions
+    return f"not on this machine: read from the hub when a run begins{'' if is_known else near}"
 
 
 def _is_here(name: str) -> bool:

@@ -9,14 +9,16 @@ import ipywidgets as widgets
 from pclora_lab.fields import Option, options_of
 from pclora_lab.methods.pclora.schedules import SCHEDULES
 from pclora_lab.ui.closing import close_widgets, for_all
+from pclora_lab.ui.widgets.field_row import FieldRow
 
 __all__ = ["Maker", "OptionForm", "STYLE", "WIDE", "common_traits"]
 
-# Three columns fit beside JupyterLab's file browser in a window of 1280 px.
+# One column beside the charts, as narrow as 262 px.
 STYLE = {"description_width": "92px"}
 
 
-WIDE = for_all(widgets.Layout(width="258px"))
+# As wide as the column; 100 % would add its margins to that.
+WIDE = for_all(widgets.Layout(width="auto"))
 
 
 # What a whole number without a bound may be in a field; JavaScript and the generators take it.
@@ -36,10 +38,10 @@ class OptionForm:
         without: options that are shown elsewhere.
         filled: optional ones that the config itself fills in, so that none of them is ever none.
         makers: how a widget is made that the kind alone does not tell, by option.
-        layout: of every widget.
 
     Attributes:
         fields: widgets by option name.
+        rows: the same with the place below each where its error stands.
 
     Example:
         >>> from pclora_lab import PCLoRAConfig
@@ -57,7 +59,6 @@ class OptionForm:
         without: Collection[str] = (),
         filled: Collection[str] = (),
         makers: Mapping[str, Maker] | None = None,
-        layout: widgets.Layout = WIDE,
     ) -> None:
         self.options = {
             name: dataclasses.replace(described, optional=described.optional and name not in filled)
@@ -69,10 +70,11 @@ class OptionForm:
         for name, described in self.options.items():
             field = makers.get(name, _MAKERS[described.kind])(described, getattr(config, name))
             close_widgets(field.layout)
-            field.layout = layout
+            field.layout = WIDE
             field.add_class(f"pclora-{name.replace('_', '-')}")
             field.observe(lambda _: on_change(), "value")
             self.fields[name] = field
+        self.rows = {name: FieldRow(field) for name, field in self.fields.items()}
 
     def values(self) -> dict[str, Any]:
         """What the widgets hold, by option name."""
@@ -88,9 +90,15 @@ class OptionForm:
         """The first widget of a kind, if there is one."""
         return next((self.fields[n] for n, o in self.options.items() if o.kind == kind), None)
 
-    def column(self, sizes: bool) -> list[widgets.Widget]:
-        """The widgets that change the size of the result, or the others."""
-        return [self.fields[n] for n, o in self.options.items() if o.sizes == sizes]
+    def hide_what_does_not_matter(self, config: object) -> None:
+        """Show only what changes anything.
+
+        Args:
+            config: what the form holds, with this form's options and those that they depend on.
+        """
+        for name, described in self.options.items():
+            if described.matters is not None:
+                self.rows[name].set_visible(described.matters(config))
 
 
 # What a widget shows where an optional value is none.

@@ -8,7 +8,7 @@ from pclora_lab.plots.palette import COLORS
 
 __all__ = ["schedule_svg", "size_svg"]
 
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 254, 92, 34, 8, 20
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 254, 74, 34, 8, 20
 
 
 # Every color here is seen on a light page and on a dark one.

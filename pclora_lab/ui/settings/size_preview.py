@@ -5,14 +5,15 @@ from collections.abc import Mapping
 import ipywidgets as widgets
 from torch import nn
 
+from pclora_lab.fields import FieldError
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import make_method
 from pclora_lab.models.adapting import input_kind
 from pclora_lab.models.loading import describe_model
 from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.nn.sizes import Plan
-from pclora_lab.ui.html import error_html
 from pclora_lab.ui.settings.previews import size_svg
+from pclora_lab.wording import explained
 
 __all__ = ["SizePreview"]
 
@@ -25,55 +26,66 @@ class SizePreview:
     Attributes:
         counts: trace of the model; None if there is no such model.
         model: the model without weights.
-        sizes: parameters, MACs and bytes before and after, or what is wrong.
+        problem: why the model can't be counted, and which field is to blame; None if it can.
+        sizes: parameters, MACs and bytes before and after; empty where they are not known.
         curve: size by rank.
     """
 
     def __init__(self) -> None:
         self.counts: ModelCounts | None = None
         self.model: nn.Module | None = None
+        self.problem: FieldError | None = None
+        self._name, self._known = "", dict[tuple[int | None, int | None], nn.Module]()
         self.sizes, self.curve = widgets.HTML(), widgets.HTML()
+        self.sizes.layout.min_height = "76px"  # or all below would jump with every error
         self.sizes.add_class("pclora-sizes")
+        self.curve.add_class("pclora-size-curve")
 
     def describe(self, name: str) -> str | None:
         """Build a model without weights; what it reads, ``image`` or ``text``, or None."""
         try:
-            self.model = describe_model(name, num_classes=_CLASSES)
+            if name != self._name:
+                self._known, self._name = {}, name
+            self.model, self.problem = self._built(None, None), None
             return input_kind(self.model)
         except Exception as error:  # noqa: BLE001 - a callback's exception would vanish
-            self._refuse(error)
+            self._refuse("model", error)
             return None
 
-    def trace(self, name: str, sizes: Mapping[str, int | None], method: MethodConfig) -> bool:
-        """Count the layers that a method replaces.
+    def trace(self, sizes: Mapping[str, int | None], method: MethodConfig) -> bool:
+        """Count the layers that a method replaces in the model that was described.
 
         Args:
-            name: of the model that was described.
             sizes: of its inputs, ``img_size`` and ``max_tokens``; None for its own.
             method: options of the method.
 
         Returns:
-            Whether that is possible; if not, the reason is shown.
+            Whether that is possible; if not, the reason is in :attr:`problem`.
         """
+        field = next((size for size, value in sizes.items() if value), "model")
         try:
             if any(sizes.values()):
-                self.model = describe_model(
-                    name,
-                    num_classes=_CLASSES,
-                    img_size=sizes["img_size"],
-                    max_tokens=sizes["max_tokens"],
-                )
+                self.model = self._built(sizes["img_size"], sizes["max_tokens"])
             if self.model is not None:
                 self.counts = make_method(method).count(self.model)
             return self.counts is not None
         except Exception as error:  # noqa: BLE001 - a callback's exception would vanish
-            self._refuse(error)
+            self._refuse(field, error)
             return False
 
-    def _refuse(self, error: Exception) -> None:
-        self.counts = None
-        self.curve.value = ""
-        self.sizes.value = error_html(error)
+    def _built(self, img_size: int | None, max_tokens: int | None) -> nn.Module:
+        """The model for inputs of a size; methods come and go, it stays."""
+        sizes = (img_size, max_tokens)
+        if sizes not in self._known:
+            self._known[sizes] = describe_model(
+                self._name, num_classes=_CLASSES, img_size=img_size, max_tokens=max_tokens
+            )
+        return self._known[sizes]
+
+    def _refuse(self, field: str, error: Exception) -> None:
+        self.counts, self._known = None, {}
+        self.curve.value = self.sizes.value = ""
+        self.problem = FieldError(field, explained(error) or type(error).__name__)
 
     def plan(self, method: MethodConfig) -> Plan:
         """What options give, for a head of ten classes.
@@ -84,6 +96,12 @@ class SizePreview:
         if self.counts is None or self.model is None:
             raise ValueError("the sizes of this model are not known: choose another model")
         return make_method(method).plan(self.counts, self.model)
+
+    def ranks_like(self, slider: widgets.Widget | None) -> dict[str, int] | None:
+        """The slider's rank for each layer, as far as it shrinks it; None if there are none."""
+        if self.counts is None or slider is None:
+            return None
+        return {la.name: min(slider.value, la.largest_rank) for la in self.counts.layers}
 
     def show_curve(self, slider: widgets.Widget | None) -> None:
         """How the size depends on the rank, with a dot at the slider's; None shows nothing."""
@@ -97,31 +115,22 @@ class SizePreview:
             even = self.counts.break_even_rank
             slider.max = even + max(2, even // 10)
 
-    def show_plan(self, method: MethodConfig) -> None:
-        """Sizes before and after.
-
-        Raises:
-            ValueError: see :meth:`plan`.
-        """
-        self.sizes.value = _sizes_html(self.plan(method))
-
-    def show_error(self, error: Exception) -> None:
-        """What is wrong with the options, in place of sizes."""
-        self.sizes.value = error_html(error)
+    def show_plan(self, sizes: Plan | None) -> None:
+        """Sizes before and after; None shows nothing."""
+        self.sizes.value = "" if sizes is None else _sizes_html(sizes)
 
 
 def _sizes_html(sizes: Plan) -> str:
     cells = "".join(
-        f"<tr><td>{name}</td><td style='text-align:right'>{size.params_before:,} → "
-        f"{size.params_after:,}</td><td style='text-align:right'><b>−{size.params_removed:.1%}"
-        f"</b></td></tr>"
+        f"<tr><td>{name}</td><td style='text-align:right;white-space:normal'>"
+        f"{size.params_before:,} → {size.params_after:,}</td>"
+        f"<td style='text-align:right'><b>−{size.params_removed:.1%}</b></td></tr>"
         for name, size in (("replaced", sizes.replaced), ("whole model", sizes.whole_model))
     )
     whole = sizes.whole_model
     return (
-        '<div aria-live="polite" style="line-height:1.5;width:254px;font-size:11.5px;'
-        'white-space:nowrap"><table style="width:100%">'
-        f"<tr><td></td><td style='text-align:right'>parameters</td><td></td></tr>{cells}</table>"
-        f"MACs −{whole.macs_removed:.1%} · {whole.bytes_before / 1e6:,.2f} → "
-        f"{whole.bytes_after / 1e6:,.2f} MB · {_CLASSES} classes</div>"
+        '<div aria-live="polite" style="line-height:1.4;font-size:11.5px;white-space:nowrap">'
+        f'<table style="width:100%"><tr><td colspan="3">parameters, {_CLASSES} classes</td></tr>'
+        f"{cells}</table>MACs −{whole.macs_removed:.1%} · {whole.bytes_before / 1e6:,.2f} → "
+        f"{whole.bytes_after / 1e6:,.2f} MB</div>"
     )

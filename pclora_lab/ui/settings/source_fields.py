@@ -1,6 +1,7 @@
 """Which model, on which data, with which teacher, on which device."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
@@ -9,6 +10,7 @@ from pclora_lab.fields import Option, Part, options_of, values_of
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import available_devices
 from pclora_lab.ui.settings.option_fields import STYLE, WIDE, OptionForm, common_traits
+from pclora_lab.ui.widgets.field_row import FieldRow
 
 __all__ = ["SourceFields"]
 
@@ -21,22 +23,30 @@ _SIZES = ("img_size", "max_tokens")
 
 
 class SourceFields:
-    """The form's first column.
+    """Model, data, teacher and device.
 
     Args:
         config: what the fields show at first.
         about_data: stands below the field of the data.
+        on_change: called when a setting has changed.
 
     Attributes:
         fields: widgets by the setting's name.
+        rows: the same with the place of their errors; the input's size stands under both names.
         model: name of a model, or a folder.
         data: name of a data set, a file or a folder.
         input_size: side of images, or length of texts; 0 takes the model's own.
     """
 
-    def __init__(self, config: RunConfig, about_data: widgets.Widget | None = None) -> None:
-        self._about_data = about_data
-        form = OptionForm(config, group="source", without=_SIZES, makers={"device": _device})
+    def __init__(
+        self,
+        config: RunConfig,
+        about_data: widgets.Widget | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        form = OptionForm(
+            config, on_change, group="source", without=_SIZES, makers={"device": _device}
+        )
         self._form, self.fields = form, form.fields
         self.model, self.data = form.fields["model"], form.fields["data"]
         self.input_size = widgets.BoundedIntText(
@@ -47,6 +57,9 @@ class SourceFields:
             style=STYLE,
             layout=WIDE,
         )
+        self.rows = {**form.rows, **dict.fromkeys(_SIZES, FieldRow(self.input_size))}
+        if about_data is not None:
+            self.rows["data"] = FieldRow(self.data, about_data)
         self._order = list(options_of(config))
         self.set_kind("image")
 
@@ -89,13 +102,14 @@ class SourceFields:
         self._form.show(dataclasses.replace(config, device=config.device if known else "auto"))
         self.input_size.value = config.img_size or config.max_tokens or 0
 
-    def column(self) -> list[widgets.Widget]:
-        """The widgets in the order of the settings."""
-        fields = {**self.fields, _SIZES[0]: self.input_size}
-        column = [fields[name] for name in self._order if name in fields]
-        if self._about_data is not None:
-            column.insert(column.index(self.data) + 1, self._about_data)
-        return column
+    def rest(self) -> list[widgets.Widget]:
+        """All rows but those of model and data, in the order of the settings."""
+        named = {n: self.rows[n] for n in self._order if n in self.rows}
+        return [row for n, row in named.items() if n not in ("model", "data", _SIZES[1])]
+
+    def hide_what_does_not_matter(self, config: object) -> None:
+        """Show only what changes anything in a configuration."""
+        self._form.hide_what_does_not_matter(config)
 
 
 def _device(described: Option, value: str) -> widgets.Widget:

@@ -1,6 +1,6 @@
 // A curve whose points are dragged, or moved with the arrow keys. Its traits are its interface.
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 254, HEIGHT = 150, LEFT = 34, RIGHT = 10, TOP = 10, BOTTOM = 24;
+const WIDTH = 254, HEIGHT = 104, LEFT = 34, RIGHT = 10, TOP = 10, BOTTOM = 24;
 const GAP = 0.01;
 
 const x = share => LEFT + share * (WIDTH - LEFT - RIGHT);

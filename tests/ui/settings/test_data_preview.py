@@ -29,8 +29,7 @@ def test_the_form_shows_the_account_of_the_chosen_data(mail):
     controls = Controls(RunConfig(), cache=DataCache())
     preview = controls.data_preview
     shows(preview, "rows: 1,797 found, 1,797 used")
-    column = controls.source.column()
-    assert column.index(preview.widget) == column.index(controls.data) + 1
+    assert controls.source.rows["data"].children[:2] == (controls.data, preview.widget)
     controls.data.value = mail
     shows(preview, "rows: 400 found, 399 used, 1 left out: 1 without a label")
     assert "&lt;b&gt;spam" in preview.widget.value and "<b>" not in preview.widget.value
@@ -38,13 +37,15 @@ def test_the_form_shows_the_account_of_the_chosen_data(mail):
 
 def test_what_is_wrong_with_the_data_is_shown_with_its_cure(mail, tmp_path):
     controls = Controls(RunConfig(), cache=DataCache())
+    problem = controls.source.rows["data"].problem
     controls.data.value = str(tmp_path / "<i>nowhere")
-    shows(controls.data_preview, "there is no such folder")
-    assert "<i>" not in controls.data_preview.widget.value
+    until(lambda: "there is no such folder" in problem.value, 20)
+    assert "<i>" not in problem.value and controls.data_preview.widget.value == ""
     controls.show(RunConfig(data=mail, max_left_out=0.001))
-    shows(controls.data_preview, "max_left_out=0.01")
+    until(lambda: "max_left_out=0.01" in problem.value, 20)
     controls.show(RunConfig(data=mail))
     shows(controls.data_preview, "399 used")
+    assert problem.value == ""
 
 
 def test_nothing_is_downloaded_and_a_form_alone_reads_nothing(monkeypatch):
