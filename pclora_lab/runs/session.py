@@ -215,19 +215,19 @@ class Session(BackgroundRun):
     def snapshot(self) -> SessionState:
         """The present, for a view; later steps do not change it."""
         with self._changed:
-            progress, paused = self._progress, self.state == "paused"
-            eta = progress.eta_seconds(paused=paused) if self.is_live else None
+            progress = self._progress
             return SessionState(
                 state=self.state,
                 phase=progress.phase,
                 step=progress.step,
                 steps=progress.steps,
-                eta_seconds=eta,
+                eta_seconds=progress.eta_seconds() if self.is_live else None,
                 rows=tuple(progress.rows),
                 result=progress.result,
                 error=self.error,
                 stopping=self.is_stopping,
                 lambda_override=self.lambda_override,
+                parts=progress.parts(),
             )
 
 

@@ -1,17 +1,44 @@
 """Where a run in the background is: its progress, folded from its events, and the view of it."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from torch import nn
 
-from pclora_lab.training.events import Event, LogRow, PhaseStart, Result, Row, RunEnd, StepEnd
+from pclora_lab.training.events import (
+    Event,
+    LogRow,
+    PhaseCost,
+    PhaseStart,
+    Planned,
+    Result,
+    Row,
+    RunEnd,
+    StepEnd,
+)
 
-__all__ = ["LIVE", "OVER", "Progress", "SessionState"]
+__all__ = ["LIVE", "OVER", "PartDone", "Progress", "SessionState"]
 
 LIVE = ("running", "paused")
 
 OVER = ("finished", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class PartDone:
+    """A part of a run and how much of it is done.
+
+    Attributes:
+        name: ``teacher``, ``fade``, ``after`` (without the base) or ``test``.
+        share: of the whole run's counted cost, in [0, 1].
+        done: in [0, 1].
+    """
+
+    name: str
+    share: float
+    done: float
 
 
 @dataclass(frozen=True)
@@ -23,12 +50,13 @@ class SessionState:
         phase: data, teacher, start, fade or test.
         step: optimizer steps done in this phase.
         steps: optimizer steps of this phase; 0 where there are none.
-        eta_seconds: time left in this phase at the pace so far, or None.
+        eta_seconds: time left until the run is over, at the pace so far, or None.
         rows: the history so far.
         result: final numbers, once finished.
         error: what went wrong, if the run failed.
         stopping: a stop was asked for and the step under way is not over yet.
         lambda_override: λ that a hand asks for, or None.
+        parts: what the run consists of and how far it is, in order.
     """
 
     state: str
@@ -41,6 +69,7 @@ class SessionState:
     error: BaseException | None
     stopping: bool = False
     lambda_override: float | None = None
+    parts: tuple[PartDone, ...] = ()
 
 
 class Progress:
@@ -50,6 +79,7 @@ class Progress:
         phase: data, teacher, start, fade or test.
         step: optimizer steps done in this phase.
         steps: optimizer steps of this phase; 0 where there are none.
+        planned: the parts of the run and what they cost.
         rows: the history so far.
         result: final numbers, once finished.
         student: the compressed model, once finished.
@@ -58,40 +88,98 @@ class Progress:
 
     def __init__(self) -> None:
         self.phase, self.step, self.steps = "", 0, 0
+        self.planned: tuple[PhaseCost, ...] = ()
         self.rows: list[Row] = []
         self.result: Result | None = None
         self.student: nn.Module | None = None
         self.teacher: nn.Module | None = None
-        self._steps_before = 0
         self._seconds, self._going_since = 0.0, 0.0
+        # The part whose steps are timed, from which step and second of the phase on.
+        self._timed: tuple[PhaseCost, int, float] | None = None
+        self._last_step_end = 0.0
+        self._seconds_per_pass: float | None = None
 
     def take(self, event: Event) -> None:
         """Note one event."""
         match event:
+            case Planned(phases):
+                self.planned = phases
             case PhaseStart(name, steps):
                 self.phase, self.step, self.steps = name, 0, steps
                 self._seconds, self._going_since = 0.0, time.monotonic()
+                self._timed, self._last_step_end = None, 0.0
             case StepEnd(_, step, _):
-                if not self.step:
-                    self._steps_before = step - 1  # more than 0 in a run that is taken up
-                self.step = step
+                self._time_step(step)
             case LogRow(values):
                 self.rows.append(values)
             case RunEnd(result, student, teacher):
                 self.result, self.student, self.teacher = result, student, teacher
 
+    def _time_step(self, step: int) -> None:
+        """A run that is taken up begins with a later step than the first."""
+        self.step = step
+        part = next((part for part, last in self._own_parts() if step <= last), None)
+        if part is None:  # not planned: each of its steps costs as much
+            part = PhaseCost(self.phase, steps := max(self.steps, 1), steps)
+        if self._timed is None or self._timed[0] != part:
+            self._timed = part, step - 1, self._last_step_end
+        self._last_step_end = self._elapsed()
+        _, first, began = self._timed
+        passes = (step - first) * part.passes / part.steps
+        self._seconds_per_pass = (self._last_step_end - began) / passes
+
+    def _own_parts(self) -> Iterator[tuple[PhaseCost, int]]:
+        """Those of this phase with the last step of each; ``fade`` has one without its base."""
+        names = ("fade", "after") if self.phase == "fade" else (self.phase,)
+        parts = [part for part in self.planned if part.name in names]
+        yield from zip(parts, accumulate(part.steps for part in parts), strict=True)
+
+    def parts(self) -> tuple[PartDone, ...]:
+        """Every part of the run and how much of it is done."""
+        whole = sum(part.passes for part in self.planned)
+        shares = zip(self.planned, self._done(), strict=True)
+        return tuple(PartDone(part.name, part.passes / whole, done) for part, done in shares)
+
+    def _done(self) -> list[float]:
+        own = {part: last for part, last in self._own_parts()}
+        if not own:
+            # Between two phases: the teacher is done where its student is prepared.
+            begun = self.phase in ("start", "fade", "test")
+            return [float(begun and part.name == "teacher") for part in self.planned]
+        first = min(self.planned.index(part) for part in own)
+        done = [1.0] * first
+        for part in self.planned[first:]:
+            before = own.get(part, 0) - part.steps
+            ahead = part not in own or not part.steps
+            done.append(0.0 if ahead else min(max((self.step - before) / part.steps, 0.0), 1.0))
+        return done if self.result is None else [1.0] * len(done)
+
     def stop_clock(self) -> None:
         """A pause begins: the time until it is over is not the run's."""
-        self._seconds += time.monotonic() - self._going_since
+        self._seconds = self._elapsed()
+        self._going_since = float("inf")
 
     def start_clock(self) -> None:
         """A pause is over."""
         self._going_since = time.monotonic()
 
-    def eta_seconds(self, *, paused: bool = False) -> float | None:
-        """Time left in this phase at the pace so far; None before its first step."""
-        if not self.step:
+    def _elapsed(self) -> float:
+        return self._seconds + max(0.0, time.monotonic() - self._going_since)
+
+    def eta_seconds(self) -> float | None:
+        """Time left in the run at the pace of the part under way; None before its first step.
+
+        What is ahead is counted in passes, so that a test on many examples or a teacher before its
+        student is in it from the start.
+        """
+        if self._seconds_per_pass is None:
             return None
-        going = 0.0 if paused else time.monotonic() - self._going_since
-        done_here = self.step - self._steps_before
-        return (self._seconds + going) / done_here * (self.steps - self.step)
+        if self.planned:
+            shares = zip(self.planned, self._done(), strict=True)
+            left = sum(part.passes * (1 - done) for part, done in shares)
+        else:
+            left = self.steps - self.step
+        under_way = (
+            self._elapsed() - self._last_step_end if self.step or self.phase == "test" else 0.0
+        )
+        return max(0.0, left * self._seconds_per_pass - under_way)

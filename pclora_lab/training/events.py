@@ -14,7 +14,9 @@ __all__ = [
     "AdapterSnapshot",
     "Event",
     "LogRow",
+    "PhaseCost",
     "PhaseStart",
+    "Planned",
     "Resolved",
     "Result",
     "Row",
@@ -43,6 +45,28 @@ class Resolved:
     """What ``auto`` stands for in this run; whoever takes it up or compares it keeps to that."""
 
     config: "RunConfig"
+
+
+@dataclass(frozen=True)
+class PhaseCost:
+    """What a part of a run costs, counted before it begins.
+
+    Attributes:
+        name: ``teacher``, ``fade``, ``after`` (without the base) or ``test``.
+        steps: optimizer steps of this part; 0 for the test.
+        passes: forward passes of one example through the dense model that cost as much.
+    """
+
+    name: str
+    steps: int
+    passes: float
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What lies ahead, in order, before the first step; see :class:`PhaseCost`."""
+
+    phases: tuple[PhaseCost, ...]
 
 
 @dataclass(frozen=True)
@@ -94,4 +118,4 @@ class RunEnd:
     teacher: nn.Module = field(repr=False)
 
 
-Event = PhaseStart | Resolved | StepEnd | LogRow | AdapterSnapshot | RunEnd
+Event = PhaseStart | Resolved | Planned | StepEnd | LogRow | AdapterSnapshot | RunEnd

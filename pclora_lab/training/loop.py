@@ -31,9 +31,10 @@ from pclora_lab.training.device import (
     reset_peak_memory,
     resolve_device,
 )
-from pclora_lab.training.events import Event, LogRow, PhaseStart, Resolved, RunEnd
+from pclora_lab.training.events import Event, LogRow, PhaseStart, Planned, Resolved, RunEnd
 from pclora_lab.training.fit import Fit, kept_steps
 from pclora_lab.training.lambda_override import LambdaDriver, LambdaOverride
+from pclora_lab.training.measuring.cost_plan import planned_phases
 from pclora_lab.training.measuring.metrics import MetricTracker
 from pclora_lab.training.result import final_result
 from pclora_lab.training.setup import RunSetup, prepare, with_teacher
@@ -63,8 +64,8 @@ def train(
         allow_changes: also where model, data or settings are not what they were.
 
     Yields:
-        Phases, a tick per step, history rows, adapters now and then, and at the end one
-        :class:`RunEnd`.
+        Phases and what they cost, a tick per step, history rows, adapters now and then, and at the
+        end one :class:`RunEnd`.
 
     Raises:
         ValueError: anything in the config that does not fit model, data or machine.
@@ -83,6 +84,7 @@ def train(
         setup = prepare(config, method, cache, checkpoint, allow_changes=allow_changes)
         if setup.config != config:
             yield Resolved(setup.config)
+        yield Planned(planned_phases(setup))
         if setup.needs_teacher:
             yield from _teach(setup, root / "teachers", checkpoint)
             setup = with_teacher(setup, checkpoint, root / "teachers", allow_changes=allow_changes)
