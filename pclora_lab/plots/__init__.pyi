@@ -19,8 +19,9 @@ from .course.records import (
 )
 from .curves import Curve, curves
 from .figure import NotebookFigure
-from .history import history_figure, live_figure
+from .history import history_figure
 from .layers import examples_figure, layer_heatmap
+from .live import panels_figure, story_figure
 from .overlay import fill_overlay, overlay_figure
 from .palette import COLORS, INIT_COLORS
 from .pareto import pareto_figure
@@ -49,9 +50,9 @@ __all__ = [
     "kernel_figure",
     "layer_diagram",
     "layer_heatmap",
-    "live_figure",
     "outcome_figure",
     "overlay_figure",
+    "panels_figure",
     "pareto_figure",
     "pareto_runs_figure",
     "parts_figure",
@@ -60,6 +61,7 @@ __all__ = [
     "sparsifier_figure",
     "spectra_figure",
     "staying_figure",
+    "story_figure",
     "takeaway_figure",
     "use_theme",
     "write_report",

@@ -17,6 +17,7 @@ from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots.palette import COLORS, named_color
 
 __all__ = ["Curve", "accuracy_title", "curves", "first_panel", "history_curves", "is_shown"]
+__all__ += ["points_of"]
 
 PANELS = {
     Panel.PROGRESS: "Base-weight fade",
@@ -177,9 +178,16 @@ def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarr
         >>> [(x.tolist(), y.tolist()) for x, y in points if len(x)]
         [([0.0], [1.0])]
     """
+    return points_of(rows, history_curves())
+
+
+def points_of(
+    rows: Iterable[Mapping[str, Any]], drawn: Iterable[Curve]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The same of some curves, in their order."""
     rows = list(rows)
     points = []
-    for curve in history_curves():
+    for curve in drawn:
         pairs = [
             (row["step"] - (row["steps"] if curve.phase == "teacher" else 0), row[curve.column])
             for row in rows

@@ -1,13 +1,11 @@
-"""One run in four panels: fade, accuracy, loss, size; in plotly and in matplotlib.
+"""One run in four panels: fade, accuracy, loss, size; as a picture.
 
-Both draw the same curves (:mod:`pclora_lab.plots.curves`) in the colors of
-:mod:`pclora_lab.plots.theme`; line styles differ too, for readers who see no colors.
+:mod:`pclora_lab.plots.live` draws the same curves (:mod:`pclora_lab.plots.curves`) while the run
+goes on. Line styles differ too, for readers who see no colors.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-import plotly.graph_objects as go
 
 from pclora_lab.methods.metrics import Panel
 from pclora_lab.plots.curves import (
@@ -19,19 +17,9 @@ from pclora_lab.plots.curves import (
     history_curves,
 )
 from pclora_lab.plots.figure import NotebookFigure
-from pclora_lab.plots.panels import (
-    cell_of,
-    four_panels,
-    in_one_column,
-    legends_above,
-    style_axes,
-)
-from pclora_lab.plots.theme import in_theme, plotly_template, themed
+from pclora_lab.plots.theme import in_theme, themed
 
-__all__ = ["NARROW", "history_figure", "live_figure"]
-
-NARROW = {"layout": in_one_column(len(Panel), height=1360, gap=0.105)}
-"""What is otherwise in :func:`live_figure` on a narrow page."""
+__all__ = ["history_figure"]
 
 
 @themed
@@ -65,37 +53,4 @@ def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Notebo
             axis.legend(handles=handles, fontsize=9)
     if title:
         figure.suptitle(title)
-    return figure
-
-
-def live_figure(rows: Iterable[Mapping[str, Any]] = ()) -> go.Figure:
-    """The four panels as a plain plotly figure (no widget): fade, accuracy, loss, size."""
-    figure = four_panels(list(PANELS.values()), 0.13, 0.2)
-    for curve, (x, y) in zip(history_curves(), curves(rows), strict=True):
-        figure.add_trace(
-            go.Scatter(
-                x=x,
-                y=y,
-                name=curve.name,
-                mode="lines+markers" if curve.markers else "lines",
-                marker={"size": 4},
-                line={"color": curve.color, "dash": curve.dash, "width": 2},
-                legend=f"legend{curve.panel + 1}" if curve.panel else "legend",
-            ),
-            secondary_y=curve.secondary if curve.panel == Panel.COST else None,
-            **cell_of(curve.panel),
-        )
-    return _style(figure)
-
-
-def _style(figure: go.Figure) -> go.Figure:
-    figure.update_layout(
-        template=plotly_template(),
-        height=690,
-        autosize=True,
-        margin={"l": 60, "r": 60, "t": 52, "b": 45, "autoexpand": False},
-        hovermode="x",
-    )
-    style_axes(figure)
-    legends_above(figure, len(Panel))
     return figure

@@ -9,10 +9,10 @@ from plotly.subplots import make_subplots
 from pclora_lab.methods.metrics import Panel
 from pclora_lab.plots.curves import Y_TITLES
 
-__all__ = ["cell_of", "four_panels", "in_one_column", "legends_above", "style_axes"]
+__all__ = ["cell_of", "four_panels", "in_one_column", "style_axes"]
 
-# Room for a legend of one line, and on a narrow page of three, in pixels.
-_LEGEND, _TALL_LEGEND = 22, 52
+# Room for a legend of three lines, in pixels.
+_LEGEND = 52
 
 
 def four_panels(titles: Sequence[str], horizontal_gap: float, vertical_gap: float) -> go.Figure:
@@ -32,34 +32,27 @@ def _axes(panel: int) -> str:
     return str(panel + 1) if panel else ""
 
 
-def legends_above(figure: go.Figure, panels: int) -> None:
-    """A legend over each panel, where it covers no curve, and the panel's title over that."""
-    for panel in range(panels):
-        number = _axes(panel)
-        left, right = figure.layout[f"xaxis{number}"].domain
-        x, side = (right, "right") if panel % 2 else (left, "left")
-        top = figure.layout[f"yaxis{number}"].domain[1]
-        place = {"x": x, "xanchor": side, "y": top, "yanchor": "bottom", "orientation": "h"}
-        figure.update_layout({f"legend{number}": {"font": {"size": 11}, **place}})
-        figure.layout.annotations[panel].yshift = _LEGEND
-
-
-def in_one_column(panels: int, height: int, gap: float) -> dict[str, Any]:
+def in_one_column(panels: int, height: int, gap: float, *, legends: bool = True) -> dict[str, Any]:
     """The same panels below each other: what differs in the layout, for a page without room.
 
     Args:
         panels: how many.
         height: of the figure in pixels.
         gap: between two panels, a share of the height.
+        legends: whether each has a legend above it.
     """
     each = (1 - gap * (panels - 1)) / panels
-    layout: dict[str, Any] = {"height": height, "margin": {"t": 90}, "annotations": []}
+    layout: dict[str, Any] = {"height": height, "annotations": []}
+    if legends:
+        layout["margin"] = {"t": 90}
     for panel in range(panels):
         number, top = _axes(panel), 1 - panel * (each + gap)
         layout[f"xaxis{number}"] = {"domain": [0, 1]}
         layout[f"yaxis{number}"] = {"domain": [top - each, top]}
-        layout[f"legend{number}"] = {"x": 0, "xanchor": "left", "y": top}
-        layout["annotations"].append({"x": 0.5, "y": top, "yshift": _TALL_LEGEND})
+        layout["annotations"].append({"x": 0.5, "y": top})
+        if legends:
+            layout[f"legend{number}"] = {"x": 0, "xanchor": "left", "y": top}
+            layout["annotations"][-1]["yshift"] = _LEGEND
     return layout
 
 

@@ -2,15 +2,48 @@
 
 import threading
 import traceback
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from pclora_lab.quiet import quiet
+from pclora_lab.remarks import remark
 from pclora_lab.runs.execution import Execution
 from pclora_lab.runs.session_state import LIVE, OVER, Progress
 from pclora_lab.training.events import AdapterSnapshot, LogRow, Result
+from pclora_lab.wording import explained
 
-__all__ = ["BackgroundRun"]
+__all__ = ["BackgroundRun", "RunWatcher", "tell_watchers", "unwatch_runs", "watch_runs"]
+
+
+class RunWatcher(Protocol):
+    """Somebody who wants to know of every run that begins in the background, such as a lab."""
+
+    def run_started(self, run: "BackgroundRun") -> None:
+        """Called in the thread that started it."""
+
+
+_watchers: "weakref.WeakSet[RunWatcher]" = weakref.WeakSet()
+
+
+def watch_runs(watcher: RunWatcher) -> None:
+    """Tell it of runs until :func:`unwatch_runs`, or as long as anybody else holds it."""
+    _watchers.add(watcher)
+
+
+def unwatch_runs(watcher: RunWatcher) -> None:
+    """Tell it nothing any more; one that was told nothing is no mistake."""
+    _watchers.discard(watcher)
+
+
+def tell_watchers(run: "BackgroundRun") -> None:
+    """A run has begun; a watcher that fails ends no run."""
+    for watcher in list(_watchers):
+        try:
+            watcher.run_started(run)
+        except Exception as error:  # noqa: BLE001 - the run goes on without being watched
+            remark(f"{type(watcher).__name__} can't follow the run: {explained(error)}")
 
 
 class BackgroundRun:

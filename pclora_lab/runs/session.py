@@ -13,7 +13,7 @@ from pclora_lab.files import given_path
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.models.serialization import save_pretrained
 from pclora_lab.nn.runtime.openmp import release_after_cells, release_workers
-from pclora_lab.runs.background_run import BackgroundRun
+from pclora_lab.runs.background_run import BackgroundRun, tell_watchers
 from pclora_lab.runs.execution import Execution, RunLogger, execute
 from pclora_lab.runs.resuming import Resumption, read_resumption
 from pclora_lab.runs.session_state import SessionState
@@ -131,6 +131,7 @@ class Session(BackgroundRun):
             release_after_cells()
             _holders[device] = self
             self._begin(events, self._release_device)
+        tell_watchers(self)
         return self
 
     def _opener(self) -> Callable[[], Execution]:

@@ -6,7 +6,6 @@ import weakref
 from functools import partial
 from pathlib import Path
 
-import ipywidgets as widgets
 from IPython.display import display
 
 from pclora_lab.data.cache import DataCache
@@ -14,10 +13,12 @@ from pclora_lab.files import given_path
 from pclora_lab.models.adapting import preprocessing_of
 from pclora_lab.models.embedded import EMBEDDED
 from pclora_lab.plots.theme import apply_theme
+from pclora_lab.runs.background_run import BackgroundRun, unwatch_runs, watch_runs
 from pclora_lab.runs.reader import Run, scan_runs
 from pclora_lab.runs.session import Session
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.setup import load_dense
+from pclora_lab.ui.arrangement import CURVES, RANKS, RUNS, Arrangement
 from pclora_lab.ui.background import run_once
 from pclora_lab.ui.browser.run_browser import RunBrowser
 from pclora_lab.ui.closing import close_widgets
@@ -29,9 +30,6 @@ from pclora_lab.ui.settings.form import Controls
 from pclora_lab.ui.widgets.page import Page
 
 __all__ = ["Lab"]
-
-_SETTINGS, _RANKS, _RUNS = range(3)
-
 
 _newest: "dict[Path, weakref.ref[Lab]]" = {}
 
@@ -57,7 +55,9 @@ class Lab:
         message: result, error, or what was exported.
         exports: takes the small model along.
         views: curves, layers and examples of the run that is shown.
-        choices: form, ranks and runs in tabs.
+        arrangement: where everything stands.
+        tabs: the run's views, what the settings would give, and all runs.
+        widget: to display.
         page: tells dark from light.
     """
 
@@ -71,7 +71,9 @@ class Lab:
             self.cache,
         )
         self.page = Page()
-        self.shown = ShownRun(self.active, self.page, self.train, self._refresh_runs)
+        self.shown = ShownRun(
+            self.active, self.page, self.train, self._refresh_runs, self._show_settings
+        )
         self.buttons, self.lambda_slider = self.shown.buttons, self.shown.lambda_slider
         self.message, self.exports, self.views = (
             self.shown.message, self.shown.exports, self.shown.views,
@@ -86,11 +88,15 @@ class Lab:
         self.ranks = RankPanel(
             self.root, on_ranks=self._use_ranks, busy=lambda: self.active.is_going
         )
-        self._arrange()
+        self.arrangement = Arrangement(
+            self.page, self.controls.widget, self.shown, self.ranks.widget, self.browser.widget
+        )
+        self.tabs, self.widget = self.arrangement.tabs, self.arrangement.widget
         self._listen()
         run_once(partial(_warm_up, self.controls.base, self.cache), self.shown.message.show_error)
         self.shown.show_errors(self._find_a_run)
         self._replace_older_lab()
+        watch_runs(self)
 
     def _replace_older_lab(self) -> None:
         """An earlier lab on the same folder, whose cell was run again, is closed."""
@@ -118,21 +124,12 @@ class Lab:
 
     @property
     def view(self) -> LiveView:
-        """The four live panels."""
+        """The live curves."""
         return self.views.live
-
-    def _arrange(self) -> None:
-        self.choices = widgets.Tab(
-            children=(self.controls.widget, self.ranks.widget, self.browser.widget),
-            titles=("Settings", "What would it give?", "Runs"),
-        )
-        self.choices.add_class("pclora-choices")
-        self.widget = widgets.VBox([self.page, self.choices, *self.shown.parts])
-        self.widget.add_class("pclora-lab")
 
     def _listen(self) -> None:
         refresh = self._refresh_choices
-        self.choices.observe(lambda _: self.shown.show_errors(refresh), "selected_index")
+        self.tabs.observe(lambda _: self.shown.show_errors(refresh), "selected_index")
         self.page.observe(lambda _: self._apply_theme(), "dark")
         self._apply_theme()
 
@@ -143,10 +140,37 @@ class Lab:
     def _find_a_run(self) -> None:
         """Follow the run that is going, or show the newest one there is."""
         if self.session is not None:
-            return self.shown.follow(self.session)
+            return self.follow(self.session)
         runs = [run for run in scan_runs(self.root) if isinstance(run, Run)]
         if runs:
             self.open(runs[0])
+        else:
+            self.tabs.selected_index = RANKS
+
+    def _show_settings(self) -> None:
+        """Of the run that is shown; of the form where there is none."""
+        if not hasattr(self, "arrangement"):
+            return
+        try:
+            config = self.shown.config or self.controls.config()
+        except ValueError:
+            return  # the form says so itself
+        self.arrangement.show_settings(config)
+        self.shown.tiles.show_plan(self.controls.planned(config))
+
+    def run_started(self, run: BackgroundRun) -> None:
+        """Follow a run that a cell has started in this lab's folder."""
+        if not isinstance(run, Session) or self.active.is_starting:
+            return
+        if run.root.resolve() == self.root.resolve():
+            self.follow(run)
+
+    def follow(self, session: Session) -> None:
+        """Show a session, live, and make room for it."""
+        self.shown.follow(session)
+        self.arrangement.show_rail(False)
+        if self.tabs.selected_index in (RANKS, RUNS):
+            self.tabs.selected_index = CURVES
 
     def train(self) -> Session:
         """Start a run with the form's settings; returns at once.
@@ -157,7 +181,7 @@ class Lab:
         """
         session = self.active.start(self.controls.config)
         self.message.clear()
-        self.shown.follow(session)
+        self.follow(session)
         return session
 
     def open(self, run: Run) -> None:
@@ -171,7 +195,7 @@ class Lab:
     def take_over(self, config: RunConfig) -> None:
         """Put a run's settings into the form."""
         self.controls.show(config)
-        self.choices.selected_index = _SETTINGS
+        self.arrangement.show_rail(True)
 
     def pause_or_resume(self) -> None:
         """Pause the run after its current step, or let it go on; take up one that was stopped.
@@ -195,12 +219,15 @@ class Lab:
         self._refresh_ranks()
 
     def _refresh_runs(self) -> None:
-        if self.choices.selected_index == _RUNS:
+        if self.tabs.selected_index == RUNS:
             self.browser.refresh()
 
     def _refresh_ranks(self) -> None:
         """Show what the form's settings would give, if anybody looks."""
-        if not hasattr(self, "choices") or self.choices.selected_index != _RANKS:
+        if not hasattr(self, "arrangement"):
+            return
+        self._show_settings()
+        if self.tabs.selected_index != RANKS:
             return
         counts, model = self.controls.counts, self.controls.described
         if counts is None or model is None:
@@ -212,7 +239,7 @@ class Lab:
 
     def _use_ranks(self, ranks: dict[str, int] | None) -> None:
         self.controls.use_ranks(ranks)
-        self.choices.selected_index = _SETTINGS
+        self.arrangement.show_rail(True)
 
     def _apply_theme(self) -> None:
         """Fit the browser's charts to the page."""
@@ -222,6 +249,7 @@ class Lab:
 
     def close(self) -> None:
         """Stop drawing, let go of models and data, close all widgets; the run goes on."""
+        unwatch_runs(self)
         self.shown.release()
         close_widgets(self)
 

@@ -120,7 +120,7 @@ def test_another_page_or_host_name_is_refused(address: str) -> None:
 
 def test_the_page_shows_the_lab_and_nothing_else(page: Page) -> None:
     assert page.title() == "PC-LoRA lab"
-    page.locator(".pclora-lab .js-plotly-plot").wait_for()
+    page.locator(".pclora-lab .pclora-rank-sizes table").wait_for()
     expect(page.locator("#loading")).to_be_hidden()
     everything = page.locator("body").inner_text().split()
     assert everything == page.locator(".pclora-lab").inner_text().split()
@@ -156,6 +156,7 @@ def test_nothing_was_fetched_from_elsewhere_and_no_script_failed(page: Page, add
 
 
 def test_closing_the_page_ends_its_run(page: Page, folder: Path) -> None:
+    page.get_by_role("button", name="Edit settings").click()
     rows = page.locator(".pclora-lab .widget-inline-hbox")
     steps = rows.filter(has=page.get_by_text("steps", exact=True)).locator("input").first
     steps.fill("5000")

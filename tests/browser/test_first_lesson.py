@@ -89,8 +89,9 @@ def status(page: Page, pattern: str, timeout: float = 120_000) -> None:
 def points(page: Page) -> dict[str, int]:
     """How many points each trace of the live figure has, by its name."""
     return page.evaluate(
-        "() => Object.fromEntries(document.querySelector('.js-plotly-plot')._fullData"
-        ".map(t => [t.name, t.x ? t.x.length : 0]))"
+        "() => Object.fromEntries("
+        "[...document.querySelectorAll('.pclora-live-charts .js-plotly-plot')]"
+        ".flatMap(plot => plot._fullData).map(t => [t.name, t.x ? t.x.length : 0]))"
     )
 
 
@@ -120,12 +121,22 @@ def train(page: Page) -> None:
 def stop(page: Page) -> None:
     """Whatever is going."""
     button = page.locator(".pclora-lab button").filter(has_text="Stop")
-    if button.is_enabled():
+    if button.is_visible():
         button.click()
         status(page, "^stopped")
 
 
+def show_settings(page: Page) -> None:
+    """The form, which is folded away once a run has begun."""
+    edit = page.get_by_role("button", name="Edit settings")
+    if edit.count():
+        edit.click()
+    expect(page.locator(".pclora-rail")).to_be_visible()
+
+
 def set_number(page: Page, label: str, value: str) -> None:
+    if label != "to folder":
+        show_settings(page)
     rows = page.locator(".pclora-lab .widget-inline-hbox")
     field = rows.filter(has=page.get_by_text(label, exact=True)).locator("input").first
     field.fill(value)
@@ -142,7 +153,16 @@ def test_all_cells_run_without_an_error(ran: Page) -> None:
     assert "rror" not in " ".join(ran.locator(".jp-OutputArea-output").all_inner_texts())
 
 
+def test_the_lab_shows_the_run_that_a_cell_has_trained(page: Page) -> None:
+    status(page, "^finished")
+    assert points(page)["student as it is"] > 5
+    expect(page.locator(".pclora-tiles")).to_contain_text("test accuracy")
+    expect(page.locator(".pclora-hold")).to_contain_text("λ 0.00")
+
+
 def test_the_sizes_follow_the_rank_slider(page: Page) -> None:
+    stop(page)
+    show_settings(page)
     sizes = page.locator(".pclora-sizes")
     before = sizes.inner_text()
     handle = page.locator(".pclora-rank .noUi-handle")
@@ -185,8 +205,7 @@ def test_curves_grow_while_another_cell_answers(page: Page) -> None:
     for panel, traces in PANEL_TRACES.items():
         assert all(late[t] > early[t] for t in traces), f"{panel}: {early} → {late}"
     show(page, ".pclora-lab")
-    press(page, "Train")
-    expect(page.locator(".pclora-message")).to_contain_text("a run is already running")
+    expect(page.locator(".pclora-lab button").filter(has_text="Train")).to_be_hidden()
     screenshot(page, "2_training")
 
 
@@ -208,9 +227,9 @@ def test_pause_resume_stop(page: Page) -> None:
 def test_a_finished_run_is_exported_and_reloads(page: Page, folder: Path) -> None:
     stop(page)
     set_number(page, "steps", "120")
-    set_number(page, "to folder", "taken/along")
     press(page, "Train")
     status(page, "^finished", timeout=240_000)
+    set_number(page, "to folder", "taken/along")
     press(page, "Export")
     expect(page.locator(".pclora-message")).to_contain_text("exported to")
     page.wait_for_timeout(500)

@@ -59,7 +59,7 @@ def test_choosing_showing_and_opening_leave_nothing_behind(lab, tmp_path):
         for i, run in enumerate(runs):
             lab.open(run)
             lab.views.tabs.selected_index = i
-        lab.choices.selected_index = 2
+        lab.tabs.selected_index = 4
         lab.browser.table.selected = [run.folder.name for run in runs]
         lab.browser.overlay_button.click()
         lab.browser.pareto.button.value = not lab.browser.pareto.button.value

@@ -7,7 +7,7 @@ from waiting import until
 
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS
-from pclora_lab.plots.history import live_figure
+from pclora_lab.plots.live import panels_figure, story_figure
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.session import stop_all
 from pclora_lab.training.config import RunConfig
@@ -64,7 +64,7 @@ def test_train_shows_progress_and_result(lab, tmp_path):
     until(lambda: lab.buttons.status.value == "finished")
     assert "student, test accuracy" in lab.message.value
     assert not lab.exports.button.disabled and lab.buttons.stop.disabled
-    assert len(lab.view.chart.figure.data[0].x) == len(lab.session.snapshot().rows)
+    assert len(lab.view.story.figure.data[0].x) == len(lab.session.snapshot().rows)
     lab.exports.folder.value = str(tmp_path / "out")
     lab.exports.button.click()
     assert "exported to" in lab.message.value
@@ -115,15 +115,10 @@ def test_a_new_lab_finds_the_run_that_is_going(lab, tmp_path):
 
 
 def test_every_panel_names_its_units():
-    layout = live_figure().layout
-    titles = [layout[f"yaxis{n}"].title.text for n in ("", 2, 3, 4, 5)]
-    assert titles == [
-        "share",
-        "top-1 accuracy",
-        "loss (log scale)",
-        "parameters held (% of dense)",
-        "time per step (ms)",
-    ]
+    story, panels = story_figure().layout, panels_figure().layout
+    assert story.yaxis.tickformat == ".0%" and story.yaxis.hoverformat == ".1%"
+    assert [panels[f"yaxis{n}"].ticksuffix for n in (3, 4)] == [" %", " ms"]
+    assert all(panels[f"xaxis{n}"].title.text == "step" for n in ("", 2, 3))
 
 
 def test_what_the_form_does_not_show_is_kept():
@@ -172,11 +167,12 @@ def test_the_panels_show_what_the_method_reports(lab):
     lab.controls.method.value = "snella"
     lab.buttons.train.click()
     until(lambda: lab.buttons.status.value == "finished")
-    figure = lab.view.chart.figure
-    shown = {t.name for t in figure.data if t.visible and t.x is not None and len(t.x)}
+    traces = [trace for chart in lab.view.charts for trace in chart.figure.data]
+    shown = {t.name for t in traces if t.visible and t.x is not None and len(t.x)}
     assert {"weights that may change", "task", "student as it is"} <= shown
-    assert not any(t.visible for t in figure.data if t.name in ("λ", "feature distillation"))
-    assert figure.layout.annotations[0].text == "Weights that may change"
+    assert not any(t.visible for t in traces if t.name in ("λ", "feature distillation"))
+    title = lab.view.panels.figure.layout.annotations[0].text
+    assert title.startswith("<b>Weights that may change</b>") and "distillation" not in title
 
 
 def test_a_sliders_rounding_error_does_not_reach_the_config():

@@ -15,7 +15,7 @@ __all__ = ["first_step_without_base", "planned_phases"]
 
 _PASSES_OF_A_STEP = 3
 # Attention, norms and activations stay when weights go. Steps without the base take 0.55 to 0.64 of
-# those with it (ViT-S, DeiT-Tiny, the embedded model on a CPU), as if a third of a pass were theirs.
+# those with it (ViT-S, DeiT-Tiny, the embedded model on a CPU): a third of a pass is theirs.
 _NO_WEIGHTS = 1 / 3
 
 

@@ -23,12 +23,14 @@ class ActiveRun:
         session: the run, or None.
         cache: as given, until :meth:`release`.
         refresher: what draws the session, or None.
+        is_starting: while a run is being started from here.
     """
 
     def __init__(self, root: Path, cache: DataCache) -> None:
         self.root, self.cache = root, cache
         self.session: Session | None = live_session(root)
         self.refresher: Refresher | None = None
+        self.is_starting = False
 
     @property
     def is_going(self) -> bool:
@@ -61,8 +63,7 @@ class ActiveRun:
         """
         if self.is_going:
             raise RuntimeError(f"a run is already {self.state}: press Stop first, or wait for it")
-        self.session = Session(config(), self.root, cache=self.cache).start()
-        return self.session
+        return self._begin(Session(config(), self.root, cache=self.cache))
 
     def restore(self, folder: Path, *, allow_changes: bool = False) -> Session:
         """Go on with a run that was stopped.
@@ -74,9 +75,15 @@ class ActiveRun:
         Raises:
             ValueError: its checkpoint can't be read.
         """
-        rest = Session.of_run(folder, cache=self.cache, allow_changes=allow_changes)
-        self.session = rest.start()
-        return self.session
+        return self._begin(Session.of_run(folder, cache=self.cache, allow_changes=allow_changes))
+
+    def _begin(self, session: Session) -> Session:
+        self.is_starting = True
+        try:
+            self.session = session.start()
+        finally:
+            self.is_starting = False
+        return session
 
     def pause_or_resume(self) -> None:
         """Pause after the current step, or let the run go on.

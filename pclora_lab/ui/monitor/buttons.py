@@ -1,4 +1,4 @@
-"""Train, Pause, Stop, and how far the run is."""
+"""The bar of a run: Train, Pause, Stop, its parts, and the time left."""
 
 import html
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from pclora_lab.methods.registry import METHODS
 from pclora_lab.runs.session import Session
 from pclora_lab.runs.session_state import SessionState
 from pclora_lab.ui.html import button
+from pclora_lab.ui.monitor.phases import PhaseBar
 from pclora_lab.ui.monitor.status import status_line
 
 __all__ = ["RunButtons"]
@@ -19,7 +20,7 @@ _WIDTH = "100px"
 
 
 class RunButtons:
-    """Three buttons, a bar and a line of text.
+    """Three buttons, the parts of the run and a line of text; what can't be used is hidden.
 
     Args:
         train: starts a run.
@@ -31,6 +32,7 @@ class RunButtons:
         train: button.
         pause: button; it reads Resume where there is something to go on with.
         stop: button.
+        phases: the parts of the run.
         status: the line.
         widget: to display.
     """
@@ -53,21 +55,26 @@ class RunButtons:
             "Stop", "stop", "end the run here", partial(show_errors, stop),
             width=_WIDTH, style="warning",
         )  # fmt: skip
-        self.progress = widgets.FloatProgress(
-            value=0, min=0, max=1, layout=widgets.Layout(width="200px")
-        )
+        self.phases = PhaseBar()
         self.status = widgets.HTML(value="ready")
         self.status.add_class("pclora-status")
-        self.widget = widgets.HBox(
-            [self.train, self.pause, self.stop, self.progress, self.status],
-            layout=widgets.Layout(align_items="center", grid_gap="0 6px", flex_flow="row wrap"),
-        )
+        self.widget = widgets.Box([self.train, self.pause, self.stop, self.phases, self.status])
+        self.widget.add_class("pclora-bar")
 
-    def update(self, session: Session, snapshot: SessionState) -> None:
-        """Follow a session's progress."""
-        done = snapshot.step / snapshot.steps if snapshot.steps else 0
-        self.progress.value = 1 if snapshot.state == "finished" else done
-        self.status.value = html.escape(status_line(snapshot, METHODS[session.config.method.name]))
+    def update(
+        self, session: Session, snapshot: SessionState, *, is_elsewhere: bool = False
+    ) -> None:
+        """Follow a session's progress.
+
+        Args:
+            session: the run.
+            snapshot: where it is.
+            is_elsewhere: whether another run is shown meanwhile.
+        """
+        method = METHODS[session.config.method.name]
+        self.phases.show(snapshot.parts, fades=method.fades)
+        line = status_line(snapshot, method)
+        self.status.value = html.escape(f"another run is {line}" if is_elsewhere else line)
 
     def show_state(self, state: str, *, can_resume: bool) -> None:
         """Which buttons can be pressed.
@@ -82,3 +89,7 @@ class RunButtons:
         self.pause.icon = "play" if resumes else "pause"
         self.pause.disabled = not live and not resumes
         self.stop.disabled = not live
+        for one, is_used in (
+            (self.train, not live), (self.pause, not self.pause.disabled), (self.stop, live),
+        ):  # fmt: skip
+            one.layout.display = "" if is_used else "none"

@@ -1,22 +1,25 @@
 """λ in the hand: a slider that follows the schedule until somebody moves it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import ipywidgets as widgets
 
 from pclora_lab.methods.registry import METHODS
+from pclora_lab.runs.result_columns import finite
 from pclora_lab.runs.session import Session
 from pclora_lab.runs.session_state import SessionState
 from pclora_lab.ui.html import button
 
 __all__ = ["LambdaSlider"]
 
-_SCHEDULE, _HAND = "the schedule moves λ", "λ is in your hand"
+_SCHEDULE, _HAND = "by the schedule", "in your hand"
+_NOTHING = "λ moves while a run fades its base"
 
 
 class LambdaSlider:
-    """Slider and button for the session that is shown.
+    """λ in large print, its slider, and what gives it back, for the session that is shown.
 
     Args:
         session: gives the session, or None.
@@ -24,8 +27,10 @@ class LambdaSlider:
 
     Attributes:
         slider: λ; moving it takes λ over.
+        text: λ and who moves it.
         button: gives λ back.
         fresh: whether the optimizer's moments are cleared then.
+        back: button and checkbox, shown while λ is held.
         widget: to display.
     """
 
@@ -37,10 +42,9 @@ class LambdaSlider:
         self._session, self._show_errors = session, show_errors
         self._own: int | None = None
         self.slider = widgets.FloatSlider(
-            value=1.0, min=0.0, max=1.0, step=0.01, readout_format=".2f",
-            description="λ by hand", tooltip="move it to take λ over from the schedule",
-            style={"description_width": "70px"}, layout=widgets.Layout(width="420px"),
-            disabled=True,
+            value=1.0, min=0.0, max=1.0, step=0.01,
+            readout=False, tooltip="λ by hand: move it to take λ over from the schedule",
+            layout=widgets.Layout(width="100%"), disabled=True,
         )  # fmt: skip
         self.button = button(
             "Give back", "hand-paper-o", "let the schedule move λ again",
@@ -50,16 +54,26 @@ class LambdaSlider:
             value=False, description="clear moments", indent=False, disabled=True,
             tooltip="when λ is given back: AdamW forgets the gradients it saw at your λ and the "
             "learning rate rises again; try it where λ falls far at once",
-            layout=widgets.Layout(width="130px"),
+            layout=widgets.Layout(width="116px"),
         )  # fmt: skip
         self.text = widgets.HTML()
         self.text.add_class("pclora-hold")
         self.slider.add_class("pclora-lambda")
         self.slider.observe(self._moved, "value")
-        self.widget = widgets.HBox(
-            [self.slider, self.button, self.fresh, self.text],
-            layout=widgets.Layout(align_items="center", flex_flow="row wrap"),
-        )
+        self.widget = widgets.VBox([self.text, self.slider])
+        self.back = widgets.HBox([self.button, self.fresh])
+        self._show_back(False)
+        self._say(_NOTHING, None)
+
+    def _say(self, text: str, lam: float | None) -> None:
+        """λ in large print, and who moves it."""
+        number = "λ" if lam is None else f"λ {lam:.2f}"
+        self.text.value = f"<b>{number}</b> <small>{text}</small>"
+        self.slider.layout.visibility = "hidden" if lam is None else "visible"
+
+    def _show_back(self, can_give_back: bool) -> None:
+        self.button.disabled = self.fresh.disabled = not can_give_back
+        self.back.layout.display = "" if can_give_back else "none"
 
     def override_lambda(self, lam: float) -> None:
         """Take λ over.
@@ -71,16 +85,16 @@ class LambdaSlider:
         if session is None:
             raise RuntimeError("nothing to hold: press Train first")
         session.override_lambda(round(lam, 4))
-        self.button.disabled = self.fresh.disabled = False
-        self.text.value = _HAND
+        self._show_back(True)
+        self._say(_HAND, lam)
 
     def release_lambda(self) -> None:
         """Give λ back to the schedule."""
         session = self._session()
         if session is not None:
             session.release_lambda(reset_moments=self.fresh.value)
-        self.button.disabled = self.fresh.disabled = True
-        self.text.value = _SCHEDULE
+        self._show_back(False)
+        self._say(_SCHEDULE, self.slider.value)
 
     def _moved(self, change: dict) -> None:
         if self._own != threading.get_ident() and not self.slider.disabled:
@@ -94,19 +108,33 @@ class LambdaSlider:
         # Read now, because the snapshot is older than what the person may just have done.
         override = session.lambda_override if live else None
         self.slider.disabled = not can_override
-        self.button.disabled = self.fresh.disabled = not can_override or override is None
-        if not fades:
-            self.text.value = "this method has no λ"
-        elif live:
-            self.text.value = (
-                "the base is gone: nothing to hold" if not session.has_base
-                else _SCHEDULE if override is None else _HAND
-            )  # fmt: skip
-        else:
-            self.text.value = ""
+        self._show_back(can_override and override is not None)
         lam = snapshot.rows[-1].get("lam") if snapshot.rows else None
         lam = lam if override is None else override
+        self._say(self._who(fades, live, session.has_base, override), lam if fades else None)
         if lam is not None and abs(lam - self.slider.value) > 0.006:
             self._own = threading.get_ident()
             self.slider.value = round(lam, 2)
             self._own = None
+
+    def show_past(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """λ at the end of a run that was opened; nobody can move it."""
+        lam = finite(rows[-1].get("lam")) if rows else None
+        self.slider.disabled = True
+        self._show_back(False)
+        self._say("where the run ended" if lam is not None else "no λ", lam)
+        if lam is not None:
+            self._own = threading.get_ident()
+            self.slider.value = round(lam, 2)
+            self._own = None
+
+    @staticmethod
+    def _who(fades: bool, live: bool, has_base: bool, override: float | None) -> str:
+        """Who moves λ, or why nobody does."""
+        if not fades:
+            return "this method has no λ"
+        if not has_base:
+            return "the base is gone"
+        if not live:
+            return "where the run ended"
+        return _SCHEDULE if override is None else _HAND

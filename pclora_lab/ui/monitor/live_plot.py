@@ -1,34 +1,60 @@
-"""One plotly figure with four panels that follows a run."""
+"""The charts that follow a run: the story, and three small panels below it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pclora_lab.methods.metrics import Metric, Panel
-from pclora_lab.plots.curves import (
-    accuracy_title,
-    curves,
-    first_panel,
-    history_curves,
-    is_shown,
+import ipywidgets as widgets
+import plotly.graph_objects as go
+
+from pclora_lab.methods.metrics import Metric
+from pclora_lab.plots.curves import Curve, accuracy_title, is_shown, points_of
+from pclora_lab.plots.live import (
+    NARROW_PANELS,
+    NARROW_STORY,
+    panel_titles,
+    panels_figure,
+    small_curves,
+    story_curves,
+    story_figure,
 )
-from pclora_lab.plots.history import NARROW, live_figure
 from pclora_lab.plots.theme import apply_theme
 from pclora_lab.ui.widgets.chart import Chart
 
 __all__ = ["LiveView"]
 
+_GROUP = "run"
+
 
 class LiveView:
-    """A chart that is made once and then only fed.
+    """Two charts that are made once and then only fed.
 
     Attributes:
-        chart: to display.
+        story: λ and the accuracies.
+        panels: how much of the base is left, the losses, and what a step costs.
+        widget: to display.
     """
 
     def __init__(self) -> None:
-        label = "curves of the run, in four panels"
-        self.chart = Chart(apply_theme(live_figure()), label, NARROW)
+        self.story = Chart(
+            apply_theme(story_figure()), "accuracy while the base fades", NARROW_STORY,
+            narrow_below=420, group=_GROUP,
+        )  # fmt: skip
+        self.panels = Chart(
+            apply_theme(panels_figure()), "base, losses and cost of a step", NARROW_PANELS,
+            narrow_below=560, group=_GROUP,
+        )  # fmt: skip
         self._drawn, self._run = 0, 0
+        self._columns: tuple[str, ...] = ()
+        self._named: tuple[Curve, ...] = ()
+        self.beside = widgets.Box([self.story])
+        self.beside.add_class("pclora-live")
+        self.widget = widgets.VBox([self.beside, self.panels])
+        self.widget.add_class("pclora-live-charts")
+
+    @property
+    def charts(self) -> tuple[Chart, Chart]:
+        """Both, from top to bottom."""
+        return self.story, self.panels
 
     def clear(self, steps: int, metrics: Sequence[Metric] = ()) -> None:
         """Empty all panels for a new run, fit the axes to its steps, keep the curves it has.
@@ -37,13 +63,14 @@ class LiveView:
             steps: optimizer steps of the method.
             metrics: what the method reports.
         """
-        figure = self.chart.figure
-        figure.layout.annotations[0].text = first_panel(metric.key for metric in metrics)
-        for trace, curve in zip(figure.data, history_curves(), strict=True):
-            trace.visible = is_shown(curve, metrics)
+        self._columns = tuple(metric.key for metric in metrics)
         # Another run: what was zoomed or hidden in the last one is forgotten.
         self._run += 1
-        figure.layout.uirevision = f"run {self._run}"
+        for chart, drawn in self._drawn_curves():
+            chart.figure.layout.uirevision = f"run {self._run}"
+            for trace, curve in zip(chart.figure.data, drawn, strict=True):
+                trace.visible = is_shown(curve, metrics)
+        self._named = ()
         self._draw((), steps)
 
     def update(self, rows: Iterable[Mapping[str, Any]], steps: int) -> None:
@@ -57,13 +84,40 @@ class LiveView:
         if len(rows) != self._drawn:
             self._draw(rows, steps)
 
+    def fit_theme(self, dark: bool) -> None:
+        """Draw for a light page or a dark one."""
+        for chart in self.charts:
+            with chart.changing() as figure:
+                apply_theme(figure, dark)
+                if chart is self.panels:
+                    self._title_panels(figure, dark)
+
+    def _drawn_curves(self) -> tuple[tuple[Chart, tuple[Curve, ...]], ...]:
+        return (self.story, story_curves()), (self.panels, small_curves())
+
+    def _title_panels(self, figure: go.Figure, dark: bool | None = None) -> None:
+        titles = panel_titles(self._named, self._columns, dark)
+        for annotation, title in zip(figure.layout.annotations, titles, strict=True):
+            annotation.text = title
+
     def _draw(self, rows: tuple[Mapping[str, Any], ...], steps: int) -> None:
         self._drawn = len(rows)
-        points = curves(rows)
-        first = min((x[0] for x, _ in points if len(x)), default=0)
-        with self.chart.changing() as figure:
-            for trace, (x, y) in zip(figure.data, points, strict=True):
-                trace.x, trace.y = x, y
-            title = "step (the teacher's are negative)" if first < 0 else "step"
-            figure.update_xaxes(range=[first, steps], title_text=title)
-            figure.layout.annotations[Panel.ACCURACY].text = accuracy_title(rows)
+        for chart, drawn in self._drawn_curves():
+            points = points_of(rows, drawn)
+            first = min((x[0] for x, _ in points if len(x)), default=0)
+            with chart.changing() as figure:
+                for trace, (x, y) in zip(figure.data, points, strict=True):
+                    trace.x, trace.y = x, y
+                title = "step (the teacher's are negative)" if first < 0 else "step"
+                figure.update_xaxes(range=[first, steps], title_text=title)
+                if chart is self.story:
+                    figure.layout.title.text = accuracy_title(rows)
+                else:
+                    pairs = zip(drawn, points, strict=True)
+                    self._name(figure, [curve for curve, (x, _) in pairs if len(x)])
+
+    def _name(self, figure: go.Figure, there: Sequence[Curve]) -> None:
+        """Say which line is what, of those that are there."""
+        if tuple(there) != self._named or not there:
+            self._named = tuple(there)
+            self._title_panels(figure)

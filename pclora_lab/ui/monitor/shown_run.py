@@ -3,6 +3,7 @@
 import html
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -14,13 +15,14 @@ from pclora_lab.runs.session import Session
 from pclora_lab.runs.session_state import OVER, SessionState
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.identity.record import RunChanged
-from pclora_lab.ui.html import MessageBox, error_html
+from pclora_lab.ui.html import MessageBox, button, error_html
 from pclora_lab.ui.monitor.active_run import ActiveRun
 from pclora_lab.ui.monitor.buttons import RunButtons
 from pclora_lab.ui.monitor.changes_question import ChangesQuestion
 from pclora_lab.ui.monitor.export_button import ExportButton
 from pclora_lab.ui.monitor.lambda_slider import LambdaSlider
 from pclora_lab.ui.monitor.status import result_html
+from pclora_lab.ui.monitor.tiles import Tiles
 from pclora_lab.ui.monitor.views import RunViews
 from pclora_lab.ui.widgets.page import Page
 
@@ -35,16 +37,20 @@ class ShownRun:
         page: tells dark from light, and whether the browser draws our widgets.
         train: starts a run with the form's settings.
         on_over: called from a thread when the session is over.
+        on_shown: called when another run is shown.
 
     Attributes:
         opened: a run of the folder that is shown instead of the session's, or None.
-        buttons: train, pause, stop; progress and status.
+        buttons: the bar: train, pause, stop; progress and status.
         lambda_slider: λ by hand.
         message: result, error, or what was exported.
         changes: asks whether a run may go on with what changed since it began.
         views: curves, layers and examples.
         exports: takes the small model along.
-        parts: the widgets, from top to bottom.
+        tiles: four large numbers.
+        back: shows the run that is going again.
+        config: of the run that is shown, or None.
+        parts: the widgets, from top to bottom, without the bar.
     """
 
     def __init__(
@@ -53,9 +59,11 @@ class ShownRun:
         page: Page,
         train: Callable[[], object],
         on_over: Callable[[], object],
+        on_shown: Callable[[], object] = lambda: None,
     ) -> None:
-        self.active, self._on_over = active, on_over
+        self.active, self._on_over, self._on_shown = active, on_over, on_shown
         self.opened: Run | None = None
+        self.config: RunConfig | None = None
         self._showing = threading.RLock()
         self.message = MessageBox("line-height:1.35;max-width:640px", with_type=True)
         self.message.add_class("pclora-message")
@@ -64,12 +72,17 @@ class ShownRun:
         self.buttons = RunButtons(train, self.pause_or_resume, active.stop, self.show_errors)
         self.changes = ChangesQuestion(self.resume_anyway, self.show_errors)
         self.exports = ExportButton(self._write_model, self._show_html, self.show_errors)
+        self.tiles = Tiles(self.lambda_slider)
+        self.buttons.widget.children += (self.lambda_slider.back,)
+        self.back = button(
+            "Back to the running run", "undo", "show the run that is going",
+            partial(self.show_errors, self.show_active),
+        )  # fmt: skip
         self.parts: list[widgets.Widget] = [
-            self.buttons.widget,
-            self.lambda_slider.widget,
-            self.message,
             self.changes.widget,
-            self.views.widget,
+            self.tiles.widget,
+            *self.views.parts,
+            self.message,
             self.exports.widget,
         ]
         self._show_state("new")
@@ -86,9 +99,24 @@ class ShownRun:
         self.active.stop_drawing()
         self.active.session, self.opened = session, None
         self.changes.take_back()
-        name = "" if session.folder is None else session.folder.name
-        self.views.begin(session.folder, session.config, name)
+        self._begin(session.folder, session.config, "")
         self.active.draw(self.draw, self.message.show_error)
+
+    def _begin(self, folder: Path | None, config: RunConfig, title: str) -> None:
+        """Empty every view for another run."""
+        self.config = config
+        self.message.clear()
+        self.tiles.clear()
+        self.views.begin(folder, config, title)
+        self._on_shown()
+
+    def show_active(self) -> None:
+        """Show the run that is going instead of the one that was opened.
+
+        Raises:
+            RuntimeError: there is none.
+        """
+        self.follow(self.active.require("follow"))
 
     def open(self, run: Run) -> None:
         """Show a run of the folder; the one that is going is followed.
@@ -105,10 +133,14 @@ class ShownRun:
         with self._showing:  # or a frame of the run that trains could be drawn after it
             self.opened = run
             self.changes.take_back()
-            self.views.begin(run.folder, config, f"{run.folder.name} ({run.state or run.status})")
+            self._begin(run.folder, config, f"{run.folder.name} ({run.state or run.status})")
             self.views.update(run.rows)
-        self.exports.button.disabled = run.result is None
+            self.tiles.update(run.rows)
+            self.lambda_slider.show_past(run.rows)
+        self._can_export(run.result is not None)
         self.message.value = _outcome(run)
+        if run.result is not None:
+            self.tiles.show_result(run.result)
         self._show_state(self.active.state)
         # A run that goes on keeps its line: what is shown and what trains are two things.
         if not self.active.is_going:
@@ -171,11 +203,14 @@ class ShownRun:
                 self._show_end(snapshot)
         self._show_state(snapshot.state)
         # The line comes after the buttons, so that whoever reads "stopped" may press them.
-        self.buttons.update(session, snapshot)
-        self.lambda_slider.update(session, snapshot)
+        self.buttons.update(session, snapshot, is_elsewhere=self.opened is not None)
         with self._showing:
             if self.opened is None:  # the run that trains is also the one that is shown
+                self.lambda_slider.update(session, snapshot)
                 self.views.update(snapshot.rows)
+                self.tiles.update(snapshot.rows)
+                if snapshot.result is not None:
+                    self.tiles.show_result(snapshot.result)
         if snapshot.state in OVER:
             self._on_over()
 
@@ -189,8 +224,14 @@ class ShownRun:
 
     def _show_state(self, state: str) -> None:
         self.buttons.show_state(state, can_resume=self._left_off() is not None)
+        is_elsewhere = self.opened is not None and self.active.is_going
+        self.back.layout.display = "" if is_elsewhere else "none"
         if self.opened is None:
-            self.exports.button.disabled = state != "finished"
+            self._can_export(state == "finished")
+
+    def _can_export(self, there_is_a_model: bool) -> None:
+        self.exports.button.disabled = not there_is_a_model
+        self.exports.widget.layout.display = "" if there_is_a_model else "none"
 
     def release(self) -> None:
         """Stop drawing and let go of models and data; the run goes on."""

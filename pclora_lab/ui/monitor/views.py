@@ -22,7 +22,6 @@ from pclora_lab.ui.monitor.examples_view import ExamplesView
 from pclora_lab.ui.monitor.layers_view import LayersView
 from pclora_lab.ui.monitor.live_plot import LiveView
 from pclora_lab.ui.monitor.timeline import Timeline
-from pclora_lab.ui.widgets.chart import Chart
 from pclora_lab.ui.widgets.page import Page
 
 __all__ = ["RunViews"]
@@ -48,11 +47,13 @@ class RunViews:
         cache: data of earlier runs in this process.
 
     Attributes:
-        live: the four panels.
+        live: the curves.
         layers: heatmap and singular values.
         examples: predictions and attention.
         timeline: which step is shown.
-        widget: to display.
+        title: name of the run that is shown.
+        tabs: one for each view; whoever uses it may add others behind them.
+        parts: the widgets, from top to bottom, without the title.
     """
 
     def __init__(self, page: Page, cache: DataCache) -> None:
@@ -71,21 +72,19 @@ class RunViews:
         self.title.add_class("pclora-shown")
         self.problem.add_class("pclora-problem")
         self._make_picture()
-        parts = (self.live.chart, self.layers.widget, self.examples.widget)
+        parts = (self.live.widget, self.layers.widget, self.examples.widget)
         self.tabs = widgets.Tab(children=parts, titles=("Curves", "Layers", "Examples"))
         self.tabs.add_class("pclora-views")
-        self.tabs.observe(lambda _: self._redraw(), "selected_index")
+        self.tabs.observe(lambda _: self._change_tab(), "selected_index")
         page.observe(lambda _: self._change_theme(), "dark")
         page.observe(lambda _: self._show_picture(False), "alive")
-        self.widget = widgets.VBox(
-            [
-                self.title,
-                self.timeline.widget,
-                self.problem,
-                self._still,
-                self.tabs,
-            ]
-        )
+        self.parts = [self.tabs, self.problem, self._still, self.timeline.widget]
+
+    def _change_tab(self) -> None:
+        """The timeline goes with the views of a run only."""
+        is_view = self.tabs.selected_index in (CURVES, LAYERS, EXAMPLES)
+        self.timeline.widget.layout.display = "" if is_view else "none"
+        self._redraw()
 
     def _make_picture(self) -> None:
         self._picture = widgets.HTML()
@@ -93,11 +92,6 @@ class RunViews:
         self._still = widgets.VBox([note, self._picture])
         self._still.add_class("pclora-still")
         self._still.layout.display = "none"
-
-    @property
-    def charts(self) -> tuple[Chart, ...]:
-        """What follows the page's theme."""
-        return self.live.chart, self.layers.chart
 
     def begin(self, folder: Path | None, config: RunConfig, title: str) -> None:
         """Show another run: everything is emptied first."""
@@ -149,7 +143,7 @@ class RunViews:
         elif tab == LAYERS:
             self.layers.update(rows)
             self._look_back(lambda replay, step: self.layers.show_spectra(replay, step))
-        else:
+        elif tab == EXAMPLES:
             self._look_back(lambda replay, step: self.examples.show(replay, step, again=again))
 
     def _rows_until(self) -> list[Mapping[str, Any]]:
@@ -207,9 +201,9 @@ class RunViews:
     def _change_theme(self) -> None:
         use_theme("dark" if self.page.dark else "light")
         with self._lock:
-            for chart in self.charts:
-                with chart.changing() as figure:
-                    apply_theme(figure, self.page.dark)
+            self.live.fit_theme(self.page.dark)
+            with self.layers.chart.changing() as figure:
+                apply_theme(figure, self.page.dark)
             self._redraw(again=True)
 
 

@@ -69,11 +69,14 @@ class Chart(anywidget.AnyWidget):
     Args:
         figure: what is shown; change it in :meth:`changing`.
         label: what it shows, for readers who can't see it.
-        narrow: what is otherwise where there is less room than 700 pixels: parts of ``layout`` and
-            of each trace in ``data``.
+        narrow: what is otherwise where there is little room: parts of ``layout`` and of each trace
+            in ``data``.
+        narrow_below: pixels that are little room.
+        group: charts of one lab with the same name share a crosshair; empty has none.
 
     Attributes:
         figure: a plain plotly figure.
+        cursor: where a line stands in every panel, on its x axis; None for none.
 
     Example:
         >>> chart = Chart(go.Figure(), label="a line")
@@ -84,21 +87,36 @@ class Chart(anywidget.AnyWidget):
     """
 
     _esm = Path(__file__).with_name("chart.js")
+    _css = Path(__file__).with_name("chart.css")
 
     spec = traitlets.Unicode("{}").tag(sync=True)
     label = traitlets.Unicode("").tag(sync=True)
     narrow = traitlets.Unicode("{}").tag(sync=True)
+    narrow_below = traitlets.Int(700).tag(sync=True)
+    group = traitlets.Unicode("").tag(sync=True)
+    cursor = traitlets.Float(None, allow_none=True).tag(sync=True)
     script = traitlets.Instance(PlotlyScript).tag(sync=True, **widgets.widget_serialization)
 
     def __init__(
-        self, figure: go.Figure, label: str = "", narrow: Mapping[str, Any] | None = None
+        self,
+        figure: go.Figure,
+        label: str = "",
+        narrow: Mapping[str, Any] | None = None,
+        *,
+        narrow_below: int = 700,
+        group: str = "",
     ) -> None:
         self.figure = figure
         if figure.layout.uirevision is None:
             figure.layout.uirevision = "first"
         self._on_click: list[Callable[[Click], object]] = []
         super().__init__(
-            script=plotly_script(), spec=_sent(figure), label=label, narrow=to_json(narrow or {})
+            script=plotly_script(),
+            spec=_sent(figure),
+            label=label,
+            narrow=to_json(narrow or {}),
+            narrow_below=narrow_below,
+            group=group,
         )
         self.layout.width = "100%"
         self.on_msg(self._take_in)

@@ -26,6 +26,7 @@ class Page(anywidget.AnyWidget):
     """
 
     _esm = Path(__file__).with_name("page.js")
+    _css = Path(__file__).with_name("lab.css")
 
     dark = traitlets.Bool(False).tag(sync=True)
     alive = traitlets.Bool(False).tag(sync=True)

@@ -1,0 +1,168 @@
+"""A run while it goes on: the chart that tells the story, and three small ones below it.
+
+The story is λ as an area and the accuracies over it; how much of the base is left, the losses, and
+what a step costs stand in the small panels. Both are plain plotly figures without points.
+"""
+
+import html
+from collections.abc import Iterable, Sequence
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from pclora_lab.methods.metrics import Panel
+from pclora_lab.plots.curves import (
+    PANELS,
+    Curve,
+    accuracy_title,
+    first_panel,
+    history_curves,
+)
+from pclora_lab.plots.palette import COLORS
+from pclora_lab.plots.panels import in_one_column
+from pclora_lab.plots.theme import in_theme, plotly_template
+
+__all__ = [
+    "NARROW_PANELS",
+    "NARROW_STORY",
+    "SMALL_PANELS",
+    "panel_titles",
+    "panels_figure",
+    "small_curves",
+    "story_curves",
+    "story_figure",
+]
+
+SMALL_PANELS = (Panel.PROGRESS, Panel.LOSS, Panel.COST)
+_LAMBDA = Curve(Panel.ACCURACY, "λ", COLORS["base"], "solid", "lam")
+_AREA = "rgba(0,114,178,0.16)"
+_STORY_HEIGHT, _PANELS_HEIGHT = 244, 178
+# That fit above a small panel, in one line of its key.
+_LETTERS = 36
+_LINES = {"solid": "━", "dash": "╍", "dot": "┅"}
+
+NARROW_STORY = {"layout": {"height": 340, "margin": {"t": 92}}}
+"""What is otherwise in :func:`story_figure` on a narrow page."""
+
+NARROW_PANELS = {"layout": in_one_column(len(SMALL_PANELS), height=780, gap=0.13, legends=False)}
+"""What is otherwise in :func:`panels_figure` on a narrow page."""
+
+
+def story_curves() -> tuple[Curve, ...]:
+    """λ, and every accuracy that a run of any method can have.
+
+    Example:
+        >>> [curve.name for curve in story_curves()][:3]
+        ['λ', 'teacher while fine-tuned', 'teacher']
+    """
+    return (_LAMBDA, *(curve for curve in history_curves() if curve.panel == Panel.ACCURACY))
+
+
+def small_curves() -> tuple[Curve, ...]:
+    """The others, in the order of their panels."""
+    return tuple(curve for curve in history_curves() if curve.panel != Panel.ACCURACY)
+
+
+def story_figure() -> go.Figure:
+    """Accuracy while the base fades, λ as an area behind it."""
+    figure = go.Figure()
+    for curve in story_curves():
+        line = _line(curve)
+        if curve is _LAMBDA:
+            line.update(
+                fill="tozeroy", fillcolor=_AREA, hovertemplate="%{y:.2f}<extra>λ</extra>",
+                line={"color": curve.color, "width": 0.5},
+            )  # fmt: skip
+        figure.add_trace(line)
+    figure.update_layout(
+        template=plotly_template(),
+        height=_STORY_HEIGHT,
+        margin={"l": 48, "r": 12, "t": 46, "b": 34, "autoexpand": False},
+        hovermode="x unified",
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"size": 11}},
+        title={
+            "text": accuracy_title(()), "x": 0.005, "xanchor": "left", "y": 0.985,
+            "yanchor": "top", "font": {"size": 13},
+        },
+    )  # fmt: skip
+    figure.update_xaxes(title={"text": "step", "standoff": 2, "font": {"size": 11}})
+    figure.update_yaxes(range=[0, 1.02], tickformat=".0%", hoverformat=".1%")
+    return figure
+
+
+def panels_figure() -> go.Figure:
+    """The three small panels beside each other; the last has a second y axis."""
+    figure = make_subplots(
+        rows=1,
+        cols=len(SMALL_PANELS),
+        subplot_titles=panel_titles(()),
+        specs=[[{}, {}, {"secondary_y": True}]],
+        horizontal_spacing=0.075,
+    )
+    for curve in small_curves():
+        column = SMALL_PANELS.index(curve.panel) + 1
+        secondary = curve.secondary if curve.panel == Panel.COST else None
+        figure.add_trace(_line(curve), row=1, col=column, secondary_y=secondary)
+    figure.update_layout(
+        template=plotly_template(),
+        height=_PANELS_HEIGHT,
+        margin={"l": 48, "r": 48, "t": 54, "b": 34, "autoexpand": False},
+        hovermode="x",
+        showlegend=False,
+    )
+    for title in figure.layout.annotations:
+        title.font.size = 12
+    _style_axes(figure)
+    return figure
+
+
+def _line(curve: Curve) -> go.Scatter:
+    return go.Scatter(
+        x=[],
+        y=[],
+        name=curve.name,
+        mode="lines+markers" if curve.markers else "lines",
+        marker={"size": 4},
+        line={"color": curve.color, "dash": curve.dash, "width": 2},
+    )
+
+
+def _style_axes(figure: go.Figure) -> None:
+    progress, loss, cost = ({"row": 1, "col": column + 1} for column in range(len(SMALL_PANELS)))
+    figure.update_xaxes(title={"text": "step", "standoff": 2, "font": {"size": 11}}, nticks=5)
+    figure.update_yaxes(tickfont={"size": 10.5}, nticks=5)
+    figure.update_yaxes(range=[-0.02, 1.05], hoverformat=".3f", **progress)
+    figure.update_yaxes(type="log", exponentformat="power", hoverformat=".3g", dtick=1, **loss)
+    figure.update_yaxes(
+        rangemode="tozero", ticksuffix=" %", hoverformat=".1f", secondary_y=False, **cost
+    )
+    figure.update_yaxes(
+        rangemode="tozero", ticksuffix=" ms", hoverformat=".3g", showgrid=False,
+        tickmode="auto", secondary_y=True, **cost,
+    )  # fmt: skip
+
+
+def panel_titles(
+    drawn: Iterable[Curve], columns: Iterable[str] = (), dark: bool | None = None
+) -> list[str]:
+    """Title of each small panel, and below it which line is what.
+
+    Args:
+        drawn: the curves that a run has.
+        columns: what its method reports, for the title of the first panel.
+        dark: which page; None takes the chosen theme's.
+    """
+    drawn = tuple(drawn)
+    titles = {**PANELS, Panel.PROGRESS: first_panel(columns)}
+    return [f"<b>{titles[panel]}</b><br>{_key(panel, drawn, dark)}" for panel in SMALL_PANELS]
+
+
+def _key(panel: Panel, drawn: Sequence[Curve], dark: bool | None) -> str:
+    text, used = "", 0
+    for curve in (curve for curve in drawn if curve.panel == panel):
+        breaks = bool(text) and used + len(curve.name) > _LETTERS
+        text += "<br>" if breaks else "  " if text else ""
+        text += f"<span style='color:{in_theme(curve.color, dark)}'>{_LINES[curve.dash]}</span>"
+        text += f" {html.escape(curve.name)}"
+        used = len(curve.name) + (0 if breaks else used)
+    return f"<span style='font-size:10.5px'>{text}</span>"

@@ -1,0 +1,116 @@
+"""Four large numbers of the run that is shown: accuracy, size, speed, λ."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import ipywidgets as widgets
+
+from pclora_lab.nn.sizes import Plan
+from pclora_lab.runs.result_columns import finite
+from pclora_lab.ui.monitor.lambda_slider import LambdaSlider
+
+__all__ = ["Tiles"]
+
+_UNKNOWN = "–"
+
+
+class Tiles:
+    """Three numbers and λ's slider.
+
+    Args:
+        lambda_slider: λ by hand.
+
+    Attributes:
+        accuracy: of the student, beside its teacher's.
+        size: parameters removed, by both counts.
+        speed: how much faster, as measured at the end.
+        widget: to display.
+    """
+
+    def __init__(self, lambda_slider: LambdaSlider) -> None:
+        self.accuracy, self.size, self.speed = (widgets.HTML() for _ in range(3))
+        children = [self.accuracy, self.size, self.speed, lambda_slider.widget]
+        for child in children:
+            child.add_class("pclora-tile")
+        self.widget = widgets.Box(children)
+        self.widget.add_class("pclora-tiles")
+        self.clear()
+
+    def clear(self, planned: Plan | None = None) -> None:
+        """Nothing is measured yet.
+
+        Args:
+            planned: the sizes that the run's settings give, where they are known.
+        """
+        self.accuracy.value = _tile(_UNKNOWN, "accuracy: not measured yet")
+        self.speed.value = _tile(_UNKNOWN, "speed: measured at the end")
+        self.show_plan(planned)
+
+    def show_plan(self, planned: Plan | None) -> None:
+        """Sizes before anything is trained."""
+        if planned is None:
+            self.size.value = _tile(_UNKNOWN, "parameters removed: known at the end")
+        else:
+            self._show_size(planned.replaced.params_removed, planned.whole_model.params_removed)
+
+    def update(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """The newest accuracies of a history."""
+        rows = [row for row in rows if finite(row.get("accuracy")) is not None]
+        if not rows:
+            return
+        row = rows[-1]
+        while_teaching = row.get("phase") == "teacher"
+        teacher = None if while_teaching else finite(row.get("teacher_accuracy"))
+        what = "teacher, while it is fine-tuned" if while_teaching else "validation accuracy"
+        self._show_accuracy(row["accuracy"], teacher, what)
+
+    def show_result(self, result: Mapping[str, Any]) -> None:
+        """The final numbers; what was not measured keeps its dash."""
+        accuracy = finite(result.get("accuracy"))
+        if accuracy is not None:
+            split = result.get("report_on", "test")
+            teacher = finite(result.get("teacher_accuracy"))
+            self._show_accuracy(accuracy, teacher, f"{split} accuracy")
+        whole = finite(result.get("params_removed_whole"))
+        if whole is not None:
+            self._show_size(finite(result.get("params_removed_replaced")), whole)
+        self._show_speed(
+            finite(result.get("latency_ms_before")), finite(result.get("latency_ms_after"))
+        )
+
+    def _show_accuracy(self, accuracy: float, teacher: float | None, what: str) -> None:
+        number = f"{accuracy:.1%}"
+        if teacher is None:
+            self.accuracy.value = _tile(number, what)
+            return
+        gap = 100 * (accuracy - teacher)
+        text = f"{number} <em>{gap:+.1f}</em>".replace("-", "−")
+        self.accuracy.value = _tile(text, f"{what} · teacher {teacher:.1%}")
+
+    def _show_size(self, replaced: float | None, whole: float) -> None:
+        if replaced is None:
+            self.size.value = _tile(_minus(whole), "of the model's parameters")
+        else:
+            self.size.value = _tile(
+                _minus(replaced), f"of the layers, {_minus(whole)} of the model"
+            )
+
+    def _show_speed(self, before: float | None, after: float | None) -> None:
+        if not before or not after:
+            return
+        times = before / after
+        how = f"{times:.1f}×", "faster"
+        if times < 1:
+            how = f"{1 / times:.1f}×", "slower"
+        self.speed.value = _tile(
+            how[0], f"{how[1]} · {before:.3g} → {after:.3g} ms for 64 examples"
+        )
+
+
+def _tile(number: str, text: str) -> str:
+    """Both are made of numbers and of names of splits, which are not a user's text."""
+    return f"<b>{number}</b><small>{text}</small>"
+
+
+def _minus(share: float) -> str:
+    return f"−{share:.1%}" if share > 0 else f"{-share:+.1%}"

@@ -1,0 +1,37 @@
+"""The settings of a run in one line."""
+
+import re
+
+import pytest
+
+from pclora_lab import PCLoRAConfig, RunConfig
+from pclora_lab.methods.registry import METHODS
+from pclora_lab.ui.monitor.chips import chips_html
+
+
+def chips(config):
+    return re.findall(r">([^<]+)</span>", chips_html(config))
+
+
+def test_a_run_in_one_line():
+    config = RunConfig(method=PCLoRAConfig(rank=4), steps=3000, seed=7)
+    assert chips(config) == [
+        "vit_digits", "digits", "PC-LoRA", "rank 4", "sine, q = 0.6", "3,000 steps", "seed 7",
+    ]  # fmt: skip
+
+
+def test_ranks_by_layer_budgets_and_drawn_schedules_are_named():
+    points = ((0, 1), (0.5, 0))
+    assert "drawn schedule" in chips(RunConfig(method=PCLoRAConfig(schedule=points)))
+    assert "budget 10%" in chips(RunConfig(method=PCLoRAConfig(budget=0.1)))
+    ranks = {"blocks.0.attn.qkv": 4}
+    assert "a rank for each layer" in chips(RunConfig(method=PCLoRAConfig(rank=ranks)))
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_has_its_chips(name):
+    assert METHODS[name].title in chips(RunConfig(method=METHODS[name].Config()))
+
+
+def test_a_name_cannot_be_markup():
+    assert "<b>" not in chips_html(RunConfig(data="<b>mine</b>.csv"))
