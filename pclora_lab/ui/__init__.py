@@ -1,7 +1,7 @@
 """The lab: widgets for JupyterLab. They hold no logic that a script could not also use.
 
-``settings`` is the form, ``monitor`` one run, ``browser`` all runs, ``ranks`` what a rank would
-give, ``widgets`` what has a browser side of its own.
+``settings`` is the form, ``monitor`` one run, ``views`` what is seen of it, ``browser`` all runs,
+``ranks`` what a rank would give, ``widgets`` what has a browser side of its own.
 """
 
 import lazy_loader

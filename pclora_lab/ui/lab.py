@@ -23,10 +23,10 @@ from pclora_lab.ui.background import run_once
 from pclora_lab.ui.browser.run_browser import RunBrowser
 from pclora_lab.ui.closing import close_widgets
 from pclora_lab.ui.monitor.active_run import ActiveRun
-from pclora_lab.ui.monitor.live_plot import LiveView
 from pclora_lab.ui.monitor.shown_run import ShownRun
 from pclora_lab.ui.ranks.panel import RankPanel
 from pclora_lab.ui.settings.form import Controls
+from pclora_lab.ui.views.live_plot import LiveView
 from pclora_lab.ui.widgets.page import Page
 
 __all__ = ["Lab"]

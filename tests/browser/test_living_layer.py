@@ -17,7 +17,7 @@ CELLS = (
 
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.training.config import RunConfig
-from pclora_lab.ui.monitor.living_layer import LivingLayer, counted
+from pclora_lab.ui.views.living_layer import LivingLayer, counted
 from pclora_lab.ui.widgets.page import Page
 
 said = HTML()

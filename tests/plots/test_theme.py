@@ -17,8 +17,8 @@ from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.method_styles import method_styles
 from pclora_lab.plots.palette import COLORS, HUES, PAGES, contrast
 from pclora_lab.plots.theme import apply_theme, in_theme, use_theme
-from pclora_lab.ui.monitor.allocation_view import allocation_widget
 from pclora_lab.ui.settings import previews as svg
+from pclora_lab.ui.views.allocation_view import allocation_widget
 from pclora_lab.ui.widgets.page import Page
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.

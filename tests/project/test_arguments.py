@@ -32,8 +32,8 @@ EXPLAINED = {
     "runs/estimates/accuracy.py:_read_run": "they are part of the cache's key",
     "wording.py:repr_int": "a method of reprlib.Repr, which passes how deep it is",
     "wording.py:repr_instance": "likewise",
-    "ui/monitor/allocation_view.py:_draw": "what a Refresher calls",
-    "ui/monitor/layers_view.py:_clicked": "what plotly calls",
+    "ui/views/allocation_view.py:_draw": "what a Refresher calls",
+    "ui/views/layers_view.py:_clicked": "what plotly calls",
 }
 
 

@@ -1,1 +1,1 @@
-"""One run, live and looked back on: buttons, λ by hand, curves, layers, examples."""
+"""One run that goes on: bar, large numbers, λ by hand, what can be done with it."""

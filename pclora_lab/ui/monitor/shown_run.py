@@ -23,7 +23,7 @@ from pclora_lab.ui.monitor.export_button import ExportButton
 from pclora_lab.ui.monitor.lambda_slider import LambdaSlider
 from pclora_lab.ui.monitor.status import result_html
 from pclora_lab.ui.monitor.tiles import Tiles
-from pclora_lab.ui.monitor.views import RunViews
+from pclora_lab.ui.views.views import RunViews
 from pclora_lab.ui.widgets.page import Page
 
 __all__ = ["ShownRun"]

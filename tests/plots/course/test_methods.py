@@ -22,7 +22,7 @@ from pclora_lab.plots.course.methods import (
 )
 from pclora_lab.runs.session import stop_all
 from pclora_lab.training.config import RunConfig
-from pclora_lab.ui.monitor.allocation_view import allocation_widget
+from pclora_lab.ui.views.allocation_view import allocation_widget
 
 SNELLA = method_class("snella").Config
 SHORT = RunConfig(

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from pclora_lab.ui.monitor.allocation_view import allocation_widget
+from pclora_lab.ui.views.allocation_view import allocation_widget
 from pclora_lab.ui.widgets.chart import Chart, PlotlyScript, plotly_script
 
 

@@ -13,7 +13,7 @@ from pclora_lab.methods.svd import SVDConfig
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow
 from pclora_lab.training.loop import train
-from pclora_lab.ui.monitor.living_layer import LivingLayer, counted
+from pclora_lab.ui.views.living_layer import LivingLayer, counted
 
 FC2 = "blocks.0.mlp.fc2"
 

@@ -4,7 +4,7 @@ import threading
 
 from waiting import until
 
-from pclora_lab.ui.monitor.timeline import Timeline
+from pclora_lab.ui.views.timeline import Timeline
 
 
 def test_it_follows_until_it_is_moved():

@@ -18,10 +18,10 @@ from pclora_lab.runs.replay import Replay
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.html import MessageBox, picture_html
-from pclora_lab.ui.monitor.examples_view import ExamplesView
-from pclora_lab.ui.monitor.layers_view import LayersView
-from pclora_lab.ui.monitor.live_plot import LiveView
-from pclora_lab.ui.monitor.timeline import Timeline
+from pclora_lab.ui.views.examples_view import ExamplesView
+from pclora_lab.ui.views.layers_view import LayersView
+from pclora_lab.ui.views.live_plot import LiveView
+from pclora_lab.ui.views.timeline import Timeline
 from pclora_lab.ui.widgets.page import Page
 
 __all__ = ["RunViews"]
