@@ -24,9 +24,9 @@ from pclora_lab.ui.browser.run_browser import RunBrowser
 from pclora_lab.ui.closing import close_widgets
 from pclora_lab.ui.monitor.active_run import ActiveRun
 from pclora_lab.ui.monitor.shown_run import ShownRun
+from pclora_lab.ui.outlook import Outlook
 from pclora_lab.ui.ranks.panel import RankPanel
 from pclora_lab.ui.settings.form import Controls
-from pclora_lab.ui.views.live_plot import LiveView
 from pclora_lab.ui.widgets.page import Page
 
 __all__ = ["Lab"]
@@ -65,15 +65,17 @@ class Lab:
         _allow_widgets_in_colab()
         self.root = given_path(root, "root").absolute()
         self.active = ActiveRun(self.root, DataCache())
+        self._outlook: Outlook | None = None  # it needs all that comes before it
         self.controls = Controls(
             config if self.session is None else self.session.config,
-            self._refresh_ranks,
+            self._refresh_outlook,
             self.cache,
         )
         self.page = Page()
         self.shown = ShownRun(
-            self.active, self.page, self.train, self._refresh_runs, self._show_settings
-        )
+            self.active, self.page, self.train, self._refresh_runs, self._refresh_outlook,
+            self._set_rank,
+        )  # fmt: skip
         self.buttons, self.lambda_slider = self.shown.buttons, self.shown.lambda_slider
         self.message, self.exports, self.views = (
             self.shown.message, self.shown.exports, self.shown.views,
@@ -92,6 +94,7 @@ class Lab:
             self.page, self.controls.widget, self.shown, self.ranks.widget, self.browser.widget
         )
         self.tabs, self.widget = self.arrangement.tabs, self.arrangement.widget
+        self._outlook = Outlook(self.controls, self.shown, self.ranks, self.arrangement)
         self._listen()
         run_once(partial(_warm_up, self.controls.base, self.cache), self.shown.message.show_error)
         self.shown.show_errors(self._find_a_run)
@@ -122,11 +125,6 @@ class Lab:
         """Data of earlier runs in this process."""
         return self.active.cache
 
-    @property
-    def view(self) -> LiveView:
-        """The live curves."""
-        return self.views.live
-
     def _listen(self) -> None:
         refresh = self._refresh_choices
         self.tabs.observe(lambda _: self.shown.show_errors(refresh), "selected_index")
@@ -146,17 +144,6 @@ class Lab:
             self.open(runs[0])
         else:
             self.tabs.selected_index = RANKS
-
-    def _show_settings(self) -> None:
-        """Of the run that is shown; of the form where there is none."""
-        if not hasattr(self, "arrangement"):
-            return
-        try:
-            config = self.shown.config or self.controls.config()
-        except ValueError:
-            return  # the form says so itself
-        self.arrangement.show_settings(config)
-        self.shown.tiles.show_plan(self.controls.planned(config))
 
     def run_started(self, run: BackgroundRun) -> None:
         """Follow a run that a cell has started in this lab's folder."""
@@ -216,26 +203,18 @@ class Lab:
 
     def _refresh_choices(self) -> None:
         self._refresh_runs()
-        self._refresh_ranks()
+        self._refresh_outlook()
 
     def _refresh_runs(self) -> None:
         if self.tabs.selected_index == RUNS:
             self.browser.refresh()
 
-    def _refresh_ranks(self) -> None:
-        """Show what the form's settings would give, if anybody looks."""
-        if not hasattr(self, "arrangement"):
-            return
-        self._show_settings()
-        if self.tabs.selected_index != RANKS:
-            return
-        counts, model = self.controls.counts, self.controls.described
-        if counts is None or model is None:
-            return self.ranks.clear()
-        try:
-            self.ranks.show(counts, model, self.controls.config())
-        except ValueError as error:
-            self.ranks.clear(error)
+    def _refresh_outlook(self) -> None:
+        if self._outlook is not None:
+            self._outlook.refresh()
+
+    def _set_rank(self, rank: int) -> None:
+        self.controls.rank.value = rank
 
     def _use_ranks(self, ranks: dict[str, int] | None) -> None:
         self.controls.use_ranks(ranks)

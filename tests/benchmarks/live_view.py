@@ -57,7 +57,7 @@ def watched(config, tab):
     time.sleep(2)  # a person looks at the numbers before the click; they are counted meanwhile
     clicked = time.perf_counter()
     lab.buttons.train.click()
-    traces = [t for c in lab.view.charts for t in c.figure.data if t.name in PANEL_CURVES]
+    traces = [t for c in lab.views.live.charts for t in c.figure.data if t.name in PANEL_CURVES]
     while tab == 0 and any(t.x is None or not len(t.x) for t in traces):
         time.sleep(0.005)
     first = time.perf_counter() - clicked

@@ -31,6 +31,31 @@ def test_a_new_lab_shows_the_form_and_what_it_would_give(lab):
     assert "−88.2%" not in lab.shown.tiles.size.value and "rank 16" in lab.arrangement.chips.value
 
 
+def test_the_layer_follows_the_form_and_its_edge_sets_the_rank(lab):
+    picture = lab.views.living.widget
+    assert picture.rank_can_be_set and set(picture.ranks) == {8}
+    lab.controls.rank.value = 12
+    assert set(picture.ranks) == {12}
+    picture._take_in(picture, {"event": "rank", "value": 5}, [])
+    assert lab.controls.rank.value == 5 and "rank 5" in lab.arrangement.chips.value
+
+
+def test_the_layers_base_is_dragged_while_it_fades(lab):
+    picture = lab.views.living.widget
+    lab.controls.steps.value = 3000
+    lab.buttons.train.click()
+    until(lambda: picture.lambda_can_be_set)
+    assert not picture.rank_can_be_set
+    picture._take_in(picture, {"event": "lambda", "value": 0.6}, [])
+    until(lambda: lab.session.lambda_override == 0.6)
+    until(lambda: picture.lam == 0.6 and any(picture.shares))
+    assert "in your hand" in lab.lambda_slider.text.value
+    lab.tabs.selected_index = 1
+    until(lambda: lab.views.layers.layer.options)
+    picture._take_in(picture, {"event": "choose", "name": "blocks.1.mlp.fc1"}, [])
+    assert lab.views.layers.layer.value == "blocks.1.mlp.fc1"
+
+
 def test_training_folds_the_form_and_opens_the_curves(lab):
     lab.tabs.selected_index = RUNS
     lab.buttons.train.click()
@@ -59,7 +84,7 @@ def test_a_run_that_a_cell_has_started_is_followed_to_its_end(lab, tmp_path):
     assert lab.session is session
     until(lambda: lab.buttons.status.value == "finished")
     assert lab.shown.config == session.config and not lab.arrangement.has_rail
-    assert len(lab.view.story.figure.data[0].x) == len(session.snapshot().rows)
+    assert len(lab.views.live.story.figure.data[0].x) == len(session.snapshot().rows)
 
 
 def test_a_run_elsewhere_and_a_lab_that_is_closed_change_nothing(lab, tmp_path):

@@ -64,7 +64,7 @@ def test_train_shows_progress_and_result(lab, tmp_path):
     until(lambda: lab.buttons.status.value == "finished")
     assert "student, test accuracy" in lab.message.value
     assert not lab.exports.button.disabled and lab.buttons.stop.disabled
-    assert len(lab.view.story.figure.data[0].x) == len(lab.session.snapshot().rows)
+    assert len(lab.views.live.story.figure.data[0].x) == len(lab.session.snapshot().rows)
     lab.exports.folder.value = str(tmp_path / "out")
     lab.exports.button.click()
     assert "exported to" in lab.message.value
@@ -167,11 +167,11 @@ def test_the_panels_show_what_the_method_reports(lab):
     lab.controls.method.value = "snella"
     lab.buttons.train.click()
     until(lambda: lab.buttons.status.value == "finished")
-    traces = [trace for chart in lab.view.charts for trace in chart.figure.data]
+    traces = [trace for chart in lab.views.live.charts for trace in chart.figure.data]
     shown = {t.name for t in traces if t.visible and t.x is not None and len(t.x)}
     assert {"weights that may change", "task", "student as it is"} <= shown
     assert not any(t.visible for t in traces if t.name in ("λ", "feature distillation"))
-    title = lab.view.panels.figure.layout.annotations[0].text
+    title = lab.views.live.panels.figure.layout.annotations[0].text
     assert title.startswith("<b>Weights that may change</b>") and "distillation" not in title
 
 

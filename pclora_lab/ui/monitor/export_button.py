@@ -16,7 +16,7 @@ class ExportButton:
 
     Args:
         write: writes the model of the run that is shown to a folder.
-        show_html: shows what was written, as HTML.
+        message: where it is said what was written.
         show_errors: runs an action and shows what goes wrong.
 
     Attributes:
@@ -28,10 +28,10 @@ class ExportButton:
     def __init__(
         self,
         write: Callable[[Path], Path],
-        show_html: Callable[[str], None],
+        message: widgets.HTML,
         show_errors: Callable[[Callable[[], object]], None],
     ) -> None:
-        self._write, self._show_html = write, show_html
+        self._write, self._message = write, message
         self.button = button(
             "Export", "download", "write the compressed model to a folder",
             lambda: show_errors(self.export), width="100px", style="success",
@@ -45,6 +45,11 @@ class ExportButton:
         )
         self.widget = widgets.HBox([self.button, self.folder])
 
+    def allow(self, there_is_a_model: bool) -> None:
+        """Show button and field where there is something to write."""
+        self.button.disabled = not there_is_a_model
+        self.widget.layout.display = "" if there_is_a_model else "none"
+
     def export(self) -> Path:
         """Write the model to the folder in the text field, and say how to read it.
 
@@ -56,7 +61,7 @@ class ExportButton:
         if not name:
             raise ValueError("no folder to export to: write its name beside the button")
         path = self._write(Path(name).expanduser())
-        self._show_html(
+        self._message.value = (
             f"exported to <code>{html.escape(str(path.resolve()))}</code>; read it with "
             f"<code>from_pretrained({html.escape(repr(str(path)))})</code>"
         )

@@ -96,6 +96,13 @@ class LambdaSlider:
         self._show_back(False)
         self._say(_SCHEDULE, self.slider.value)
 
+    @property
+    def hand(self) -> tuple[float | None, bool]:
+        """λ where a person holds it, and whether it can be taken."""
+        session = self._session()
+        can_be_set = not self.slider.disabled
+        return session.lambda_override if session and can_be_set else None, can_be_set
+
     def _moved(self, change: dict) -> None:
         if self._own != threading.get_ident() and not self.slider.disabled:
             self._show_errors(lambda: self.override_lambda(change["new"]))

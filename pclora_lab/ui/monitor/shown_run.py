@@ -3,7 +3,6 @@
 import html
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -38,6 +37,7 @@ class ShownRun:
         train: starts a run with the form's settings.
         on_over: called from a thread when the session is over.
         on_shown: called when another run is shown.
+        on_rank: called with a rank that was dragged in the picture of a layer.
 
     Attributes:
         opened: a run of the folder that is shown instead of the session's, or None.
@@ -60,6 +60,7 @@ class ShownRun:
         train: Callable[[], object],
         on_over: Callable[[], object],
         on_shown: Callable[[], object] = lambda: None,
+        on_rank: Callable[[int], object] = lambda _: None,
     ) -> None:
         self.active, self._on_over, self._on_shown = active, on_over, on_shown
         self.opened: Run | None = None
@@ -67,16 +68,16 @@ class ShownRun:
         self._showing = threading.RLock()
         self.message = MessageBox("line-height:1.35;max-width:640px", with_type=True)
         self.message.add_class("pclora-message")
-        self.views = RunViews(page, active.cache)
+        self.views = RunViews(page, active.cache, self._drag_lambda, on_rank)
         self.lambda_slider = LambdaSlider(lambda: active.session, self.show_errors)
         self.buttons = RunButtons(train, self.pause_or_resume, active.stop, self.show_errors)
         self.changes = ChangesQuestion(self.resume_anyway, self.show_errors)
-        self.exports = ExportButton(self._write_model, self._show_html, self.show_errors)
+        self.exports = ExportButton(self._write_model, self.message, self.show_errors)
         self.tiles = Tiles(self.lambda_slider)
         self.buttons.widget.children += (self.lambda_slider.back,)
         self.back = button(
             "Back to the running run", "undo", "show the run that is going",
-            partial(self.show_errors, self.show_active),
+            lambda: self.show_errors(lambda: self.follow(self.active.require("follow"))),
         )  # fmt: skip
         self.parts: list[widgets.Widget] = [
             self.changes.widget,
@@ -91,8 +92,8 @@ class ShownRun:
         """Do it; what goes wrong is shown, and a result that is shown stays otherwise."""
         self.message.show_errors(action, clear=False)
 
-    def _show_html(self, text: str) -> None:
-        self.message.value = text
+    def _drag_lambda(self, lam: float) -> None:
+        self.show_errors(lambda: self.lambda_slider.override_lambda(lam))
 
     def follow(self, session: Session) -> None:
         """Show a session, live."""
@@ -109,14 +110,6 @@ class ShownRun:
         self.tiles.clear()
         self.views.begin(folder, config, title)
         self._on_shown()
-
-    def show_active(self) -> None:
-        """Show the run that is going instead of the one that was opened.
-
-        Raises:
-            RuntimeError: there is none.
-        """
-        self.follow(self.active.require("follow"))
 
     def open(self, run: Run) -> None:
         """Show a run of the folder; the one that is going is followed.
@@ -137,7 +130,7 @@ class ShownRun:
             self.views.update(run.rows)
             self.tiles.update(run.rows)
             self.lambda_slider.show_past(run.rows)
-        self._can_export(run.result is not None)
+        self.exports.allow(run.result is not None)
         self.message.value = _outcome(run)
         if run.result is not None:
             self.tiles.show_result(run.result)
@@ -207,7 +200,7 @@ class ShownRun:
         with self._showing:
             if self.opened is None:  # the run that trains is also the one that is shown
                 self.lambda_slider.update(session, snapshot)
-                self.views.update(snapshot.rows)
+                self.views.update(snapshot.rows, self.lambda_slider.hand)
                 self.tiles.update(snapshot.rows)
                 if snapshot.result is not None:
                     self.tiles.show_result(snapshot.result)
@@ -227,11 +220,7 @@ class ShownRun:
         is_elsewhere = self.opened is not None and self.active.is_going
         self.back.layout.display = "" if is_elsewhere else "none"
         if self.opened is None:
-            self._can_export(state == "finished")
-
-    def _can_export(self, there_is_a_model: bool) -> None:
-        self.exports.button.disabled = not there_is_a_model
-        self.exports.widget.layout.display = "" if there_is_a_model else "none"
+            self.exports.allow(state == "finished")
 
     def release(self) -> None:
         """Stop drawing and let go of models and data; the run goes on."""

@@ -28,13 +28,16 @@ _GROUP = "run"
 class LiveView:
     """Two charts that are made once and then only fed.
 
+    Args:
+        beside: stands on the left of the story, if given.
+
     Attributes:
         story: λ and the accuracies.
         panels: how much of the base is left, the losses, and what a step costs.
         widget: to display.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, beside: widgets.Widget | None = None) -> None:
         self.story = Chart(
             apply_theme(story_figure()), "accuracy while the base fades", NARROW_STORY,
             narrow_below=420, group=_GROUP,
@@ -46,9 +49,11 @@ class LiveView:
         self._drawn, self._run = 0, 0
         self._columns: tuple[str, ...] = ()
         self._named: tuple[Curve, ...] = ()
-        self.beside = widgets.Box([self.story])
-        self.beside.add_class("pclora-live")
-        self.widget = widgets.VBox([self.beside, self.panels])
+        row = widgets.Box([self.story] if beside is None else [beside, self.story])
+        row.add_class("pclora-live")
+        if beside is not None:
+            row.add_class("pclora-has-layer")
+        self.widget = widgets.VBox([row, self.panels])
         self.widget.add_class("pclora-live-charts")
 
     @property

@@ -21,12 +21,16 @@ from pclora_lab.ui.html import MessageBox, picture_html
 from pclora_lab.ui.views.examples_view import ExamplesView
 from pclora_lab.ui.views.layers_view import LayersView
 from pclora_lab.ui.views.live_plot import LiveView
+from pclora_lab.ui.views.living_layer import LivingLayer, counted
 from pclora_lab.ui.views.timeline import Timeline
 from pclora_lab.ui.widgets.page import Page
+from pclora_lab.wording import explained
 
 __all__ = ["RunViews"]
 
 CURVES, LAYERS, EXAMPLES = range(3)
+
+Hand = tuple[float | None, bool]
 
 
 # A browser that draws our widgets answers at once; one that has not answered by then does not.
@@ -45,9 +49,12 @@ class RunViews:
     Args:
         page: tells dark from light, and whether the browser draws our widgets.
         cache: data of earlier runs in this process.
+        on_lambda: called with λ where a person dragged W of the layer that is shown.
+        on_rank: called with a rank where a person dragged A's edge.
 
     Attributes:
         live: the curves.
+        living: one layer while its base fades.
         layers: heatmap and singular values.
         examples: predictions and attention.
         timeline: which step is shown.
@@ -56,9 +63,17 @@ class RunViews:
         parts: the widgets, from top to bottom, without the title.
     """
 
-    def __init__(self, page: Page, cache: DataCache) -> None:
+    def __init__(
+        self,
+        page: Page,
+        cache: DataCache,
+        on_lambda: Callable[[float], object] = lambda _: None,
+        on_rank: Callable[[int], object] = lambda _: None,
+    ) -> None:
         self.page, self._cache = page, cache
-        self.live = LiveView()
+        self.living = LivingLayer(self._choose_layer, on_lambda, on_rank)
+        self._hand: Hand = (None, False)
+        self.live = LiveView(self.living.widget)
         self.layers, self.examples = LayersView(self._redraw), ExamplesView(self._redraw)
         self.timeline = Timeline(self._redraw)
         self._lock = threading.RLock()
@@ -103,12 +118,31 @@ class RunViews:
             self.problem.value = ""
             self.timeline.begin(config.steps)
             self.live.clear(config.steps, method.metrics)
+            self._hand = (None, False)
+            self._show_layer(config)
             self.layers.clear(config.steps)
             self.examples.clear()
 
-    def update(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The history so far; what is open is drawn up to the timeline's step."""
+    def _show_layer(self, config: RunConfig) -> None:
+        try:
+            self.living.show(config, *counted(config))
+        except (ValueError, OSError) as error:
+            self.living.clear(explained(error))
+
+    def _choose_layer(self, name: str) -> None:
+        """The layer that was clicked is also the one whose singular values are shown."""
+        if name in self.layers.layer.options:
+            self.layers.layer.value = name
+
+    def update(self, rows: Sequence[Mapping[str, Any]], hand: Hand = (None, False)) -> None:
+        """The history so far; what is open is drawn up to the timeline's step.
+
+        Args:
+            rows: the history.
+            hand: λ in a person's hand or None, and whether it can be taken.
+        """
         with self._lock:
+            self._hand = hand
             self._rows = [row for row in rows if _is_row(row)]
             self._redraw()
 
@@ -140,6 +174,8 @@ class RunViews:
             return self._draw_picture(rows, tab)
         if tab == CURVES:
             self.live.update(rows, steps)
+            lam, can_be_set = self._hand if self.timeline.until is None else (None, False)
+            self.living.update(rows, lam=lam, lambda_can_be_set=can_be_set)
         elif tab == LAYERS:
             self.layers.update(rows)
             self._look_back(lambda replay, step: self.layers.show_spectra(replay, step))
