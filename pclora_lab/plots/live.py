@@ -36,12 +36,12 @@ __all__ = [
 SMALL_PANELS = (Panel.PROGRESS, Panel.LOSS, Panel.COST)
 _LAMBDA = Curve(Panel.ACCURACY, "λ", COLORS["base"], "solid", "lam")
 _AREA = "rgba(0,114,178,0.16)"
-_STORY_HEIGHT, _PANELS_HEIGHT = 244, 178
+_STORY_HEIGHT, _PANELS_HEIGHT = 300, 170
 # That fit above a small panel, in one line of its key.
 _LETTERS = 36
 _LINES = {"solid": "━", "dash": "╍", "dot": "┅"}
 
-NARROW_STORY = {"layout": {"height": 340, "margin": {"t": 92}}}
+NARROW_STORY = {"layout": {"height": 360, "margin": {"t": 110}}}
 """What is otherwise in :func:`story_figure` on a narrow page."""
 
 NARROW_PANELS = {"layout": in_one_column(len(SMALL_PANELS), height=780, gap=0.13, legends=False)}
@@ -77,7 +77,7 @@ def story_figure() -> go.Figure:
     figure.update_layout(
         template=plotly_template(),
         height=_STORY_HEIGHT,
-        margin={"l": 48, "r": 12, "t": 46, "b": 34, "autoexpand": False},
+        margin={"l": 48, "r": 12, "t": 64, "b": 34, "autoexpand": False},
         hovermode="x unified",
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"size": 11}},
         title={
@@ -106,7 +106,7 @@ def panels_figure() -> go.Figure:
     figure.update_layout(
         template=plotly_template(),
         height=_PANELS_HEIGHT,
-        margin={"l": 48, "r": 48, "t": 54, "b": 34, "autoexpand": False},
+        margin={"l": 48, "r": 48, "t": 52, "b": 30, "autoexpand": False},
         hovermode="x",
         showlegend=False,
     )

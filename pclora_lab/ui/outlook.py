@@ -1,9 +1,13 @@
 """What the form's settings would give, wherever the page tells it."""
 
+from pclora_lab.methods.registry import make_method
+from pclora_lab.nn.sizes import Plan
+from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.arrangement import RANKS, Arrangement
 from pclora_lab.ui.monitor.shown_run import ShownRun
 from pclora_lab.ui.ranks.panel import RankPanel
 from pclora_lab.ui.settings.form import Controls
+from pclora_lab.ui.views.living_layer import counted
 
 __all__ = ["Outlook"]
 
@@ -25,32 +29,48 @@ class Outlook:
     ) -> None:
         self.controls, self.shown = controls, shown
         self.ranks, self.arrangement = ranks, arrangement
+        self._planned: tuple[RunConfig, Plan | None] | None = None
 
     def refresh(self) -> None:
         """Show what is chosen now; what can't be trained is said by the form itself."""
-        try:
-            config = self.shown.config or self.controls.config()
-        except ValueError:
-            config = None
-        if config is not None:
-            self.arrangement.show_settings(config)
-            self.shown.tiles.show_plan(self.controls.planned(config))
-            if self.shown.config is None:
-                self._show_layer()
+        shown = self.shown.config
+        chosen = self._chosen()
+        if shown is not None:
+            self._show(shown, self._planned_of(shown))
+        elif chosen is not None:
+            self._show(chosen, self.controls.fields.plan)
+            self._show_layer(chosen)
         if self.arrangement.tabs.selected_index == RANKS:
-            self._show_ranks()
+            self._show_ranks(chosen)
 
-    def _show_layer(self) -> None:
+    def _chosen(self) -> RunConfig | None:
+        """Without a look at the data, which would take longer than a slider's move."""
+        try:
+            return self.controls.fields.read()
+        except ValueError:
+            return None
+
+    def _show(self, config: RunConfig, planned: Plan | None) -> None:
+        self.arrangement.show_settings(config)
+        self.shown.tiles.show_plan(planned)
+
+    def _planned_of(self, config: RunConfig) -> Plan | None:
+        """The sizes of the run that is shown, counted once."""
+        if self._planned is None or self._planned[0] != config:
+            try:
+                plan = make_method(config.method).plan(*counted(config))
+            except (ValueError, OSError):
+                plan = None  # the views say why there is nothing to count
+            self._planned = config, plan
+        return self._planned[1]
+
+    def _show_layer(self, config: RunConfig) -> None:
         counts, model = self.controls.counts, self.controls.described
         if counts is not None and model is not None:
-            config = self.controls.config()
             self.shown.views.living.show(config, counts, model, rank_can_be_set=True)
 
-    def _show_ranks(self) -> None:
+    def _show_ranks(self, config: RunConfig | None) -> None:
         counts, model = self.controls.counts, self.controls.described
-        if counts is None or model is None:
+        if counts is None or model is None or config is None:
             return self.ranks.clear()
-        try:
-            self.ranks.show(counts, model, self.controls.config())
-        except ValueError as error:
-            self.ranks.clear(error)
+        self.ranks.show(counts, model, config)
