@@ -75,7 +75,7 @@ class MessageBox(widgets.HTML):
     """
 
     def __init__(self, css: str = _CALM, *, with_type: bool = False, **options: object) -> None:
-        super().__init__(**options)
+        super().__init__(**{"tooltip": "", **options})  # the page writes "null" for none
         self._css, self._with_type = css, with_type
 
     def clear(self) -> None:

@@ -28,8 +28,9 @@ class Column:
         self.problem = FieldRow(widgets.VBox())
         titled: list[widgets.Widget] = []
         for title, part in self._parts.items():
-            titled += [widgets.HTML(value=f"<h4>{title}</h4>"), part]
-        start = widgets.HTML(value="<h4>Start from</h4>")
+            part.children = (widgets.HTML(value=f"<h4>{title}</h4>", tooltip=""),)
+            titled.append(part)
+        start = widgets.HTML(value="<h4>Start from</h4>", tooltip="")
         self.widget = widgets.VBox(
             [start, self.above, *titled, self.advanced, self.problem, self.below]
         )
@@ -45,8 +46,14 @@ class Column:
     ) -> None:
         """The rows of each part; those that stood there before belong to somebody else."""
         for part, rows in zip(self._parts.values(), (model, method, training), strict=True):
-            part.children = tuple(rows)
+            part.children = (part.children[0], *rows)
         self.advanced.content.children = tuple(advanced)
+
+    def hide_empty(self) -> None:
+        """No heading stands alone."""
+        for part in self._parts.values():
+            rows = part.children[1:]
+            part.layout.display = "" if any(map(_is_seen, rows)) else "none"
 
     def show_problem(self, error: BaseException | None, rows: Mapping[str, FieldRow]) -> None:
         """At its field, which is unfolded; if no field that can be seen is to blame, at the end.
@@ -65,3 +72,8 @@ class Column:
         found.show_problem(error)
         if found in self.advanced.content.children:
             self.advanced.heading.is_open = True
+
+
+def _is_seen(row: widgets.Widget) -> bool:
+    is_empty = isinstance(row, widgets.Box) and not row.children
+    return row.layout.display != "none" and not is_empty

@@ -43,7 +43,7 @@ class DataPreview:
         self._cache, self._on_problem = cache, on_problem
         self._asked = 0
         self.problem: Exception | None = None
-        self.widget = widgets.HTML()
+        self.widget = widgets.HTML(tooltip="")
         self.widget.add_class("pclora-data-account")
 
     def show(self, config: RunConfig) -> None:

@@ -45,6 +45,7 @@ class FormExtras:
         root: Path | None,
     ) -> None:
         self._show, self._read = show, read
+        self._written: RunConfig | None = None
         self.presets = PresetButtons(show, ask_for_data)
         self.starts = start_buttons(self._start_from)
         self.expected = ExpectedTime(root)
@@ -56,9 +57,10 @@ class FormExtras:
 
     def _as_python(self) -> str:
         try:
-            return as_python(self._read())
+            self._written = self._read()
         except ValueError:
             return ""  # it is shown at its field
+        return as_python(self._written)
 
     def follow(self, config: RunConfig | None, data: str) -> None:
         """The form has changed.
@@ -69,7 +71,8 @@ class FormExtras:
         """
         self.presets.mark(config, data)
         self.expected.show(config)
-        self.script.clear()
+        if config != self._written:
+            self.script.clear()
         if config is not None:
             show_start(self.starts, config.method)
 

@@ -195,5 +195,6 @@ class Controls:
             problem = error
         self.column.show_problem(problem, self.fields.rows())
         self.fields.refresh(config)
+        self.column.hide_empty()
         self.extras.follow(config, self.data.value)
         self._on_change()

@@ -148,9 +148,9 @@ class SizeChoice:
     def _begin_with_a_number(self) -> None:
         if self.way not in self._alone:
             return
-        field, kind = self._form.fields[self.way], self._form.options[self.way].kind
-        if field.value <= field.min and kind in _FIRST:
-            field.value = _FIRST[kind]
+        field, described = self._form.fields[self.way], self._form.options[self.way]
+        if field.value <= described.low and described.kind in _FIRST:
+            field.value = _FIRST[described.kind]
 
     def _show(self) -> None:
         for name in (*self._together, *self._alone):

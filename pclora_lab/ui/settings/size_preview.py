@@ -36,8 +36,7 @@ class SizePreview:
         self.model: nn.Module | None = None
         self.problem: FieldError | None = None
         self._name, self._known = "", dict[tuple[int | None, int | None], nn.Module]()
-        self.sizes, self.curve = widgets.HTML(), widgets.HTML()
-        self.sizes.layout.min_height = "76px"  # or all below would jump with every error
+        self.sizes, self.curve = widgets.HTML(tooltip=""), widgets.HTML(tooltip="")
         self.sizes.add_class("pclora-sizes")
         self.curve.add_class("pclora-size-curve")
 

@@ -120,5 +120,8 @@ def test_what_changes_nothing_is_hidden():
     assert not shown(controls, "teacher_steps")
     controls.method.value = "svd"
     assert not shown(controls, "steps") and not shown(controls, "lr")
+    training = controls.column.widget.children[-4]
+    assert controls.training.rows["steps"] in training.children
+    assert training.layout.display == "none"  # no heading without a field
     controls.show(RunConfig())
     assert all(shown(controls, n) for n in ("steps", "lr", "teacher_steps", "taps", "fade_end"))
