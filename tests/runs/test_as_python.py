@@ -38,7 +38,8 @@ def test_only_what_differs_is_written():
     assert "config = RunConfig()\n" in as_python(RunConfig())
     text = as_python(RunConfig(steps=20, method=PCLoRAConfig(rank=4)))
     assert "config = RunConfig(method=PCLoRAConfig(rank=4), steps=20)\n" in text
-    assert "lr=" not in text and "from pclora_lab import PCLoRAConfig, RunConfig\n" in text
+    assert "lr=" not in as_python(CONFIGS["svd"]) and "lr=" not in text
+    assert "from pclora_lab import PCLoRAConfig, RunConfig\n" in text
 
 
 def test_the_script_trains_the_run(tmp_path):

@@ -115,6 +115,7 @@ def test_it_goes_with_the_value_and_sizes_come_back():
     controls.rank.value = 12
     assert said(controls) == {} and "450,730 → 82,090" in controls.sizes.value
     assert controls.form.rows["rank"].problem.layout.display == "none"
+    assert "pclora-bad" not in controls.rank._dom_classes
 
 
 def test_points_that_were_typed_wrong_are_not_passed_over():

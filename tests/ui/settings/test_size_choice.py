@@ -74,6 +74,12 @@ def test_the_way_follows_what_was_given_and_gives_it_back(method, way):
     assert controls.methods.sizes.way == way and controls.config().method == method
 
 
+def test_what_was_given_is_let_go_with_its_way():
+    controls = controls_of(PELAConfig(rank=9))
+    controls.methods.sizes.choose("ratio")
+    assert controls.config().method == PELAConfig()
+
+
 def test_a_rank_for_each_layer_begins_with_the_sliders():
     controls = Controls()
     controls.rank.value = 6
