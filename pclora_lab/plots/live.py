@@ -36,7 +36,7 @@ __all__ = [
 SMALL_PANELS = (Panel.PROGRESS, Panel.LOSS, Panel.COST)
 _LAMBDA = Curve(Panel.ACCURACY, "λ", COLORS["base"], "solid", "lam")
 _AREA = "rgba(0,114,178,0.16)"
-_STORY_HEIGHT, _PANELS_HEIGHT = 300, 170
+_STORY_HEIGHT, _PANELS_HEIGHT = 298, 162
 # That fit above a small panel, in one line of its key.
 _LETTERS = 36
 _LINES = {"solid": "━", "dash": "╍", "dot": "┅"}

@@ -155,6 +155,10 @@ def test_all_cells_run_without_an_error(ran: Page) -> None:
 
 def test_the_lab_shows_the_run_that_a_cell_has_trained(page: Page) -> None:
     status(page, "^finished")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.pclora-live-charts .js-plotly-plot')]"
+        ".flatMap(plot => plot._fullData ?? []).find(t => t.name === 'λ')?.x?.at(-1) === 300"
+    )
     assert points(page)["student as it is"] > 5
     expect(page.locator(".pclora-tiles")).to_contain_text("test accuracy")
     expect(page.locator(".pclora-hold")).to_contain_text("λ 0.00")

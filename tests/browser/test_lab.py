@@ -241,7 +241,7 @@ def test_the_first_points_come_within_a_second_or_so(page: Page, theme: str) -> 
     set_steps(page, 4000)
     press(page, "Train")
     page.wait_for_function(
-        "() => document.querySelector('.pclora-lab .js-plotly-plot')._fullData[0].x?.length > 1",
+        "() => document.querySelector('.pclora-lab .js-plotly-plot')?._fullData?.[0].x?.length > 1",
         timeout=60_000,
     )
     status(page, STEP)
@@ -296,7 +296,7 @@ def test_a_loaded_page_and_a_cell_run_again_find_the_run(page: Page, theme: str)
         "() => document.querySelector('.pclora-lab .js-plotly-plot')?._fullData[0].x?.length > 3"
     )
     page.wait_for_function(
-        "() => document.querySelector('.pclora-lab .js-plotly-plot').clientWidth > 700"
+        "() => document.querySelector('.pclora-lab .js-plotly-plot').clientWidth > 400"
     )
     press(page, "Stop")
     status(page, "stopped")
@@ -443,7 +443,7 @@ def test_a_hundred_frantic_clicks(page: Page, theme: str, errors: list[str]) -> 
 
 def test_a_new_kernel_shows_the_newest_run_and_goes_on(page: Page, theme: str) -> None:
     stop(page)
-    tab(page, "Settings")
+    show_settings(page)
     lab(page).locator(".pclora-presets button").first.click()
     expect(lab(page).locator(".pclora-data input").first).to_have_value("digits")
     set_steps(page, 500)
@@ -475,6 +475,7 @@ def test_the_chosen_data_say_what_is_left_out(page: Page, theme: str, folder: Pa
     lines[7] = "no label,"
     (folder / "mail.csv").write_text("\n".join(["text,label", *lines]))
     show_settings(page)
+    lab(page).get_by_role("button", name=re.compile("^Digits")).click()
     field = lab(page).locator(".pclora-data input").first
     before = field.input_value()
     field.fill(str(folder / "mail.csv"))

@@ -15,7 +15,7 @@ from pclora_lab.ui.html import button
 __all__ = ["LambdaSlider"]
 
 _SCHEDULE, _HAND = "by the schedule", "in your hand"
-_NOTHING = "λ moves while a run fades its base"
+_NOTHING = "moves while a run trains"
 
 
 class LambdaSlider:

@@ -89,11 +89,9 @@ class Tiles:
 
     def _show_size(self, replaced: float | None, whole: float) -> None:
         if replaced is None:
-            self.size.value = _tile(_minus(whole), "of the model's parameters")
+            self.size.value = _tile(_minus(whole), "of all parameters")
         else:
-            self.size.value = _tile(
-                _minus(replaced), f"of the layers, {_minus(whole)} of the model"
-            )
+            self.size.value = _tile(_minus(replaced), f"of the layers, {_minus(whole)} in all")
 
     def _show_speed(self, before: float | None, after: float | None) -> None:
         if not before or not after:

@@ -46,6 +46,7 @@ class LiveView:
             apply_theme(panels_figure()), "base, losses and cost of a step", NARROW_PANELS,
             narrow_below=560, group=_GROUP,
         )  # fmt: skip
+        self._clear_legend(self.story.figure)
         self._drawn, self._run = 0, 0
         self._columns: tuple[str, ...] = ()
         self._named: tuple[Curve, ...] = ()
@@ -96,6 +97,13 @@ class LiveView:
                 apply_theme(figure, dark)
                 if chart is self.panels:
                     self._title_panels(figure, dark)
+                else:
+                    self._clear_legend(figure)
+
+    @staticmethod
+    def _clear_legend(figure: go.Figure) -> None:
+        """It covers nothing, so that it needs no page of its own behind it."""
+        figure.layout.legend.bgcolor = "rgba(0,0,0,0)"
 
     def _drawn_curves(self) -> tuple[tuple[Chart, tuple[Curve, ...]], ...]:
         return (self.story, story_curves()), (self.panels, small_curves())

@@ -42,13 +42,11 @@ class Timeline:
         self._lock = threading.RLock()
         self._playing: object = None
         self.slider = widgets.IntSlider(
-            description="go to",
             min=0,
             max=_NOTCHES,
             readout=False,
             tooltip="go back in the run: curves, layers and examples follow",
-            style={"description_width": "34px"},
-            layout=widgets.Layout(width="360px"),
+            layout=widgets.Layout(width="112px"),
         )
         self._steps, self._step, self._notch = 1, 0, 0
         self.text = MessageBox(value="step 0")
@@ -58,13 +56,13 @@ class Timeline:
             description="Newest",
             icon="fast-forward",
             tooltip="show the newest step and follow the run",
-            layout=widgets.Layout(width="100px"),
+            layout=widgets.Layout(width="88px"),
         )
         self.play = widgets.ToggleButton(
             description="Play",
             icon="play",
             tooltip="go through the run once more; press again to stop",
-            layout=widgets.Layout(width="90px"),
+            layout=widgets.Layout(width="72px"),
         )
         self.slider.observe(self._moved, "value")
         self.follow.observe(self._followed, "value")

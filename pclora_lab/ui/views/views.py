@@ -93,7 +93,7 @@ class RunViews:
         self.tabs.observe(lambda _: self._change_tab(), "selected_index")
         page.observe(lambda _: self._change_theme(), "dark")
         page.observe(lambda _: self._show_picture(False), "alive")
-        self.parts = [self.tabs, self.problem, self._still, self.timeline.widget]
+        self.parts = [self.timeline.widget, self.tabs, self.problem, self._still]
 
     def _change_tab(self) -> None:
         """The timeline goes with the views of a run only."""

@@ -27,7 +27,7 @@ def test_nothing_is_claimed_before_it_is_measured(tiles):
 def test_the_sizes_of_the_plan_are_there_before_training(tiles):
     planned = plan(describe_model("vit_digits", num_classes=10), 8)
     tiles.clear(planned)
-    assert "−88.2%" in text(tiles.size) and "−87.2% of the model" in text(tiles.size)
+    assert "−88.2%" in text(tiles.size) and "−87.2% in all" in text(tiles.size)
 
 
 def test_the_newest_accuracy_stands_beside_its_teachers(tiles):
@@ -55,7 +55,7 @@ def test_a_result_names_its_split_sizes_and_speed(tiles):
         }
     )  # fmt: skip
     assert "78.0%" in text(tiles.accuracy) and "validation accuracy" in text(tiles.accuracy)
-    assert "−60.0%" in text(tiles.size) and "−50.0% of the model" in text(tiles.size)
+    assert "−60.0%" in text(tiles.size) and "−50.0% in all" in text(tiles.size)
     assert text(tiles.speed) == "3.0×  faster · 9 → 3 ms for 64 examples"
 
 
