@@ -70,11 +70,12 @@ class Lab:
             config if self.session is None else self.session.config,
             self._refresh_outlook,
             self.cache,
+            self.root,
         )
         self.page = Page()
         self.shown = ShownRun(
-            self.active, self.page, self.train, self._refresh_runs, self._refresh_outlook,
-            self._set_rank,
+            self.active, self.page, self.train, self._refresh_choices, self._refresh_outlook,
+            lambda rank: setattr(self.controls.rank, "value", rank),
         )  # fmt: skip
         self.buttons, self.lambda_slider = self.shown.buttons, self.shown.lambda_slider
         self.message, self.exports, self.views = (
@@ -203,7 +204,7 @@ class Lab:
 
     def _refresh_choices(self) -> None:
         self._refresh_runs()
-        self._refresh_outlook()
+        self.controls.refresh_method()  # earlier runs tell how long the next will take
 
     def _refresh_runs(self) -> None:
         if self.tabs.selected_index == RUNS:
@@ -212,9 +213,6 @@ class Lab:
     def _refresh_outlook(self) -> None:
         if self._outlook is not None:
             self._outlook.refresh()
-
-    def _set_rank(self, rank: int) -> None:
-        self.controls.rank.value = rank
 
     def _use_ranks(self, ranks: dict[str, int] | None) -> None:
         self.controls.use_ranks(ranks)
