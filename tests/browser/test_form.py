@@ -82,7 +82,7 @@ def test_your_data_leads_to_the_field(page: Page) -> None:
 
 
 def test_an_error_stands_at_its_field_and_goes(page: Page, theme: str) -> None:
-    wrong = form(page).locator(".pclora-field").filter(has=page.locator(".pclora-bad"))
+    wrong = form(page).locator(".pclora-field.pclora-bad")
     fill(page, ".pclora-model", "vit_digitz")
     expect(wrong.get_by_role("alert")).to_contain_text("did you mean vit_digits")
     fill(page, ".pclora-model", "vit_digits")

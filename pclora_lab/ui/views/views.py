@@ -18,6 +18,7 @@ from pclora_lab.runs.replay import Replay
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.html import MessageBox, picture_html
+from pclora_lab.ui.kernel_rest import seconds_at_rest
 from pclora_lab.ui.views.examples_view import ExamplesView
 from pclora_lab.ui.views.layers_view import LayersView
 from pclora_lab.ui.views.live_plot import LiveView
@@ -92,7 +93,7 @@ class RunViews:
         self.tabs.add_class("pclora-views")
         self.tabs.observe(lambda _: self._change_tab(), "selected_index")
         page.observe(lambda _: self._change_theme(), "dark")
-        page.observe(lambda _: self._show_picture(False), "alive")
+        page.observe(lambda _: self._redraw(), "alive")
         self.parts = [self.timeline.widget, self.tabs, self.problem, self._still]
 
     def _change_tab(self) -> None:
@@ -149,6 +150,7 @@ class RunViews:
     def _redraw(self, *, again: bool = False) -> None:
         """Draw what is open; what goes wrong is shown, whichever thread it happens in."""
         with self._lock:
+            self._show_picture(self._needs_picture())
             config = self._config
             if config is None:
                 return
@@ -211,12 +213,12 @@ class RunViews:
         return self._replay
 
     def _needs_picture(self) -> bool:
+        """A page that draws our widgets answers as soon as the kernel listens."""
         if self.page.alive or self.shown_at is None:
             return False
-        return time.monotonic() - self.shown_at > _SECONDS_TO_ANSWER
+        return min(time.monotonic() - self.shown_at, seconds_at_rest()) > _SECONDS_TO_ANSWER
 
     def _draw_picture(self, rows: list[Mapping[str, Any]], tab: int | None) -> None:
-        self._show_picture(True)
         if tab == EXAMPLES:  # a picture anyway
             self._still.children[1].layout.display = "none"
             return self._look_back(lambda replay, step: self.examples.show(replay, step))

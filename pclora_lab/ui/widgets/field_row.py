@@ -6,7 +6,8 @@ from pclora_lab.ui.html import MessageBox
 
 __all__ = ["BAD", "FieldRow"]
 
-# The class of a control whose value is refused.
+# The class of a row whose value is refused. Not of its control: a page that is told of a change of
+# a text field writes its last value into it, over what a person types.
 BAD = "pclora-bad"
 
 
@@ -14,7 +15,7 @@ class FieldRow(widgets.VBox):
     """One control, or several that belong together, and what is wrong with it.
 
     Args:
-        parts: from top to bottom; the first gets the class ``pclora-bad`` while there is an error.
+        parts: from top to bottom; the row has the class ``pclora-bad`` while there is an error.
 
     Attributes:
         control: the first part.
@@ -23,11 +24,11 @@ class FieldRow(widgets.VBox):
     Example:
         >>> row = FieldRow(widgets.IntText())
         >>> row.show_problem(ValueError("rank 0 leaves nothing"))
-        >>> "rank 0" in row.problem.value, row.control._dom_classes
-        (True, ('pclora-bad',))
+        >>> "rank 0" in row.problem.value, row._dom_classes
+        (True, ('pclora-field', 'pclora-bad'))
         >>> row.clear_problem()
-        >>> row.problem.value, row.control._dom_classes
-        ('', ())
+        >>> row.problem.value, row._dom_classes
+        ('', ('pclora-field',))
     """
 
     def __init__(self, *parts: widgets.Widget) -> None:
@@ -42,14 +43,14 @@ class FieldRow(widgets.VBox):
         """What is wrong with the value, until it is right."""
         self.problem.show_error(error)
         self.problem.layout.display = ""
-        self.control.add_class(BAD)
+        self.add_class(BAD)
 
     def clear_problem(self) -> None:
         """Nothing is wrong any more."""
         if self.problem.value:
             self.problem.clear()
             self.problem.layout.display = "none"
-            self.control.remove_class(BAD)
+            self.remove_class(BAD)
 
     def set_visible(self, visible: bool) -> None:
         """Whether there is anything to choose."""

@@ -102,7 +102,7 @@ def test_an_error_stands_at_its_field_and_train_is_refused(name):
         controls.config()
     assert words in at(controls, field)
     rows = {**controls.fields.rows(), "data": controls.source.rows["data"]}
-    assert "pclora-bad" in rows[field].control._dom_classes
+    assert "pclora-bad" in rows[field]._dom_classes
     controls.show(RunConfig())
     until(lambda: "1,797 used" in controls.data_preview.widget.value)
     assert said(controls) == {} and controls.config() == RunConfig()
