@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from jupyter import CHROMIUM_FLAGS, find_chromium
+from jupyter import CHROMIUM_OPTIONS, find_chromium
 from playwright.sync_api import Page, expect, sync_playwright
 from waiting import until
 
@@ -65,9 +65,7 @@ def address(server: subprocess.Popen, folder: Path) -> str:
 @pytest.fixture(scope="module")
 def page(address: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(), args=list(CHROMIUM_FLAGS)
-        )
+        browser = playwright.chromium.launch(executable_path=find_chromium(), **CHROMIUM_OPTIONS)
         page = browser.new_page(viewport={"width": 1280, "height": 1250})
         page.set_default_timeout(60_000)
         page.asked, page.complaints = [], []

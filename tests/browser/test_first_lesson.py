@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
+from jupyter import CHROMIUM_OPTIONS, find_chromium, jupyter_lab
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from pclora_lab import load_compressed
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(folder: Path) -> Iterator[Page]:
     chromium = find_chromium()
     with jupyter_lab(folder) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, **CHROMIUM_OPTIONS)
         page = browser.new_page(viewport={"width": 1280, "height": 1100})
         page.set_default_timeout(60_000)
         page.goto(address.format(notebook=NOTEBOOK.name))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab, themes
+from jupyter import CHROMIUM_OPTIONS, find_chromium, jupyter_lab, themes
 from playwright.sync_api import ConsoleMessage, Locator, Page, expect, sync_playwright
 
 pytestmark = pytest.mark.browser
@@ -67,7 +67,7 @@ def page(folder: Path, theme: str, errors: list[str], received: list[int]) -> It
             errors.append(f"{message.text} {what} ({where})")
 
     with jupyter_lab(folder, theme == "dark") as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, **CHROMIUM_OPTIONS)
         page = browser.new_page(viewport={"width": 1280, "height": 1700})
         page.set_default_timeout(60_000)
         page.on("console", note)
@@ -263,6 +263,30 @@ def test_lambda_is_held_and_given_back(page: Page, theme: str) -> None:
         ".y?.at(-1) - lam) > 0.001",
         arg=readout,
     )
+
+
+def test_all_that_moves_fits_into_a_small_window(page: Page, theme: str) -> None:
+    train(page)
+    tab(page, "Curves")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.wait_for_timeout(1000)
+    lab(page).evaluate("e => e.scrollIntoView()")
+    page.wait_for_timeout(500)
+    ends = page.evaluate(
+        """() => [".jp-WindowedPanel-outer", ".pclora-bar", ".pclora-tiles", ".pclora-timeline",
+            ".pclora-live-charts"].map(name => {
+                const {top, bottom} = document.querySelector(name).getBoundingClientRect();
+                return [top, bottom];
+            })"""
+    )
+    (top, bottom), *parts = ends
+    assert all(top - 1 <= first and last <= bottom + 1 for first, last in parts), ends
+    tiles = parts[1][0]
+    show_settings(page)
+    page.wait_for_timeout(500)
+    moved = lab(page).locator(".pclora-tiles").bounding_box()["y"] - tiles
+    assert abs(moved) <= 8, "numbers stay where they are when the form opens"
+    page.set_viewport_size({"width": 1280, "height": 1700})
 
 
 def test_the_layers_are_shown_while_it_trains(page: Page, theme: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jupyter import CHROMIUM_FLAGS, find_chromium
+from jupyter import CHROMIUM_OPTIONS, find_chromium
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from pclora_lab.plots.palette import contrast
@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=find_chromium(),
-            args=list(CHROMIUM_FLAGS),
+            **CHROMIUM_OPTIONS,
             ignore_default_args=["--hide-scrollbars"],
         )
         yield browser

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab, themes
+from jupyter import CHROMIUM_OPTIONS, find_chromium, jupyter_lab, themes
 from made_runs import RANKS, break_some, make_runs
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
@@ -72,7 +72,7 @@ def _made(root: Path) -> Path:
 def page(folder: Path, theme: str) -> Iterator[Page]:
     chromium, dark = find_chromium(), theme == "dark"
     with jupyter_lab(folder, dark) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, **CHROMIUM_OPTIONS)
         page = browser.new_page(viewport={"width": 1280, "height": 1500})
         page.set_default_timeout(60_000)
         page.on("dialog", lambda dialog: pytest.fail(f"a dialog: {dialog.message}"))

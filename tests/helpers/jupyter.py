@@ -23,6 +23,8 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+# As people see pages: with scrollbars.
+CHROMIUM_OPTIONS = {"args": list(CHROMIUM_FLAGS), "ignore_default_args": ["--hide-scrollbars"]}
 
 
 def themes(default_config: str) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
+from jupyter import CHROMIUM_OPTIONS, find_chromium, jupyter_lab
 from playwright.sync_api import Page, sync_playwright
 
 
@@ -31,7 +31,7 @@ def run_notebook(folder: Path, cells: Sequence[str], *, dark: bool = False) -> I
             settings = folder / ".settings" / "@jupyterlab" / "apputils-extension"
             text = '{"theme": "JupyterLab Dark"}'
             (settings / "themes.jupyterlab-settings").write_text(text)
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, **CHROMIUM_OPTIONS)
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         page.set_default_timeout(60_000)
         page.goto(address.format(notebook="own.ipynb"))
