@@ -41,11 +41,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(),
-            **CHROMIUM_OPTIONS,
-            ignore_default_args=["--hide-scrollbars"],
-        )
+        browser = playwright.chromium.launch(executable_path=find_chromium(), **CHROMIUM_OPTIONS)
         yield browser
         browser.close()
 
