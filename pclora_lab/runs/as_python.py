@@ -1,10 +1,10 @@
 """A configuration as the script that runs it, with only what differs from the defaults."""
 
 import dataclasses
-import json
 from importlib import import_module
 from typing import Any
 
+from pclora_lab.json_files import to_json
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.training.config import RunConfig
 
@@ -83,7 +83,7 @@ def _literal(value: object) -> str:
     if isinstance(value, _Code):
         return value
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return to_json(value, ensure_ascii=False)
     if isinstance(value, dict):
         inside = ", ".join(f"{_literal(k)}: {_literal(v)}" for k, v in value.items())
         return f"{{{inside}}}"

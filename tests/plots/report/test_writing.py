@@ -177,7 +177,7 @@ def test_only_settings_that_are_not_the_default_are_listed(page):
     settings = page.words.partition("Settings that differ from the defaults")[2]
     listed = settings.partition("About this run")[0].strip()
     assert listed == (
-        "rank r rank 4 start A, B, C init svd batch size batch_size 16 evaluations evaluations 3 "
+        "rank r rank 4 initialization init svd batch size batch_size 16 evaluations evaluations 3 "
         "examples eval_images 40"
     )
 
