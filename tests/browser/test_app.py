@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from jupyter import CHROMIUM_OPTIONS, find_chromium
+from lab_page import press, set_option
 from playwright.sync_api import Page, expect, sync_playwright
 from waiting import until
 
@@ -129,11 +130,8 @@ def test_the_page_shows_the_lab_and_nothing_else(page: Page) -> None:
 
 
 def test_train_works_to_the_end(page: Page, folder: Path) -> None:
-    rows = page.locator(".pclora-lab .widget-inline-hbox")
-    steps = rows.filter(has=page.get_by_text("steps", exact=True)).locator("input").first
-    steps.fill("30")
-    steps.press("Enter")
-    page.locator(".pclora-lab button").filter(has_text="Train").click()
+    set_option(page, "steps", "30")
+    press(page, "Train")
     expect(page.locator(".pclora-status")).to_have_text(re.compile("^finished"), timeout=180_000)
     (result,) = folder.glob("my runs/*/result.json")
     assert json.loads(result.read_text())["steps"] == 30
@@ -154,12 +152,8 @@ def test_nothing_was_fetched_from_elsewhere_and_no_script_failed(page: Page, add
 
 
 def test_closing_the_page_ends_its_run(page: Page, folder: Path) -> None:
-    page.get_by_role("button", name="Edit settings").click()
-    rows = page.locator(".pclora-lab .widget-inline-hbox")
-    steps = rows.filter(has=page.get_by_text("steps", exact=True)).locator("input").first
-    steps.fill("5000")
-    steps.press("Enter")
-    page.locator(".pclora-lab button").filter(has_text="Train").click()
+    set_option(page, "steps", "5000")
+    press(page, "Train")
     expect(page.locator(".pclora-status")).to_have_text(re.compile("^fading"), timeout=60_000)
     newest = max(folder.glob("my runs/*/status.json"), key=lambda path: path.stat().st_mtime)
     page.goto("about:blank")

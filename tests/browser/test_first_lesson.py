@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from jupyter import CHROMIUM_OPTIONS, find_chromium, jupyter_lab
+from lab_page import press, set_field, set_option, show_settings, status
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from pclora_lab import load_compressed
@@ -81,11 +82,6 @@ def run_all_cells(page: Page) -> None:
     page.get_by_text("Run All Cells", exact=True).click()
 
 
-def status(page: Page, pattern: str, timeout: float = 120_000) -> None:
-    """Wait for the lab's status line."""
-    expect(page.locator(".pclora-status")).to_have_text(re.compile(pattern), timeout=timeout)
-
-
 def points(page: Page) -> dict[str, int]:
     """How many points each trace of the live figure has, by its name."""
     return page.evaluate(
@@ -106,14 +102,10 @@ def show(page: Page, selector: str) -> None:
     page.locator(selector).first.scroll_into_view_if_needed()
 
 
-def press(page: Page, name: str) -> None:
-    page.locator(".pclora-lab button").filter(has_text=re.compile(f"^{name}$")).click()
-
-
 def train(page: Page) -> None:
     """A run that goes on for longer than a test; one that is going is kept."""
     if "fading" not in page.locator(".pclora-status").inner_text():
-        set_number(page, "steps", "3000")
+        set_option(page, "steps", "3000")
         press(page, "Train")
         status(page, r"fading the base: step \d\d+ of 3000, (\d+ min )?\d+ s left")
 
@@ -124,23 +116,6 @@ def stop(page: Page) -> None:
     if button.is_visible():
         button.click()
         status(page, "^stopped")
-
-
-def show_settings(page: Page) -> None:
-    """The form, which is folded away once a run has begun."""
-    edit = page.get_by_role("button", name="Edit settings")
-    if edit.count():
-        edit.click()
-    expect(page.locator(".pclora-rail")).to_be_visible()
-
-
-def set_number(page: Page, label: str, value: str) -> None:
-    if label != "to folder":
-        show_settings(page)
-    rows = page.locator(".pclora-lab .widget-inline-hbox")
-    field = rows.filter(has=page.get_by_text(label, exact=True)).locator("input").first
-    field.fill(value)
-    field.press("Enter")
 
 
 def problem(page: Page) -> Locator:
@@ -230,10 +205,10 @@ def test_pause_resume_stop(page: Page) -> None:
 
 def test_a_finished_run_is_exported_and_reloads(page: Page, folder: Path) -> None:
     stop(page)
-    set_number(page, "steps", "120")
+    set_option(page, "steps", "120")
     press(page, "Train")
     status(page, "^finished", timeout=240_000)
-    set_number(page, "to folder", "taken/along")
+    set_field(page, "to folder", "taken/along")
     press(page, "Export")
     expect(page.locator(".pclora-message")).to_contain_text("exported to")
     page.wait_for_timeout(500)
@@ -244,9 +219,9 @@ def test_a_finished_run_is_exported_and_reloads(page: Page, folder: Path) -> Non
 
 
 def test_an_unknown_model_is_said_in_the_lab(page: Page) -> None:
-    set_number(page, "model", "vit_digit")
+    set_option(page, "model", "vit_digit")
     expect(problem(page)).to_contain_text("did you mean vit_digits")
-    set_number(page, "model", "vit_digits")
+    set_option(page, "model", "vit_digits")
     expect(page.locator(".pclora-sizes")).to_contain_text("whole model")
 
 

@@ -2,11 +2,11 @@
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab_page import press, set_option, show_settings, status
 from own_notebook import run_notebook
 from playwright.sync_api import Page, expect
 
@@ -33,31 +33,6 @@ def screenshot(page: Page, name: str) -> None:
         page.screenshot(path=f"{SCREENSHOTS}/{name}.png")
 
 
-def status(page: Page, pattern: str, timeout: float = 120_000) -> None:
-    """Wait for the lab's status line."""
-    expect(page.locator(".pclora-status")).to_have_text(re.compile(pattern), timeout=timeout)
-
-
-def press(page: Page, name: str) -> None:
-    page.locator(".pclora-lab button").filter(has_text=name).click()
-
-
-def show_settings(page: Page) -> None:
-    """The form, which is folded away once a run has begun."""
-    edit = page.get_by_role("button", name="Edit settings")
-    if edit.count():
-        edit.click()
-    expect(page.locator(".pclora-rail")).to_be_visible()
-
-
-def set_number(page: Page, label: str, value: str) -> None:
-    show_settings(page)
-    rows = page.locator(".pclora-lab .widget-inline-hbox")
-    field = rows.filter(has=page.get_by_text(label, exact=True)).locator("input").first
-    field.fill(value)
-    field.press("Enter")
-
-
 def panel_titles(page: Page) -> list[str]:
     return page.locator(".js-plotly-plot .annotation-text").all_text_contents()
 
@@ -80,7 +55,7 @@ def test_another_method_trains_in_the_same_lab(
     choose(page, method)
     expect(page.locator(".pclora-lab").get_by_text(option, exact=True)).to_be_visible()
     screenshot(page, f"4_{method}_chosen")
-    set_number(page, "steps", "100")
+    set_option(page, "steps", "100")
     press(page, "Train")
     status(page, f"^{doing}: step")
     assert any(panel in title for title in panel_titles(page))
@@ -100,11 +75,11 @@ def test_the_form_of_pclora_comes_back(page: Page) -> None:
 
 
 def test_the_text_default_trains_in_the_same_lab(page: Page, folder: Path) -> None:
-    set_number(page, "model", "bert_glosses")
+    set_option(page, "model", "bert_glosses")
     lab = page.locator(".pclora-lab")
     expect(page.locator(".pclora-sizes")).to_contain_text("857,386 → 470,314")
     expect(lab.get_by_text("tokens", exact=True)).to_be_visible()
-    set_number(page, "steps", "60")
+    set_option(page, "steps", "60")
     press(page, "Train")
     status(page, "^fading the base: step")
     status(page, "^finished", timeout=240_000)
@@ -116,6 +91,6 @@ def test_the_text_default_trains_in_the_same_lab(page: Page, folder: Path) -> No
     assert result["input"] == "text" and result["accuracy"] > 0.5
     press(page, "Export")
     expect(page.locator(".pclora-message")).to_contain_text("exported to")
-    set_number(page, "model", "vit_digits")
+    set_option(page, "model", "vit_digits")
     expect(page.locator(".pclora-sizes")).to_contain_text("450,730 → 57,514")
     expect(lab.get_by_text("side (px)", exact=True)).to_be_visible()

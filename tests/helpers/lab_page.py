@@ -1,0 +1,41 @@
+"""What a person does in the lab, in a browser."""
+
+import re
+
+from playwright.sync_api import Locator, Page, expect
+
+
+def lab(page: Page) -> Locator:
+    return page.locator(".pclora-lab").first
+
+
+def press(page: Page, name: str) -> None:
+    """A button by all that stands on it."""
+    lab(page).locator("button").filter(has_text=re.compile(f"^{name}$")).click()
+
+
+def status(page: Page, pattern: str | re.Pattern[str], timeout: float = 120_000) -> None:
+    """Wait for the lab's status line."""
+    expect(lab(page).locator(".pclora-status")).to_have_text(re.compile(pattern), timeout=timeout)
+
+
+def show_settings(page: Page) -> None:
+    """The form, which is folded away once a run has begun."""
+    edit = lab(page).get_by_role("button", name="Edit settings")
+    if edit.count():
+        edit.click()
+    expect(lab(page).locator(".pclora-rail")).to_be_visible()
+
+
+def set_field(page: Page, label: str, value: str) -> None:
+    """Type into the field with this label."""
+    rows = lab(page).locator(".widget-inline-hbox")
+    field = rows.filter(has=page.get_by_text(label, exact=True)).locator("input").first
+    field.fill(value)
+    field.press("Enter")
+
+
+def set_option(page: Page, label: str, value: str) -> None:
+    """Type into a field of the form."""
+    show_settings(page)
+    set_field(page, label, value)
