@@ -59,16 +59,16 @@ function placed(room, line, panel, x) {
 }
 
 // A line in every panel of a chart, at one x; each panel's line is made once.
-function makeLines(room, kind) {
+function makeLines(room) {
   const lines = [];
   return {
-    show(x, text = () => "") {
+    show(x, text) {
       const panels = x === null ? [] : panelsOf(room);
       for (const line of lines.slice(panels.length)) line.hidden = true;
       panels.forEach((panel, i) => {
         if (!lines[i]) {
           lines[i] = document.createElement("div");
-          lines[i].className = `pclora-line pclora-${kind}`;
+          lines[i].className = "pclora-crosshair";
           lines[i].setAttribute("aria-hidden", "true");
           room.append(lines[i]);
         }
@@ -155,7 +155,7 @@ async function render({ model, el }) {
   const Plotly = await plotly(model);
   const narrow = JSON.parse(model.get("narrow"));
   const switches = { smooth: false, log: false };
-  const cursor = makeLines(room, "cursor"), crosshair = makeLines(room, "crosshair");
+  const crosshair = makeLines(room);
   let drawn = null, wasNarrow = false, frame = 0, isGone = false;
 
   function toggle(name) {
@@ -188,14 +188,12 @@ async function render({ model, el }) {
     const isFirst = room._fullLayout === undefined;
     await Plotly.react(room, data, { ...layout, autosize: true, width: undefined }, config);
     if (isFirst) listen();
-    showCursor();
   }
 
   function listen() {
     room.on("plotly_click", tell);
     room.on("plotly_hover", ({ points: [point] }) => cross(point));
     room.on("plotly_unhover", () => cross(null));
-    room.on("plotly_afterplot", showCursor);
   }
 
   function cross(point) {
@@ -208,10 +206,6 @@ async function render({ model, el }) {
         panel.xaxis._id === point.xaxis._id && chart.room === room
           ? "" : valuesAt(chart.room, panel, x));
     }
-  }
-
-  function showCursor() {
-    cursor.show(model.get("cursor"));
   }
 
   function isNarrow() {
@@ -242,14 +236,12 @@ async function render({ model, el }) {
   const self = { group: model.get("group"), room, crosshair };
   drawnCharts.add(self);
   model.on("change:spec", soon);
-  model.on("change:cursor", showCursor);
   soon();
   return () => {
     isGone = true;
     drawnCharts.delete(self);
     size.disconnect();
     model.off("change:spec", soon);
-    model.off("change:cursor", showCursor);
     Plotly.purge(room);
   };
 }

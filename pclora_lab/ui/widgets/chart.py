@@ -76,7 +76,6 @@ class Chart(anywidget.AnyWidget):
 
     Attributes:
         figure: a plain plotly figure.
-        cursor: where a line stands in every panel, on its x axis; None for none.
 
     Example:
         >>> chart = Chart(go.Figure(), label="a line")
@@ -94,7 +93,6 @@ class Chart(anywidget.AnyWidget):
     narrow = traitlets.Unicode("{}").tag(sync=True)
     narrow_below = traitlets.Int(700).tag(sync=True)
     group = traitlets.Unicode("").tag(sync=True)
-    cursor = traitlets.Float(None, allow_none=True).tag(sync=True)
     script = traitlets.Instance(PlotlyScript).tag(sync=True, **widgets.widget_serialization)
 
     def __init__(
