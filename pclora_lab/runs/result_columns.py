@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pclora_lab.data.account import account_lines
+from pclora_lab.training.result import LATENCY_EXAMPLES
 from pclora_lab.wording import listed
 
-__all__ = ["RESULT_COLUMNS", "ResultColumn", "finite", "result_column"]
+__all__ = ["RESULT_COLUMNS", "ResultColumn", "finite", "latency_examples", "result_column"]
 
 Result = Mapping[str, Any]
 
@@ -98,6 +99,17 @@ def finite(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return value if math.isfinite(value) else None
+
+
+def latency_examples(result: Result) -> int | None:
+    """How many examples one timed pass had; None where a result of another version can't tell.
+
+    Example:
+        >>> latency_examples({"accuracy_examples": 360}), latency_examples({"accuracy_examples": 9})
+        (64, 9)
+    """
+    count = finite(result.get("accuracy_examples"))
+    return None if count is None else min(LATENCY_EXAMPLES, int(count))
 
 
 def _teacher(result: Result) -> str:
@@ -186,7 +198,7 @@ RESULT_COLUMNS = (
     ResultColumn(
         "latency_ms_after", unit="ms", digits=2, better="lower", before="latency_ms_before",
         listed="latency", compared=True, head="ms",
-        axis="latency of the finished model (ms, 64 examples)",
+        axis=f"latency of the finished model (ms, {LATENCY_EXAMPLES} examples)",
     ),
     ResultColumn(
         "seconds", "time", unit="s", digits=1, better="lower", listed="time", compared=True,

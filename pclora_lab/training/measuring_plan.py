@@ -12,8 +12,8 @@ from itertools import chain, pairwise
 from pclora_lab.methods.pclora.schedules import base_weight_factor
 from pclora_lab.training.config import RunConfig
 
-__all__ = ["MeasuringPlan", "evenly", "log_every", "plan_measuring", "teacher_examples"]
-__all__ += ["teacher_readings"]
+__all__ = ["MeasuringPlan", "evenly", "lambda_of", "log_every", "plan_measuring"]
+__all__ += ["teacher_examples", "teacher_readings"]
 
 # Shares of what the training's steps cost.
 ACCURACY_SHARE = 0.1
@@ -27,7 +27,7 @@ LEAST_EXAMPLES, MOST_EXAMPLES = 64, 512
 _WELL_READ = 256
 
 # A step is a forward pass and a backward pass, which takes about two; a teacher's comes on top.
-_PASSES_OF_A_STEP = 3
+PASSES_OF_A_STEP = 3
 # Looking at every layer and comparing it takes about as long again as the pass itself.
 _PASSES_OF_A_LOOK = 4
 
@@ -78,7 +78,7 @@ def plan_measuring(config: RunConfig, *, small_share: float, probe_examples: int
         examples = _between(LEAST_EXAMPLES, int(affordable / points), MOST_EXAMPLES)
     every = log_every(config.steps)
     logged = [*range(0, config.steps, every), config.steps]
-    steps = spread(logged, points, _lambda_of(config) if config.evaluations is None else None)
+    steps = spread(logged, points, lambda_of(config) if config.evaluations is None else None)
     looks = _affordable(LAYERS_SHARE, config.steps, config.batch_size)
     looks /= _PASSES_OF_A_LOOK * probe_examples
     return MeasuringPlan(steps, examples, evenly(steps, max(2, int(looks))))
@@ -86,7 +86,7 @@ def plan_measuring(config: RunConfig, *, small_share: float, probe_examples: int
 
 def _affordable(share: float, steps: int, batch_size: int) -> float:
     """Passes of one example that a share of the training's cost buys."""
-    return share * _PASSES_OF_A_STEP * steps * batch_size
+    return share * PASSES_OF_A_STEP * steps * batch_size
 
 
 def _points(config: RunConfig, affordable: float) -> int:
@@ -119,7 +119,8 @@ def _between(least: int, value: int, most: int) -> int:
     return max(least, min(most, value))
 
 
-def _lambda_of(config: RunConfig) -> Callable[[float], float] | None:
+def lambda_of(config: RunConfig) -> Callable[[float], float] | None:
+    """λ by progress, as the schedule has it; None for a method without one."""
     schedule = getattr(config.method, "schedule", None)
     if schedule is None:
         return None

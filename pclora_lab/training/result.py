@@ -13,9 +13,9 @@ from pclora_lab.training.device import hardware_name
 from pclora_lab.training.evaluation import accuracy
 from pclora_lab.training.setup import RunSetup
 
-__all__ = ["final_result"]
+__all__ = ["LATENCY_EXAMPLES", "final_result"]
 
-_LATENCY_EXAMPLES = 64
+LATENCY_EXAMPLES = 64
 
 
 def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], nn.Module]:
@@ -32,7 +32,7 @@ def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], n
     setup.model.to(device)
     teacher_accuracy = setup.teacher_accuracy()
     small = setup.method.finalize(student)
-    inputs = batches.inputs(next(batches.in_order(_LATENCY_EXAMPLES)), device)
+    inputs = batches.inputs(next(batches.in_order(LATENCY_EXAMPLES)), device)
     with torch.no_grad():
         gap = call_model(student.eval(), inputs) - call_model(small, inputs)
     correct = accuracy(small, batches, batch_size=setup.config.eval_batch_size)

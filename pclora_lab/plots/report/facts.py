@@ -12,13 +12,11 @@ from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots.method_styles import method_style
 from pclora_lab.runs.durable.places import without_places
 from pclora_lab.runs.reader import Run
-from pclora_lab.runs.result_columns import finite
+from pclora_lab.runs.result_columns import finite, latency_examples
 from pclora_lab.wording import brief
 
 __all__ = ["Facts", "options_in", "read_facts"]
 
-# As the finished model's latency is measured; see :mod:`pclora_lab.training.result`.
-_LATENCY_EXAMPLES = 64
 _LONGEST_NAME = 48
 
 
@@ -68,8 +66,7 @@ class Facts:
     @property
     def latency_batch(self) -> int | None:
         """How many examples the latency is of; None where that was not written down."""
-        count = self.number("accuracy_examples")
-        return None if count is None else min(_LATENCY_EXAMPLES, int(count))
+        return latency_examples(self.result)
 
     def public(self, text: str) -> str:
         """The text without places on this machine."""

@@ -5,15 +5,18 @@ backward pass costs about two; a teacher that is asked at each step is one more.
 """
 
 from pclora_lab.methods.base import Method
-from pclora_lab.methods.pclora.schedules import base_weight_factor
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import PhaseCost
-from pclora_lab.training.measuring_plan import ACCURACY_SHARE, LAYERS_SHARE
+from pclora_lab.training.measuring_plan import (
+    ACCURACY_SHARE,
+    LAYERS_SHARE,
+    PASSES_OF_A_STEP,
+    lambda_of,
+)
 from pclora_lab.training.setup import RunSetup
 
 __all__ = ["first_step_without_base", "planned_phases"]
 
-_PASSES_OF_A_STEP = 3
 # Attention, norms and activations stay when weights go. Steps without the base take 0.55 to 0.64 of
 # those with it (ViT-S, DeiT-Tiny, the embedded model on a CPU): a third of a pass is theirs.
 _NO_WEIGHTS = 1 / 3
@@ -27,15 +30,10 @@ def first_step_without_base(config: RunConfig) -> int:
         >>> first_step_without_base(RunConfig(steps=300, method=PCLoRAConfig(fade_end=0.6)))
         180
     """
-    schedule = getattr(config.method, "schedule", None)
-    if schedule is None:
+    lam = lambda_of(config)
+    if lam is None:
         return config.steps
-    fade_end = getattr(config.method, "fade_end", 1.0)
-    gone = (
-        step
-        for step in range(config.steps)
-        if base_weight_factor(step / config.steps, schedule, fade_end) == 0
-    )
+    gone = (step for step in range(config.steps) if lam(step / config.steps) == 0)
     return next(gone, config.steps)
 
 
@@ -44,7 +42,7 @@ def planned_phases(setup: RunSetup) -> tuple[PhaseCost, ...]:
     config, method = setup.config, setup.method
     phases = []
     if setup.needs_teacher:
-        passes = _PASSES_OF_A_STEP * config.teacher_steps * config.batch_size
+        passes = PASSES_OF_A_STEP * config.teacher_steps * config.batch_size
         phases.append(PhaseCost("teacher", config.teacher_steps, (1 + ACCURACY_SHARE) * passes))
     if method.trains:
         phases += _training(setup)
@@ -63,7 +61,7 @@ def _training(setup: RunSetup) -> list[PhaseCost]:
         PhaseCost(
             name if setup.method.fades else "fade",
             steps,
-            measuring * steps * config.batch_size * (_PASSES_OF_A_STEP * share + asks_teacher),
+            measuring * steps * config.batch_size * (PASSES_OF_A_STEP * share + asks_teacher),
         )
         for name, steps, share in parts
         if steps

@@ -2,10 +2,11 @@
 
 import html
 from collections.abc import Mapping
-from typing import Any
 
+from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.training.config import RunConfig
+from pclora_lab.ui.settings.size_choice import size_options
 
 __all__ = ["chips_html"]
 
@@ -26,9 +27,7 @@ def chips_html(config: RunConfig) -> str:
 def _texts(config: RunConfig) -> list[str]:
     method = config.method
     texts = [config.model, config.data, METHODS[method.name].title]
-    size = _size(method)
-    if size:
-        texts.append(size)
+    texts += _sizes(method)
     schedule = getattr(method, "schedule", None)
     if schedule is not None:
         is_drawn = not isinstance(schedule, str)
@@ -37,12 +36,15 @@ def _texts(config: RunConfig) -> list[str]:
     return [*texts, f"{config.steps:,} steps", f"seed {config.seed}"]
 
 
-def _size(method: Any) -> str:
-    if isinstance(getattr(method, "rank", None), (tuple, Mapping)):
+def _sizes(method: MethodConfig) -> list[str]:
+    """What decides alone, such as a budget, or else all that decides together."""
+    together, alone = size_options(method)
+    values = {name: getattr(method, name) for name in (*alone, *together)}
+    chosen = [name for name in alone if values[name] is not None] or together
+    return [_sized(name, values[name]) for name in chosen]
+
+
+def _sized(name: str, value: object) -> str:
+    if isinstance(value, (tuple, Mapping)):
         return "a rank for each layer"
-    if getattr(method, "budget", None) is not None:
-        return f"budget {method.budget:.0%}"
-    for name in ("rank", "ratio", "sparsity"):
-        if getattr(method, name, None) is not None:
-            return f"{name} {getattr(method, name)}"
-    return ""
+    return f"{name} {value:.0%}" if name == "budget" else f"{name} {value}"

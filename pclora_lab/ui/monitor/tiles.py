@@ -6,7 +6,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from pclora_lab.nn.sizes import Plan
-from pclora_lab.runs.result_columns import finite
+from pclora_lab.runs.result_columns import finite, latency_examples
 from pclora_lab.ui.monitor.lambda_slider import LambdaSlider
 
 __all__ = ["Tiles"]
@@ -74,9 +74,7 @@ class Tiles:
         whole = finite(result.get("params_removed_whole"))
         if whole is not None:
             self._show_size(finite(result.get("params_removed_replaced")), whole)
-        self._show_speed(
-            finite(result.get("latency_ms_before")), finite(result.get("latency_ms_after"))
-        )
+        self._show_speed(result)
 
     def _show_accuracy(self, accuracy: float, teacher: float | None, what: str) -> None:
         number = f"{accuracy:.1%}"
@@ -93,15 +91,16 @@ class Tiles:
         else:
             self.size.value = _tile(_minus(replaced), f"of the layers, {_minus(whole)} in all")
 
-    def _show_speed(self, before: float | None, after: float | None) -> None:
+    def _show_speed(self, result: Mapping[str, Any]) -> None:
+        before, after = (finite(result.get(f"latency_ms_{when}")) for when in ("before", "after"))
         if not before or not after:
             return
         times = before / after
-        how = f"{times:.1f}×", "faster"
-        if times < 1:
-            how = f"{1 / times:.1f}×", "slower"
+        number, what = (times, "faster") if times >= 1 else (1 / times, "slower")
+        text = f"{what} · {before:.3g} → {after:.3g} ms"
+        count = latency_examples(result)
         self.speed.value = _tile(
-            how[0], f"{how[1]} · {before:.3g} → {after:.3g} ms for 64 examples"
+            f"{number:.1f}×", text if count is None else f"{text} for {count} examples"
         )
 
 

@@ -28,6 +28,12 @@ def test_ranks_by_layer_budgets_and_drawn_schedules_are_named():
     assert "a rank for each layer" in chips(RunConfig(method=PCLoRAConfig(rank=ranks)))
 
 
+def test_a_size_that_takes_two_options_is_told_by_both():
+    texts = chips(RunConfig(method=METHODS["snella"].Config(rank=4, sparsity=0.75)))
+    assert {"rank 4", "sparsity 0.75"} <= set(texts)
+    assert "width 24" in chips(RunConfig(method=METHODS["small"].Config(width=24)))
+
+
 @pytest.mark.parametrize("name", list(METHODS))
 def test_every_method_has_its_chips(name):
     assert METHODS[name].title in chips(RunConfig(method=METHODS[name].Config()))

@@ -51,12 +51,12 @@ def test_a_result_names_its_split_sizes_and_speed(tiles):
         {
             "accuracy": 0.78, "teacher_accuracy": None, "report_on": "validation",
             "params_removed_whole": 0.5, "params_removed_replaced": 0.6,
-            "latency_ms_before": 9.0, "latency_ms_after": 3.0,
+            "latency_ms_before": 9.0, "latency_ms_after": 3.0, "accuracy_examples": 50,
         }
     )  # fmt: skip
     assert "78.0%" in text(tiles.accuracy) and "validation accuracy" in text(tiles.accuracy)
     assert "−60.0%" in text(tiles.size) and "−50.0% in all" in text(tiles.size)
-    assert text(tiles.speed) == "3.0×  faster · 9 → 3 ms for 64 examples"
+    assert text(tiles.speed) == "3.0×  faster · 9 → 3 ms for 50 examples"
 
 
 def test_a_result_of_another_version_changes_nothing_it_does_not_hold(tiles):
