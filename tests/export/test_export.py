@@ -160,6 +160,15 @@ def test_a_card_shows_names_as_text_and_no_path_of_this_machine(run_folder):
     assert "/home" not in card and "net" in card and "reviews.csv" in card
 
 
+def test_a_card_lists_every_setting_of_the_method_once(run_folder):
+    config = RunConfig(method=PCLoRAConfig(rank=4, init="svd"))
+    card = model_card(json.loads((run_folder / "result.json").read_text()), config)
+    recipe = card.partition("## Recipe")[2].partition("## ")[0].strip().splitlines()
+    wanted = {f"* {k}: {v}" for k, v in config.method.to_dict().items() if k != "name"}
+    assert wanted <= set(recipe) and len(recipe) == len(set(recipe))
+    assert not any(line.startswith("* name:") for line in recipe), "it is the card's title"
+
+
 def broken(model, path):
     raise ImportError("onnx is missing")
 

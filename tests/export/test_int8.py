@@ -17,7 +17,7 @@ from pclora_lab.export import int8 as int8_module
 from pclora_lab.export import onnx as onnx_module
 from pclora_lab.export import run as export_run_module
 from pclora_lab.export.formats import FORMATS
-from pclora_lab.export.int8 import export_onnx_int8, rounded
+from pclora_lab.export.int8 import export_onnx_int8, rounded, write_rounded
 from pclora_lab.export.onnx import export_onnx, open_onnx
 from pclora_lab.export.report import ExportReport
 from pclora_lab.export.run import export_run
@@ -59,6 +59,15 @@ def test_no_weight_moves_by_more_than_half_a_scale(shape):
     assert ((whole * scale - weight).abs() <= scale / 2 * (1 + 1e-5)).all()
     largest = weight.flatten(1).abs().amax(1)
     assert torch.allclose(scale.flatten() * 127, largest)
+
+
+def test_a_matrix_of_256_numbers_or_more_is_written_in_8_bits(tmp_path):
+    names = {"large": (16, 16), "filters": (4, 4, 4, 4), "small": (15, 17), "vector": (256,)}
+    write_rounded({name: torch.randn(shape) for name, shape in names.items()}, tmp_path / "file")
+    written = load_file(tmp_path / "file")
+    in_8_bits = {name.removesuffix(".int8") for name in written if name.endswith(".int8")}
+    assert in_8_bits == {"large", "filters"}
+    assert {"small", "vector"} < set(written)
 
 
 KINDS = {
@@ -228,3 +237,8 @@ def test_a_report_without_data_says_nothing_of_an_accuracy():
     assert "accuracy" not in str(report)
     known = dataclasses.replace(report, accuracy=0.5, float_accuracy=0.75, examples=1200)
     assert str(known).endswith("accuracy 50.0% (float32 75.0%) on 1,200 examples")
+
+
+def test_a_report_tells_sizes_in_millions_of_bytes():
+    report = ExportReport("onnx", "x", 20_000_000_000, 90_000_000_000, 0.1, 1.0, 2.0)
+    assert str(report).startswith("onnx: 20000.00 MB (dense 90000.00), ")

@@ -178,6 +178,18 @@ def test_the_summary_is_mean_and_standard_deviation(folder):
     assert table.loc[("pclora", 0.1), "accuracy_std"] == pytest.approx(spread)
 
 
+def test_the_summary_keeps_the_order_that_was_asked_for():
+    """The methods and budgets of a command stand in its table as they were typed."""
+    cells = [("svd", 0.2), ("svd", 0.1), ("pclora", 0.2), ("lora", 0.1)]
+    rows = [
+        {"method": method, "budget": budget, "seed": seed, "accuracy": 0.5, "params_after": 1}
+        for method, budget in cells
+        for seed in (0, 1)
+    ]
+    table = summarize(rows)
+    assert list(zip(table["method"], table["budget"], strict=True)) == cells
+
+
 def test_the_figure_has_every_method_and_the_front_only_rises(folder):
     _, _, rows = rows_of(folder)
     left, right = pareto_figure(rows).axes[:2]

@@ -186,6 +186,13 @@ def test_turns_alternate_and_end_with_the_time(monkeypatch):
     assert len(times[0]) == 3
 
 
+def test_one_turn_has_no_spread():
+    model = describe_model("vit_digits", num_classes=3)
+    ranks = resolve_ranks(count_model(model).layers, 3)
+    found = latency_estimate(model, ranks, turns=1)
+    assert (found.turns, found.dense_spread_ms, found.small_spread_ms) == (1, 0, 0)
+
+
 def test_measuring_leaves_the_generator_alone():
     model = describe_model("vit_digits", num_classes=3)
     torch.manual_seed(5)

@@ -30,6 +30,7 @@ def test_the_first_snapshot_is_the_teacher_and_the_last_the_result(tmp_path, ini
     folder, events = made(tmp_path, method=PCLoRAConfig(rank=4, init=init))
     replay = Replay(folder)
     assert replay.steps == (0, 3, 6)
+    assert [replay.nearest(step) for step in (0, 2, 3, 5, 6, 99)] == [0, 0, 3, 3, 6, 6]
     rows = [0, 5, 9]
     first, last = replay.predictions(0, rows), replay.predictions(6, rows)
     torch.testing.assert_close(first.student, first.teacher, atol=2e-5, rtol=1e-4)
@@ -112,9 +113,14 @@ def test_what_can_not_be_replayed_says_why(tmp_path):
     folder, _ = made(tmp_path)
     with pytest.raises(ValueError, match="no validation example 5000"):
         Replay(folder).predictions(0, [5000])
+    replay = Replay(folder)
     next(iter(list_snapshots(folder).values())).write_bytes(b"nonsense")
     with pytest.raises(ValueError, match=r"000000.safetensors can't be read"):
-        Replay(folder).student_at(0)
+        replay.student_at(0)
+    for path in list_snapshots(folder).values():
+        path.unlink()
+    with pytest.raises(ValueError, match="the snapshots of this run are gone"):
+        replay.nearest(6)
 
 
 def test_snapshots_stay_below_their_bound_and_say_so(tmp_path):

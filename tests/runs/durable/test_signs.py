@@ -8,6 +8,7 @@ import pytest
 from pclora_lab.json_files import read_json, write_json
 from pclora_lab.machine import this_process
 from pclora_lab.runs.durable import heartbeat
+from pclora_lab.runs.durable.signs import duration
 from pclora_lab.runs.folder import delete_run, is_being_written, new_run_folder
 from pclora_lab.runs.reader import load_run, scan_runs
 from pclora_lab.runs.recorder import RunRecorder
@@ -120,3 +121,17 @@ def test_a_forked_child_leaves_the_run_alone(folder):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
     assert next(events).name == "start"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (59, "59 s"),
+        (119, "1 min"),
+        (3599, "59 min"),
+        (2 * 3600 - 1, "1 h"),
+        (3 * 86400 - 1, "2 days"),
+    ],
+)
+def test_a_time_is_told_in_whole_units_that_are_over(seconds, said):
+    assert duration(seconds) == said

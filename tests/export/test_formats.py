@@ -1,0 +1,138 @@
+"""Every format keeps the same promises: what it times, what it replaces, and what it shows."""
+
+import json
+import warnings
+
+import pytest
+import torch
+from light import imported_without
+from tiny import tiny
+from torch import nn
+
+from pclora_lab.export import int8, onnx, torch_export
+from pclora_lab.export.formats import FORMATS
+from pclora_lab.export.standalone import export_standalone
+from pclora_lab.methods.svd import SVD, SVDConfig
+from pclora_lab.nn import latency
+from pclora_lab.nn.forward import as_inputs, call_model
+
+BUILT_IN = ("standalone", "onnx", "torch_export", "onnx-int8", "plain-int8")
+
+
+class Session:
+    """Runs a model in the place of its graph."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def run(self, names, arrays):
+        inputs = as_inputs({name: torch.from_numpy(value) for name, value in arrays.items()})
+        with torch.no_grad():
+            return [call_model(self.model, inputs).numpy()]
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Graphs are written and read in no time: each is its model, under the file's path."""
+    written: dict[str, nn.Module] = {}
+
+    def write(model, file, **_):
+        file.write_bytes(b"a graph")
+        written[file.name] = model
+
+    def program(model, file):
+        write(model, file)
+        return torch_export.deployed(model, ("pixel_values",))
+
+    monkeypatch.setattr(onnx, "_require_packages", lambda: None)
+    monkeypatch.setattr(onnx, "write_graph", write)
+    monkeypatch.setattr(int8, "_write", write)
+    monkeypatch.setattr(onnx, "open_onnx", lambda file: Session(written[file.name]))
+    monkeypatch.setattr(torch_export, "_program", program)
+
+
+@pytest.fixture
+def small() -> nn.Module:
+    return SVD(SVDConfig(rank=2)).apply(tiny("vit_digits"))
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """How many examples every timed pass had; the clock says 1 ms."""
+    sizes: set[int] = set()
+    watched = []
+
+    def watch(function, device=None):
+        watched.append(function)
+        function()
+        watched.pop()
+        return 1.0
+
+    def note(module, inputs):
+        if watched and isinstance(module, nn.Conv2d):
+            sizes.add(len(inputs[0]))
+
+    monkeypatch.setattr(latency, "timed_ms", watch)
+    hook = nn.modules.module.register_module_forward_pre_hook(note)
+    yield sizes
+    hook.remove()
+
+
+def test_the_formats_that_are_looked_at_here_are_all_there_are():
+    assert set(BUILT_IN) == set(FORMATS)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_latency_is_of_one_example_before_and_after(name, graphs, timed, small, tmp_path):
+    report = FORMATS[name].export(small, tmp_path / FORMATS[name].file)
+    assert timed == {1}
+    assert report.latency_ms == report.dense_latency_ms == 1
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_what_was_asked_before_is_not_asked_again(name, graphs, small, tmp_path):
+    """An export of a run asks for all formats at once; after that each of them replaces."""
+    path = mine = tmp_path / FORMATS[name].file
+    if FORMATS[name].refuse is not None:
+        path.mkdir()
+        mine = path / "load.py"
+    mine.write_bytes(b"mine")
+    FORMATS[name].export(small, path)
+    assert mine.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("names", [("cat", "dog", "owl"), None])
+def test_a_standalone_folder_says_which_logit_is_which_class(names, small, tmp_path):
+    small.pclora_class_names = names
+    export_standalone(small, tmp_path / "plain")
+    written = json.loads((tmp_path / "plain" / "config.json").read_text())["class_names"]
+    assert written == (None if names is None else [*names])
+
+
+@pytest.mark.parametrize("library", [torch.export, torch.onnx], ids=lambda module: module.__name__)
+def test_what_an_exporter_warns_of_is_not_shown(library, small, tmp_path, monkeypatch):
+    """Nobody can act on it; here a warning that is shown is an error of its own."""
+
+    def export(*args, **options):
+        warnings.warn("this argument is deprecated", DeprecationWarning, stacklevel=2)
+        raise RuntimeError("nothing more is needed")
+
+    monkeypatch.setattr(library, "export", export)
+    write = torch_export._program if library is torch.export else onnx.write_graph
+    with pytest.raises((RuntimeError, ValueError), match="nothing more is needed"):
+        write(small, tmp_path / "file")
+
+
+def test_a_graph_can_be_read_by_every_runtime_that_knows_its_operators():
+    """A later opset would shut out older runtimes for nothing."""
+    schema = pytest.importorskip("onnx").defs.get_schema
+    needed = ("Gelu", "LayerNormalization")
+    assert max(schema(name).since_version for name in needed) == onnx._OPSET
+
+
+@pytest.mark.parametrize(
+    ("module", "library"), [("formats", "torch"), ("onnx", "onnx"), ("onnx", "onnxruntime")]
+)
+def test_a_library_is_needed_by_those_who_export_and_not_by_an_import(module, library):
+    """Lists of formats are shown without it, and an export says what to install."""
+    assert imported_without(f"pclora_lab.export.{module}", library)
