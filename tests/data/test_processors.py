@@ -15,6 +15,7 @@ from transformers import (
     EfficientNetImageProcessor,
     LevitImageProcessor,
     MobileViTImageProcessor,
+    PreTrainedConfig,
     ResNetConfig,
     SegformerImageProcessor,
     SiglipImageProcessor,
@@ -136,3 +137,33 @@ def test_one_mean_for_all_channels_is_one_for_each(tmp_path):
 def test_a_model_that_names_no_size_and_has_no_processor_takes_224_pixels(tmp_path):
     settings = image_settings(str(tmp_path), ResNetConfig(num_channels=1), False)
     assert settings["input_size"] == (1, 224, 224)
+
+
+def test_a_model_that_names_no_channels_and_has_no_processor_takes_three(tmp_path):
+    settings = image_settings(str(tmp_path), PreTrainedConfig(), False)
+    assert settings["input_size"] == (3, 224, 224)
+    assert len(settings["mean"]) == len(settings["std"]) == 3
+
+
+@pytest.mark.parametrize("size", [(60, 20), (20, 60), (8, 8)])
+def test_without_a_processor_the_whole_picture_is_seen_and_nothing_around_it(tmp_path, size):
+    model = nn.Linear(1, 1)
+    model.pretrained_cfg = image_settings(str(tmp_path), ViTConfig(image_size=32), False)
+    white, framed = Image.new("RGB", size, "white"), Image.new("RGB", size, "white")
+    ImageDraw.Draw(framed).rectangle((0, 0, size[0] - 1, size[1] - 1), outline="black")
+    seen = batch(Preprocessing.of(model), white, framed)
+    assert seen.shape == (2, 3, 32, 32) and (seen[0] == 1).all()
+    edges = (seen[1, :, 0], seen[1, :, -1], seen[1, :, :, 0], seen[1, :, :, -1])
+    assert all(edge.mean() < 0.5 for edge in edges)
+
+
+def test_a_processor_of_gray_pictures_is_followed(tmp_path):
+    processor = ViTImageProcessor(size=SQUARE, image_mean=[0.3], image_std=[0.6])
+    processor.save_pretrained(tmp_path)
+    model = nn.Linear(1, 1)
+    model.pretrained_cfg = image_settings(str(tmp_path), ViTConfig(num_channels=1), True)
+    gray = noise(61, 47, "L")
+    wanted = processor(gray, return_tensors="pt")["pixel_values"]
+    own = batch(Preprocessing.of(model), gray)
+    assert own.shape == (1, 1, 32, 32)
+    torch.testing.assert_close(own, wanted, atol=1e-5, rtol=1e-5)

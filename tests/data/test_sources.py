@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pictures import png
 from PIL import Image
 
 from pclora_lab.data.account import DataError
@@ -214,3 +215,23 @@ def test_names_that_are_nothing_are_said_to_be(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises((DataError, ConnectionError)):
         load_data(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metadata.csv", b"picture,label\n0.png,a\n"),
+        ("a.parquet", b"no parquet"),
+        ("a.json", b"{ no table"),
+        (None, b""),
+    ],
+)
+def test_an_error_names_the_data_once(tmp_path, name, content):
+    folder = tmp_path / "things"
+    folder.mkdir()
+    if name is not None:
+        (folder / name).write_bytes(content)
+        (folder / "0.png").write_bytes(png(0))
+    with pytest.raises(DataError) as error:
+        load_data(str(folder if name != "a.parquet" else folder / name))
+    assert str(error.value).count(f"data '{folder}") == 1

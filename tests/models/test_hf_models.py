@@ -16,6 +16,7 @@ from pclora_lab.data.images import Preprocessing
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.models.adapting import head_is_new, input_kind
 from pclora_lab.models.hf_models import load_hf
+from pclora_lab.models.hf_tokenizer import check_tokenizer
 from pclora_lab.models.loading import load_model
 from pclora_lab.models.recipes import build_from_recipe, model_recipe
 from pclora_lab.nn.heads import classifier_names
@@ -311,3 +312,20 @@ def test_threads_that_load_at_once_do_not_untie_later_models(folders, monkeypatc
     for thread in threads:
         thread.join()
     assert most == [1, 1] and PreTrainedModel.tie_weights is tie
+
+
+@pytest.mark.parametrize(
+    ("pad", "end", "wanted"), [("[SEP]", "w5", 3), (None, "w5", 5), (None, None, 0)]
+)
+def test_padding_has_the_tokenizers_own_token_else_its_end_else_its_first(pad, end, wanted):
+    made, values = tokenizer(), config("gpt2", pad_token_id=None)
+    made.pad_token, made.eos_token = pad, end
+    check_tokenizer(made, values, "somebody's")
+    assert made.pad_token_id == values.pad_token_id == wanted
+
+
+def test_padding_that_a_model_names_is_kept():
+    made, values = tokenizer(), config("gpt2", pad_token_id=7)
+    made.pad_token = None
+    check_tokenizer(made, values, "somebody's")
+    assert made.pad_token is not None and values.pad_token_id == 7

@@ -14,7 +14,13 @@ from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.models.loading import load_model
 from pclora_lab.models.saved_layers import check_tensors, shapes_in
-from pclora_lab.models.serialization import load_compressed, save_compressed, save_pretrained
+from pclora_lab.models.serialization import (
+    has_recipe,
+    is_compressed,
+    load_compressed,
+    save_compressed,
+    save_pretrained,
+)
 
 
 @pytest.fixture(scope="module")
@@ -283,3 +289,14 @@ def test_of_several_tensors_the_first_is_named_with_its_own_shapes(tmp_path):
         check_tensors(files, {"a": "2x3"})
     with pytest.raises(ValueError, match="a is 2x3 and should be 7.* Save"):
         check_tensors(files, {"a": "7", "b": "9", "c": "scalar"})
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{ no json", b"[]", b'{"model_type": "bert"}'])
+def test_a_folder_that_says_nothing_of_replaced_layers_holds_none(tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.json").write_bytes(content)
+    assert not is_compressed(tmp_path) and not has_recipe(tmp_path)
+
+
+def test_a_folder_of_a_compressed_model_says_so(digits_folder):
+    assert is_compressed(digits_folder) and has_recipe(digits_folder)

@@ -213,3 +213,23 @@ def test_a_frozen_view_reads_the_very_weight_and_neither_trains_nor_hears(bias):
     assert torch.equal(view(x), F.linear(x, base.weight, base.bias)) and not heard
     assert view.weight.data_ptr() == base.weight.data_ptr()
     assert not view(x).requires_grad
+
+
+class Packed(nn.Module):
+    """A layer of a quantizer: its whole numbers are no matrix of floats, and may not be there."""
+
+    def __init__(self, weight: torch.Tensor | None) -> None:
+        super().__init__()
+        self.in_features = self.out_features = 64
+        self.weight = weight
+
+
+Packed.__module__ = "awq.modules"
+
+
+@pytest.mark.parametrize("shape", [None, (1,), (2, 3, 4)])
+def test_a_layer_in_a_block_that_holds_no_matrix_is_refused_by_its_name(shape):
+    weight = None if shape is None else torch.zeros(shape)
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(64, 64), Packed(weight)) for _ in range(2)))
+    with pytest.raises(ValueError, match=r"^0.1 can't be replaced: it is quantized .awq.modules"):
+        find_targets(model)

@@ -290,7 +290,7 @@ def test_a_jump_clears_the_moments_if_asked_and_the_rate_rises_again(asked):
     assert rates == [[0.5, 0.5]] * 8 + [[rate, rate] for rate in rising]
 
 
-@pytest.mark.parametrize(("steps", "rising"), [(40, 2), (10, 1)])
+@pytest.mark.parametrize(("steps", "rising"), [(40, 2), (50, 2), (10, 1)])
 def test_without_a_warm_up_it_rises_over_a_twentieth_of_the_steps(steps, rising):
     student = student_of(SmallNet(), schedule="identity", init="zeros", reset_moments=True)
     callback = PCLoRACallback(student)
