@@ -6,6 +6,7 @@ what a step costs stand in the small panels. Both are plain plotly figures witho
 
 import html
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -20,12 +21,14 @@ from pclora_lab.plots.curves import (
 )
 from pclora_lab.plots.palette import COLORS
 from pclora_lab.plots.panels import in_one_column
+from pclora_lab.plots.run_axis import BY_HAND
 from pclora_lab.plots.theme import in_theme, plotly_template
 
 __all__ = [
     "NARROW_PANELS",
     "NARROW_STORY",
     "SMALL_PANELS",
+    "held_shapes",
     "panel_titles",
     "panels_figure",
     "small_curves",
@@ -35,7 +38,8 @@ __all__ = [
 
 SMALL_PANELS = (Panel.PROGRESS, Panel.LOSS, Panel.COST)
 _LAMBDA = Curve(Panel.ACCURACY, "λ", COLORS["base"], "solid", "lam")
-_AREA = "rgba(0,114,178,0.16)"
+_HELD = Curve(Panel.ACCURACY, "λ held by hand", COLORS["task"], "solid", BY_HAND)
+_AREA, _HELD_AREA = "rgba(0,114,178,0.16)", "rgba(230,159,0,0.22)"
 _STORY_HEIGHT, _PANELS_HEIGHT = 298, 162
 # That fit above a small panel, in one line of its key.
 _LETTERS = 36
@@ -49,13 +53,13 @@ NARROW_PANELS = {"layout": in_one_column(len(SMALL_PANELS), height=780, gap=0.13
 
 
 def story_curves() -> tuple[Curve, ...]:
-    """λ, and every accuracy that a run of any method can have.
+    """λ, what a hand made of it, and every accuracy that a run of any method can have.
 
     Example:
         >>> [curve.name for curve in story_curves()][:3]
-        ['λ', 'teacher while fine-tuned', 'teacher']
+        ['λ', 'λ held by hand', 'teacher while fine-tuned']
     """
-    return (_LAMBDA, *(curve for curve in history_curves() if curve.panel == Panel.ACCURACY))
+    return (_LAMBDA, _HELD, *(curve for curve in history_curves() if curve.panel == Panel.ACCURACY))
 
 
 def small_curves() -> tuple[Curve, ...]:
@@ -68,17 +72,15 @@ def story_figure() -> go.Figure:
     figure = go.Figure()
     for curve in story_curves():
         line = _line(curve)
+        if curve in (_LAMBDA, _HELD):
+            line.update(yhoverformat=".2f", line={"width": 4})
         if curve is _LAMBDA:
-            line.update(
-                fill="tozeroy", fillcolor=_AREA, hovertemplate="%{y:.2f}<extra>λ</extra>",
-                line={"color": curve.color, "width": 0.5},
-            )  # fmt: skip
+            line.update(fill="tozeroy", fillcolor=_AREA, line={"width": 0.5})
         figure.add_trace(line)
     figure.update_layout(
         template=plotly_template(),
         height=_STORY_HEIGHT,
         margin={"l": 48, "r": 12, "t": 64, "b": 34, "autoexpand": False},
-        hovermode="x unified",
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"size": 11}},
         title={
             "text": accuracy_title(()), "x": 0.005, "xanchor": "left", "y": 0.985,
@@ -88,6 +90,20 @@ def story_figure() -> go.Figure:
     figure.update_xaxes(title={"text": "step", "standoff": 2, "font": {"size": 11}})
     figure.update_yaxes(range=[0, 1.02], tickformat=".0%", hoverformat=".1%")
     return figure
+
+
+def held_shapes(spans: Iterable[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Shade the story where a hand held λ.
+
+    Args:
+        spans: first and last steps, as :func:`pclora_lab.plots.run_axis.held_spans` gives them.
+
+    Returns:
+        plotly's ``layout.shapes``; their x are steps.
+    """
+    area = {"type": "rect", "yref": "y domain", "y0": 0, "y1": 1, "layer": "below"}
+    paint = {"fillcolor": _HELD_AREA, "line": {"width": 0}}
+    return [{**area, **paint, "x0": first, "x1": last} for first, last in spans]
 
 
 def panels_figure() -> go.Figure:
@@ -107,7 +123,6 @@ def panels_figure() -> go.Figure:
         template=plotly_template(),
         height=_PANELS_HEIGHT,
         margin={"l": 48, "r": 48, "t": 52, "b": 30, "autoexpand": False},
-        hovermode="x",
         showlegend=False,
     )
     for title in figure.layout.annotations:
@@ -132,12 +147,12 @@ def _style_axes(figure: go.Figure) -> None:
     figure.update_xaxes(title={"text": "step", "standoff": 2, "font": {"size": 11}}, nticks=5)
     figure.update_yaxes(tickfont={"size": 10.5}, nticks=5)
     figure.update_yaxes(range=[-0.02, 1.05], hoverformat=".3f", **progress)
-    figure.update_yaxes(type="log", exponentformat="power", hoverformat=".3g", dtick=1, **loss)
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1, **loss)
     figure.update_yaxes(
-        rangemode="tozero", ticksuffix=" %", hoverformat=".1f", secondary_y=False, **cost
+        rangemode="tozero", ticksuffix="%", hoverformat=".1f", secondary_y=False, **cost
     )
     figure.update_yaxes(
-        rangemode="tozero", ticksuffix=" ms", hoverformat=".3g", showgrid=False,
+        rangemode="tozero", ticksuffix=" ms", showgrid=False,
         tickmode="auto", secondary_y=True, **cost,
     )  # fmt: skip
 

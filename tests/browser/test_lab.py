@@ -346,8 +346,11 @@ def test_back_in_time(page: Page, theme: str) -> None:
     # The line says so before the last points are drawn.
     last = "document.querySelector('.pclora-lab .js-plotly-plot')._fullData[0].x?.at(-1)"
     page.wait_for_function(f"{last} === 60")
+    cursor = lab(page).locator(".pclora-cursor").first
+    right = cursor.bounding_box()["x"]
     drag_handle(page, ".pclora-timeline", ["PageDown"] * 20)
-    page.wait_for_function(f"{last} < 40")
+    expect(lab(page).locator(".pclora-step")).to_contain_text(re.compile(r"step [23]\d of 60"))
+    assert cursor.bounding_box()["x"] < right - 50 and page.evaluate(f"{last} === 60")
     tab(page, "Examples")
     note = lab(page).locator(".pclora-examples-note")
     expect(note).to_contain_text(re.compile(r"Step (2|3)\d, from 24 snapshots"))

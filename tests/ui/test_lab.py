@@ -117,7 +117,7 @@ def test_a_new_lab_finds_the_run_that_is_going(lab, tmp_path):
 def test_every_panel_names_its_units():
     story, panels = story_figure().layout, panels_figure().layout
     assert story.yaxis.tickformat == ".0%" and story.yaxis.hoverformat == ".1%"
-    assert [panels[f"yaxis{n}"].ticksuffix for n in (3, 4)] == [" %", " ms"]
+    assert [panels[f"yaxis{n}"].ticksuffix for n in (3, 4)] == ["%", " ms"]
     assert all(panels[f"xaxis{n}"].title.text == "step" for n in ("", 2, 3))
 
 

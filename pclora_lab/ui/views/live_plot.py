@@ -11,18 +11,19 @@ from pclora_lab.plots.curves import Curve, accuracy_title, is_shown, points_of
 from pclora_lab.plots.live import (
     NARROW_PANELS,
     NARROW_STORY,
+    held_shapes,
     panel_titles,
     panels_figure,
     small_curves,
     story_curves,
     story_figure,
 )
+from pclora_lab.plots.run_axis import BY_HAND, held_spans, with_held
 from pclora_lab.plots.theme import apply_theme
 from pclora_lab.ui.widgets.chart import Chart
+from pclora_lab.ui.widgets.run_axis import RunAxis
 
 __all__ = ["LiveView"]
-
-_GROUP = "run"
 
 
 class LiveView:
@@ -30,21 +31,26 @@ class LiveView:
 
     Args:
         beside: stands on the left of the story, if given.
+        slider: of the timeline, which is a cursor through all panels.
 
     Attributes:
+        axis: steps or time, for all panels.
         story: λ and the accuracies.
         panels: how much of the base is left, the losses, and what a step costs.
         widget: to display.
     """
 
-    def __init__(self, beside: widgets.Widget | None = None) -> None:
+    def __init__(
+        self, beside: widgets.Widget | None = None, slider: widgets.IntSlider | None = None
+    ) -> None:
+        self.axis = RunAxis(slider)
         self.story = Chart(
             apply_theme(story_figure()), "accuracy while the base fades", NARROW_STORY,
-            narrow_below=420, group=_GROUP,
+            narrow_below=420, axis=self.axis, chooses_axis=True,
         )  # fmt: skip
         self.panels = Chart(
             apply_theme(panels_figure()), "base, losses and cost of a step", NARROW_PANELS,
-            narrow_below=560, group=_GROUP,
+            narrow_below=560, axis=self.axis,
         )  # fmt: skip
         self._clear_legend(self.story.figure)
         self._drawn, self._run = 0, 0
@@ -75,7 +81,8 @@ class LiveView:
         for chart, drawn in self._drawn_curves():
             chart.figure.layout.uirevision = f"run {self._run}"
             for trace, curve in zip(chart.figure.data, drawn, strict=True):
-                trace.visible = is_shown(curve, metrics)
+                is_hand = curve.column == BY_HAND and "lam" in self._columns
+                trace.visible = is_hand or is_shown(curve, metrics)
         self._named = ()
         self._draw((), steps)
 
@@ -115,6 +122,8 @@ class LiveView:
 
     def _draw(self, rows: tuple[Mapping[str, Any], ...], steps: int) -> None:
         self._drawn = len(rows)
+        self.axis.show(rows, steps)
+        held, rows = held_spans(rows), tuple(with_held(rows))
         for chart, drawn in self._drawn_curves():
             points = points_of(rows, drawn)
             first = min((x[0] for x, _ in points if len(x)), default=0)
@@ -125,6 +134,7 @@ class LiveView:
                 figure.update_xaxes(range=[first, steps], title_text=title)
                 if chart is self.story:
                     figure.layout.title.text = accuracy_title(rows)
+                    figure.layout.shapes = held_shapes(held)
                 else:
                     pairs = zip(drawn, points, strict=True)
                     self._name(figure, [curve for curve, (x, _) in pairs if len(x)])

@@ -74,9 +74,9 @@ class RunViews:
         self.page, self._cache = page, cache
         self.living = LivingLayer(self._choose_layer, on_lambda, on_rank)
         self._hand: Hand = (None, False)
-        self.live = LiveView(self.living.widget)
-        self.layers, self.examples = LayersView(self._redraw), ExamplesView(self._redraw)
         self.timeline = Timeline(self._redraw)
+        self.live = LiveView(self.living.widget, self.timeline.slider)
+        self.layers, self.examples = LayersView(self._redraw), ExamplesView(self._redraw)
         self._lock = threading.RLock()
         self._rows: Sequence[Mapping[str, Any]] = ()
         self._folder: Path | None = None
@@ -175,7 +175,8 @@ class RunViews:
         if self._needs_picture():
             return self._draw_picture(rows, tab)
         if tab == CURVES:
-            self.live.update(rows, steps)
+            # All of them: the timeline is a cursor there, which the page moves by itself.
+            self.live.update(self._rows, steps)
             lam, can_be_set = self._hand if self.timeline.until is None else (None, False)
             self.living.update(rows, lam=lam, lambda_can_be_set=can_be_set)
         elif tab == LAYERS:

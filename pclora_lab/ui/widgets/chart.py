@@ -17,27 +17,33 @@ import traitlets
 
 from pclora_lab.json_files import to_json
 from pclora_lab.ui.closing import for_all
+from pclora_lab.ui.widgets.run_axis import RunAxis
 
 __all__ = ["Chart", "Click", "PlotlyScript", "plotly_script"]
+
+_HERE = Path(__file__).parent
+_PARTS = ("script", "axis", "reading", "tools", "render")
 
 Click = Mapping[str, Any]
 """What was clicked: ``curve`` and ``point``, numbers from 0, and the point's ``x`` and ``y``."""
 
 
 class PlotlyScript(anywidget.AnyWidget):
-    """plotly's script, packed: a page that shows charts asks for it once.
+    """What draws charts, plotly's script packed: a page that shows charts asks for it once.
 
     plotly's own ``FigureWidget`` brings five megabytes with every figure, and a page that is loaded
     anew is sent those of every figure that the kernel has ever made.
 
     Attributes:
-        packed: the script, with gzip.
+        packed: plotly's script, with gzip.
+        code: our own, as a module.
         version: of plotly; a page keeps one script of each.
     """
 
     _esm = "export default {};"
 
     packed = traitlets.Bytes().tag(sync=True)
+    code = traitlets.Unicode().tag(sync=True)
     version = traitlets.Unicode().tag(sync=True)
 
 
@@ -45,6 +51,10 @@ class PlotlyScript(anywidget.AnyWidget):
 def _packed() -> bytes:
     script = resources.files("plotly") / "package_data" / "plotly.min.js"
     return gzip.compress(script.read_bytes(), compresslevel=6, mtime=0)
+
+
+def _code() -> str:
+    return "\n".join((_HERE / f"chart_{part}.js").read_text() for part in _PARTS)
 
 
 _making = threading.Lock()
@@ -55,7 +65,7 @@ def plotly_script() -> PlotlyScript:
     """The one widget that holds the script; another one where somebody has closed it."""
     with _making:
         if not _scripts or _scripts[0].comm is None:
-            made = PlotlyScript(packed=_packed(), version=version("plotly"))
+            made = PlotlyScript(packed=_packed(), code=_code(), version=version("plotly"))
             _scripts[:] = [for_all(made)]
         return _scripts[0]
 
@@ -72,7 +82,9 @@ class Chart(anywidget.AnyWidget):
         narrow: what is otherwise where there is little room: parts of ``layout`` and of each trace
             in ``data``.
         narrow_below: pixels that are little room.
-        group: charts of one lab with the same name share a crosshair; empty has none.
+        axis: of a run, whose charts share steps or time, a crosshair and the timeline's cursor; x of
+            the figure are steps then.
+        chooses_axis: whether the switch between steps and time stands on this chart.
 
     Attributes:
         figure: a plain plotly figure.
@@ -85,14 +97,17 @@ class Chart(anywidget.AnyWidget):
         True
     """
 
-    _esm = Path(__file__).with_name("chart.js")
-    _css = Path(__file__).with_name("chart.css")
+    _esm = _HERE / "chart.js"
+    _css = _HERE / "chart.css"
 
     spec = traitlets.Unicode("{}").tag(sync=True)
     label = traitlets.Unicode("").tag(sync=True)
     narrow = traitlets.Unicode("{}").tag(sync=True)
     narrow_below = traitlets.Int(700).tag(sync=True)
-    group = traitlets.Unicode("").tag(sync=True)
+    axis = traitlets.Instance(RunAxis, allow_none=True).tag(
+        sync=True, **widgets.widget_serialization
+    )
+    chooses_axis = traitlets.Bool(False).tag(sync=True)
     script = traitlets.Instance(PlotlyScript).tag(sync=True, **widgets.widget_serialization)
 
     def __init__(
@@ -102,7 +117,8 @@ class Chart(anywidget.AnyWidget):
         narrow: Mapping[str, Any] | None = None,
         *,
         narrow_below: int = 700,
-        group: str = "",
+        axis: RunAxis | None = None,
+        chooses_axis: bool = False,
     ) -> None:
         self.figure = figure
         if figure.layout.uirevision is None:
@@ -114,7 +130,8 @@ class Chart(anywidget.AnyWidget):
             label=label,
             narrow=to_json(narrow or {}),
             narrow_below=narrow_below,
-            group=group,
+            axis=axis,
+            chooses_axis=chooses_axis,
         )
         self.layout.width = "100%"
         self.on_msg(self._take_in)

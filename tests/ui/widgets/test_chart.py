@@ -33,6 +33,7 @@ def test_the_script_is_plotlys_own_and_travels_once():
     state = first.get_state()
     assert state["script"] == f"IPY_MODEL_{first.script.model_id}"
     assert sum(len(str(value)) for value in state.values()) < 20_000
+    assert "export async function render" in first.script.code
 
 
 def test_a_script_that_was_closed_is_made_anew():
