@@ -87,9 +87,7 @@ def errors() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def page(
-    theme: str, tmp_path_factory: pytest.TempPathFactory, errors: list[str]
-) -> Iterator[Page]:
+def page(theme: str, tmp_path_factory: pytest.TempPathFactory, errors: list[str]) -> Iterator[Page]:
     with run_notebook(tmp_path_factory.mktemp(theme), CELLS, dark=theme == "dark") as page:
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.locator(".pclora-chart .main-svg").nth(3).wait_for()

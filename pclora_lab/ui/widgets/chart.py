@@ -82,8 +82,8 @@ class Chart(anywidget.AnyWidget):
         narrow: what is otherwise where there is little room: parts of ``layout`` and of each trace
             in ``data``.
         narrow_below: pixels that are little room.
-        axis: of a run, whose charts share steps or time, a crosshair and the timeline's cursor; x of
-            the figure are steps then.
+        axis: of a run, whose charts share steps or time, a crosshair and the timeline's cursor; x
+            of the figure are steps then.
         chooses_axis: whether the switch between steps and time stands on this chart.
 
     Attributes:

@@ -41,7 +41,7 @@ class RunAxis(anywidget.AnyWidget):
 
     unit = traitlets.Enum(("step", "time"), "step").tag(sync=True)
     steps = traitlets.Int(0).tag(sync=True)
-    clock = traitlets.Dict({"steps": [], "seconds": []}).tag(sync=True)
+    clock: Any = traitlets.Dict({"steps": [], "seconds": []}).tag(sync=True)
     missing = traitlets.Unicode(_NO_POINTS).tag(sync=True)
     slider = traitlets.Instance(widgets.IntSlider, allow_none=True).tag(
         sync=True, **widgets.widget_serialization
