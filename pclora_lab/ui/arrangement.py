@@ -50,7 +50,9 @@ class Arrangement:
         self.edit = button(
             _HIDE, "sliders", "show or hide the settings of the next run", self._toggle_rail
         )
-        line = _box("chips", shown.views.title, self.chips, self.edit, shown.back)
+        keys = widgets.Button(icon="keyboard-o", tooltip="keys of the lab: press ? to see them")
+        keys.add_class("pclora-keys-button")
+        line = _box("chips", shown.views.title, self.chips, self.edit, shown.back, keys)
         body = _box("body", _box("rail", settings), _box("main", line, *shown.parts))
         self.widget = widgets.VBox([page, shown.buttons.widget, body])
         self.widget.add_class("pclora-lab")

@@ -27,6 +27,7 @@ from pclora_lab.ui.monitor.shown_run import ShownRun
 from pclora_lab.ui.outlook import Outlook
 from pclora_lab.ui.ranks.panel import RankPanel
 from pclora_lab.ui.settings.form import Controls
+from pclora_lab.ui.shortcuts import Shortcuts
 from pclora_lab.ui.widgets.page import Page
 
 __all__ = ["Lab"]
@@ -130,6 +131,7 @@ class Lab:
         refresh = self._refresh_choices
         self.tabs.observe(lambda _: self.shown.show_errors(refresh), "selected_index")
         self.page.observe(lambda _: self._apply_theme(), "dark")
+        self.page.on_key = Shortcuts(self.shown)
         self._apply_theme()
 
     def _ipython_display_(self) -> None:

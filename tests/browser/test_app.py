@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from accessibility import faults
 from jupyter import CHROMIUM_OPTIONS, find_chromium
 from lab_page import press, set_option
 from playwright.sync_api import Page, expect, sync_playwright
@@ -124,6 +125,8 @@ def test_the_page_shows_the_lab_and_nothing_else(page: Page) -> None:
     everything = page.locator("body").inner_text().split()
     assert everything == page.locator(".pclora-lab").inner_text().split()
     assert page.locator(".jp-InputArea, .jp-RenderedMarkdown, .cm-editor").count() == 0
+    page.wait_for_timeout(1500)
+    assert faults(page, "html") == []
     if SCREENSHOTS:
         page.wait_for_timeout(1000)
         page.screenshot(path=f"{SCREENSHOTS}/app_0_opened.png")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from lab_page import choose_theme
 from own_notebook import run_notebook
 from playwright.sync_api import Page, expect
 
@@ -42,14 +43,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with run_notebook(tmp_path_factory.mktemp("theme"), CELLS) as page:
         page.wait_for_selector(".js-plotly-plot .legendtext")
         yield page
-
-
-def choose_theme(page: Page, name: str) -> None:
-    page.locator(".lm-MenuBar-itemLabel").get_by_text("Settings", exact=True).click()
-    for label in ("Theme", name):
-        item = page.locator(".lm-Menu-itemLabel").get_by_text(label, exact=True)
-        item.hover()
-        item.click()
 
 
 def drawn(page: Page) -> dict[str, str]:

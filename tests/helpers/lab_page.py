@@ -39,3 +39,12 @@ def set_option(page: Page, label: str, value: str) -> None:
     """Type into a field of the form."""
     show_settings(page)
     set_field(page, label, value)
+
+
+def choose_theme(page: Page, name: str) -> None:
+    """JupyterLab's own menu."""
+    page.locator(".lm-MenuBar-itemLabel").get_by_text("Settings", exact=True).click()
+    for label in ("Theme", name):
+        item = page.locator(".lm-Menu-itemLabel").get_by_text(label, exact=True)
+        item.hover()
+        item.click()

@@ -9,9 +9,9 @@ import ipywidgets as widgets
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.runs.session import Session
 from pclora_lab.runs.session_state import SessionState
-from pclora_lab.ui.html import button
+from pclora_lab.ui.html import MessageBox, button
 from pclora_lab.ui.monitor.phases import PhaseBar
-from pclora_lab.ui.monitor.status import status_line
+from pclora_lab.ui.monitor.status import spoken_status, status_line
 
 __all__ = ["RunButtons"]
 
@@ -34,6 +34,7 @@ class RunButtons:
         stop: button.
         phases: the parts of the run.
         status: the line.
+        spoken: what a screen reader tells of it; the line itself changes several times a second.
         widget: to display.
     """
 
@@ -58,7 +59,11 @@ class RunButtons:
         self.phases = PhaseBar()
         self.status = widgets.HTML(value="ready")
         self.status.add_class("pclora-status")
-        self.widget = widgets.Box([self.train, self.pause, self.stop, self.phases, self.status])
+        self.spoken = MessageBox("")
+        self.spoken.add_class("pclora-spoken")
+        self.widget = widgets.Box(
+            [self.train, self.pause, self.stop, self.phases, self.status, self.spoken]
+        )
         self.widget.add_class("pclora-bar")
 
     def update(
@@ -75,6 +80,7 @@ class RunButtons:
         self.phases.show(snapshot.parts, fades=method.fades)
         line = status_line(snapshot, method)
         self.status.value = html.escape(f"another run is {line}" if is_elsewhere else line)
+        self.spoken.show_text(spoken_status(snapshot, method))
 
     def show_state(self, state: str, *, can_resume: bool) -> None:
         """Which buttons can be pressed.

@@ -88,6 +88,15 @@ class LambdaSlider:
         self._show_back(True)
         self._say(_HAND, lam)
 
+    def move_by(self, change: float) -> None:
+        """Move λ as if a person had moved the slider; nothing where nobody can.
+
+        Args:
+            change: of λ.
+        """
+        if not self.slider.disabled:
+            self.slider.value = min(max(round(self.slider.value + change, 2), 0.0), 1.0)
+
     def release_lambda(self) -> None:
         """Give λ back to the schedule."""
         session = self._session()

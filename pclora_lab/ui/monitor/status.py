@@ -7,7 +7,7 @@ from pclora_lab.runs.session_state import OVER, SessionState
 from pclora_lab.runs.summary import result_lines
 from pclora_lab.training.events import Result
 
-__all__ = ["result_html", "status_line"]
+__all__ = ["result_html", "spoken_status", "status_line"]
 
 _PHASES = {
     "": "starting",
@@ -23,14 +23,24 @@ def status_line(snapshot: SessionState, method: type[Method]) -> str:
     """State, phase, step and time left."""
     if snapshot.state in OVER:
         return snapshot.state
-    line = ("stopping, " if snapshot.stopping else "") + _PHASES.get(
-        snapshot.phase, method.status_text
-    )
+    line = _activity(snapshot, method)
     if snapshot.steps:
         line += f": step {snapshot.step} of {snapshot.steps}"
     if snapshot.eta_seconds is not None:
         line += f", {_duration(snapshot.eta_seconds)} left"
     return f"paused ({line})" if snapshot.state == "paused" else line
+
+
+def spoken_status(snapshot: SessionState, method: type[Method]) -> str:
+    """State and phase: what a screen reader tells when it changes, which is a few times a run."""
+    if snapshot.state in OVER or snapshot.state == "paused":
+        return snapshot.state
+    return _activity(snapshot, method)
+
+
+def _activity(snapshot: SessionState, method: type[Method]) -> str:
+    stopping = "stopping, " if snapshot.stopping else ""
+    return stopping + _PHASES.get(snapshot.phase, method.status_text)
 
 
 def _duration(seconds: float) -> str:

@@ -173,7 +173,7 @@ def _sizes_html(sizes: Plan) -> str:
     )
     return (
         '<table aria-live="polite" style="font-size:12px;line-height:1.5;white-space:nowrap">'
-        f"<tr><th></th>{heads}</tr>{lines}</table>"
+        f"<tr><td></td>{heads}</tr>{lines}</table>"
     )
 
 

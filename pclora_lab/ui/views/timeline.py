@@ -94,6 +94,15 @@ class Timeline:
                 self._show_step(step)
                 self._set(notch=min(round(step / self._steps * _NOTCHES), _NOTCHES))
 
+    def move_by(self, notches: int) -> None:
+        """Go back or ahead, as if a person had moved the slider; there is nothing after the newest.
+
+        Args:
+            notches: of the slider's 200; negative ones go back.
+        """
+        if notches < 0 or not self.follow.value:
+            self.slider.value = min(max(self.slider.value + notches, 0), _NOTCHES)
+
     def _set(
         self, *, notch: int | None = None, follow: bool | None = None, play: bool | None = None
     ) -> None:

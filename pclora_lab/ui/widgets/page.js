@@ -4,30 +4,49 @@ function isDark(preference) {
   return light === undefined ? preference.matches : light === "false";
 }
 
-// Or JupyterLab would take a key for one of its own: x cuts the cell. Keys with Control, such as
-// Control+S, stay JupyterLab's, and so does Escape, which leads back to the notebook.
-function keepKeys(event) {
-  const focused = event.target;
-  if (!(focused instanceof Element) || !focused.closest(".pclora-lab")) return;
-  const isPlain = !(event.ctrlKey || event.metaKey || event.altKey) && event.key !== "Escape";
-  // On the focused element itself: JupyterLab's selectors ask for it first.
-  focused.toggleAttribute("data-lm-suppress-shortcuts", isPlain || event.key === "Enter");
+// The start of a control's help text, up to its colon, names a control that has no label.
+function nameOf(control) {
+  const label = control.closest(".jupyter-widgets")?.querySelector(".widget-label");
+  return label?.textContent.trim() || (control.title || label?.title || "").split(":")[0];
 }
 
-// ipywidgets gives the handle of a slider no name, tells its value with all the digits of a binary
-// fraction, and writes the text "null" where a label has no tooltip.
+const stepOf = (handle) => handle.closest(".pclora-timeline")?.querySelector(".pclora-step");
+
+// The handle of a slider tells its value with all the digits of a binary fraction, and a place on
+// the timeline is a step.
+function spokenValue(handle) {
+  const step = stepOf(handle);
+  if (step) return step.textContent.trim();
+  const told = handle.getAttribute("aria-valuetext");
+  const short = String(Number(Number(told).toPrecision(10)));
+  return short === "NaN" ? told : short;
+}
+
+// ipywidgets gives the handle of a slider and a field without a description no name, and writes
+// the text "null" where a label has no tooltip.
 function tidy(root) {
   for (const label of root.querySelectorAll("[title=null]")) label.removeAttribute("title");
+  for (const field of root.querySelectorAll("input[title]:not([aria-label])")) {
+    const isNamed = [...(field.labels ?? [])].some((label) => label.textContent.trim());
+    if (!isNamed) field.setAttribute("aria-label", nameOf(field));
+  }
+  for (const number of root.querySelectorAll(".widget-readout:not([aria-label])")) {
+    number.setAttribute("role", "textbox");
+    number.setAttribute("aria-label", `${nameOf(number)}, as a number`);
+  }
   for (const handle of root.querySelectorAll(".noUi-handle:not([aria-label])")) {
-    const label = handle.closest(".jupyter-widgets")?.querySelector(".widget-label");
-    handle.setAttribute("aria-label", label?.textContent || "slider");
-    const round = () => {
-      const told = handle.getAttribute("aria-valuetext");
-      const short = String(Number(Number(told).toPrecision(10)));
-      if (short !== told && short !== "NaN") handle.setAttribute("aria-valuetext", short);
+    handle.setAttribute("aria-label", nameOf(handle) || "slider");
+    const speak = () => {
+      const spoken = spokenValue(handle);
+      if (spoken !== handle.getAttribute("aria-valuetext")) {
+        handle.setAttribute("aria-valuetext", spoken);
+      }
     };
-    new MutationObserver(round).observe(handle, { attributeFilter: ["aria-valuetext"] });
-    round();
+    const changes = new MutationObserver(speak);
+    changes.observe(handle, { attributeFilter: ["aria-valuetext"] });
+    const step = stepOf(handle);
+    if (step) changes.observe(step, { subtree: true, childList: true });
+    speak();
   }
 }
 
@@ -71,10 +90,15 @@ function render({ model, el }) {
 
   // The page adds a widget to its lab after it has been drawn.
   let added = null;
+  let deaf = null;
   let frame = requestAnimationFrame(function begin() {
     const root = el.closest(".pclora-lab");
-    if (root) added = keepTidy(root);
-    else if (!el.isConnected) frame = requestAnimationFrame(begin);
+    if (root) {
+      root.setAttribute("role", "region");
+      root.setAttribute("aria-label", "PC-LoRA lab");
+      added = keepTidy(root);
+      deaf = listen(root, (pressed) => model.send(pressed));
+    } else if (!el.isConnected) frame = requestAnimationFrame(begin);
   });
 
   tell();
@@ -83,6 +107,7 @@ function render({ model, el }) {
     clearTimeout(timer);
     cancelAnimationFrame(frame);
     added?.disconnect();
+    deaf?.();
     theme.disconnect();
     preference.removeEventListener("change", tellAnew);
   };
