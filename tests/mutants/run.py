@@ -169,12 +169,24 @@ def tests_by_line(work: Path) -> dict[tuple[str, int], set[str]]:
     return found
 
 
+@functools.cache
+def called_lines(path: str) -> set[int]:
+    """Lines inside functions; all others run once, at the import."""
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines |= set(range(node.body[0].lineno, (node.end_lineno or 0) + 1))
+    return lines
+
+
 def reaching(mutant: Mutant, reach: dict[tuple[str, int], set[str]]) -> set[str]:
     """The tests that reach its line; of what runs at the import, those that reach its file.
 
-    Of a file that has nothing but fields, those that reach its room.
+    A line that runs at the import is reached by the test that happened to import it first. Of a
+    file that has nothing but fields, those that reach its room.
     """
-    if tests := reach.get((mutant.path, mutant.line)):
+    tests = reach.get((mutant.path, mutant.line))
+    if tests and mutant.line in called_lines(mutant.path):
         return tests
     room = f"pclora_lab/{mutant.room}/"
     for is_near in (mutant.path.__eq__, lambda path: path.startswith(room)):
