@@ -43,6 +43,7 @@ def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Notebo
     for panel, axis in zip(Panel, axes, strict=True):
         axis.set(title=titles[panel], xlabel=step_title, ylabel=Y_TITLES[panel])
         axis.grid()
+    axes[Panel.ACCURACY].yaxis.set_major_formatter("{x:.0%}")
     axes[Panel.LOSS].set_yscale("log")
     axes[Panel.COST].set_ylim(bottom=0)
     twin.set(ylabel="time per step (ms)", ylim=(0, None))

@@ -26,6 +26,8 @@ RUN_COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#555555",
 )  # fmt: skip
 _MOST_POINTS = 500
+# As plotly writes a value of a panel.
+_FORMATS = {Panel.ACCURACY: ".1%"}
 
 
 def plain_text(text: object) -> str:
@@ -81,8 +83,11 @@ def _trace(slot: int, color: str, dash: str, **more: Any) -> go.Scatter:
 
 
 def _add_curve(figure: go.Figure, slot: int, color: str, curve: Curve) -> None:
-    hover = f"step %{{x}}: %{{y:.4~g}} {curve.name}<extra>%{{fullData.name}}</extra>"
-    trace = _trace(slot, color, curve.overlay_dash, showlegend=False, hovertemplate=hover)
+    value = f"%{{y:{_FORMATS.get(curve.panel, '.4~g')}}}"
+    hover = f"step %{{x}}: {value} {curve.name}<extra>%{{fullData.name}}</extra>"
+    # A table tells the lines of one run apart by it; they share the run's name.
+    told = {"hovertemplate": hover, "meta": curve.name}
+    trace = _trace(slot, color, curve.overlay_dash, showlegend=False, **told)
     secondary = curve.secondary if curve.panel == Panel.COST else None
     figure.add_trace(trace, secondary_y=secondary, **cell_of(curve.panel))
 

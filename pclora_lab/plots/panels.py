@@ -67,7 +67,8 @@ def style_axes(figure: go.Figure) -> None:
         figure.update_xaxes(title_text="step", **cell_of(panel))
         figure.update_yaxes(title_text=title, **cell_of(panel))
     figure.update_yaxes(range=[-0.02, 1.05], **cell_of(Panel.PROGRESS))
-    figure.update_yaxes(range=[0, 1.02], **cell_of(Panel.ACCURACY))
+    accuracy = {"range": [0, 1.02], "tickformat": ".0%", "hoverformat": ".1%"}
+    figure.update_yaxes(**accuracy, **cell_of(Panel.ACCURACY))
     figure.update_yaxes(type="log", exponentformat="power", dtick=1, **cell_of(Panel.LOSS))
     figure.update_yaxes(rangemode="tozero", **cell_of(Panel.COST))
     figure.update_yaxes(

@@ -221,7 +221,23 @@ def test_where_a_hand_held_lambda_is_shaded_and_named(page: Page) -> None:
     page.mouse.move(left + width * 160 / 300, top + height / 2)
     expect(values).not_to_contain_text("held by hand")
     use(page, "Time")
+    last_point(page, 6.5)
     assert page.evaluate(shape) == [pytest.approx([0.5 + 0.03 * 80, 0.5 + 0.03 * 140])]
+
+
+def test_title_and_legend_stand_above_each_other(page: Page) -> None:
+    begin(page)
+    page.set_viewport_size({"width": 1000, "height": 1100})
+    page.wait_for_function(
+        """() => {
+            const box = name => document.querySelector(`.pclora-chart ${name}`)
+                .getBoundingClientRect();
+            const [title, legend] = [box(".gtitle"), box("g.legend")];
+            return legend.height > 30 && title.bottom <= legend.top + 2
+                && legend.bottom <= box(".cartesianlayer .gridlayer").top + 2;
+        }"""
+    )
+    page.set_viewport_size({"width": 1280, "height": 1100})
 
 
 def test_one_crosshair_tells_the_values_of_all_panels(page: Page) -> None:
@@ -235,7 +251,11 @@ def test_one_crosshair_tells_the_values_of_all_panels(page: Page) -> None:
     for text in ("teacher 95.0%", "student as it is 86.2%", "λ 0.50"):
         assert text in texts[0]
     assert "λ 0.500" in texts[1] and "task 0.00337" in texts[2]
-    assert "parameters held 100.0%" in texts[3] and " ms" in texts[3]
+    assert "parameters held 100.0%" in texts[3] and "time per step 23" in texts[3]
+    chart_box = chart(page, PANELS).bounding_box()
+    for box in (shown.nth(number).bounding_box() for number in (1, 2, 3)):
+        assert chart_box["x"] - 1 <= box["x"]
+        assert box["x"] + box["width"] <= chart_box["x"] + chart_box["width"] + 1
     page.mouse.move(left, top - 400)
     expect(page.locator(".pclora-crosshair:visible")).to_have_count(0)
 
@@ -244,12 +264,13 @@ def test_the_timeline_is_a_cursor_through_all_panels(page: Page) -> None:
     begin(page)
     cursors = page.locator(".pclora-cursor:visible")
     expect(cursors).to_have_count(4)
+    page.wait_for_timeout(500)  # until all of the new run is drawn
     page.evaluate(
         """() => {
             window.redraws = 0; window.delays = [];
             for (const room of document.querySelectorAll('.pclora-chart'))
                 room.on('plotly_afterplot', () => { window.redraws += 1; });
-            const cursor = document.querySelector('.pclora-chart-room:last-child .pclora-cursor');
+            const cursor = [...document.querySelectorAll('.pclora-cursor')].at(-1);
             addEventListener('keydown', () => {
                 const [began, was] = [performance.now(), cursor.style.left];
                 const look = () => {

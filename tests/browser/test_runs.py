@@ -179,6 +179,13 @@ def test_select_and_overlay(page: Page, theme: str) -> None:
     assert set(legend.all_text_contents()) == {"rank6", HTML}
     figure = runs(page).locator(".js-plotly-plot").element_handle()
     screenshot(page, "1_overlay", theme)
+    table = runs(page).get_by_role("button", name="Table: curves of the selected runs")
+    table.click()
+    accuracy = runs(page).get_by_role("table", name="Accuracy (validation): top-1 accuracy")
+    heads = accuracy.get_by_role("columnheader").all_inner_texts()
+    assert heads[:2] == ["step", "rank6, student as it is"] and f"{HTML}, " in " ".join(heads)
+    assert re.fullmatch(r"\d+\.\d%", accuracy.locator("tr:last-child td").first.inner_text())
+    table.click()
     line(page, "rank6").get_by_role("checkbox").uncheck()
     line(page, "rank2").get_by_role("checkbox").check()
     press(page, "Overlay")
@@ -217,6 +224,9 @@ def test_a_click_on_a_point_opens_its_run(page: Page, theme: str) -> None:
         "plot => plot.data.filter(t => t.customdata && t.customdata.length)[0].customdata"
     )
     at = list(data).index(HTML)
+    plot.get_by_role("button", name="Table: accuracy of finished runs").click()
+    row = plot.get_by_role("row").filter(has_text=HTML)
+    expect(row).to_contain_text(re.compile(r"PC-LoRA\s*[\d,]+\s*\d+(\.\d)?"))
     points.nth(at).hover(force=True)
     hover = plot.locator(".hoverlayer")
     expect(hover).to_contain_text(HTML)

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from pclora_lab.files import load_published_result
+from pclora_lab.methods.metrics import Panel
 from pclora_lab.plots.course.records import initialization_figure, schedule_figure
 from pclora_lab.plots.curves import curves, history_curves
 from pclora_lab.plots.history import history_figure
+from pclora_lab.plots.live import story_figure
+from pclora_lab.plots.overlay import overlay_figure
 from pclora_lab.runs.summary import result_table
 
 ROWS = [
@@ -77,3 +80,18 @@ def test_one_slow_step_does_not_hide_when_steps_become_faster():
     rows = [{"phase": "fade", "step": n, "step_ms": t} for n, t in enumerate(times)]
     drawn = next(y for (_, y), c in zip(curves(rows), history_curves(), strict=True) if c.secondary)
     assert drawn.tolist() == [10.0] * 31 + [5.0] * 20
+
+
+def test_an_accuracy_is_in_percent_on_every_axis_and_in_every_hover():
+    axis = history_figure(ROWS).axes[Panel.ACCURACY]
+    assert axis.yaxis.get_major_formatter()(0.5, 0) == "50%"
+    overlay = overlay_figure()
+    for figure, name in ((overlay, "yaxis2"), (story_figure(), "yaxis")):
+        assert figure.layout[name].tickformat == ".0%" and figure.layout[name].hoverformat == ".1%"
+    hovers = {trace.hovertemplate for trace in overlay.data if trace.yaxis == "y2"}
+    assert hovers and all("%{y:.1%}" in hover for hover in hovers)
+
+
+def test_lines_of_one_run_are_told_apart_in_a_table():
+    of_one = [(t.yaxis, t.meta) for t in overlay_figure().data if t.legendgroup == "0" and t.meta]
+    assert len(of_one) == len(set(of_one)) > 4

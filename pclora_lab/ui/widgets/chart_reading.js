@@ -33,9 +33,13 @@ function panelsOf(room) {
 }
 
 function curvesOf(room, panel) {
-  return room._fullData.filter((trace) =>
-    trace.visible === true && trace.xaxis === panel.xaxis._id && trace.x?.length);
+  return room._fullData.filter((trace) => trace.visible === true
+    && trace.xaxis === panel.xaxis._id && trace.x?.length && trace.x[trace.x.length - 1] !== null);
 }
+
+// Lines of one run share its name; what else they are stands beside it.
+const nameOf = ({ name, meta }) =>
+  [plain(name), ...(typeof meta === "string" ? [meta] : [])].join(", ");
 
 const yAxisOf = (room, trace) => room._fullLayout[`yaxis${trace.yaxis.slice(1)}`];
 
@@ -65,11 +69,14 @@ function valuesAt(room, panel, x) {
 
 const plain = (text) => new DOMParser().parseFromString(text ?? "", "text/html").body.textContent;
 
-// The first line of what stands above a panel.
-function titleOf(room, panel, number) {
-  const { title, annotations = [] } = room._fullLayout;
+// The first line of what stands above a panel, and what its values are.
+function titleOf(room, panel, number, map) {
+  // Without a title, the full layout has an invitation to write one.
+  const [title, annotations = []] = [room.layout.title, room._fullLayout.annotations];
   const own = annotations.length === panelsOf(room).length ? annotations[number].text : null;
-  return plain((own ?? title?.text ?? "").split("<br>")[0]) || room.getAttribute("aria-label");
+  const above = plain((own ?? title?.text ?? "").split("<br>")[0]) || room.getAttribute("aria-label");
+  const beside = map ? map.colorbar?.title?.text : room.layout[panel.yaxis._name]?.title?.text;
+  return [above, plain(beside)].filter(Boolean).join(": ");
 }
 
 // At most so many, the first and the last among them.
@@ -103,25 +110,41 @@ function curveTable(room, panel) {
   };
   const first = (x) => (isLine ? short(x) : String(x));
   const rows = xs.map((at, i) => [first(at), ...curves.map((trace) => cell(trace, i))]);
-  const names = curves.map((trace) => trace.name);
-  return { head: [x, ...names], rows };
+  return { head: [x, ...curves.map(nameOf)], rows };
 }
 
 // Layers down, steps to the right.
-function mapTable(trace) {
-  const columns = thinned([...Array.from(trace.x ?? []).keys()], 12);
+function mapTable(trace, corner) {
+  const isRead = (column) => trace.z.some((row) => Number.isFinite(row?.[column] ?? NaN));
+  const columns = thinned([...Array.from(trace.x ?? []).keys()].filter(isRead), 12);
   const rows = Array.from(trace.y ?? []).slice(0, ROWS).map((name, i) => [
     String(name), ...columns.map((column) => written(trace.z[i]?.[column] ?? null, null)),
   ]);
-  return { head: ["", ...columns.map((column) => written(trace.x[column], null))], rows };
+  return { head: [corner, ...columns.map((column) => written(trace.x[column], null))], rows };
+}
+
+// Points that have names of their own, each in a row.
+function pointTable(panel, curves) {
+  const axes = [panel.xaxis, panel.yaxis];
+  const rows = curves.filter((trace) => Array.isArray(trace.text)).flatMap((trace) =>
+    trace.text.map((name, i) => [
+      plain(name), nameOf(trace), written(trace.x[i], axes[0]), written(trace.y[i], axes[1]),
+    ]));
+  return { head: ["run", "method", ...axes.map((axis) => plain(axis.title?.text))], rows };
+}
+
+function tableOf(panel, curves, map) {
+  if (map) return mapTable(map, plain(panel.xaxis.title?.text));
+  return curves.some((trace) => Array.isArray(trace.text)) ? pointTable(panel, curves) : null;
 }
 
 // All that a chart shows: a caption, a line of headings and the rows of each panel.
 function tablesOf(room) {
   return panelsOf(room).map((panel, number) => {
-    const map = curvesOf(room, panel).find((trace) => trace.type === "heatmap");
-    const table = map ? mapTable(map) : curveTable(room, panel);
-    return { caption: titleOf(room, panel, number), ...table };
+    const curves = curvesOf(room, panel);
+    const map = curves.find((trace) => trace.type === "heatmap");
+    const table = tableOf(panel, curves, map) ?? curveTable(room, panel);
+    return { caption: titleOf(room, panel, number, map), ...table };
   }).filter(({ rows }) => rows.length);
 }
 
@@ -131,10 +154,11 @@ function csv(data, axis) {
   const rows = [axis ? ["curve", "step", "seconds", "value"] : ["curve", "x", "y"]];
   for (const trace of data) {
     if (trace.visible === false || (trace.type ?? "scatter") !== "scatter") continue;
+    const name = nameOf(trace);
     for (let i = 0; i < (trace.x?.length ?? 0); i += 1) {
       const seconds = axis ? [secondsAt(axis.clock(), trace.x[i]) ?? ""] : [];
       const value = Number.isNaN(trace.y[i]) ? null : trace.y[i];
-      rows.push([trace.name ?? "", trace.x[i], ...seconds, value ?? ""]);
+      rows.push([name, trace.x[i], ...seconds, value ?? ""]);
     }
   }
   return rows.map((row) => row.map((value) => cell(String(value))).join(",")).join("\r\n");

@@ -1,5 +1,8 @@
 // A plotly figure with its buttons, its crosshair and its table; one module with the other chart_*.
 
+// Pixels that the title takes above the legend.
+const TITLE = 24;
+
 // What is drawn in this page, for the crosshair that goes through all panels of a run.
 const drawnCharts = (globalThis.__pcloraCharts ??= new Set());
 
@@ -17,7 +20,7 @@ export async function render({ model, el }) {
   const zoom = makeZoom(room);
   const tables = makeTables(room, label);
   let reading = readingOf(axis), spec = null, drawn = null, wasNarrow = false, revision = null;
-  let frame = 0, turn = 0, isHeld = false, isGone = false, pressed = null;
+  let top = 0, frame = 0, turn = 0, isHeld = false, isGone = false, pressed = null;
   const crosshair = makeLines(room, "crosshair", fillValues(room, (x) => reading.written(x)));
   const cursor = makeLines(room, "cursor");
   const units = axis && model.get("chooses_axis") ? makeUnits(axis, label) : null;
@@ -32,16 +35,34 @@ export async function render({ model, el }) {
     if (isGone || isHeld || room.clientWidth === 0 || isDrawn()) return;
     [drawn, wasNarrow, reading] = [model.get("spec"), isNarrow(), readingOf(axis)];
     spec = unpackedSpec(drawn);
-    if (spec.layout.uirevision !== revision) zoom.forget();
+    if (spec.layout.uirevision !== revision) {
+      zoom.forget();
+      top = 0;
+    }
     revision = spec.layout.uirevision;
+    place.classList.toggle("pclora-is-narrow", wasNarrow);
     const isFirst = room._fullLayout === undefined;
     const { data, layout } = zoom.applied(shownFigure(), reading, (turn += 1));
     const hover = axis ? { hovermode: false } : {};
     const fit = { autosize: true, width: undefined, ...hover };
-    await Plotly.react(room, data, { ...layout, ...fit }, config);
+    await Plotly.react(room, data, withTop({ ...layout, ...fit }), config);
     if (isFirst) listen();
+    fitLegend();
     showCursor();
     tables.update();
+  }
+
+  const withTop = (layout) =>
+    ({ ...layout, margin: { ...layout.margin, t: Math.max(layout.margin?.t ?? 0, top) } });
+
+  // A legend of one more line would lie over the title above it.
+  function fitLegend() {
+    const legend = axis && room.querySelector("g.legend .bg");
+    if (!legend) return;
+    const needed = TITLE + Number(legend.getAttribute("height"));
+    const isTooLow = needed > room._fullLayout.margin.t + 1;
+    top = needed;
+    if (isTooLow) again();
   }
 
   function shownFigure() {
@@ -131,7 +152,7 @@ export async function render({ model, el }) {
 
   const size = new ResizeObserver(() => {
     if (room.clientWidth === 0) return;
-    if (isDrawn()) Plotly.Plots.resize(room);
+    if (isDrawn()) Plotly.Plots.resize(room).then(fitLegend);
     else soon();
   });
   size.observe(room);

@@ -14,7 +14,6 @@ function placed(line, panel, x) {
   line.style.left = `${xaxis._offset + inside}px`;
   line.style.top = `${yaxis._offset}px`;
   line.style.height = `${yaxis._length}px`;
-  line.classList.toggle("pclora-left", inside > 0.55 * xaxis._length);
   return isSeen;
 }
 
@@ -44,13 +43,23 @@ function fillValues(room, heading) {
       const row = made("div");
       const mark = made("i");
       mark.style.background = color ?? "currentColor";
-      row.append(mark, `${name} `, made("b", "", { textContent: value }));
+      row.append(mark, `${name.replace(/ \(.*\)$/, "")} `, made("b", "", { textContent: value }));
       return row;
     });
     const box = made("div", "values");
     box.append(made("div", "", { textContent: heading(x) }), ...rows);
     line.replaceChildren(box);
+    moveInto(room, line, box, panel);
   };
+}
+
+// On the side where there is more of the panel, and within the chart.
+function moveInto(room, line, box, { xaxis }) {
+  const [at, width] = [line.offsetLeft, box.offsetWidth];
+  const isRight = at < xaxis._offset + xaxis._length / 2;
+  const wanted = isRight ? at + 6 : at - 6 - width;
+  const left = Math.max(0, Math.min(wanted, room.clientWidth - width));
+  box.style.left = `${left - at}px`;
 }
 
 // The panel under the pointer and its x there; null outside of all.
