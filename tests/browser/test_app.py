@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,11 @@ import psutil
 import pytest
 from accessibility import faults
 from jupyter import CHROMIUM_OPTIONS, find_chromium
-from lab_page import press, set_option
+from lab_page import lab, press, set_option
 from playwright.sync_api import Page, expect, sync_playwright
 from waiting import until
+
+from pclora_lab import load_compressed
 
 pytestmark = pytest.mark.browser
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
@@ -143,6 +146,18 @@ def test_train_works_to_the_end(page: Page, folder: Path) -> None:
     if SCREENSHOTS:
         page.wait_for_timeout(1500)
         page.screenshot(path=f"{SCREENSHOTS}/app_1_finished.png")
+
+
+def test_the_finished_model_is_downloaded_and_reloads(page: Page, tmp_path: Path) -> None:
+    with page.expect_download() as download:
+        lab(page).locator("button").filter(has_text=re.compile("^Download$")).click()
+    name = download.value.suggested_filename
+    download.value.save_as(tmp_path / name)
+    with zipfile.ZipFile(tmp_path / name) as archive:
+        archive.extractall(tmp_path)
+    expect(page.locator(".pclora-download")).to_contain_text(f"saved as {name}")
+    folder = tmp_path / name.removesuffix(".zip")
+    assert name.startswith("vit_digits-") and load_compressed(folder)
 
 
 def test_nothing_was_fetched_from_elsewhere_and_no_script_failed(page: Page, address: str) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from pclora_lab.ui.html import button
+from pclora_lab.ui.html import MessageBox, button
+from pclora_lab.ui.widgets.download import Download
 
 __all__ = ["ExportButton"]
 
@@ -16,19 +17,22 @@ class ExportButton:
 
     Args:
         write: writes the model of the run that is shown to a folder.
+        name: of the run that is shown; the zip is called so.
         message: where it is said what was written.
         show_errors: runs an action and shows what goes wrong.
 
     Attributes:
         button: writes.
         folder: its name.
+        zip: gives the same folder to the browser.
         widget: to display.
     """
 
     def __init__(
         self,
         write: Callable[[Path], Path],
-        message: widgets.HTML,
+        name: Callable[[], str],
+        message: MessageBox,
         show_errors: Callable[[Callable[[], object]], None],
     ) -> None:
         self._write, self._message = write, message
@@ -43,7 +47,12 @@ class ExportButton:
             layout=widgets.Layout(width="420px"),
             continuous_update=False,
         )
-        self.widget = widgets.HBox([self.button, self.folder])
+        self.zip = Download(
+            "Download", "save the compressed model as a zip, on the computer of this browser",
+            lambda folder: write(folder / name()), message.show_error,
+        )  # fmt: skip
+        self.widget = widgets.HBox([self.button, self.folder, self.zip])
+        self.widget.add_class("pclora-export")
 
     def allow(self, there_is_a_model: bool) -> None:
         """Show button and field where there is something to write."""

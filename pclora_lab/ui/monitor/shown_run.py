@@ -72,7 +72,8 @@ class ShownRun:
         self.lambda_slider = LambdaSlider(lambda: active.session, self.show_errors)
         self.buttons = RunButtons(train, self.pause_or_resume, active.stop, self.show_errors)
         self.changes = ChangesQuestion(self.resume_anyway, self.show_errors)
-        self.exports = ExportButton(self._write_model, self.message, self.show_errors)
+        name = lambda: (self._folder() or Path("compressed")).name  # noqa: E731
+        self.exports = ExportButton(self._write_model, name, self.message, self.show_errors)
         self.tiles = Tiles(self.lambda_slider)
         self.buttons.widget.children += (self.lambda_slider.back,)
         self.back = button(
