@@ -57,6 +57,12 @@ def begin(_=None):
     go_on(200)
 
 
+def begin_with_teacher(_):
+    begin()
+    taught = [{"phase": "teacher", "step": n, "steps": 40, "accuracy": n / 50} for n in (20, 40)]
+    live.update([*taught, *rows], 300)
+
+
 def begin_without_times(_):
     global timed
     timed = False
@@ -69,8 +75,10 @@ more.on_click(lambda _: go_on(rows[-1]["step"] + 4))
 anew, untimed = Button(description="begin"), Button(description="begin without times")
 anew.on_click(begin)
 untimed.on_click(begin_without_times)
+taught = Button(description="begin with a teacher", layout={"width": "auto"})
+taught.on_click(begin_with_teacher)
 begin()""",
-    """lab = VBox([page, more, anew, untimed, timeline.widget, live.widget])
+    """lab = VBox([page, more, anew, untimed, taught, timeline.widget, live.widget])
 lab.add_class("pclora-lab")
 lab""",
 )
@@ -153,7 +161,7 @@ def zoom(page: Page, number: int) -> None:
     page.mouse.down()
     page.mouse.move(left + 0.5 * width, top + 0.6 * height, steps=4)
     page.evaluate("document.querySelector('.pclora-lab button').click()")
-    page.wait_for_timeout(250)
+    page.wait_for_timeout(120)
     page.mouse.move(left + 0.7 * width, top + 0.9 * height, steps=4)
     page.mouse.up()
 
@@ -170,6 +178,19 @@ def test_x_is_steps_or_time_in_all_panels_at_once(page: Page) -> None:
     expect(page.get_by_role("button", name="Time", exact=True)).to_have_attribute(
         "aria-pressed", "true"
     )
+
+
+def test_over_time_a_teacher_that_recorded_none_is_left_out(page: Page) -> None:
+    begin(page, "begin with a teacher")
+    assert axes(page, "xaxis", "range.0") == [-20] * 4
+    left, top, width, height = panel(page, 0)
+    page.mouse.move(left + 0.01 * width, top + height / 2)
+    values = chart(page, STORY).locator(".pclora-values")
+    expect(values).to_contain_text(re.compile(r"step −1\dteacher while fine-tuned 40.0%"))
+    use(page, "Time")
+    last_point(page, 6.5)
+    assert axes(page, "xaxis", "title.text") == ["training time (s), without the teacher's"] * 4
+    assert axes(page, "xaxis", "range.0") == [0] * 4
 
 
 def test_a_run_without_times_says_so(page: Page) -> None:
@@ -252,6 +273,8 @@ def test_one_crosshair_tells_the_values_of_all_panels(page: Page) -> None:
         assert text in texts[0]
     assert "λ 0.500" in texts[1] and "task 0.00337" in texts[2]
     assert "parameters held 100.0%" in texts[3] and "time per step 23" in texts[3]
+    page.mouse.move(left + width * 0.95, top + height / 2)
+    expect(shown.first).to_contain_text("step 285")
     chart_box = chart(page, PANELS).bounding_box()
     for box in (shown.nth(number).bounding_box() for number in (1, 2, 3)):
         assert chart_box["x"] - 1 <= box["x"]

@@ -124,9 +124,9 @@ class LiveView:
         self._drawn = len(rows)
         self.axis.show(rows, steps)
         held, rows = held_spans(rows), tuple(with_held(rows))
-        for chart, drawn in self._drawn_curves():
-            points = points_of(rows, drawn)
-            first = min((x[0] for x, _ in points if len(x)), default=0)
+        parts = [(*part, points_of(rows, part[1])) for part in self._drawn_curves()]
+        first = min((x[0] for _, _, points in parts for x, _ in points if len(x)), default=0)
+        for chart, drawn, points in parts:
             with chart.changing() as figure:
                 for trace, (x, y) in zip(figure.data, points, strict=True):
                     trace.x, trace.y = x, y

@@ -51,7 +51,7 @@ async function runAxis(model) {
 // How a chart's x is read: what a step is on it, how it is written, what it is called.
 function readingOf(axis) {
   if (!axis?.isTime()) {
-    return { size: 1, at: (step) => step, written: (x) => `step ${Math.round(x)}`, unit: null };
+    return { size: 1, at: (step) => step, written: (x) => `step ${short(Math.round(x))}`, unit: null };
   }
   const clock = axis.clock();
   const last = clock.seconds.at(-1) ?? 0;
@@ -71,9 +71,12 @@ function overTime({ data, layout }, reading) {
     const known = placed.filter(([x]) => x !== null);
     return { ...trace, x: known.map(([x]) => x), y: known.map(([, y]) => y) };
   });
+  // Before step 0 is the teacher's own training, whose time no row tells.
+  const isWhole = !(layout.xaxis?.range?.[0] < 0);
+  const text = `training time (${reading.unit})${isWhole ? "" : ", without the teacher's"}`;
   const changed = { ...layout };
   for (const name of Object.keys(layout).filter(isRun)) {
-    const title = { ...layout[name].title, text: `training time (${reading.unit})` };
+    const title = { ...layout[name].title, text };
     changed[name] = { ...layout[name], title, range: [0, reading.last || 1] };
   }
   changed.shapes = (layout.shapes ?? []).map((shape) => {
