@@ -12,6 +12,8 @@ from jupyter import themes
 from own_notebook import run_notebook
 from playwright.sync_api import Locator, Page, expect
 
+from pclora_lab.ui.widgets import chart as chart_module
+
 pytestmark = pytest.mark.browser
 STORY, PANELS = 0, 1
 CELLS = (
@@ -259,6 +261,9 @@ def test_title_and_legend_stand_above_each_other(page: Page) -> None:
         }"""
     )
     page.set_viewport_size({"width": 1280, "height": 1100})
+    page.wait_for_function(
+        "document.querySelector('.pclora-chart')._fullLayout.margin.t === 64", timeout=5000
+    )
 
 
 def test_one_crosshair_tells_the_values_of_all_panels(page: Page) -> None:
@@ -366,6 +371,21 @@ def test_a_table_stands_behind_each_chart(page: Page) -> None:
     assert 20 < losses.count() <= 60
     chart(page, STORY).get_by_role("button", name="Table").click()
     expect(table).to_have_count(0)
+
+
+def test_numbers_are_written_as_people_write_them(page: Page) -> None:
+    code = Path(chart_module.__file__).with_name("chart_reading.js").read_text()
+    written = page.evaluate(
+        f"""() => {{
+            {code}
+            const axis = {{ ticksuffix: " ms" }}, percent = {{ hoverformat: ".1%" }};
+            return [57512, 57510.4, 0.123456, 3.21e-7, -0.5, 0, 1e21].map(value => short(value))
+                .concat(written(12.34, axis), written(0.9, percent), written(null, percent),
+                    written(-0.004, percent), written(0.5, percent, {{ yhoverformat: ".2f" }}));
+        }}"""
+    )
+    assert written[:7] == ["57,512", "57,500", "0.123", "3.21×10⁻⁷", "−0.5", "0", "1×10²¹"]
+    assert written[7:] == ["12.3 ms", "90.0%", "–", "−0.4%", "0.50"]
 
 
 def test_nothing_went_wrong(errors: list[str]) -> None:

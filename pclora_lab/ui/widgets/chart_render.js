@@ -20,7 +20,7 @@ export async function render({ model, el }) {
   const zoom = makeZoom(room);
   const tables = makeTables(room, label);
   let reading = readingOf(axis), spec = null, drawn = null, wasNarrow = false, revision = null;
-  let top = 0, frame = 0, turn = 0, isHeld = false, isGone = false, pressed = null;
+  let top = 0, width = 0, frame = 0, turn = 0, isHeld = false, isGone = false, pressed = null;
   const crosshair = makeLines(room, "crosshair", fillValues(room, (x) => reading.written(x)));
   const cursor = makeLines(room, "cursor");
   const units = axis && model.get("chooses_axis") ? makeUnits(axis, label) : null;
@@ -61,7 +61,7 @@ export async function render({ model, el }) {
     if (!legend) return;
     const needed = TITLE + Number(legend.getAttribute("height"));
     const isTooLow = needed > room._fullLayout.margin.t + 1;
-    top = needed;
+    top = Math.max(top, needed);
     if (isTooLow) again();
   }
 
@@ -152,7 +152,12 @@ export async function render({ model, el }) {
 
   const size = new ResizeObserver(() => {
     if (room.clientWidth === 0) return;
-    if (isDrawn()) Plotly.Plots.resize(room).then(fitLegend);
+    const isOther = room.clientWidth !== width;
+    width = room.clientWidth;
+    if (isOther && top > 0) {
+      top = 0; // the legend may need fewer lines
+      again();
+    } else if (isDrawn()) Plotly.Plots.resize(room);
     else soon();
   });
   size.observe(room);
