@@ -6,6 +6,7 @@ The looks are in ``ui/widgets/lab.css``; the layout follows the width of the cel
 import ipywidgets as widgets
 
 from pclora_lab.training.config import RunConfig
+from pclora_lab.ui.closing import close_widgets
 from pclora_lab.ui.html import button
 from pclora_lab.ui.monitor.chips import chips_html
 from pclora_lab.ui.monitor.shown_run import ShownRun
@@ -57,6 +58,15 @@ class Arrangement:
         self.widget = widgets.VBox([page, shown.buttons.widget, body])
         self.widget.add_class("pclora-lab")
         self.show_rail(True)
+
+    def take_place_of(self, older: "Arrangement") -> None:
+        """Stand wherever an older page stands, in another tab or another cell."""
+        own, self.widget = self.widget, older.widget
+        older.widget = widgets.VBox(self.widget.children)  # it closes what it has made
+        self.widget._dom_classes, children = own._dom_classes, own.children
+        own.children = ()
+        self.widget.children = children
+        close_widgets(own)
 
     @property
     def has_rail(self) -> bool:

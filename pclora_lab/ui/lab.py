@@ -104,11 +104,13 @@ class Lab:
         watch_runs(self)
 
     def _replace_older_lab(self) -> None:
-        """An earlier lab on the same folder, whose cell was run again, is closed."""
+        """An earlier lab on the same folder gives its place, wherever it is shown, and closes."""
         path = self.root.resolve()
         reference = _newest.get(path)
         older = None if reference is None else reference()
         if older is not None:
+            self.arrangement.take_place_of(older.arrangement)
+            self.widget, older.widget = self.arrangement.widget, older.arrangement.widget
             older.close()
         _newest[path] = weakref.ref(self)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from jupyter import CHROMIUM_OPTIONS, find_chromium, jupyter_lab, themes
-from lab_page import lab, press, set_option, show_settings, status
+from lab_page import lab, press, ready, restart_kernel, run_cell, set_option, show_settings, status
 from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 pytestmark = pytest.mark.browser
@@ -80,15 +80,6 @@ def page(folder: Path, theme: str, errors: list[str], received: list[int]) -> It
         lab(page).locator(".pclora-views").wait_for(timeout=120_000)
         yield page
         browser.close()
-
-
-def ready(page: Page) -> None:
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=120_000)
-
-
-def run_cell(page: Page, number: int) -> None:
-    page.locator(".jp-CodeCell").nth(number).locator(".cm-content").click()
-    page.keyboard.press("Control+Enter")
 
 
 def answer(page: Page, number: int) -> str:
@@ -458,12 +449,7 @@ def test_a_new_kernel_shows_the_newest_run_and_goes_on(page: Page, theme: str) -
     press(page, "Train")
     status(page, STEP)
     page.wait_for_timeout(7000)  # the checkpoint that a kill leaves is of the first seconds
-    page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
-    page.get_by_role("menuitem", name="Kernel", exact=True).click()
-    page.get_by_text("Restart Kernel…", exact=True).click()
-    page.get_by_role("button", name="Confirm Kernel Restart").click()
-    page.wait_for_timeout(1500)
-    ready(page)
+    restart_kernel(page)
     run_cell(page, 0)
     status(page, r"shown: vit_digits-.*(stopped|failed|killed); Resume goes on with it")
     page.wait_for_function(

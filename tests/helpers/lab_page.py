@@ -48,3 +48,23 @@ def choose_theme(page: Page, name: str) -> None:
         item = page.locator(".lm-Menu-itemLabel").get_by_text(label, exact=True)
         item.hover()
         item.click()
+
+
+def ready(page: Page) -> None:
+    """Wait for an idle kernel."""
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=120_000)
+
+
+def run_cell(page: Page, number: int) -> None:
+    page.locator(".jp-CodeCell").nth(number).locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+
+
+def restart_kernel(page: Page) -> None:
+    """By the menu; waits until the new kernel is idle."""
+    page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
+    page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.get_by_text("Restart Kernel…", exact=True).click()
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    page.wait_for_timeout(1500)
+    ready(page)

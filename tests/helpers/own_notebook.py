@@ -32,7 +32,8 @@ def run_notebook(folder: Path, cells: Sequence[str], *, dark: bool = False) -> I
             text = '{"theme": "JupyterLab Dark"}'
             (settings / "themes.jupyterlab-settings").write_text(text)
         browser = playwright.chromium.launch(executable_path=chromium, **CHROMIUM_OPTIONS)
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        # A context of our own, so that a test may open a second tab in it.
+        page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
         page.set_default_timeout(60_000)
         page.goto(address.format(notebook="own.ipynb"))
         page.wait_for_selector(".jp-Notebook .jp-CodeCell")

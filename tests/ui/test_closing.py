@@ -36,6 +36,21 @@ def test_a_lab_that_is_made_again_takes_the_place_of_the_last_one(lab, tmp_path)
     assert alive() == before and lab.widget.comm is not None
 
 
+def test_a_new_lab_stands_wherever_the_last_one_stood_and_no_page_waits_for_what_is_gone(
+    lab, tmp_path
+):
+    shown, rail = lab.widget, lab.controls.widget
+    again = Lab(QUICK, tmp_path)
+    assert again.widget is shown and lab.widget is not shown and rail.comm is None
+    assert again.page in shown.children and "pclora-with-rail" in shown._dom_classes
+    # A page that is loaded asks for every open widget, with all that it refers to.
+    for widget in list(_instances.values()):
+        for name in widget.keys:
+            value = getattr(widget, name, None)
+            for part in value if isinstance(value, (list, tuple)) else [value]:
+                assert not isinstance(part, widgets.Widget) or part.comm is not None, name
+
+
 def test_all_that_a_lab_holds_is_closed_and_nothing_else(lab):
     other = widgets.Button()
     held = list(widgets_of(lab))

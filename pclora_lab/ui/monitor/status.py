@@ -17,6 +17,7 @@ _PHASES = {
     "start": "preparing the start",
     "test": "measuring on the test split",
 }
+_WITHOUT_BASE = "training without the base"
 
 
 def status_line(snapshot: SessionState, method: type[Method]) -> str:
@@ -40,7 +41,9 @@ def spoken_status(snapshot: SessionState, method: type[Method]) -> str:
 
 def _activity(snapshot: SessionState, method: type[Method]) -> str:
     stopping = "stopping, " if snapshot.stopping else ""
-    return stopping + _PHASES.get(snapshot.phase, method.status_text)
+    done = {part.name: part.done for part in snapshot.parts}
+    training = _WITHOUT_BASE if "after" in done and done.get("fade") == 1 else method.status_text
+    return stopping + _PHASES.get(snapshot.phase, training)
 
 
 def _duration(seconds: float) -> str:
