@@ -2,6 +2,8 @@
 
 from pclora_lab.methods.registry import make_method
 from pclora_lab.nn.sizes import Plan
+from pclora_lab.runs.estimates.accuracy import expected_accuracy
+from pclora_lab.runs.estimates.speedup import expected_speedup
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.arrangement import RANKS, Arrangement
 from pclora_lab.ui.monitor.shown_run import ShownRun
@@ -39,6 +41,7 @@ class Outlook:
             self._show(shown, self._planned_of(shown))
         elif chosen is not None:
             self._show(chosen, self.controls.fields.plan)
+            self._show_forecast(chosen, self.controls.fields.plan)
             self._show_layer(chosen)
         if self.arrangement.tabs.selected_index == RANKS:
             self._show_ranks(chosen)
@@ -53,6 +56,16 @@ class Outlook:
     def _show(self, config: RunConfig, planned: Plan | None) -> None:
         self.arrangement.show_settings(config)
         self.shown.tiles.show_plan(planned)
+
+    def _show_forecast(self, config: RunConfig, planned: Plan | None) -> None:
+        """Accuracy and speed, as far as finished runs tell."""
+        if planned is None:
+            return self.shown.tiles.show_forecast(None, None)
+        params = planned.whole_model.params_after
+        self.shown.tiles.show_forecast(
+            expected_accuracy(self.ranks.root, config, params),
+            expected_speedup(self.ranks.root, config, params),
+        )
 
     def _planned_of(self, config: RunConfig) -> Plan | None:
         """The sizes of the run that is shown, counted once."""

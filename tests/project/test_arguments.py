@@ -29,7 +29,7 @@ EXPLAINED = {
     "nn/layers/comparing.py:compare": "torch's forward hooks are given the inputs too",
     "nn/layers/comparing.py:keep": "likewise",
     "nn/task_losses.py:contrastive_loss": "every task's loss is called alike",
-    "runs/estimates/accuracy.py:_read_run": "they are part of the cache's key",
+    "runs/estimates/finished.py:_read_run": "they are part of the cache's key",
     "wording.py:repr_int": "a method of reprlib.Repr, which passes how deep it is",
     "wording.py:repr_instance": "likewise",
     "ui/views/allocation_view.py:_draw": "what a Refresher calls",

@@ -7,17 +7,15 @@ import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pclora_lab.files import given_path
-from pclora_lab.json_files import read_json
-from pclora_lab.runs.durable.stored import read_result
 from pclora_lab.runs.estimates.alike import comparable
-from pclora_lab.training.config import RunConfig, upgrade_config
+from pclora_lab.runs.estimates.finished import FinishedRun, finished_runs, shipped_runs
+from pclora_lab.training.config import RunConfig
 
-__all__ = ["AccuracyEstimate", "RankPoint", "accuracy_estimate", "rank_points"]
+__all__ = ["AccuracyEstimate", "RankPoint", "accuracy_estimate", "expected_accuracy"]
+__all__ += ["rank_points"]
 
 # What sets the size of the result; runs that are compared may differ in it.
 _SIZES = ("rank", "budget", "ratio")
@@ -33,6 +31,7 @@ class RankPoint:
         mean: accuracy, mean over the seeds.
         std: its sample standard deviation; None for one seed.
         seeds: how many there were.
+        shipped: how many of them come with the package.
     """
 
     rank: int | None
@@ -40,6 +39,7 @@ class RankPoint:
     mean: float
     std: float | None
     seeds: int
+    shipped: int = 0
 
 
 class _Placed(NamedTuple):
@@ -58,6 +58,7 @@ class AccuracyEstimate:
         mean: accuracy to expect; None where the runs can't say.
         std: its standard deviation over seeds; None where it is unknown.
         points: the runs behind it, by size.
+        seeds: how many runs the mean was read from.
         note: where the numbers come from, or why there are none.
     """
 
@@ -66,50 +67,28 @@ class AccuracyEstimate:
     std: float | None
     points: tuple[RankPoint, ...]
     note: str
+    seeds: int = 0
 
 
-def rank_points(runs: Path | str, config: RunConfig) -> tuple[RankPoint, ...]:
+def rank_points(
+    runs: Path | str, config: RunConfig, *, with_shipped: bool = False
+) -> tuple[RankPoint, ...]:
     """Finished runs that differ from a config in rank, budget and seed only; by size.
 
     Args:
         runs: folder of runs; what is not a finished run in it is passed over.
         config: what the runs are compared with.
+        with_shipped: whether the runs that come with the package count where the folder has none
+            of the same size and seed.
     """
-    groups: dict[tuple[int | None, int], dict[int, float]] = {}
+    groups: dict[tuple[int | None, int], dict[int, FinishedRun]] = {}
     # Oldest first, so that a run that was repeated counts once, as it came out last.
-    for path in sorted(given_path(runs, "runs").resolve().glob("*/result.json"), key=_age):
-        found = _read_run(path, _age(path), _age(path.with_name("status.json")))
-        if found is not None and comparable(found[0], config, *_SIZES):
-            run, result = found
-            size = (_uniform_rank(run), result["params_after"])
-            groups.setdefault(size, {})[run.seed] = result["accuracy"]
+    for run in (*(shipped_runs() if with_shipped else ()), *finished_runs(runs)):
+        if comparable(run.config, config, *_SIZES):
+            size = (_uniform_rank(run.config), run.numbers["params_after"])
+            groups.setdefault(size, {})[run.config.seed] = run
     points = [_point(size, list(seeds.values())) for size, seeds in groups.items()]
     return tuple(sorted(points, key=lambda point: point.params))
-
-
-def _age(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:  # deleted just now
-        return 0
-
-
-@lru_cache(maxsize=4096)
-def _read_run(path: Path, *ages: int) -> tuple[RunConfig, dict[str, Any]] | None:
-    """Config and result of a finished run; None if it can't be read. ``ages`` renew the cache."""
-    try:
-        status = read_json(path.with_name("status.json")) or {}
-        config = upgrade_config(read_json(path.with_name("config.json")) or {})
-        result = read_result(path.parent, measured=True) or {}
-        numbers = {name: result[name] for name in ("params_after", "accuracy")}
-        # λ may have been moved by hand, which the settings do not tell.
-        config["overrides"] = result.get("overrides", config.get("overrides", ()))
-        if status["status"] != "finished":
-            return None
-        return RunConfig.from_dict(config), numbers
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        # Half written, of another version, or no run at all.
-        return None
 
 
 def _uniform_rank(config: RunConfig) -> int | None:
@@ -119,9 +98,11 @@ def _uniform_rank(config: RunConfig) -> int | None:
     return rank if isinstance(rank, int) and budget is None and is_uniform else None
 
 
-def _point(size: tuple[int | None, int], accuracies: list[float]) -> RankPoint:
+def _point(size: tuple[int | None, int], found: list[FinishedRun]) -> RankPoint:
+    accuracies = [run.numbers["accuracy"] for run in found]
     spread = statistics.stdev(accuracies) if len(accuracies) > 1 else None
-    return RankPoint(*size, statistics.fmean(accuracies), spread, len(accuracies))
+    shipped = sum(run.is_shipped for run in found)
+    return RankPoint(*size, statistics.fmean(accuracies), spread, len(accuracies), shipped)
 
 
 def accuracy_estimate(
@@ -130,6 +111,7 @@ def accuracy_estimate(
     rank: int | str | Mapping[str, int] | None,
     *,
     params: int | None = None,
+    with_shipped: bool = False,
 ) -> AccuracyEstimate | None:
     """The accuracy that finished runs let one expect at a rank, with its spread over seeds.
 
@@ -144,11 +126,12 @@ def accuracy_estimate(
         rank: which rank; None where a budget chooses the ranks.
         params: parameters of the finished model at this rank, from a plan; for ranks that are
             not one whole number.
+        with_shipped: whether the runs that come with the package count too.
 
     Returns:
         None if no finished run can be compared.
     """
-    points = rank_points(runs, config)
+    points = rank_points(runs, config, with_shipped=with_shipped)
     if not points:
         return None
     by_rank = [_Placed(point.rank, point) for point in points if point.rank is not None]
@@ -160,6 +143,21 @@ def accuracy_estimate(
         return AccuracyEstimate(None, None, None, points, note)
     by_params = [_Placed(point.params, point) for point in points]
     return _between(points, by_params, None, params, "{:,} parameters".format)
+
+
+def expected_accuracy(runs: Path | str, config: RunConfig, params: int) -> AccuracyEstimate | None:
+    """What to expect of a run as it is set, also from the runs that come with the package.
+
+    Args:
+        runs: folder of runs.
+        config: the run that one thinks of.
+        params: of the whole model that it would leave.
+    """
+    method = config.method
+    is_bought = getattr(method, "budget", None) is not None
+    is_bought |= getattr(method, "rank_allocation", "uniform") == "energy"
+    rank = None if is_bought else getattr(method, "rank", None)
+    return accuracy_estimate(runs, config, rank, params=params, with_shipped=True)
 
 
 def _between(
@@ -187,7 +185,8 @@ def _between(
     std = None
     if low_std is not None and high_std is not None:
         std = (1 - share) * low_std + share * high_std
-    return AccuracyEstimate(rank, mean, std, points, _note(left, right, words))
+    seeds = sum(p.point.seeds for p in {left, right})
+    return AccuracyEstimate(rank, mean, std, points, _note(left, right, words), seeds)
 
 
 def _note(left: _Placed, right: _Placed, words: Callable[[int], str]) -> str:
@@ -197,4 +196,6 @@ def _note(left: _Placed, right: _Placed, words: Callable[[int], str]) -> str:
     runs = [f"{words(p.at)} ({count})" for p, count in zip(ends, seeds, strict=True)]
     note = f"{between} {' and '.join(runs)}"
     alone = [words(p.at) for p in ends if p.point.std is None]
+    if all(p.point.shipped == p.point.seeds for p in ends):
+        note += ", shipped with the package"
     return note + (f"; one seed at {' and at '.join(alone)}: spread unknown" if alone else "")

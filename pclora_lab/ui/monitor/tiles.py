@@ -6,6 +6,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from pclora_lab.nn.sizes import Plan
+from pclora_lab.runs.estimates.accuracy import AccuracyEstimate
 from pclora_lab.runs.result_columns import finite, latency_examples
 from pclora_lab.ui.monitor.lambda_slider import LambdaSlider
 
@@ -42,9 +43,29 @@ class Tiles:
         Args:
             planned: the sizes that the run's settings give, where they are known.
         """
+        self.clear_results()
+        self.show_plan(planned)
+
+    def clear_results(self) -> None:
+        """No accuracy and no speed yet."""
         self.accuracy.value = _tile(_UNKNOWN, "accuracy: not measured yet")
         self.speed.value = _tile(_UNKNOWN, "speed: measured at the end")
-        self.show_plan(planned)
+
+    def show_forecast(self, found: AccuracyEstimate | None, speedup: float | None) -> None:
+        """What finished runs let one expect before anything is trained.
+
+        Args:
+            found: accuracy; None where no run is like the one that is chosen.
+            speedup: dense latency by compressed latency; None where no run of the size was here.
+        """
+        self.clear_results()
+        if found is not None and found.mean is not None:
+            spread = "" if found.std is None else f" <em>± {100 * found.std:.1f}</em>"
+            runs = "1 earlier run tells" if found.seeds == 1 else f"{found.seeds} earlier runs tell"
+            self.accuracy.value = _tile(f"≈ {found.mean:.1%}{spread}", f"expected, as {runs}")
+        if speedup is not None:
+            times, what = (speedup, "faster") if speedup >= 1 else (1 / speedup, "slower")
+            self.speed.value = _tile(f"≈ {times:.1f}×", f"{what}, as a run of this size was here")
 
     def show_plan(self, planned: Plan | None) -> None:
         """Sizes before anything is trained."""

@@ -10,7 +10,7 @@ from pclora_lab.files import given_path
 from pclora_lab.methods.registry import make_method
 from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.nn.sizes import Plan
-from pclora_lab.runs.estimates.accuracy import AccuracyEstimate, accuracy_estimate, rank_points
+from pclora_lab.runs.estimates.accuracy import AccuracyEstimate, expected_accuracy, rank_points
 from pclora_lab.runs.estimates.latency import latency_estimate
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.background import BackgroundTask
@@ -124,15 +124,12 @@ class RankPanel:
         self.editor.from_budget.disabled = self.task.working
 
     def _show_accuracy(self, chosen: RankChoice) -> None:
-        method, params = chosen.config.method, chosen.plan.whole_model.params_after
-        is_bought = getattr(method, "budget", None) is not None
-        is_bought |= getattr(method, "rank_allocation", "uniform") == "energy"
-        rank = None if is_bought else getattr(method, "rank", None)
-        found = accuracy_estimate(self.root, chosen.config, rank, params=params)
+        params = chosen.plan.whole_model.params_after
+        found = expected_accuracy(self.root, chosen.config, params)
         self.accuracy.show_text(_accuracy_text(found))
         self.picture.value = ""
         if chosen.plan.ranks:
-            points = rank_points(self.root, chosen.config)
+            points = rank_points(self.root, chosen.config, with_shipped=True)
             self.picture.value = rank_svg(chosen.counts, params, points, found)
 
     def measure(self) -> None:

@@ -1,11 +1,13 @@
 """Four large numbers: what they say while a run is planned, trains, and is over."""
 
+import dataclasses
 import re
 
 import pytest
 
 from pclora_lab import plan
 from pclora_lab.models import describe_model
+from pclora_lab.runs.estimates.accuracy import AccuracyEstimate
 from pclora_lab.ui.monitor.lambda_slider import LambdaSlider
 from pclora_lab.ui.monitor.tiles import Tiles
 
@@ -17,6 +19,10 @@ def tiles():
 
 def text(tile):
     return re.sub(r"<[^>]+>", " ", tile.value).strip()
+
+
+def words(tile):
+    return " ".join(text(tile).split())
 
 
 def test_nothing_is_claimed_before_it_is_measured(tiles):
@@ -72,3 +78,15 @@ def test_a_model_that_got_slower_or_larger_is_not_called_the_opposite(tiles):
     })  # fmt: skip
     assert "−" not in text(tiles.size) and "+20.0%" in text(tiles.size)
     assert "slower" in text(tiles.speed)
+
+
+def test_what_runs_let_one_expect_is_marked_as_such(tiles):
+    found = AccuracyEstimate(8, 0.97, 0.012, (), "from rank 8", seeds=6)
+    tiles.show_forecast(found, 3.04)
+    assert words(tiles.accuracy) == "≈ 97.0% ± 1.2 expected, as 6 earlier runs tell"
+    assert words(tiles.speed) == "≈ 3.0× faster, as a run of this size was here"
+    tiles.show_forecast(dataclasses.replace(found, std=None, seeds=1), 0.5)
+    assert words(tiles.accuracy) == "≈ 97.0% expected, as 1 earlier run tells"
+    assert words(tiles.speed) == "≈ 2.0× slower, as a run of this size was here"
+    tiles.show_forecast(dataclasses.replace(found, mean=None), None)
+    assert text(tiles.accuracy).startswith("–") and text(tiles.speed).startswith("–")

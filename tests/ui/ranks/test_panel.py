@@ -13,6 +13,7 @@ from pclora_lab.methods.registry import config_from_dict
 from pclora_lab.models.loading import describe_model, load_model
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.sizes import plan
+from pclora_lab.runs.estimates import accuracy
 from pclora_lab.runs.estimates.accuracy import RankPoint
 from pclora_lab.runs.estimates.latency import latency_estimate
 from pclora_lab.runs.folder import new_run_folder
@@ -120,14 +121,17 @@ def test_an_error_of_the_background_is_shown_as_text(panel, monkeypatch):
     assert panel.latency.value == "" and not panel.measure_button.disabled
 
 
-def test_expected_accuracy_comes_from_finished_runs(panel, digits, tmp_path):
+def test_expected_accuracy_comes_from_finished_runs(panel, digits, tmp_path, monkeypatch):
+    assert "shipped with the package" in panel.accuracy.value
+    monkeypatch.setattr(accuracy, "shipped_runs", tuple)
+    panel.show(*digits, config())
     assert "no finished run" in panel.accuracy.value and "<circle" not in panel.picture.value
     for rank, accuracies in ((4, (0.8, 0.9)), (16, (0.95, 0.97))):
-        for seed, accuracy in enumerate(accuracies):
+        for seed, value in enumerate(accuracies):
             run = RunConfig(method=PCLoRAConfig(rank=rank), seed=seed)
             folder = new_run_folder(tmp_path, run)
             params = plan(digits[0], rank).whole_model.params_after
-            write_json(folder / "result.json", {"accuracy": accuracy, "params_after": params})
+            write_json(folder / "result.json", {"accuracy": value, "params_after": params})
             write_json(folder / "status.json", {"status": "finished", "error": None})
     panel.show(*digits, config())
     assert "90.5% ± 4.2%, between rank 4 (2 seeds)" in panel.accuracy.value
