@@ -214,7 +214,7 @@ def _table(summary: Any) -> str:
     lines = [f"{'method':16} {'budget':>6} {'accuracy':>16} {heads}"]
     for row in summary.itertuples():
         spread = "" if row.seeds < 2 else f" ± {100 * row.accuracy_std:.1f}"
-        accuracy = f"{100 * row.accuracy_mean:.1f}{spread} %"
+        accuracy = f"{100 * row.accuracy_mean:.1f}{spread}%"
         cells = " ".join(f"{_number(row, c):>{widths[c.key]}}" for c in shown)
         lines.append(f"{row.method:16} {row.budget:6g} {accuracy:>16} {cells}")
     return "\n".join(lines)

@@ -154,11 +154,11 @@ def prediction_text(probabilities: Sequence[float], names: Sequence[str], label:
 
     Example:
         >>> prediction_text([0.1, 0.9], ["cat", "dog"], 0)
-        'dog 90 % ✗'
+        'dog 90% ✗'
     """
     best = int(np.argmax(probabilities))
     name = names[best] if best < len(names) else str(best)
-    return f"{_short(name)} {100 * probabilities[best]:.0f} % {'✓' if best == label else '✗'}"
+    return f"{_short(name)} {100 * probabilities[best]:.0f}% {'✓' if best == label else '✗'}"
 
 
 def _short(name: str, most: int = 14) -> str:

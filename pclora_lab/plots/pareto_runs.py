@@ -32,7 +32,7 @@ def pareto_runs_figure() -> go.Figure:
             name=style.title,
             mode="markers",
             marker={"color": style.color, "symbol": MARKERS[style.marker], "size": 10},
-            hovertemplate="%{text}<br>%{y:.2f} %, %{x:,.4~g}<extra></extra>",
+            hovertemplate="%{text}<br>%{y:.2f}%, %{x:,.4~g}<extra></extra>",
         )
     figure.update_layout(
         template="plotly_white",

@@ -112,7 +112,7 @@ def _read(facts: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
 
 
 class CheckpointWriter:
-    """Writes a checkpoint now and then, at most 1 % of the time, and whenever it is told to.
+    """Writes a checkpoint now and then, at most 1% of the time, and whenever it is told to.
 
     Args:
         folder: of the run.

@@ -110,7 +110,7 @@ class RunConfig(ReadingSettings):
         eval_images: validation examples for each of these measurements; None: 64 to 512, likewise.
         eval_batch_size: examples at once in them and in the final one.
         layer_metrics: measure every layer on a probe batch whenever the accuracy is measured, and
-            its distance from the teacher's for 5 % of the training's cost.
+            its distance from the teacher's for 5% of the training's cost.
         snapshots: how many times the adapters are kept on the way, to look at later; 0 for never.
         snapshot_mb: most megabytes that all of them may take; fewer are kept if need be.
         overrides: λ set by hand: ``(step, λ)``, or None or "reset" instead of λ to let go.

@@ -61,7 +61,7 @@ def small_bert_config(
 def mask_tokens(
     ids: Tensor, special: Tensor, mask_id: int, vocabulary: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Choose 15 % of the tokens; hide 80 % of them, swap 10 % for others, leave 10 %.
+    """Choose 15% of the tokens; hide 80% of them, swap 10% for others, leave 10%.
 
     Args:
         ids: token numbers ``(batch, tokens)``.
@@ -77,7 +77,7 @@ def mask_tokens(
     """
     draw = torch.rand(ids.shape, generator=generator, device="cpu")
     others = torch.randint(0, vocabulary, ids.shape, generator=generator, device="cpu")
-    # Ten equal parts of the 15 %: eight are hidden, one is swapped, one is left.
+    # Ten equal parts of the 15%: eight are hidden, one is swapped, one is left.
     part = (draw / 0.015).int()
     chosen = (part < 10) & ~special
     hidden = torch.where(chosen & (part < 8), mask_id, ids)
@@ -113,7 +113,7 @@ def pretrain_masked(
 ) -> Iterator[float]:
     """Teach a model to guess hidden words; yields the loss of every step.
 
-    AdamW with a weight decay of 0.01; the learning rate rises over 5 % of the steps and falls along
+    AdamW with a weight decay of 0.01; the learning rate rises over 5% of the steps and falls along
     half a cosine; gradients are clipped to a norm of 1. Only the chosen places go through the
     output layer, which is most of the work otherwise. A batch in which no place was chosen has a
     loss of 0.

@@ -21,7 +21,7 @@ LAYERS_SHARE = 0.05
 
 # Readings of the accuracy: fewer make no curve, more show nothing that fewer don't.
 LEAST_POINTS, MOST_POINTS = 10, 31
-# Examples of a reading: with fewer, one example is more than 1.5 %.
+# Examples of a reading: with fewer, one example is more than 1.5%.
 LEAST_EXAMPLES, MOST_EXAMPLES = 64, 512
 # Readings with more examples come before more readings.
 _WELL_READ = 256

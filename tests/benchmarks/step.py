@@ -4,7 +4,7 @@
 kinds in turn and divides each one's median time by that of full fine-tuning in the same turn, on
 random images and weights: a step's time does not depend on what they show. *naive* is two copies of
 the model and PC-LoRA's formula as it stands in the paper; *lora* is peft's, which compresses
-nothing and needs no teacher; *whole run* is 60 % fading, 40 % after.
+nothing and needs no teacher; *whole run* is 60% fading, 40% after.
 """
 
 import argparse

@@ -173,7 +173,7 @@ def test_a_schedule_is_drawn_by_keys_mouse_and_text(page: Page, theme: str) -> N
     points.nth(2).focus()
     for _ in range(3):
         page.keyboard.press("Shift+ArrowUp")
-    expect(points.nth(2)).to_have_attribute("aria-valuetext", re.compile(r"λ 0.69\d at 24 %"))
+    expect(points.nth(2)).to_have_attribute("aria-valuetext", re.compile(r"λ 0.69\d at 24%"))
     expect(typed).to_have_value(re.compile("0.24:0.69"))  # no higher than the point before it
     box = points.nth(4).bounding_box()
     page.mouse.move(box["x"] + 6, box["y"] + 6)

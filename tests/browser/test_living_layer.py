@@ -68,7 +68,7 @@ VBox(others)""",
 OTHERS = (
     (2, "blocks.0.attn.qkv: 96 × 288, rank ", {"A", "B"}),
     (3, "blocks.0.attn.qkv: 96 × 288, shares not measured, rank ", {"W", "A", "B"}),
-    (4, "blocks.0.attn.qkv: 96 × 288, 25 % of the weights may change", {"W", "ΔW"}),
+    (4, "blocks.0.attn.qkv: 96 × 288, 25% of the weights may change", {"W", "ΔW"}),
 )
 # Text over text, over a handle, or over a thing that is not drawn under it.
 OVERLAPS = """view => {
@@ -202,13 +202,13 @@ def test_areas_are_numbers_of_weights(page: Page) -> None:
 
 def test_a_frame_of_the_run_is_drawn(page: Page, theme: str) -> None:
     page.get_by_role("button", name="next frame").click()
-    told = "96 × 288, 100 % of the output comes from the base, rank 47, λ 1.00"
+    told = "96 × 288, 100% of the output comes from the base, rank 47, λ 1.00"
     expect(figure(page)).to_have_attribute("aria-label", f"blocks.0.attn.qkv: {told}")
     fits(page, theme, "1_begun")
     page.get_by_role("button", name="next frame").click()
-    told = "96 × 288, 37 % of the output comes from the base, rank 47, λ 0.50"
+    told = "96 × 288, 37% of the output comes from the base, rank 47, λ 0.50"
     expect(figure(page)).to_have_attribute("aria-label", f"blocks.0.attn.qkv: {told}")
-    assert {"37 %", "63 %", "λ 0.50", "shares at step 120"} <= set(
+    assert {"37%", "63%", "λ 0.50", "shares at step 120"} <= set(
         view(page, WIDE).locator("text, .pclora-layer-line > span").all_text_contents()
     )
     widths = (
@@ -261,7 +261,7 @@ def test_a_layer_is_chosen_by_a_click_and_by_keys(page: Page, theme: str) -> Non
         page.keyboard.press(key)
         expect(page.locator(".said")).to_have_text(f"layer: {name}")
         label = page.locator(":focus").get_attribute("aria-label")
-        assert label.startswith(f"{name}, ") and "37 % of the output" in label
+        assert label.startswith(f"{name}, ") and "37% of the output" in label
     assert squares.evaluate_all("all => all.filter(s => s.tabIndex === 0).length") == 1
     fits(page, theme, "4_tall")
 

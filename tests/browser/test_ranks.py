@@ -96,7 +96,7 @@ def test_a_rank_is_edited_with_the_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Tab")
     assert "blocks.0.attn.proj" in page.locator(":focus").get_attribute("aria-label")
     share = page.locator(".pclora-rank-panel .pclora-ranks tbody tr").first.locator("td").last
-    expect(share).to_have_text(re.compile(r"16\.2 %"))
+    expect(share).to_have_text(re.compile(r"16\.2%"))
 
 
 def test_a_rank_that_would_not_shrink_stays_in_the_browser(page: Page, theme: str) -> None:

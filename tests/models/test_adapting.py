@@ -65,7 +65,7 @@ def test_as_many_other_classes_get_a_teacher_of_their_own(tmp_path):
     assert any(getattr(event, "phase", "") == "teacher" for event in events), "it was not taught"
     finished = events[-1]
     assert isinstance(finished, RunEnd)
-    # The old head, read in another order, is right in 7 % of the cases.
+    # The old head, read in another order, is right in 7% of the cases.
     assert finished.result["teacher_accuracy"] > 0.4
     names = sorted(set(other["label"]))
     assert list(finished.model.config.id2label.values()) == names == finished.result["class_names"]

@@ -166,7 +166,7 @@ def test_the_readme_gives_the_recorded_accuracies():
         for record in ("starts_digits", "starts_deit_tiny_cifar10"):
             facts = json.loads((ROOT / f"data/results/{record}.json").read_text())["summary"][start]
             mean, std = 100 * facts["accuracy_mean"], 100 * facts["accuracy_std"]
-            assert f"{mean:.1f} ± {std:.1f} %" in line
+            assert f"{mean:.1f} ± {std:.1f}%" in line
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("data/results/*.json")), ids=lambda p: p.stem)

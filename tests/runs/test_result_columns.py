@@ -79,7 +79,7 @@ def test_the_table_of_a_comparison_is_written_as_ever():
     ]
     assert cli_compare._table(summarize(rows)).splitlines() == [
         "method           budget         accuracy   parameters      trained    MMACs       ms",
-        "svd                 0.1    50.0 ± 14.1 %       57,514       51,234      1.1      3.3",
+        "svd                 0.1     50.0 ± 14.1%       57,514       51,234      1.1      3.3",
     ]
 
 

@@ -256,7 +256,7 @@ def test_one_seed_learns_the_same_and_another_differently(tokenizer):
 
 
 def test_a_batch_in_which_no_word_was_chosen_teaches_nothing_and_ends_nothing(tokenizer):
-    """Of two words in a batch, both are left alone in 72 % of the steps."""
+    """Of two words in a batch, both are left alone in 72% of the steps."""
     model, losses = trained(tokenizer, steps=30, texts=["some words"] * 4, batch_size=1)
     assert 10 < losses.count(0.0) < 30 and all(map(math.isfinite, losses))
     assert all(p.isfinite().all() for p in model.parameters())

@@ -145,7 +145,7 @@ def fade_animation(rows: Iterable[Mapping[str, Any]], seconds: float = 6.0) -> F
         >>> rows = [{"step": s, "lam": 1 - s, "accuracy": 0.9, "accuracy_if_base_removed": s}
         ...         for s in (0, 1)]
         >>> fade_animation(rows)
-        the fade in 2 frames: λ 1.00 → 0.00, accuracy if the base were removed 0 % → 100 %
+        the fade in 2 frames: λ 1.00 → 0.00, accuracy if the base were removed 0% → 100%
     """
     rows = measured(rows)
     if len(rows) < 2:
@@ -164,7 +164,7 @@ def fade_animation(rows: Iterable[Mapping[str, Any]], seconds: float = 6.0) -> F
     text = (
         f"the fade in {len(frames)} frames: λ {first['lam']:.2f} → {last['lam']:.2f}, accuracy if "
         f"the base were removed {first[_REMOVED]:.0%} → {last[_REMOVED]:.0%}"
-    ).replace("%", " %")
+    )
     return FadeAnimation(film.getvalue(), still.getvalue(), text)
 
 

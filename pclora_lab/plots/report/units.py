@@ -16,10 +16,10 @@ def percent(share: float, digits: int = 1) -> str:
     """A share in per cent.
 
     Example:
-        >>> percent(0.98056).replace(_SPACE, " "), percent(1).replace(_SPACE, " ")
-        ('98.1 %', '100.0 %')
+        >>> percent(0.98056), percent(1)
+        ('98.1%', '100.0%')
     """
-    return f"{100 * share:.{digits}f}{_SPACE}%"
+    return f"{100 * share:.{digits}f}%"
 
 
 def points(before: float, after: float) -> float:

@@ -11,7 +11,7 @@ SHARE_FOR_WRITING = 0.01
 
 
 class Pace:
-    """Says when to write next: at most 1 % of the time goes into it.
+    """Says when to write next: at most 1% of the time goes into it.
 
     Example:
         >>> Pace().is_due

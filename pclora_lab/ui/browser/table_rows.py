@@ -73,7 +73,7 @@ def _size(method: Mapping[str, Any]) -> str | None:
     """What was asked for: a budget goes before a rank."""
     budget, rank = finite(method.get("budget")), method.get("rank")
     if budget is not None:
-        return f"budget {100 * budget:.4g} %"
+        return f"budget {100 * budget:.4g}%"
     if _text(rank) or finite(rank) is not None:
         return f"rank {rank}"
     return None

@@ -17,7 +17,7 @@ __all__ = ["Maker", "OptionForm", "STYLE", "WIDE", "common_traits"]
 STYLE = {"description_width": "92px"}
 
 
-# As wide as the column; 100 % would add its margins to that.
+# As wide as the column; 100% would add its margins to that.
 WIDE = for_all(widgets.Layout(width="auto"))
 
 

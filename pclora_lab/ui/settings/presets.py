@@ -83,14 +83,14 @@ _STARTS = ("schedule", "fade_end", "init")
 METHOD_PRESETS = (
     MethodPreset(
         "Recommended",
-        "starts from activations: 65.3 % on CIFAR-10",
+        "starts from activations: 65.3% on CIFAR-10",
         PCLoRAConfig(init="activation_svd"),
         _STARTS,
         "starts_deit_tiny_cifar10",
     ),
     MethodPreset(
         "Paper",
-        "starts from zeros: 46.6 % at the same steps",
+        "starts from zeros: 46.6% at the same steps",
         PCLoRAConfig(init="zeros"),
         _STARTS,
         "starts_deit_tiny_cifar10",

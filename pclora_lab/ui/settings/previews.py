@@ -84,5 +84,5 @@ def size_svg(counts: ModelCounts, rank: int, largest: int) -> str:
     )
     body += _text(_x(even / largest) - 4, _y(0) - 6, f"break-even {even}", "end")
     body += _text(_x(0), _HEIGHT - 5, "rank 1") + _text(_x(1), _HEIGHT - 5, str(largest), "end")
-    body += _text(2, _y(0) + 4, "0 %") + _text(0, _y(1) + 4, f"{100 * top:.0f}%")
+    body += _text(2, _y(0) + 4, "0%") + _text(0, _y(1) + 4, f"{100 * top:.0f}%")
     return _picture("Size of the replaced layers by rank", body)

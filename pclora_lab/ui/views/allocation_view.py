@@ -72,7 +72,7 @@ def allocation_widget() -> AllocationWidget:
         # By the root, as in competition_figure.
         colorscale=[[share**2, color] for share, color in get_colorscale("Cividis")],
         colorbar={"title": {"text": "may change (%)"}, "tickvals": [0, 5, 20, 50, 100]},
-        hovertemplate="%{y}<br>at %{x:.0f} % of the training<br>%{z:.1f} %<extra></extra>",
+        hovertemplate="%{y}<br>at %{x:.0f}% of the training<br>%{z:.1f}%<extra></extra>",
     )
     figure = go.Figure(cells)
     figure.update_layout(

@@ -199,6 +199,6 @@ def _cost(rows: list[Mapping[str, Any]], steps: list[int]) -> str:
         return "measured on a fixed probe batch; what that costs is said after a few times"
     return (
         f"{len(steps)} measurements on a fixed probe batch; looking at the layers has taken "
-        f"{costs[-1]:.1f} % of the training time so far. Where it would take more than 5 %, it is "
+        f"{costs[-1]:.1f}% of the training time so far. Where it would take more than 5%, it is "
         "left out, distances first."
     )

@@ -134,7 +134,7 @@ function render({ model, el }) {
       circle.setAttribute("aria-valuemin", 0);
       circle.setAttribute("aria-valuemax", 1);
       circle.setAttribute("aria-valuenow", py);
-      circle.setAttribute("aria-valuetext", `λ ${py} at ${Math.round(100 * px)} % of the training`);
+      circle.setAttribute("aria-valuetext", `λ ${py} at ${Math.round(100 * px)}% of the training`);
     });
   }
 

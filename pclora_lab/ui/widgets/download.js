@@ -47,7 +47,7 @@ function render({ model, el }) {
     if (!asked || message.ask !== asked) return;
     if (message.failed) return end("");
     parts.push(buffers[0]);
-    note.textContent = `${Math.round((100 * parts.length) / message.of)} %`;
+    note.textContent = `${Math.round((100 * parts.length) / message.of)}%`;
     if (parts.length < message.of) return;
     save(parts, message.name);
     end(`saved as ${message.name}`);

@@ -34,9 +34,9 @@ function write(element, text, attributes = {}) {
 }
 
 function percent(share) {
-  if (share === 0 || share === 1) return `${100 * share} %`;
+  if (share === 0 || share === 1) return `${100 * share}%`;
   const digits = share < 0.1 || share > 0.9 ? 1 : 0;
-  return `${clamp(100 * share, 0.1, 99.9).toFixed(digits)} %`;
+  return `${clamp(100 * share, 0.1, 99.9).toFixed(digits)}%`;
 }
 
 const size = layer => `${layer.ins} × ${layer.outs}`;

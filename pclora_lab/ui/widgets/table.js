@@ -26,7 +26,7 @@ function share(row, column) {
 
 function shown(row, column) {
   const value = row[column.name];
-  if (column.kind === "share") return `${share(row, column).toFixed(1)} %`;
+  if (column.kind === "share") return `${share(row, column).toFixed(1)}%`;
   if (value === null || value === undefined) return "–";
   if (typeof value !== "number") return String(value);
   return format(column.digits).format(value);

@@ -89,7 +89,7 @@ def test_who_wants_less_motion_gets_the_still_and_words():
     assert '<source media="(prefers-reduced-motion: reduce)" srcset="data:image/png;base64,' in (
         shown
     )
-    assert f'alt="{film.text}"' in shown and "10 % → 80 %" in film.text
+    assert f'alt="{film.text}"' in shown and "10% → 80%" in film.text
 
 
 def test_an_animation_of_one_row_is_refused():

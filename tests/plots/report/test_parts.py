@@ -81,7 +81,7 @@ def test_a_setting_is_listed_with_the_value_that_it_has():
     "result, said",
     [
         ({"params_removed_whole": -0.5, "params_before": 10, "params_after": 15},
-         "net is <b>50.0 % larger</b> (15 parameters instead of 10)"),
+         "net is <b>50.0% larger</b> (15 parameters instead of 10)"),
         ({"params_removed_whole": 0.00001, "params_before": 10**6, "params_after": 10**6 - 10},
          "net stays <b>as large as it was</b> (999,990 parameters)"),
         ({"latency_ms_before": 10.0, "latency_ms_after": 10.4}, "takes <b>as long as before</b>"),
@@ -92,7 +92,7 @@ def test_a_setting_is_listed_with_the_value_that_it_has():
         ({"accuracy": 0.91, "teacher_accuracy": 0.9, "report_on": "validation"},
          "of the validation examples of data right, <b>1.0 percentage points more than before"),
         ({"accuracy": 0.9000001, "teacher_accuracy": 0.9},
-         "<b>as many as before</b> (its teacher: 90.0 %)"),
+         "<b>as many as before</b> (its teacher: 90.0%)"),
         ({}, "net has finished; nothing was measured."),
     ],
 )  # fmt: skip

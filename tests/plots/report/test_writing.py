@@ -85,15 +85,15 @@ def test_what_by_how_much_and_at_what_loss_stands_in_the_first_sentence(run, pag
     said = json.loads((run / "result.json").read_text())
     lead = page.words.partition("Before and after")[0]
     whole, replaced = said["params_removed_whole"], said["params_removed_replaced"]
-    assert f"With PC-LoRA, vit_digits is {100 * whole:.1f} % smaller" in lead
+    assert f"With PC-LoRA, vit_digits is {100 * whole:.1f}% smaller" in lead
     assert f"({said['params_after']:,} parameters instead of {said['params_before']:,}; " in lead
-    assert f"{100 * replaced:.1f} % fewer in the layers that were replaced)" in lead
+    assert f"{100 * replaced:.1f}% fewer in the layers that were replaced)" in lead
     right, teacher = (round(100 * said[f"{who}accuracy"], 1) for who in ("", "teacher_"))
-    assert f"it gets {right} % of 360 test images of digits right" in lead
+    assert f"it gets {right}% of 360 test images of digits right" in lead
     change = round(right - teacher, 1)
     assert (
         change < 0
-        and f"{-change} percentage points fewer than before (its teacher: {teacher} %)" in lead
+        and f"{-change} percentage points fewer than before (its teacher: {teacher}%)" in lead
     )
     before, after = said["latency_ms_before"], said["latency_ms_after"]
     if before / after > 1.05:
@@ -105,7 +105,7 @@ def test_the_bars_are_of_the_numbers_of_the_result(run, page):
     bars = page.words.partition("Before and after")[2].partition("Accuracy while")[0]
     assert f"Parameters {said['params_before']:,} {said['params_after']:,} −" in bars
     macs = f"{said['macs_before'] / 1e6:.2f} M {said['macs_after'] / 1e3:.0f} k −"
-    assert f"Multiply-adds per image {macs}{100 * said['macs_removed_whole']:.1f} %" in bars
+    assert f"Multiply-adds per image {macs}{100 * said['macs_removed_whole']:.1f}%" in bars
     stored = f"{said['bytes_before'] / 1e6:.2f} MB {said['bytes_after'] / 1e3:.0f} kB"
     assert f"Weights in bytes {stored}" in bars and "Latency of a batch of 64" in bars
     text = (run / "report.html").read_text()
@@ -119,7 +119,7 @@ def test_the_chart_draws_the_history(run, page):
     rows = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     read = [row for row in rows if row.get("accuracy") is not None]
     gone = next(row["step"] for row in rows if row["lam"] == 0)
-    assert f"student {100 * read[-1]['accuracy']:.1f} % if the base were removed now" in page.words
+    assert f"student {100 * read[-1]['accuracy']:.1f}% if the base were removed now" in page.words
     assert f"at 0 they are gone, as they were from step {gone} on" in page.words
     assert "Read on 40 validation examples" in page.words
     text = (run / "report.html").read_text()
@@ -140,7 +140,7 @@ def test_the_first_example_of_each_class_is_shown_with_what_both_models_say(run,
             with torch.no_grad():
                 sure, best = model.eval()(pixels).softmax(-1)[0].max(-1)
             mark = "✓" if int(best) == label else "✗"
-            said += f" {who} {int(best)} {mark} {100 * float(sure):.0f} %"
+            said += f" {who} {int(best)} {mark} {100 * float(sure):.0f}%"
         assert said in shown
     assert page.tags["img"] == 6 and all(a.startswith("data:image/png") for a in page.addresses)
 
@@ -261,7 +261,7 @@ def test_a_run_without_a_teacher_compares_with_none(tmp_path):
     page = report(made(tmp_path, rows=rows, result={**RESULT, "teacher_accuracy": None}))
     lead, _, rest = page.words.partition("Before and after")
     assert "with no teacher to compare it with" in lead
-    assert "Accuracy (test) 95.0 % no teacher" in rest and "teacher 90.0 %" not in rest
+    assert "Accuracy (test) 95.0% no teacher" in rest and "teacher 90.0%" not in rest
 
 
 def test_a_new_head_is_asked_for_no_prediction(tmp_path):
@@ -274,7 +274,7 @@ def test_a_new_head_is_asked_for_no_prediction(tmp_path):
         method=METHODS["lora"].Config(), steps=2,
     )  # fmt: skip
     shown = report(folder).words.partition("What it says about examples")[2]
-    assert re.match(r" label a student [ab] [✓✗] \d+ % label b student", shown)
+    assert re.match(r" label a student [ab] [✓✗] \d+% label b student", shown)
     assert "teacher" not in shown.partition("Load the")[0]
 
 
@@ -307,7 +307,7 @@ def test_a_stopped_run_says_how_far_it_came_and_how_to_go_on(tmp_path, monkeypat
     page = report(tmp_path / "one")
     lead = page.words.partition("Accuracy while the base weights fade")[0]
     assert re.search(r"This run was stopped at step 2\d of 30, so there is no finished", lead)
-    assert re.search(r"the student got \d+\.\d % of 40 validation examples right, the teach", lead)
+    assert re.search(r"the student got \d+\.\d% of 40 validation examples right, the teach", lead)
     for part in ("Before and after", "smaller", "from_pretrained", "What it says"):
         assert part not in page.words
     monkeypatch.chdir(tmp_path / "one")
@@ -319,7 +319,7 @@ def test_a_failed_run_says_why(tmp_path):
     error = "LossDiverged: the loss is nan at step 24: use a smaller lr"
     page = report(made(tmp_path, result=None, status="failed", error=error))
     assert f"This run failed at step 10 of 300 ({error}), so there is no finished" in page.words
-    assert "At step 10, its last reading, the student got 80.0 % of 64" in page.words
+    assert "At step 10, its last reading, the student got 80.0% of 64" in page.words
     assert "pclora-lab resume" not in page.words
 
 
@@ -327,7 +327,7 @@ def test_a_run_that_ended_with_its_teacher_shows_the_teacher(tmp_path):
     page = report(made(tmp_path, rows=ROWS[:2], result=None, status="stopped"))
     assert "stopped at step 20 of 20 of its teacher's fine-tuning, so there is no" in page.words
     assert "Accuracy while the teacher was fine-tuned" in page.words
-    assert "teacher while fine-tuned 90.0 %" in page.words and "λ" not in page.words
+    assert "teacher while fine-tuned 90.0%" in page.words and "λ" not in page.words
 
 
 @pytest.mark.parametrize("rows, status", [((), "stopped"), (ROWS, "running")])
@@ -340,7 +340,7 @@ def test_what_can_not_be_read_any_more_is_left_out_with_a_reason(tmp_path):
     folder = made(tmp_path, result={"accuracy": 0.5}, rows=())
     (folder / "compressed").mkdir()
     page = report(folder)
-    assert "With PC-LoRA, it gets 50.0 % of the test examples of digits right" in page.words
+    assert "With PC-LoRA, it gets 50.0% of the test examples of digits right" in page.words
     assert "They can't be shown any more:" in page.words and "λ" not in page.words
     assert 'model = from_pretrained("compressed")' in page.words and "Image" not in page.words
 
@@ -351,7 +351,7 @@ def test_a_run_of_a_method_that_is_not_installed_is_reported(tmp_path):
     config["method"] = {"name": "of another package", "width": 3, "rank": "9"}
     write_json(folder / "config.json", {**config, "steps": 7})
     page = report(folder)
-    assert "With of another package, vit_digits is 75.0 % smaller (250 parameters" in page.words
+    assert "With of another package, vit_digits is 75.0% smaller (250 parameters" in page.words
     assert "from the defaults width 3 rank 9 About this run" in page.words
     assert "Method of another package, rank 9 Training 7 steps" in page.words
 
@@ -363,7 +363,7 @@ def test_a_config_that_a_person_has_spoiled_gives_a_report_of_the_rest(tmp_path)
     (folder / "versions.json").write_text("[")
     (folder / "status.json").write_text('{"status": "finished", "time": "never"}')
     page = report(folder)
-    assert "3 on [], 75 % smaller" in page.words and "Date" not in page.words
+    assert "3 on [], 75% smaller" in page.words and "Date" not in page.words
 
 
 def test_only_a_report_of_this_package_is_replaced(run):

@@ -125,7 +125,7 @@ def test_a_time_in_a_note_was_measured():
 def test_the_starts_are_those_of_their_record():
     for preset in METHOD_PRESETS:
         found = record(preset.record)["summary"][preset.config.init]["accuracy_mean"]
-        assert f"{100 * found:.1f} %" in preset.note
+        assert f"{100 * found:.1f}%" in preset.note
     best = record("starts_deit_tiny_cifar10")["summary"]["activation_svd"]
     config = BY_NAME["CIFAR-10"].config
     assert (config.lr, config.steps, config.img_size) == (best["lr"], 400, 64)
