@@ -105,7 +105,7 @@ class RunConfig(ReadingSettings):
         teacher_lr: its peak learning rate.
         teacher_seed: its seed; apart from ``seed`` so that runs share a teacher.
         evaluations: how often both accuracies are measured after the start (at most once per logged
-            row, of which there are about 120); None: 9 to 30 times, as often as a tenth of the
+            row, of which there are 120 to 239); None: 9 to 30 times, as often as a tenth of the
             training's cost allows, one half of them where λ moves.
         eval_images: validation examples for each of these measurements; None: 64 to 512, likewise.
         eval_batch_size: examples at once in them and in the final one.

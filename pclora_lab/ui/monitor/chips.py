@@ -18,10 +18,10 @@ def chips_html(config: RunConfig) -> str:
         >>> "vit_digits" in chips_html(RunConfig()) and "300 steps" in chips_html(RunConfig())
         True
     """
-    return "".join(
-        f'<span class="pclora-chip" title="{html.escape(text)}">{html.escape(text)}</span>'
-        for text in _texts(config)
-    )
+    texts = [html.escape(text) for text in _texts(config)]
+    chips = "".join(f'<span class="pclora-chip"><bdi>{text}</bdi></span>' for text in texts)
+    # A narrow line shows the first of them only, and the beginning of a long name.
+    return f'<span title="{" · ".join(texts)}">{chips}</span>'
 
 
 def _texts(config: RunConfig) -> list[str]:

@@ -72,7 +72,7 @@ class RankEditor:
                 self.note,
                 widgets.HBox([self.use_button, self.one_rank], layout=flow),
             ],
-            layout=widgets.Layout(max_width="610px"),
+            layout=widgets.Layout(max_width="720px"),
         )
         self.note.add_class("pclora-rank-note")
 

@@ -157,21 +157,29 @@ class RankPanel:
 
 
 def _sizes_html(sizes: Plan) -> str:
-    number = 'style="text-align:right;padding-left:14px"'
+    number = 'style="text-align:right;padding-left:10px"'
     lines = "".join(
-        f"<tr><td>{name}</td><td {number}>{size.params_before:,} → {size.params_after:,}</td>"
-        f"<td {number}>{size.macs_before / 1e6:,.2f} → {size.macs_after / 1e6:,.2f}</td>"
-        f"<td {number}>{size.bytes_before / 1e6:,.2f} → {size.bytes_after / 1e6:,.2f}</td>"
-        f"<td {number}><b>−{size.params_removed:.1%}</b></td></tr>"
+        f'<tr><td style="white-space:nowrap">{name}</td>'
+        f"<td {number}>{_change(size.params_before, size.params_after, 1, 0)}</td>"
+        f"<td {number}>{_change(size.macs_before, size.macs_after, 1e6, 2)}</td>"
+        f"<td {number}>{_change(size.bytes_before, size.bytes_after, 1e6, 2)}</td>"
+        f'<td style="text-align:right;padding-left:10px;white-space:nowrap">'
+        f"<b>−{size.params_removed:.1%}</b></td></tr>"
         for name, size in (("replaced layers", sizes.replaced), ("whole model", sizes.whole_model))
     )
     heads = "".join(
         f"<th {number}>{name}</th>" for name in ("parameters", "million MACs", "MB", "removed")
     )
     return (
-        '<table aria-live="polite" style="font-size:12px;line-height:1.5;white-space:nowrap">'
+        '<table aria-live="polite" style="font-size:12px;line-height:1.5">'
         f"<tr><td></td>{heads}</tr>{lines}</table>"
     )
+
+
+def _change(before: float, after: float, unit: float, digits: int) -> str:
+    """Two numbers that stay whole; a narrow cell has them below each other."""
+    first, second = (f"{value / unit:,.{digits}f}" for value in (before, after))
+    return f'<span style="white-space:nowrap">{first} →</span> {second}'
 
 
 def _accuracy_text(found: AccuracyEstimate | None) -> str:

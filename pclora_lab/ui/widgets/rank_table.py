@@ -50,7 +50,7 @@ class RankTable(Table):
             selectable=False,
             browsable=False,
         )
-        self.layout.max_width = "600px"
+        self.layout.max_width = "720px"
         self.add_class("pclora-ranks")
         self.observe(self._read_ranks, "rows")
         self.observe(self._show_ranks, "ranks")

@@ -1,5 +1,6 @@
 """The settings of a run in one line."""
 
+import html
 import re
 
 import pytest
@@ -10,7 +11,7 @@ from pclora_lab.ui.monitor.chips import chips_html
 
 
 def chips(config):
-    return re.findall(r">([^<]+)</span>", chips_html(config))
+    return re.findall(r">([^<]+)</bdi>", chips_html(config))
 
 
 def test_a_run_in_one_line():
@@ -41,3 +42,11 @@ def test_every_method_has_its_chips(name):
 
 def test_a_name_cannot_be_markup():
     assert "<b>" not in chips_html(RunConfig(data="<b>mine</b>.csv"))
+
+
+def test_what_a_narrow_line_cuts_can_be_read_from_its_help():
+    name = "صور" * 60 + "<b>"
+    shown = chips_html(RunConfig(data=name))
+    title = re.search(r'title="([^"]*)"', shown)[1]
+    assert title.split(" · ")[1] == html.escape(name) and title.endswith("seed 0")
+    assert "<b>" not in shown
