@@ -3,9 +3,12 @@ from .distillation.losses import feature_loss, logit_loss
 from .distillation.taps import FeatureTaps
 from .factorization import (
     activation_svd_factors,
+    affine_factors,
     cholesky_factor,
     factorize,
+    singular_values,
     svd_factors,
+    truncation_error,
     weight_spectra,
 )
 from .full import Full, FullConfig
@@ -25,6 +28,7 @@ from .pclora.model import (
 )
 from .pclora.removal import base_removed, base_share, base_shares, compress, drop_base
 from .pclora.schedules import SCHEDULES, base_weight_factor, check_schedule, schedule_points
+from .pclora.theory import PredictedErrors, best_fit_error, predicted_errors
 from .pela.config import PELAConfig
 from .pela.losses import feature_distillation, weight_perturbation
 from .pela.method import PELA
@@ -83,17 +87,20 @@ __all__ = [
     "PCLoRAEmbedding",
     "PCLoRALinear",
     "PELAConfig",
+    "PredictedErrors",
     "SNELLAConfig",
     "SVDConfig",
     "SVDKDConfig",
     "SmallFromScratch",
     "SmallFromScratchConfig",
     "activation_svd_factors",
+    "affine_factors",
     "allocate",
     "base_removed",
     "base_share",
     "base_shares",
     "base_weight_factor",
+    "best_fit_error",
     "budget_at",
     "budget_option",
     "check",
@@ -122,13 +129,16 @@ __all__ = [
     "pela_rank",
     "pela_ranks",
     "planned_ranks",
+    "predicted_errors",
     "ranks_for_budget",
     "schedule_points",
     "set_base_weight_factor",
     "set_progress",
+    "singular_values",
     "sparsify",
     "svd_factors",
     "total_loss",
+    "truncation_error",
     "weight_perturbation",
     "weight_spectra",
 ]

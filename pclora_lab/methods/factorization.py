@@ -1,5 +1,6 @@
 """Low-rank approximations of a weight: by singular values, or by the inputs that really come."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -11,10 +12,12 @@ from pclora_lab.wording import listed
 
 __all__ = [
     "activation_svd_factors",
+    "affine_factors",
     "cholesky_factor",
     "factorize",
     "singular_values",
     "svd_factors",
+    "truncation_error",
     "weight_spectra",
 ]
 
@@ -94,6 +97,36 @@ def singular_values(weight: Tensor) -> Tensor:
     return torch.linalg.eigvalsh(_gram(tall)).clamp_min(0).sqrt().flip(0)
 
 
+def truncation_error(values: Tensor, rank: int) -> float:
+    """Relative error of the best rank-r approximation: ``√(Σ_{i>r} σᵢ² / Σᵢ σᵢ²)``.
+
+    No matrix of rank r comes closer, in the Frobenius norm. It is also the relative error of the
+    outputs, for inputs with mean 0 and covariance I and a layer without a bias.
+
+    Args:
+        values: all singular values σ, ``(min(in_features, out_features),)``, in any order.
+        rank: r, from 0; what is above the number of values leaves no error.
+
+    Returns:
+        0 to 1; 0 for a matrix of zeros.
+
+    Raises:
+        ValueError: a negative rank.
+
+    Source:
+        Eckart and Young, Psychometrika 1, 1936.
+
+    Example:
+        >>> truncation_error(torch.tensor([4.0, 3.0]), rank=1)
+        0.6
+    """
+    if rank < 0:
+        raise ValueError(f"rank {rank} is negative: a matrix has a rank from 0 on")
+    energy = double(values).square().sort(descending=True).values
+    total = energy.sum().item()
+    return math.sqrt(energy[rank:].sum().item() / total) if total else 0.0
+
+
 def factorize(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """A weight's two factors ``W ≈ B A``, ready to stand in a model: PELA's low-rank step.
 
@@ -165,6 +198,37 @@ def activation_svd_factors(
     L = cholesky_factor(covariance, damping)
     A, B = svd_factors(double(weight) @ L, rank)
     return torch.linalg.solve_triangular(L, A, upper=False, left=False), B
+
+
+def affine_factors(
+    weight: Tensor, bias: Tensor | None, moments: InputMoments, rank: int, damping: float = 1e-4
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The rank-r layer ``B(A x) + C`` that comes closest to ``W x + b`` on the inputs it sees.
+
+    It minimizes ``E‖W x + b − B A x − C‖²``. For any A and B the best C makes the mean error 0,
+    ``C = b + (W − BA) μ``; what is left, ``E‖(W − BA)(x − μ)‖²``, is minimized by
+    :func:`activation_svd_factors`.
+
+    Args:
+        weight: W, ``(out_features, in_features)``.
+        bias: b, ``(out_features,)``; None is 0.
+        moments: mean μ and covariance of the layer's input.
+        rank: r.
+        damping: as in :func:`activation_svd_factors`.
+
+    Returns:
+        A ``(rank, in_features)``, B ``(out_features, rank)`` and C ``(out_features,)``, float64.
+
+    Example:
+        >>> moments = InputMoments(2)
+        >>> moments.update(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+        >>> A, B, C = affine_factors(torch.eye(2), None, moments, rank=1, damping=1e-9)
+        >>> (B @ A).round(decimals=6).abs().tolist(), C.round(decimals=6).tolist()
+        ([[1.0, 0.0], [0.0, 0.0]], [0.0, 5.0])
+    """
+    A, B = activation_svd_factors(weight, moments.covariance, rank, damping)
+    missed = (double(weight) - B @ A) @ moments.mean
+    return A, B, missed if bias is None else double(bias) + missed
 
 
 def weight_spectra(

@@ -2,7 +2,7 @@
 
 import torch
 
-from pclora_lab.methods.factorization import activation_svd_factors, svd_factors
+from pclora_lab.methods.factorization import affine_factors, svd_factors
 from pclora_lab.methods.input_moments import InputMoments, double
 from pclora_lab.methods.pclora.layers import PCLoRAEmbedding, PCLoRALinear
 
@@ -23,11 +23,10 @@ def init_residual(layer: PCLoRALinear | PCLoRAEmbedding, moments: InputMoments |
         columns, rows = svd_factors(double(weight), layer.rank, driver="gram")
         return layer.start_from(rows.to(layer.A.dtype), columns.T.to(layer.A.dtype))
     bias = layer.base.bias
-    C = torch.zeros_like(layer.C) if bias is None else bias.detach()
     if moments is None:
         A, B = svd_factors(weight, layer.rank)
+        C = torch.zeros_like(layer.C) if bias is None else bias.detach()
     else:
-        A, B = activation_svd_factors(weight, moments.covariance, layer.rank)
-        C = double(C) + (double(weight) - B @ A) @ moments.mean
+        A, B, C = affine_factors(weight, bias, moments, layer.rank)
     # Rounded before they move, because copy_ on mps can't take a float64 source.
     return layer.start_from(A.to(weight.dtype), B.to(weight.dtype), C.to(weight.dtype))
