@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from pclora_lab.fields import Part, values_of
-from pclora_lab.runs.durable.places import settled
+from pclora_lab.runs.durable.places import whole_data, whole_model
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["comparable"]
@@ -25,19 +25,20 @@ def comparable(run: RunConfig, wanted: RunConfig, *but: str) -> bool:
         ...     RunConfig(steps=5), RunConfig(), "steps")
         (False, True)
     """
+    skipped = {"seed", "model", "data", "method", *values_of(wanted, Part.OBSERVES), *but}
     if wanted.precision == "auto":
-        run = dataclasses.replace(run, precision="auto")
-    return _without(run, but) == _without(wanted, but)
+        skipped.add("precision")
+    one, other = run.method, wanted.method
+    return (
+        type(one) is type(other)
+        and _same(one, other, set(but))
+        and _same(run, wanted, skipped)
+        # The same file may have been named from another folder.
+        and whole_model(run.model) == whole_model(wanted.model)
+        and whole_data(run.data) == whole_data(wanted.data)
+    )
 
 
-def _without(config: RunConfig, but: tuple[str, ...]) -> RunConfig:
-    """The same with these settings at their default."""
-    names = {"seed", *values_of(config, Part.OBSERVES), *but}
-    method = dataclasses.replace(config.method, **_usual(config.method, but))
-    # The same file may have been named from another folder.
-    return dataclasses.replace(settled(config), **{**_usual(config, names), "method": method})
-
-
-def _usual(config: Any, names: set[str] | tuple[str, ...]) -> dict[str, Any]:
-    fields = {field.name for field in dataclasses.fields(config)}
-    return {name: getattr(type(config), name) for name in fields.intersection(names)}
+def _same(one: Any, other: Any, skipped: set[str]) -> bool:
+    names = (field.name for field in dataclasses.fields(one) if field.name not in skipped)
+    return all(getattr(one, name) == getattr(other, name) for name in names)
