@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pclora_lab.plots.report.facts import Facts
-from pclora_lab.plots.report.units import SAME_SPEED, percent, points, si, times
+from pclora_lab.plots.report.units import SAME_SPEED, count_wrong, percent, points, si, times
 
 __all__ = ["Pair", "bars_html", "pairs"]
 
+_PASSES = 5  # what nn.latency times for a result
 _WORSE = {"smaller": "larger", "fewer": "more", "as fast": "as long"}
 _LEGEND = (
     '<p class="legend"><span><i class="key before"></i>the model before (the teacher)</span>'
@@ -45,7 +46,7 @@ def pairs(facts: Facts) -> list[Pair]:
     found = [
         _accuracy(facts),
         _smaller(facts, "Parameters", "params", lambda value: f"{value:,.0f}", "fewer"),
-        _smaller(facts, "Weights in bytes", "bytes", lambda value: si(value, "B"), "smaller"),
+        _smaller(facts, "Weights in memory", "bytes", lambda value: si(value, "B"), "smaller"),
         _smaller(facts, f"Multiply-adds per {each}", "macs", si, "fewer"),
         _smaller(facts, latency, "latency_ms", lambda value: si(value / 1e3, "s"), "as fast"),
     ]
@@ -61,7 +62,16 @@ def _accuracy(facts: Facts) -> Pair | None:
         difference = points(before, after)
         change = f"{_sign(difference)}{abs(difference):.1f} points" if difference else "the same"
     split = str(facts.result.get("report_on") or "test")
-    return Pair(f"Accuracy ({split})", before, after, 1.0, percent, change)
+    detail = _more_wrong(facts, after, before)
+    return Pair(f"Accuracy ({split})", before, after, 1.0, percent, change, detail)
+
+
+def _more_wrong(facts: Facts, after: float, before: float | None) -> str:
+    count = facts.number("accuracy_examples")
+    now, then = count_wrong(after, count), count_wrong(before, count)
+    if now is None or then is None or now == then:
+        return ""
+    return f"{abs(now - then):,} {'more' if now > then else 'fewer'} wrong"
 
 
 def _smaller(
@@ -88,7 +98,24 @@ def _sign(number: float) -> str:
 def bars_html(facts: Facts) -> str:
     """A table of the pairs, each with two bars; empty where nothing was measured."""
     rows = "".join(_row(pair) for pair in pairs(facts))
-    return f'{_LEGEND}<table class="bars">{rows}</table>' if rows else ""
+    return f'{_LEGEND}<table class="bars">{rows}</table>{_caption(facts)}' if rows else ""
+
+
+def _caption(facts: Facts) -> str:
+    """How the latency was measured, and why it may not follow the multiply-adds."""
+    before, after = facts.number("latency_ms_before"), facts.number("latency_ms_after")
+    if not before or not after:
+        return ""
+    said = f"Latency: the median of {_PASSES} passes after one to warm up"
+    if str(facts.result.get("device")) == "cpu":
+        said += "; how many threads computed was not recorded"
+    macs, left = facts.number("macs_before"), facts.number("macs_after")
+    if macs and left and before / after * SAME_SPEED < macs / left:
+        said += (
+            ". It falls by less than the multiply-adds: a pass also moves data and starts every "
+            "layer, which may weigh more in small layers"
+        )
+    return f'<p class="caption">{said}.</p>'
 
 
 def _row(pair: Pair) -> str:

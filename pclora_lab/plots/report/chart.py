@@ -1,7 +1,7 @@
 """The chart that tells a run's story: accuracy over steps, with λ as an area behind it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -13,6 +13,8 @@ __all__ = ["chart_html", "nice_ticks"]
 
 _WIDTH, _HEIGHT = 720, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 34, 12, 40
+
+_IF_REMOVED = "if the base were removed now"
 
 Points = list[tuple[float, float]]
 
@@ -34,34 +36,39 @@ class Line:
     has_marks: bool = True
 
 
-def chart_html(rows: Sequence[Mapping[str, Any]]) -> str:
+def chart_html(rows: Sequence[Mapping[str, Any]], validation: int | None = None) -> str:
     """The chart of a history with legend and caption; empty where fewer than two readings are.
 
     A run that ended while its teacher was fine-tuned shows the teacher's accuracy.
+
+    Args:
+        rows: the history.
+        validation: how many examples that split has; None where that is not known.
     """
     lines, lam = _own_lines(rows), _points(rows, "fade", "lam")
-    title = "Accuracy during the training"
+    title = "Validation accuracy during the training"
     if len(lines[0].points) < 2:
-        lam, title = [], "Accuracy while the teacher was fine-tuned"
+        lam, title = [], "Validation accuracy while the teacher was fine-tuned"
         teacher = _points(rows, "teacher", "accuracy")
         lines = [Line("student", "teacher while fine-tuned", teacher)]
     elif lam:
-        title = "Accuracy while the base weights fade"
+        title = "Validation accuracy while the base, the original frozen weights, fades"
     if len(lines[0].points) < 2:
         return ""
     lines = [line for line in lines if line.points]
     legend = "".join(_legend(line) for line in lines)
     legend += '<span><i class="key lam"></i>λ (right axis)</span>' if lam else ""
+    caption = " ".join([*_lam_text(lines, lam), *_reading_text(rows, lines, validation)])
     return (
         f"<h2>{title}</h2><p class='legend'>{legend}</p>{_svg(lines, lam)}"
-        f"<p class='caption'>{_caption(rows, lam)}</p>"
+        f"<p class='caption'>{caption}</p>"
     )
 
 
 def _own_lines(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
     named = (
         ("student", "student", "accuracy", True),
-        ("removed", "if the base were removed now", "accuracy_if_base_removed", True),
+        ("removed", _IF_REMOVED, "accuracy_if_base_removed", True),
         ("teacher", "teacher", "teacher_accuracy", False),
     )
     return [
@@ -85,17 +92,31 @@ def _legend(line: Line) -> str:
     return f'<span><i class="key {line.kind}"></i>{line.name} {percent(line.points[-1][1])}</span>'
 
 
-def _caption(rows: Sequence[Mapping[str, Any]], lam: Points) -> str:
+def _reading_text(
+    rows: Sequence[Mapping[str, Any]], lines: Sequence[Line], validation: int | None
+) -> Iterator[str]:
     counts = (row["examples"] for row in rows if isinstance(row.get("examples"), Integral))
     count = next(counts, None)
-    of = "validation examples" if count is None else f"{count:,} validation examples"
-    said = f"Read on {of} during training; the figures beside the names are the last readings."
+    of = "" if count is None else f"{count:,} "
+    if count is not None and validation is not None and count < validation:
+        of = f"{count:,} of the {validation:,} "
+    yield (
+        f"Measured on {of}validation examples during training; the figures beside the names are "
+        "the last ones."
+    )
+    ticks = _accuracy_ticks(lines)
+    if ticks[0] > 0:
+        yield f"The accuracy axis starts at {percent(ticks[0], _digits(ticks))}, not at 0."
+
+
+def _lam_text(lines: Sequence[Line], lam: Points) -> Iterator[str]:
     if not lam:
-        return said
+        return
     gone = next((step for step, value in lam if value == 0), None)
-    until = "" if gone is None else f", as they were from step {gone:,.0f} on"
-    meaning = f"at 1 they count in full, at 0 they are gone{until}"
-    return f"λ multiplies the original weights: {meaning}. {said}"
+    until = "" if gone is None else f", as it was from step {gone:,.0f} on"
+    yield f"λ multiplies the base: at 1 it counts in full, at 0 it is gone{until}."
+    if any(line.name == _IF_REMOVED for line in lines):
+        yield f"“{_IF_REMOVED.capitalize()}” is the student of that step with λ set to 0."
 
 
 def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -134,11 +155,12 @@ class _Frame:
 
 
 def _svg(lines: list[Line], lam: Points) -> str:
-    ticks = _accuracy_ticks([value for line in lines for _, value in line.points])
+    ticks = _accuracy_ticks(lines)
     last = max(step for line in [*lines, Line("", "", lam)] for step, _ in line.points)
     frame = _Frame(max(last, 1), ticks[0], min(ticks[-1], 1.0))
     drawn = [_area(frame, lam), _grid(frame, ticks), _steps(frame), _lam_axis(frame, lam)]
-    drawn += [_line(frame, line) for line in lines]
+    # The student last, and thinner than what lies under it: where lines meet both are seen.
+    drawn += [_line(frame, line) for line in reversed(lines)]
     words = "; ".join(
         f"{line.name}: {percent(line.points[0][1])} at first, {percent(line.points[-1][1])} at last"
         for line in lines
@@ -147,8 +169,9 @@ def _svg(lines: list[Line], lam: Points) -> str:
     return f"<svg {head}>{''.join(drawn)}</svg>"
 
 
-def _accuracy_ticks(values: Sequence[float]) -> list[float]:
+def _accuracy_ticks(lines: Sequence[Line]) -> list[float]:
     """Over at least five points, so that one example more or less is no cliff."""
+    values = [value for line in lines for _, value in line.points]
     low, high = 100 * min(values), 100 * max(values)
     if high - low < 5:
         low = max(0.0, high - 5)
@@ -166,7 +189,7 @@ def _area(frame: _Frame, lam: Points) -> str:
 
 
 def _grid(frame: _Frame, ticks: Sequence[float]) -> str:
-    digits = 0 if all(abs(100 * t - round(100 * t)) < 1e-6 for t in ticks) else 1
+    digits = _digits(ticks)
     return "".join(
         f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{frame.y(tick):.1f}" '
         f'y2="{frame.y(tick):.1f}"/>'
@@ -175,6 +198,10 @@ def _grid(frame: _Frame, ticks: Sequence[float]) -> str:
         for tick in ticks
         if tick <= frame.high + 1e-9
     )
+
+
+def _digits(ticks: Sequence[float]) -> int:
+    return 0 if all(abs(100 * t - round(100 * t)) < 1e-6 for t in ticks) else 1
 
 
 def _steps(frame: _Frame) -> str:
@@ -192,7 +219,8 @@ def _lam_axis(frame: _Frame, lam: Points) -> str:
     if not lam:
         return ""
     middle = (frame.low + frame.high) / 2
-    marks = ((frame.high, "λ 1"), (middle, "0.5"), (frame.low, "0"))
+    title = (middle + frame.high) / 2
+    marks = ((frame.high, "1"), (title, "λ"), (middle, "0.5"), (frame.low, "0"))
     return "".join(
         f'<text class="lam" x="{_WIDTH - _RIGHT + 6}" y="{frame.y(at) + 4:.1f}">{text}</text>'
         for at, text in marks
@@ -200,8 +228,9 @@ def _lam_axis(frame: _Frame, lam: Points) -> str:
 
 
 def _line(frame: _Frame, line: Line) -> str:
+    kind, radius = line.kind, 3 if line.kind == "removed" else 2.2
     marks = "".join(
-        f'<circle class="{line.kind}" cx="{frame.x(step):.1f}" cy="{frame.y(value):.1f}" r="2.4"/>'
+        f'<circle class="{kind}" cx="{frame.x(step):.1f}" cy="{frame.y(value):.1f}" r="{radius}"/>'
         for step, value in (line.points if line.has_marks else ())
     )
-    return f'<polyline class="{line.kind}" points="{frame.path(line.points)}"/>{marks}'
+    return f'<polyline class="{kind}" points="{frame.path(line.points)}"/>{marks}'

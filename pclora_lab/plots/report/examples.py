@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.splits import example_text
-from pclora_lab.models.serialization import from_pretrained
+from pclora_lab.models.serialization import from_pretrained, low_rank_layers
 from pclora_lab.plots.report.units import percent
 from pclora_lab.runs.reader import Run
 from pclora_lab.runs.replay import Predictions, RunBasis, probabilities, read_basis
@@ -38,6 +38,8 @@ class Examples:
         pictures: uint8 ``(examples, channels, height, width)``, as the model takes them; None
             where texts are classified.
         raw: the examples as they were read.
+        rows: how many examples every split has, by its name.
+        replaced: names of the layers that the finished model has in low rank.
     """
 
     predictions: Predictions
@@ -45,6 +47,13 @@ class Examples:
     class_names: tuple[str, ...]
     pictures: Tensor | None
     raw: tuple[Any, ...]
+    rows: Mapping[str, int]
+    replaced: tuple[str, ...] = ()
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether an example is a pair of texts."""
+        return isinstance(next(iter(self.raw), None), tuple)
 
 
 def read_examples(run: Run, count: int, cache: DataCache) -> Examples:
@@ -59,13 +68,16 @@ def read_examples(run: Run, count: int, cache: DataCache) -> Examples:
         ValueError: model, data or teacher can't be read any more.
         OSError: a file may not be read.
     """
-    basis = read_basis(run.folder, RunConfig.from_dict(run.config), cache)
+    config = RunConfig.from_dict(run.config)
+    basis, data = read_basis(run.folder, config, cache), cache.data(config)
     student = from_pretrained(run.folder / "compressed")
     indices = first_of_each_class(basis.validation.labels, count)
     inputs, labels = basis.validation.batch(torch.as_tensor(indices, device="cpu"))
     said = Predictions(labels, probabilities(basis.teacher, inputs), probabilities(student, inputs))
     raw = tuple(basis.raw[index] for index in indices)
-    return Examples(said, basis.has_teacher, basis.class_names, _pictures(basis, indices), raw)
+    rows = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
+    pictures, replaced = _pictures(basis, indices), tuple(low_rank_layers(student))
+    return Examples(said, basis.has_teacher, basis.class_names, pictures, raw, rows, replaced)
 
 
 def first_of_each_class(labels: Tensor, count: int) -> list[int]:
@@ -87,9 +99,40 @@ def _pictures(basis: RunBasis, indices: list[int]) -> Tensor | None:
 
 
 def examples_html(examples: Examples) -> str:
-    """Pictures in a row, or a table of texts."""
+    """Pictures in a row, or a table of texts, and how they were chosen."""
     pictures = examples.pictures
-    return _table(examples) if pictures is None else _figures(examples, pictures)
+    shown = _table(examples) if pictures is None else _figures(examples, pictures)
+    return f'{shown}<p class="caption">{_chosen(examples)} {_score(examples)}</p>'
+
+
+def _chosen(examples: Examples) -> str:
+    labels, classes = examples.predictions.labels.tolist(), len(examples.class_names)
+    shown, different = len(labels), len(set(labels))
+    which = (
+        f"first {different} of {classes} classes" if different < classes else f"{classes} classes"
+    )
+    rest = ", then others in their order" if different < shown else ""
+    return (
+        f"{shown:,} of {examples.rows['validation']:,} validation {_things(examples)}: the first "
+        f"of each of the {which}{rest}, not chosen by how it turned out. ✓ right, ✗ wrong; the "
+        "number is how sure the model is."
+    )
+
+
+def _things(examples: Examples) -> str:
+    return "texts" if examples.pictures is None else "images"
+
+
+def _score(examples: Examples) -> str:
+    """So that one that is wrong is not taken for more than it is."""
+    said = examples.predictions
+    right = int((said.student.argmax(-1) == said.labels).sum())
+    teacher = int((said.teacher.argmax(-1) == said.labels).sum())
+    beside = f", the teacher {teacher}" if examples.has_teacher else ""
+    return (
+        f"The student has {right} of these {len(said.labels)} right{beside}: too few to judge it "
+        "by. The accuracy above is of the whole split."
+    )
 
 
 def _said(examples: Examples, index: int) -> list[tuple[str, str]]:

@@ -64,6 +64,11 @@ class Facts:
         return "examples" if self.is_text is None else "texts" if self.is_text else "images"
 
     @property
+    def has_output(self) -> bool:
+        """Whether the finished model is one of transformers, which says so in its config."""
+        return "architectures" in _read(self.run.folder / "compressed" / "config.json")
+
+    @property
     def latency_batch(self) -> int | None:
         """How many examples the latency is of; None where that was not written down."""
         return latency_examples(self.result)

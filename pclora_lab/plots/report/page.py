@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from pclora_lab.plots.palette import HUES, PAGES
 
-__all__ = ["name_html", "page_html", "section", "table_html"]
+__all__ = ["code_html", "name_html", "page_html", "section", "table_html"]
 
 _COLORS = {
     "page": PAGES,
@@ -52,15 +52,15 @@ i.before{background:var(--before)}i.after{background:var(--student)}
 svg{display:block;width:100%;height:auto}
 svg text{fill:var(--soft);font-size:12px}
 svg .grid{stroke:var(--rule)}
-polyline{fill:none;stroke-width:2}
+polyline{fill:none;stroke-width:1.7}
 polyline.student{stroke:var(--student)}circle.student{fill:var(--student)}
-polyline.removed{stroke:var(--removed);stroke-dasharray:6 3}circle.removed{fill:var(--removed)}
+polyline.removed{stroke:var(--removed);stroke-width:3.4;stroke-dasharray:7 4}
+circle.removed{fill:var(--removed)}
 polyline.teacher{stroke:var(--teacher);stroke-width:1.5;stroke-dasharray:2 3}
 polygon.lam{fill:var(--lam);opacity:.22}
 .key{display:inline-block;width:1.5rem;margin-right:.35rem;vertical-align:middle;
 border-top:2px solid}
-.key.student{border-color:var(--student)}.key.removed{border-color:var(--removed);
-border-top-style:dashed}
+.key.student{border-color:var(--student)}.key.removed{border-top:4px dashed var(--removed)}
 .key.teacher{border-color:var(--teacher);border-top-style:dotted}
 .key.before,.key.after{width:.75rem;height:.75rem;border:0;border-radius:2px;
 print-color-adjust:exact;-webkit-print-color-adjust:exact}
@@ -70,14 +70,16 @@ print-color-adjust:exact;-webkit-print-color-adjust:exact}
 figure{margin:0}
 figure img{width:100%;aspect-ratio:1;object-fit:contain;image-rendering:pixelated;
 background:var(--code)}
-figcaption{font-size:.87rem;line-height:1.4;margin-top:.2rem}
+figcaption{font-size:.8rem;line-height:1.4;margin-top:.2rem}
 figcaption span{display:block}
+figcaption small{font-size:.74rem;white-space:nowrap}
 .right{color:var(--good)}.wrong{color:var(--removed);font-weight:600}
 .texts td:nth-child(n+2){white-space:nowrap}
 .texts td{font-size:.9rem}
 pre{background:var(--code);border:1px solid var(--rule);border-radius:4px;margin:0;
 padding:.6rem .8rem;font:.8rem/1.45 ui-monospace,Menlo,Consolas,monospace;white-space:pre-wrap}
 code{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.9em}
+.caption code{white-space:nowrap}
 .facts th{width:9.5rem}
 .settings{display:grid;grid-template-columns:repeat(auto-fill,minmax(19rem,1fr));gap:0 1.6rem;
 margin:0}
@@ -114,6 +116,16 @@ def name_html(name: str) -> str:
     return f"<bdi>{html.escape(name)}</bdi>"
 
 
+def code_html(text: str) -> str:
+    """A command or a file's name, no markup.
+
+    Example:
+        >>> code_html("a < b")
+        '<code>a &lt; b</code>'
+    """
+    return f"<code>{html.escape(text)}</code>"
+
+
 def page_html(heading: str, lead: str, sections: Iterable[str]) -> str:
     """The whole file.
 
@@ -146,14 +158,14 @@ def section(title: str, content: str) -> str:
 
 
 def table_html(lines: Sequence[tuple[str, str]]) -> str:
-    """Label and value in rows; both are plain text.
+    """Label, plain text, and value, HTML, in rows.
 
     Example:
-        >>> table_html([]), "<td><bdi>&lt;0&gt;</bdi></td>" in table_html([("seed", "<0>")])
+        >>> table_html([]), "<td>5</td>" in table_html([("seed", "5")])
         ('', True)
     """
     rows = "".join(
-        f'<tr><th scope="row">{html.escape(label)}</th><td>{name_html(value)}</td></tr>'
+        f'<tr><th scope="row">{html.escape(label)}</th><td>{value}</td></tr>'
         for label, value in lines
     )
     return f'<table class="facts">{rows}</table>' if rows else ""

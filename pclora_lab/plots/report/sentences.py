@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pclora_lab.plots.report.facts import Facts
 from pclora_lab.plots.report.page import name_html
-from pclora_lab.plots.report.units import SAME_SPEED, percent, points, times
+from pclora_lab.plots.report.units import SAME_SPEED, count_wrong, percent, points, times
 from pclora_lab.runs.result_columns import finite
 
 __all__ = ["headline", "lead"]
@@ -17,7 +17,8 @@ def headline(facts: Facts) -> str:
     """The report's title, as HTML."""
     removed = facts.number("params_removed_whole")
     what = f"{name_html(facts.model)} on {name_html(facts.data)}"
-    return what + (f", {percent(removed, 0)} smaller" if removed and removed >= _SAME_SIZE else "")
+    is_smaller = removed is not None and removed >= _SAME_SIZE
+    return what + (f", {percent(removed or 0, 0)} fewer parameters" if is_smaller else "")
 
 
 def lead(facts: Facts) -> str:
@@ -30,7 +31,14 @@ def _gain(facts: Facts) -> str:
     if not clauses:
         return f"{_with(facts)} {name_html(facts.model)} has finished; nothing was measured."
     joined = clauses[0] if len(clauses) == 1 else f"{'; '.join(clauses[:-1])}; and {clauses[-1]}"
-    return f"{_with(facts)} {joined}."
+    return f"{_with(facts)} {joined}.{_caution(facts)}"
+
+
+def _caution(facts: Facts) -> str:
+    """A difference of a few examples is not more than it is."""
+    if facts.number("accuracy") is None or facts.run.config.get("seed") is None:
+        return ""
+    return " This is one run with one seed: how much another seed would change was not measured."
 
 
 def _with(facts: Facts) -> str:
@@ -47,12 +55,12 @@ def _size(facts: Facts) -> str:
         return ""
     if abs(removed) < _SAME_SIZE:
         return f"{model} stays <b>as large as it was</b> ({after:,.0f} parameters)"
-    how = f"{percent(abs(removed))} {'smaller' if removed > 0 else 'larger'}"
+    how = f"{percent(abs(removed))} {'fewer' if removed > 0 else 'more'} parameters"
     layers = ""
     if replaced is not None:
         sign = "fewer" if replaced >= 0 else "more"
         layers = f"; {percent(abs(replaced))} {sign} in the layers that were replaced"
-    return f"{model} is <b>{how}</b> ({after:,.0f} parameters instead of {before:,.0f}{layers})"
+    return f"{model} has <b>{how}</b> ({after:,.0f} instead of {before:,.0f}{layers})"
 
 
 def _accuracy(facts: Facts) -> str:
@@ -62,31 +70,39 @@ def _accuracy(facts: Facts) -> str:
     split = html.escape(str(facts.result.get("report_on") or "test"))
     which = f"{split} {facts.examples}"
     of = f"the {which}" if count is None else f"{count:,.0f} {which}"
-    said = f"it gets <b>{percent(accuracy)}</b> of {of} of {name_html(facts.data)} right"
-    return f"{said}, {_against_teacher(accuracy, facts.number('teacher_accuracy'))}"
+    said = f"its accuracy on {of} of {name_html(facts.data)} is <b>{percent(accuracy)}</b>"
+    return f"{said}, {_against_teacher(accuracy, facts.number('teacher_accuracy'), count)}"
 
 
-def _against_teacher(accuracy: float, teacher: float | None) -> str:
+def _against_teacher(accuracy: float, teacher: float | None, count: float | None) -> str:
     if teacher is None:
         return "with no teacher to compare it with"
-    change, whose = points(teacher, accuracy), f"(its teacher: {percent(teacher)})"
-    if change == 0:
-        return f"<b>as many as before</b> {whose}"
-    how = f"{abs(change):.1f} percentage points {'more' if change > 0 else 'fewer'}"
-    return f"<b>{how} than before</b> {whose}"
+    change = points(teacher, accuracy)
+    how = f"{abs(change):.1f} percentage points {'higher' if change > 0 else 'lower'} than before"
+    whose = f"the teacher, which is the model before, has {percent(teacher)}"
+    said = f"<b>{how if change else 'the same as before'}</b>"
+    return f"{said} ({_instead(count_wrong(accuracy, count), count_wrong(teacher, count))}{whose})"
+
+
+def _instead(now: int | None, before: int | None) -> str:
+    """The examples behind the points: one of a few hundred is a third of a point."""
+    if now is None or before is None:
+        return ""
+    return f"{now:,} wrong instead of {before:,}; " if now != before else f"{now:,} wrong; "
 
 
 def _speed(facts: Facts) -> str:
     before, after = facts.number("latency_ms_before"), facts.number("latency_ms_after")
     if not before or not after:
         return ""
-    where = "GPU" if str(facts.result.get("device")).startswith(("cuda", "mps")) else "CPU"
+    kind = "GPU" if str(facts.result.get("device")).startswith(("cuda", "mps")) else "CPU"
+    batch = facts.latency_batch
+    where = f"on the {kind} that it was trained on" + (f", in batches of {batch}" if batch else "")
     if max(before, after) / min(before, after) < SAME_SPEED:
-        return f"it takes <b>as long as before</b> on the {where} that it was trained on"
+        return f"it takes <b>as long as before</b> {where}"
     if after < before:
-        ratio = times(before, after)
-        return f"it is <b>{ratio} as fast</b> on the {where} that it was trained on"
-    return f"it takes <b>{times(after, before)} as long</b> on the {where} that it was trained on"
+        return f"it is <b>{times(before, after)} as fast</b> {where}"
+    return f"it takes <b>{times(after, before)} as long</b> {where}"
 
 
 def _progress(facts: Facts) -> str:

@@ -3,7 +3,7 @@
 import math
 import time
 
-__all__ = ["SAME_SPEED", "percent", "points", "si", "times", "utc"]
+__all__ = ["SAME_SPEED", "count_wrong", "percent", "points", "si", "times", "utc"]
 
 SAME_SPEED = 1.05
 """Up to this ratio two latencies are called the same: two measurements of one model differ so."""
@@ -30,6 +30,19 @@ def points(before: float, after: float) -> float:
         (-1.2, 0.0)
     """
     return round(round(100 * after, 1) - round(100 * before, 1), 1) + 0.0
+
+
+def count_wrong(accuracy: float | None, count: float | None) -> int | None:
+    """How many of the examples an accuracy leaves wrong; None where it is no share of so many.
+
+    Example:
+        >>> count_wrong(0.978, 360), count_wrong(352 / 360, 360), count_wrong(0.9, None)
+        (None, 8, None)
+    """
+    if accuracy is None or count is None:
+        return None
+    wrong = (1 - accuracy) * count
+    return round(wrong) if abs(wrong - round(wrong)) < 0.01 else None
 
 
 def si(value: float, unit: str = "") -> str:

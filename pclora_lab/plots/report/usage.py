@@ -2,51 +2,47 @@
 
 __all__ = ["loading_code"]
 
+_LOAD = 'model = from_pretrained("compressed")'
 _IMAGES = """\
-import torch
 from PIL import Image
 from pclora_lab import from_pretrained
 from pclora_lab.data import Preprocessing
-from pclora_lab.nn import call_model
 
-model = from_pretrained("compressed")  # a torch.nn.Module, on the CPU, in eval mode
+{load}
 prepare = Preprocessing.of(model)
-pixels = prepare.normalize(prepare.to_bytes()(Image.open("picture.png")))
-with torch.no_grad():
-    logits = call_model(model, pixels[None])
+picture = prepare.to_bytes()(Image.open("picture.png"))
+logits = model(prepare.normalize(picture)[None]){of_output}
 print(model.pclora_class_names[logits.argmax()])
 """
 
 _TEXTS = """\
-import torch
 from pclora_lab import from_pretrained
-from pclora_lab.nn import call_model
 
-model = from_pretrained("compressed")  # a torch.nn.Module, on the CPU, in eval mode
+{load}
 inputs = model.pclora_text.encode([{text}])
-with torch.no_grad():
-    logits = call_model(model, inputs)
+logits = model(**inputs){of_output}
 print(model.pclora_class_names[logits.argmax()])
 """
 
 _TEXT, _PAIR = '"Any text."', '("The first text.", "The second one.")'
 
 
-def loading_code(is_text: bool | None, is_paired: bool = False) -> str:
+def loading_code(is_text: bool | None, is_paired: bool = False, has_output: bool = False) -> str:
     """Python that is run in the folder of the run.
 
     Args:
         is_text: what the model reads; None where nothing says so: then it is only loaded.
         is_paired: whether one example is a pair of texts.
+        has_output: whether it is a model of transformers, which returns its logits in an object.
 
     Example:
         >>> print(loading_code(None))
         from pclora_lab import from_pretrained
         <BLANKLINE>
-        model = from_pretrained("compressed")  # a torch.nn.Module, on the CPU, in eval mode
+        model = from_pretrained("compressed")
         <BLANKLINE>
     """
     if is_text is None:
-        lines = _IMAGES.splitlines(keepends=True)
-        return "".join(line for line in lines if "from_pretrained" in line).replace("\n", "\n\n", 1)
-    return _TEXTS.format(text=_PAIR if is_paired else _TEXT) if is_text else _IMAGES
+        return f"from pclora_lab import from_pretrained\n\n{_LOAD}\n"
+    text, code = _PAIR if is_paired else _TEXT, _TEXTS if is_text else _IMAGES
+    return code.format(load=_LOAD, text=text, of_output=".logits" if has_output else "")

@@ -1,14 +1,19 @@
 """Parts of the report by themselves: ticks, curves, settings, sentences of odd numbers."""
 
+import inspect
 import re
+from pathlib import Path
 
 import pytest
 
 from pclora_lab.fields import options_of
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS
-from pclora_lab.plots.report.bars import pairs
+from pclora_lab.nn.latency import latency_ms
+from pclora_lab.plots.report.about import about_lines
+from pclora_lab.plots.report.bars import bars_html, pairs
 from pclora_lab.plots.report.chart import chart_html, nice_ticks
+from pclora_lab.plots.report.examples import Examples
 from pclora_lab.plots.report.facts import Facts
 from pclora_lab.plots.report.page import page_html
 from pclora_lab.plots.report.sentences import lead
@@ -81,7 +86,7 @@ def test_a_setting_is_listed_with_the_value_that_it_has():
     "result, said",
     [
         ({"params_removed_whole": -0.5, "params_before": 10, "params_after": 15},
-         "net is <b>50.0% larger</b> (15 parameters instead of 10)"),
+         "net has <b>50.0% more parameters</b> (15 instead of 10)"),
         ({"params_removed_whole": 0.00001, "params_before": 10**6, "params_after": 10**6 - 10},
          "net stays <b>as large as it was</b> (999,990 parameters)"),
         ({"latency_ms_before": 10.0, "latency_ms_after": 10.4}, "takes <b>as long as before</b>"),
@@ -90,9 +95,13 @@ def test_a_setting_is_listed_with_the_value_that_it_has():
         ({"latency_ms_before": 30.0, "latency_ms_after": 10.0, "device": "cuda:0"},
          "is <b>3.0× as fast</b> on the GPU"),
         ({"accuracy": 0.91, "teacher_accuracy": 0.9, "report_on": "validation"},
-         "of the validation examples of data right, <b>1.0 percentage points more than before"),
-        ({"accuracy": 0.9000001, "teacher_accuracy": 0.9},
-         "<b>as many as before</b> (its teacher: 90.0%)"),
+         "accuracy on the validation examples of data is <b>91.0%</b>, <b>1.0 percentage points "
+         "higher than before</b> (the teacher, which is the model before, has 90.0%). This is one "
+         "run with one seed"),
+        ({"accuracy": 352 / 360, "teacher_accuracy": 353 / 360, "accuracy_examples": 360},
+         "<b>0.3 percentage points lower than before</b> (8 wrong instead of 7; the teacher"),
+        ({"accuracy": 0.9000001, "teacher_accuracy": 0.9, "accuracy_examples": 10},
+         "<b>the same as before</b> (1 wrong; the teacher, which is the model before, has 90.0%)"),
         ({}, "net has finished; nothing was measured."),
     ],
 )  # fmt: skip
@@ -104,6 +113,53 @@ def test_the_sentence_is_true_of_any_numbers(result, said, tmp_path):
 def test_sentence_and_bars_call_the_same_times_the_same(tmp_path):
     (pair,) = pairs(facts(tmp_path, latency_ms_before=10.0, latency_ms_after=10.4))
     assert pair.change == "the same" and pair.detail == ""
+
+
+def test_a_point_is_told_in_examples_too(tmp_path):
+    measured = {"accuracy": 352 / 360, "teacher_accuracy": 353 / 360, "accuracy_examples": 360}
+    (pair,) = pairs(facts(tmp_path, **measured))
+    assert (pair.change, pair.detail) == ("−0.3 points", "1 more wrong")
+    (pair,) = pairs(facts(tmp_path, **{**measured, "accuracy_examples": 7}))
+    assert pair.detail == "", "these are no shares of seven"
+
+
+TIMED = {"latency_ms_before": 10.0, "latency_ms_after": 5.0, "macs_before": 8.0, "device": "cpu"}
+
+
+@pytest.mark.parametrize("macs, falls_less", [(1.0, True), (4.0, False), (None, False)])
+def test_the_latency_says_how_it_was_measured(macs, falls_less, tmp_path):
+    said = bars_html(facts(tmp_path, **TIMED, macs_after=macs))
+    repeats = inspect.signature(latency_ms).parameters["repeats"].default
+    assert f"the median of {repeats} passes" in said and "threads computed was not" in said
+    assert ("It falls by less than the multiply-adds" in said) == falls_less
+    assert "threads" not in bars_html(facts(tmp_path, **{**TIMED, "device": "cuda"}))
+
+
+def test_where_lines_meet_both_are_seen():
+    drawn = chart_html(rows(0.5, 0.6, accuracy_if_base_removed=0.6, teacher_accuracy=0.9))
+    order = re.findall(r'<polyline class="(\w+)"', drawn)
+    assert order == ["teacher", "removed", "student"], "the student is drawn last"
+    widths = re.findall(r"polyline(?:\.removed)?{[^}]*stroke-width:([\d.]+)", page_html("", "", []))
+    assert float(widths[1]) >= 1.5 * float(widths[0])
+
+
+def test_the_chart_says_of_what_its_accuracies_are_and_where_its_axis_starts():
+    drawn = chart_html(rows(0.91, 0.95, examples=64), validation=80)
+    assert "<h2>Validation accuracy" in drawn and "on 64 of the 80 validation" in drawn
+    assert "The accuracy axis starts at 90%, not at 0." in drawn
+    assert "axis starts" not in chart_html(rows(0, 1)) and "on 64 val" in chart_html(
+        rows(0.91, 0.95, examples=64), validation=64
+    )
+
+
+def test_a_layer_is_of_the_kind_that_stands_behind_its_number():
+    names = ("blocks.0.attn.qkv", "blocks.1.attn.qkv", "blocks.0.fc1", "head")
+    found = Examples(None, True, (), None, (), {"train": 5, "validation": 6, "test": 7}, names)
+    run = Run(Path("none"), {"seed": 1}, "finished", None, [], {})
+    lines = dict(about_lines(Facts(run, "net", "data", "M", "", {}, None, None), "x < y", found))
+    assert lines["Replaced layers"] == "<bdi>4: 2 × attn.qkv, 1 × fc1, 1 × head</bdi>"
+    assert lines["Rows of data"] == "<bdi>5 to train, 6 to validate, 7 to test</bdi>"
+    assert lines["Repeat it"] == "<code>x &lt; y</code>"
 
 
 def test_what_was_not_measured_has_no_bar(tmp_path):

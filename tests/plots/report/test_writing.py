@@ -13,6 +13,7 @@ import torch
 from page_text import Page
 from PIL import Image
 
+import pclora_lab
 from pclora_lab.cli.main import main
 from pclora_lab.data.cache import DataCache
 from pclora_lab.json_files import write_json
@@ -85,29 +86,30 @@ def test_what_by_how_much_and_at_what_loss_stands_in_the_first_sentence(run, pag
     said = json.loads((run / "result.json").read_text())
     lead = page.words.partition("Before and after")[0]
     whole, replaced = said["params_removed_whole"], said["params_removed_replaced"]
-    assert f"With PC-LoRA, vit_digits is {100 * whole:.1f}% smaller" in lead
-    assert f"({said['params_after']:,} parameters instead of {said['params_before']:,}; " in lead
+    assert f"With PC-LoRA, vit_digits has {100 * whole:.1f}% fewer parameters" in lead
+    assert f"({said['params_after']:,} instead of {said['params_before']:,}; " in lead
     assert f"{100 * replaced:.1f}% fewer in the layers that were replaced)" in lead
     right, teacher = (round(100 * said[f"{who}accuracy"], 1) for who in ("", "teacher_"))
-    assert f"it gets {right}% of 360 test images of digits right" in lead
+    assert f"its accuracy on 360 test images of digits is {right}%, " in lead
     change = round(right - teacher, 1)
-    assert (
-        change < 0
-        and f"{-change} percentage points fewer than before (its teacher: {teacher}%)" in lead
-    )
+    wrong = [round(360 * (1 - said[f"{who}accuracy"])) for who in ("", "teacher_")]
+    assert change < 0 and wrong[0] > wrong[1]
+    assert f"{-change} percentage points lower than before ({wrong[0]} wrong instead of " in lead
+    assert f"{wrong[1]}; the teacher, which is the model before, has {teacher}%)" in lead
+    assert "This is one run with one seed" in lead
     before, after = said["latency_ms_before"], said["latency_ms_after"]
     if before / after > 1.05:
-        assert f"it is {before / after:.1f}× as fast on the CPU that it was trained on." in lead
+        assert f"it is {before / after:.1f}× as fast on the CPU that it was trained on, in " in lead
 
 
 def test_the_bars_are_of_the_numbers_of_the_result(run, page):
     said = json.loads((run / "result.json").read_text())
-    bars = page.words.partition("Before and after")[2].partition("Accuracy while")[0]
+    bars = page.words.partition("Before and after")[2].partition("Validation accuracy while")[0]
     assert f"Parameters {said['params_before']:,} {said['params_after']:,} −" in bars
     macs = f"{said['macs_before'] / 1e6:.2f} M {said['macs_after'] / 1e3:.0f} k −"
     assert f"Multiply-adds per image {macs}{100 * said['macs_removed_whole']:.1f}%" in bars
     stored = f"{said['bytes_before'] / 1e6:.2f} MB {said['bytes_after'] / 1e3:.0f} kB"
-    assert f"Weights in bytes {stored}" in bars and "Latency of a batch of 64" in bars
+    assert f"Weights in memory {stored}" in bars and "Latency of a batch of 64" in bars
     text = (run / "report.html").read_text()
     widths = [float(width) for width in re.findall(r'"after" style="width:([\d.]+)%', text)]
     assert widths[:2] == pytest.approx(
@@ -120,8 +122,8 @@ def test_the_chart_draws_the_history(run, page):
     read = [row for row in rows if row.get("accuracy") is not None]
     gone = next(row["step"] for row in rows if row["lam"] == 0)
     assert f"student {100 * read[-1]['accuracy']:.1f}% if the base were removed now" in page.words
-    assert f"at 0 they are gone, as they were from step {gone} on" in page.words
-    assert "Read on 40 validation examples" in page.words
+    assert f"at 0 it is gone, as it was from step {gone} on" in page.words
+    assert "Measured on 40 of the 360 validation examples" in page.words
     text = (run / "report.html").read_text()
     assert text.count('<circle class="student"') == len(read) >= 3
     assert len(re.search(r'class="lam" points="([^"]*)"', text)[1].split()) == len(rows) + 2
@@ -142,6 +144,9 @@ def test_the_first_example_of_each_class_is_shown_with_what_both_models_say(run,
             mark = "✓" if int(best) == label else "✗"
             said += f" {who} {int(best)} {mark} {100 * float(sure):.0f}%"
         assert said in shown
+    assert "6 of 360 validation images: the first of each of the first 6 of 10 classes" in shown
+    right = {who: len(re.findall(rf"{who} \d ✓", shown)) for who in models}
+    assert f"The student has {right['student']} of these 6 right, the teacher" in shown
     assert page.tags["img"] == 6 and all(a.startswith("data:image/png") for a in page.addresses)
 
 
@@ -169,8 +174,9 @@ def test_the_code_that_loads_the_model_runs_where_the_report_says(run, page, tmp
         exec(compile(code_of(run), "report", "exec"), {})
     assert printed.getvalue() == f"{int(best)}\n"
     size = sum(path.stat().st_size for path in (run / "compressed").iterdir())
-    assert f"compressed ({size / 1e3:.0f} kB)" in page.words
-    assert "Run it in the folder of this report" in page.words
+    assert f"compressed ({size / 1e3:.0f} kB on the disk)" in page.words
+    assert "run the code in the folder of this report" in page.words
+    assert "any size: it is scaled to 8 × 8 pixels, gray." in page.words
 
 
 def test_only_settings_that_are_not_the_default_are_listed(page):
@@ -186,11 +192,15 @@ def test_it_says_when_on_what_and_how_to_do_it_again(run, page):
     said = json.loads((run / "result.json").read_text())
     ended = json.loads((run / "status.json").read_text())["time"]
     about = page.words.partition("About this run")[2]
-    assert f"Date {datetime.fromtimestamp(ended, UTC):%Y-%m-%d %H:%M} UTC Run one" in about
+    assert f"Date {datetime.fromtimestamp(ended, UTC):%Y-%m-%d %H:%M} UTC Model and data" in about
+    assert "Teacher vit_digits as it comes with this package, not trained further" in about
+    assert "Rows of data 1,077 to train, 360 to validate, 360 to test Method" in about
+    assert "Replaced layers 16: 4 × attn.qkv, 4 × attn.proj, 4 × mlp.fc1, 4 × mlp.fc2" in about
     assert f"Training 6 steps in {said['seconds']:.1f} s, seed 3" in about
     assert f"Hardware {said['hardware']} · cpu · float32" in about
     assert "Method PC-LoRA, rank 4: Fade the frozen weights out" in about
     assert f"torch {torch.__version__.partition('+')[0]}" in about
+    assert f"report by pclora-lab {pclora_lab.__version__}" in about
     assert "pclora-lab resume" not in about
     assert "Repeat it pclora-lab demo" in report(run, command="pclora-lab demo", examples=0).words
 
@@ -250,10 +260,10 @@ def test_a_method_without_lambda_has_a_report_without_lambda(name, tmp_path):
     assert page.words.startswith("vit_digits on digits") and page.tags["img"] == 6
     said = json.loads((folder / "result.json").read_text())
     is_smaller = said["params_after"] < said["params_before"]
-    assert is_smaller == (name == "svd") == ("% smaller" in page.words)
+    assert is_smaller == (name == "svd") == ("% fewer parameters" in page.words)
     assert ("stays as large as it was (450,730 parameters)" in page.words) != is_smaller
     # SVD trains nothing: one reading is no curve.
-    assert ("Accuracy during the training" in page.words) == (name != "svd")
+    assert ("Validation accuracy during the training" in page.words) == (name != "svd")
 
 
 def test_a_run_without_a_teacher_compares_with_none(tmp_path):
@@ -290,7 +300,7 @@ def test_texts_stand_in_a_table_and_are_asked_for_as_texts(pairs, tmp_path, monk
     page = report(folder)
     assert re.search(r"a bird \d+ ⇢ it" if pairs else r" it <b>sings</b> \d+ ", page.words)
     assert "text label teacher student" in page.words and "img" not in page.tags
-    assert page.tags["tr"] >= 7 and "test texts of texts.csv right" in page.words
+    assert page.tags["tr"] >= 7 and "test texts of texts.csv is" in page.words
     monkeypatch.chdir(folder)
     with redirect_stdout(StringIO()) as printed:
         exec(compile(code_of(folder), "report", "exec"), {})
@@ -305,14 +315,14 @@ def test_a_stopped_run_says_how_far_it_came_and_how_to_go_on(tmp_path, monkeypat
             if isinstance(event, LogRow) and event.values["step"] >= 20:
                 break
     page = report(tmp_path / "one")
-    lead = page.words.partition("Accuracy while the base weights fade")[0]
+    lead = page.words.partition("Validation accuracy while the base, the original frozen")[0]
     assert re.search(r"This run was stopped at step 2\d of 30, so there is no finished", lead)
     assert re.search(r"the student got \d+\.\d% of 40 validation examples right, the teach", lead)
-    for part in ("Before and after", "smaller", "from_pretrained", "What it says"):
+    for part in ("Before and after", "fewer", "from_pretrained", "What it says"):
         assert part not in page.words
     monkeypatch.chdir(tmp_path / "one")
     assert main(command_of(page, "Go on")) == 0
-    assert "% smaller" in report(tmp_path / "one", examples=0).words
+    assert "% fewer parameters" in report(tmp_path / "one", examples=0).words
 
 
 def test_a_failed_run_says_why(tmp_path):
@@ -326,8 +336,9 @@ def test_a_failed_run_says_why(tmp_path):
 def test_a_run_that_ended_with_its_teacher_shows_the_teacher(tmp_path):
     page = report(made(tmp_path, rows=ROWS[:2], result=None, status="stopped"))
     assert "stopped at step 20 of 20 of its teacher's fine-tuning, so there is no" in page.words
-    assert "Accuracy while the teacher was fine-tuned" in page.words
+    assert "Validation accuracy while the teacher was fine-tuned" in page.words
     assert "teacher while fine-tuned 90.0%" in page.words and "λ" not in page.words
+    assert "Teacher vit_digits, fine-tuned on digits first, 20 steps" in page.words
 
 
 @pytest.mark.parametrize("rows, status", [((), "stopped"), (ROWS, "running")])
@@ -340,7 +351,7 @@ def test_what_can_not_be_read_any_more_is_left_out_with_a_reason(tmp_path):
     folder = made(tmp_path, result={"accuracy": 0.5}, rows=())
     (folder / "compressed").mkdir()
     page = report(folder)
-    assert "With PC-LoRA, it gets 50.0% of the test examples of digits right" in page.words
+    assert "With PC-LoRA, its accuracy on the test examples of digits is 50.0%" in page.words
     assert "They can't be shown any more:" in page.words and "λ" not in page.words
     assert 'model = from_pretrained("compressed")' in page.words and "Image" not in page.words
 
@@ -351,7 +362,9 @@ def test_a_run_of_a_method_that_is_not_installed_is_reported(tmp_path):
     config["method"] = {"name": "of another package", "width": 3, "rank": "9"}
     write_json(folder / "config.json", {**config, "steps": 7})
     page = report(folder)
-    assert "With of another package, vit_digits is 75.0% smaller (250 parameters" in page.words
+    assert (
+        "With of another package, vit_digits has 75.0% fewer parameters (250 instead" in page.words
+    )
     assert "from the defaults width 3 rank 9 About this run" in page.words
     assert "Method of another package, rank 9 Training 7 steps" in page.words
 
@@ -363,13 +376,13 @@ def test_a_config_that_a_person_has_spoiled_gives_a_report_of_the_rest(tmp_path)
     (folder / "versions.json").write_text("[")
     (folder / "status.json").write_text('{"status": "finished", "time": "never"}')
     page = report(folder)
-    assert "3 on [], 75% smaller" in page.words and "Date" not in page.words
+    assert "3 on [], 75% fewer parameters" in page.words and "Date" not in page.words
 
 
 def test_only_a_report_of_this_package_is_replaced(run):
     path = write_report(run, examples=0)
     assert write_report(run, examples=0) == path
-    path.write_text(path.read_text().replace("smaller", "greater"))
+    path.write_text(path.read_text().replace("fewer", "more"))
     with pytest.raises(FileExistsError, match="has been edited"):
         write_report(run, examples=0)
     path.unlink()
