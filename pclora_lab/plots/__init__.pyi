@@ -17,6 +17,7 @@ from .course.records import (
     schedule_figure,
     staying_figure,
 )
+from .course.theory import layer_errors_figure, truncation_figure
 from .curves import Curve, curves
 from .figure import NotebookFigure
 from .history import history_figure
@@ -49,6 +50,7 @@ __all__ = [
     "jump_figure",
     "kernel_figure",
     "layer_diagram",
+    "layer_errors_figure",
     "layer_heatmap",
     "outcome_figure",
     "overlay_figure",
@@ -63,6 +65,7 @@ __all__ = [
     "staying_figure",
     "story_figure",
     "takeaway_figure",
+    "truncation_figure",
     "use_theme",
     "write_report",
 ]
