@@ -67,12 +67,16 @@ def _teacher(facts: Facts) -> str:
 
 def _rows(facts: Facts, found: Examples | None) -> str:
     """The splits, and the account only where something was left out."""
-    account = "; ".join(account_lines(facts.result.get("account"))).removeprefix("rows: ")
-    if found is None:
-        return account
-    train, validation, test = (found.rows[name] for name in ("train", "validation", "test"))
-    splits = f"{train:,} to train, {validation:,} to validate, {test:,} to test"
-    return f"{splits}; {account}" if "left out" in account else splits
+    lines = account_lines(facts.result.get("account"))
+    lost = [line.removeprefix("rows: ") for line in lines if "left out" in line]
+    if found is not None:
+        train, validation, test = (found.rows[name] for name in ("train", "validation", "test"))
+        splits = f"{train:,} to train, {validation:,} to validate, {test:,} to test"
+        return "; ".join([splits, *lost])
+    if lines and "left out" not in lines[-1]:
+        count = lines[-1].removeprefix("rows: ").partition(" found")[0]
+        lost.append(f"{count}, all of them used")
+    return "; ".join(lost)
 
 
 def _method(facts: Facts) -> str:

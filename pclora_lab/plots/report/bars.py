@@ -112,7 +112,7 @@ def _caption(facts: Facts) -> str:
     macs, left = facts.number("macs_before"), facts.number("macs_after")
     if macs and left and before / after * SAME_SPEED < macs / left:
         said += (
-            ". It falls by less than the multiply-adds: a pass also moves data and starts every "
+            ". It does not follow the multiply-adds: a pass also moves data and starts every "
             "layer, which may weigh more in small layers"
         )
     return f'<p class="caption">{said}.</p>'

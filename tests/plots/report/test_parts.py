@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pclora_lab.data.account import Account, LeftOut, Tally
 from pclora_lab.fields import options_of
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS
@@ -19,6 +20,7 @@ from pclora_lab.plots.report.page import page_html
 from pclora_lab.plots.report.sentences import lead
 from pclora_lab.plots.report.settings import changed_settings
 from pclora_lab.plots.report.units import si
+from pclora_lab.plots.report.usage import loading_code
 from pclora_lab.runs.reader import Run
 from pclora_lab.training.config import RunConfig
 
@@ -126,12 +128,12 @@ def test_a_point_is_told_in_examples_too(tmp_path):
 TIMED = {"latency_ms_before": 10.0, "latency_ms_after": 5.0, "macs_before": 8.0, "device": "cpu"}
 
 
-@pytest.mark.parametrize("macs, falls_less", [(1.0, True), (4.0, False), (None, False)])
-def test_the_latency_says_how_it_was_measured(macs, falls_less, tmp_path):
+@pytest.mark.parametrize("macs, is_behind", [(1.0, True), (4.0, False), (None, False)])
+def test_the_latency_says_how_it_was_measured(macs, is_behind, tmp_path):
     said = bars_html(facts(tmp_path, **TIMED, macs_after=macs))
     repeats = inspect.signature(latency_ms).parameters["repeats"].default
     assert f"the median of {repeats} passes" in said and "threads computed was not" in said
-    assert ("It falls by less than the multiply-adds" in said) == falls_less
+    assert ("It does not follow the multiply-adds" in said) == is_behind
     assert "threads" not in bars_html(facts(tmp_path, **{**TIMED, "device": "cuda"}))
 
 
@@ -160,6 +162,28 @@ def test_a_layer_is_of_the_kind_that_stands_behind_its_number():
     assert lines["Replaced layers"] == "<bdi>4: 2 × attn.qkv, 1 × fc1, 1 × head</bdi>"
     assert lines["Rows of data"] == "<bdi>5 to train, 6 to validate, 7 to test</bdi>"
     assert lines["Repeat it"] == "<code>x &lt; y</code>"
+
+
+@pytest.mark.parametrize(
+    "left, said",
+    [((), "9, all of them used"), ((LeftOut("broken", 2),), "11 found, 9 used, 2 left out: 2 bro")],
+)
+def test_rows_are_accounted_for_where_some_are_left_out(left, said, tmp_path):
+    lost = sum(part.count for part in left)
+    account = Account(Tally(2, 2), Tally(0, 0), Tally(9 + lost, 9, left)).to_dict()
+    splits = Examples(None, True, (), None, (), {"train": 4, "validation": 3, "test": 2})
+    alone, beside = (
+        dict(about_lines(facts(tmp_path, account=account), "", found))["Rows of data"]
+        for found in (None, splits)
+    )
+    assert alone.startswith(f"<bdi>{said}") and "files" not in alone
+    assert "4 to train, 3 to validate, 2 to test" in beside and ("found" in beside) == bool(left)
+
+
+def test_a_model_of_transformers_has_its_logits_in_an_object():
+    for is_text in (True, False):
+        assert loading_code(is_text, has_output=True).count(".logits\n") == 1
+        assert ".logits" not in loading_code(is_text)
 
 
 def test_what_was_not_measured_has_no_bar(tmp_path):

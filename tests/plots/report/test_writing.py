@@ -266,6 +266,12 @@ def test_a_method_without_lambda_has_a_report_without_lambda(name, tmp_path):
     assert ("Validation accuracy during the training" in page.words) == (name != "svd")
 
 
+def test_settings_that_are_all_the_default_take_one_row(tmp_path, page):
+    words, own = report(made(tmp_path)).words, "Settings all have the defaults of this version"
+    assert own in words and "Settings that differ" not in words
+    assert own not in page.words and "Settings that differ" in page.words
+
+
 def test_a_run_without_a_teacher_compares_with_none(tmp_path):
     rows = [{**row, "teacher_accuracy": None} for row in ROWS]
     page = report(made(tmp_path, rows=rows, result={**RESULT, "teacher_accuracy": None}))
