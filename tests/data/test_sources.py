@@ -235,3 +235,10 @@ def test_an_error_names_the_data_once(tmp_path, name, content):
     with pytest.raises(DataError) as error:
         load_data(str(folder if name != "a.parquet" else folder / name))
     assert str(error.value).count(f"data '{folder}") == 1
+
+
+def test_a_folder_of_other_files_says_what_it_holds(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"film")
+    (tmp_path / "README").write_bytes(b"about")
+    with pytest.raises(DataError, match=r"no images and no text files, but \.mp4, README"):
+        load_data(str(tmp_path))

@@ -293,11 +293,12 @@ def test_what_goes_to_the_hub_is_what_is_saved(folders, tmp_path, monkeypatch):
     push = lambda self, repo, **options: sent.append((repo, options))  # noqa: E731
     monkeypatch.setattr(type(small), "push_to_hub", push)
     small.save_pretrained(tmp_path / "s", push_to_hub=True, repo_id="me/small", private=True)
-    assert sent == [("me/small", {"private": True})]
+    small.save_pretrained(tmp_path / "t", push_to_hub=True)
+    assert sent == [("me/small", {"private": True}), ("t", {})]
     assert torch.equal(logits(opened("bert", tmp_path / "s"), "bert"), logits(small, "bert"))
     with pytest.raises(ValueError, match="distributed_checkpoint=True does not"):
-        small.save_pretrained(tmp_path / "t", distributed_checkpoint=True)
-    assert not (tmp_path / "t").exists()
+        small.save_pretrained(tmp_path / "u", distributed_checkpoint=True)
+    assert not (tmp_path / "u").exists()
 
 
 def test_a_compressed_model_is_trained_and_taken_up_in_a_trainer(folders, tmp_path):

@@ -15,6 +15,7 @@ from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.models.loading import load_model
 from pclora_lab.models.saved_layers import check_tensors, shapes_in
 from pclora_lab.models.serialization import (
+    from_pretrained,
     has_recipe,
     is_compressed,
     load_compressed,
@@ -300,3 +301,10 @@ def test_a_folder_that_says_nothing_of_replaced_layers_holds_none(tmp_path, cont
 
 def test_a_folder_of_a_compressed_model_says_so(digits_folder):
     assert is_compressed(digits_folder) and has_recipe(digits_folder)
+
+
+def test_a_model_that_was_built_narrower_is_built_so_again(tmp_path):
+    model = load_model("vit_digits", pretrained=False, num_classes=3, width=24)
+    again = from_pretrained(save_pretrained(model, tmp_path / "narrow"))
+    assert again.embed_dim == 24
+    assert all(map(torch.equal, again.state_dict().values(), model.state_dict().values()))

@@ -12,6 +12,7 @@ from pclora_lab.data.images import Preprocessing
 from pclora_lab.models.adapting import head_is_new, head_matches, reset_head
 from pclora_lab.models.loading import describe_model, load_model
 from pclora_lab.models.recipes import build_from_recipe, model_recipe
+from pclora_lab.models.timm_models import check_timm_name
 from pclora_lab.nn.forward import call_model, example_input
 
 VIT = "vit_tiny_patch16_224"
@@ -88,9 +89,10 @@ def test_both_heads_of_a_distilled_model_are_drawn(tmp_path):
     assert call_model(first, torch.zeros(1, 3, 32, 32)).shape == (1, 4)
 
 
-@pytest.mark.parametrize("name", ["crossvit_9_240", "efficientformer_l1"])
-def test_a_size_that_a_model_is_built_for_and_can_not_run_is_refused(name):
-    with pytest.raises(ValueError, match=f"'{name}' can't take img_size=96 .*leave img_size out"):
+@pytest.mark.parametrize(("name", "own"), [("crossvit_9_240", 240), ("efficientformer_l1", 224)])
+def test_a_size_that_a_model_is_built_for_and_can_not_run_is_refused(name, own):
+    cure = f"leave img_size out for its own, {own}$"
+    with pytest.raises(ValueError, match=f"'{name}' can't take img_size=96 .*{cure}"):
         describe_model(name, num_classes=3, img_size=96)
 
 
@@ -120,3 +122,11 @@ def test_pickled_weights_beside_others_are_never_read(tmp_path, name):
         torch.save({"odd": torch.ones(1)}, folder / pickled)
     model = load_model(folder)
     assert torch.equal(model.patch_embed.proj.weight, made.patch_embed.proj.weight)
+
+
+@pytest.mark.parametrize("prefix", ["", "timm/"])
+@pytest.mark.parametrize("tag", ["", ".fb_in1k"])
+def test_a_name_may_say_whose_it_is_and_which_weights(prefix, tag):
+    check_timm_name(f"{prefix}deit_tiny_patch16_224{tag}")
+    with pytest.raises(ValueError, match="did you mean deit_tiny_patch16_224"):
+        check_timm_name(f"{prefix}deit_tiny_patch16_22{tag}")

@@ -25,3 +25,12 @@ def test_a_narrow_table_is_converted_at_once(monkeypatch):
     for row in range(12):
         writer.add({"text": f"{row}"})
     assert len(writer.columns["text"]) == 12
+
+
+def test_what_later_rows_lack_is_none():
+    writer = RowWriter()
+    found = [{"text": "a", "label": "x"}, {"text": "b"}, {"label": "y"}, {"text": "c"}]
+    for row in found:
+        writer.add(row)
+    expected = [{"text": row.get("text"), "label": row.get("label")} for row in found]
+    assert writer.rows().table.to_pylist() == expected

@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from pclora_lab.data.account import DataError
 from pclora_lab.data.loading import load_data
 from pclora_lab.data.reading.json_rows import read_json_rows
+from pclora_lab.data.reading.tables import require_sound
 
 
 def test_a_table_after_one_that_nobody_can_read_is_read_all_the_same(tmp_path):
@@ -54,3 +57,11 @@ def test_an_element_that_is_no_row_is_counted_by_its_place(tmp_path):
     path.write_text('[{"text": "a"}, {"text": "b"}')
     with pytest.raises(DataError, match="breaks off behind element 2"):
         read_json_rows(path)
+
+
+def test_a_text_whose_letters_are_no_letters_is_found_before_it_is_read():
+    offsets = pa.py_buffer(np.array([0, 2, 4], np.int32))
+    texts = pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer(b"ok\xff\xfe")])
+    with pytest.raises(pa.ArrowInvalid, match="Column 0: .*UTF8"):
+        require_sound(pa.table({"text": texts}))
+    require_sound(pa.table({"text": ["ok", "é"]}))
