@@ -1,4 +1,4 @@
-from . import data, export, methods, models, nn, plots, runs, training, ui
+from . import course, data, export, methods, models, nn, plots, runs, training, ui
 from .data.loading import load_data
 from .export.hub import push_to_hub
 from .export.run import export_run
@@ -45,6 +45,7 @@ __all__ = [
     "compress",
     "count_flops",
     "count_model",
+    "course",
     "data",
     "drop_base",
     "export",

@@ -15,7 +15,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 PACKAGE = ROOT / "pclora_lab"
-ROOMS = ("nn", "data", "models", "methods", "training", "runs", "plots", "export", "ui", "cli")
+ROOMS = (
+    *("nn", "data", "models", "methods", "training", "runs"),
+    *("plots", "course", "export", "ui", "cli"),
+)
 HEAVY = (
     "torch",
     "triton",
