@@ -19,6 +19,15 @@ from pclora_lab.training.config import RunConfig
 pytestmark = pytest.mark.browser
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 ODD = "حروف العربية <script>document.title='run'</script> " + "x" * 150
+PRE_LINES = """(() => {
+    const e = document.querySelector("pre"), s = getComputedStyle(e)
+    const inside = e.clientHeight - parseFloat(s.paddingTop) - parseFloat(s.paddingBottom)
+    return inside / parseFloat(s.lineHeight)
+})()"""
+CLIPPED = """[...document.querySelectorAll("svg text")].filter(e => {
+    const {x, y, width, height} = e.getBBox(), all = e.ownerSVGElement.viewBox.baseVal
+    return x < 0 || y < 0 || x + width > all.width || y + height > all.height
+}).map(e => e.textContent)"""
 COLOR = re.compile(r"\d+")
 
 
@@ -80,6 +89,9 @@ def test_all_is_seen_and_nothing_is_asked_of_others(
         assert page.evaluate(images)
         wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(wide) <= 0, "it scrolls sideways"
+        lines = page.locator("pre").inner_text().rstrip().count("\n") + 1
+        assert round(page.evaluate(PRE_LINES)) == lines, "a line of code is broken"
+        assert page.evaluate(CLIPPED) == [], "a chart cuts its words off"
         own = [url for url in page.asked if not url.startswith("data:")]
         assert own == [path.as_uri()] and page.complaints == []
         assert page.title() != "run", "a name was run as a script"

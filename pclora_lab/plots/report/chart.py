@@ -12,7 +12,7 @@ from pclora_lab.runs.result_columns import finite
 __all__ = ["chart_html", "nice_ticks"]
 
 _WIDTH, _HEIGHT = 720, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 34, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 34, 12, 40
 
 _IF_REMOVED = "if the base were removed now"
 

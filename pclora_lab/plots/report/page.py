@@ -92,7 +92,8 @@ ul{margin:0;padding-left:1.1rem}
 section{margin-top:1.15rem}}
 @media(max-width:560px){.bars th[scope=row]{width:6.4rem;font-size:.9rem}.change{width:5.2rem}
 .change b{font-size:1rem}
-.bar{grid-template-columns:1fr 4.6rem}.examples{grid-template-columns:repeat(3,1fr)}}
+.bar{grid-template-columns:1fr 4.6rem}.examples{grid-template-columns:repeat(3,1fr)}
+svg text{font-size:16px}pre{font-size:.66rem}}
 """.strip()
 
 _PAGE = """<!doctype html>
