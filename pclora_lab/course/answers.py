@@ -205,7 +205,7 @@ def read_items(answer: object, example: str) -> list[object]:
         ([30, 60, 20], [(0, 1)])
     """
     if answer is None or answer is Ellipsis or (isinstance(answer, str) and not answer.strip()):
-        raise UnreadableAnswer(f"not answered yet: write a list such as {example}")
+        raise UnreadableAnswer(f"not answered yet: write for example {example}")
     if isinstance(answer, str):
         return _items_of_text(answer, example)
     if isinstance(answer, Mapping):

@@ -1,8 +1,10 @@
 """Right answers in every form are accepted, slips are named, and nothing ends in a traceback."""
 
 import functools
+import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from pclora_lab.files import data_dir, load_published_result
 from pclora_lab.models import describe_model
 from pclora_lab.nn import count_model
 
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 ROWS = [
     {"phase": "fade", "step": step, "lam": base_weight_factor(step / 300, "sine", 0.6)}
     for step in range(0, 301, 7)
@@ -113,3 +116,14 @@ def test_a_loss_is_right_where_gradients_are_switched_off():
 @pytest.mark.parametrize("value", [math.pi, "0,5", 7])
 def test_no_number_is_lost_on_its_way(value):
     assert checked("03_1", value).startswith(("not yet", "that is the task term"))
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_the_lesson_asks_its_check_and_shows_what_an_open_answer_gets(exercise):
+    (path,) = NOTEBOOKS.glob(f"{exercise[:2]}_*.ipynb")
+    cells = json.loads(path.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    (cell,) = [c for c in code if f"(check_{exercise}(" in "".join(c["source"])]
+    assert "nbval-check-output" in cell["metadata"]["tags"]
+    answer = (lambda *_: None) if exercise in ("01_2", "03_2") else None
+    assert "".join(cell["outputs"][0]["text"]) == checked(exercise, answer) + "\n"
