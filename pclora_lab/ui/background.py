@@ -25,7 +25,7 @@ _LONGEST_PAUSE = 3.0
 
 
 # Drawing takes the interpreter away from the training loop: no more than this share of the time.
-_SHARE_FOR_DRAWING = 0.015
+_SHARE_FOR_DRAWING = 0.012
 
 
 # The first points are what a person waits for, whatever they cost.
