@@ -189,7 +189,8 @@ def check_03_2(answer: object) -> str:
         >>> check_03_2(lambda s, t: (s.detach() - t).square().mean())
         'it has no gradient: is there a .detach(), .data or no_grad() on the student?'
     """
-    source = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    draw = torch.Generator().manual_seed(1)
+    source = torch.randn(4, 3, generator=draw, requires_grad=True, device="cpu")
     with torch.enable_grad():
         s, t = 2 * source, source.detach() + 0.5
         yours, expected = called(answer, s, t), (s - t).square().mean()

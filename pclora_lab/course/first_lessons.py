@@ -182,7 +182,8 @@ def check_01_2(answer: object) -> str:
     """
     draw = torch.Generator().manual_seed(1)
     shapes = ((5, 6), (4, 6), (4,), (2, 6), (4, 2), (4,))
-    x, W, b, A, B, C = parts = [torch.randn(shape, generator=draw) for shape in shapes]
+    parts = [torch.randn(shape, generator=draw, device="cpu") for shape in shapes]
+    x, W, b, A, B, C = parts
     wx, bax = x @ W.T, x @ A.T @ B.T
     lams = (0.25, 0.7)
     # Copies: a line may well work in place.

@@ -104,7 +104,7 @@ def _check_run_folder(runs: Path) -> None:
     assert kept[0] == 1 and kept[-1] == pytest.approx(0.6)
     assert len(list_runs(runs)) == 2
     report = write_report(folder).read_text(encoding="utf8")
-    assert "With topk_rows, " in report and folder.name in report
+    assert "With topk_rows, " in report and f"{run.result['accuracy']:.1%}" in report
     with pytest.raises(ValueError, match="unknown method 'topk_rows': use one of pclora"):
         RunConfig.from_dict(run.config)
 
