@@ -282,7 +282,7 @@ def test_other_methods_show_what_they_have(page: Page, place: int, told: str, pa
     other = page.locator(".pclora-layer").nth(place)
     assert other.locator("> [role=group]").get_attribute("aria-label").startswith(told)
     texts = {text.split(",")[0].split(" ")[0] for text in other.locator("text").all_text_contents()}
-    assert parts <= texts and texts - parts - {"x", "y", "+", "96", "25", ""} == set()
+    assert parts <= texts and texts - parts - {"x", "y", "+", "96", "25%", ""} == set()
     assert other.get_by_role("slider").count() == 0
     assert other.evaluate(OVERLAPS) == []
     assert [pair for pair in other.evaluate(CONTRASTS) if pair[1] < 4.5] == []

@@ -12,7 +12,9 @@ from playwright.sync_api import Page, expect
 pytestmark = pytest.mark.browser
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 CELLS = (
-    """from IPython.display import display
+    """from dataclasses import replace
+
+from IPython.display import display
 from ipywidgets import HTML, VBox
 
 from pclora_lab.methods.pclora.config import PCLoRAConfig
@@ -27,9 +29,11 @@ from pclora_lab.ui.widgets.rank_table import RankTable
 
 model = describe_model("vit_digits", num_classes=10)
 counts = count_model(model)
+# Of settings that no run has which comes with the package.
+method = PCLoRAConfig(alpha=0.3)
 for rank, accuracies in ((4, (0.91, 0.95)), (16, (0.97, 0.98)), (32, (0.985,))):
     for seed, accuracy in enumerate(accuracies):
-        folder = new_run_folder("runs", RunConfig(method=PCLoRAConfig(rank=rank), seed=seed))
+        folder = new_run_folder("runs", RunConfig(method=replace(method, rank=rank), seed=seed))
         params = plan(counts, rank).whole_model.params_after
         write_json(folder / "result.json", {"accuracy": accuracy, "params_after": params})
         write_json(folder / "status.json", {"status": "finished", "error": None})
@@ -37,7 +41,7 @@ for rank, accuracies in ((4, (0.91, 0.95)), (16, (0.97, 0.98)), (32, (0.985,))):
 said = HTML()
 said.add_class("said")
 panel = RankPanel("runs", on_ranks=lambda ranks: setattr(said, "value", str(ranks)))
-panel.show(counts, model, RunConfig(method=PCLoRAConfig(rank=8)))""",
+panel.show(counts, model, RunConfig(method=replace(method, rank=8)))""",
     "VBox([panel.widget, said])",
     """bold = RankTable()
 bold.add_class("bold")
