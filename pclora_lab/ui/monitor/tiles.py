@@ -64,8 +64,8 @@ class Tiles:
             runs = "1 earlier run tells" if found.seeds == 1 else f"{found.seeds} earlier runs tell"
             self.accuracy.value = _tile(f"≈ {found.mean:.1%}{spread}", f"expected, as {runs}")
         if speedup is not None:
-            times, what = (speedup, "faster") if speedup >= 1 else (1 / speedup, "slower")
-            self.speed.value = _tile(f"≈ {times:.1f}×", f"{what}, as a run of this size was here")
+            number, what = _speed(speedup)
+            self.speed.value = _tile(f"≈ {number}", f"{what}, as a run of this size was here")
 
     def show_plan(self, planned: Plan | None) -> None:
         """Sizes before anything is trained."""
@@ -116,13 +116,15 @@ class Tiles:
         before, after = (finite(result.get(f"latency_ms_{when}")) for when in ("before", "after"))
         if not before or not after:
             return
-        times = before / after
-        number, what = (times, "faster") if times >= 1 else (1 / times, "slower")
+        number, what = _speed(before / after)
         text = f"{what} · {before:.3g} → {after:.3g} ms"
         count = latency_examples(result)
-        self.speed.value = _tile(
-            f"{number:.1f}×", text if count is None else f"{text} for {count} examples"
-        )
+        self.speed.value = _tile(number, text if count is None else f"{text} for {count} examples")
+
+
+def _speed(times: float) -> tuple[str, str]:
+    """A ratio of latencies, dense by compressed, as a number of at least one and a word."""
+    return (f"{times:.1f}×", "faster") if times >= 1 else (f"{1 / times:.1f}×", "slower")
 
 
 def _tile(number: str, text: str) -> str:
