@@ -153,10 +153,7 @@ def expected_accuracy(runs: Path | str, config: RunConfig, params: int) -> Accur
         config: the run that one thinks of.
         params: of the whole model that it would leave.
     """
-    method = config.method
-    is_bought = getattr(method, "budget", None) is not None
-    is_bought |= getattr(method, "rank_allocation", "uniform") == "energy"
-    rank = None if is_bought else getattr(method, "rank", None)
+    rank = _uniform_rank(config)
     return accuracy_estimate(runs, config, rank, params=params, with_shipped=True)
 
 

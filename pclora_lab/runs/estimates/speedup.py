@@ -5,13 +5,14 @@ A measurement of a model that is not trained is in :mod:`pclora_lab.runs.estimat
 
 from pathlib import Path
 
+from pclora_lab.runs.durable.places import whole_model
 from pclora_lab.runs.estimates.finished import FinishedRun, finished_runs
 from pclora_lab.runs.result_columns import finite
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["expected_speedup"]
 
-_ARCHITECTURE = ("model", "data", "img_size", "max_tokens", "split_qkv", "device")
+_ARCHITECTURE = ("img_size", "max_tokens", "split_qkv", "device")
 
 
 def expected_speedup(runs: Path | str, config: RunConfig, params: int) -> float | None:
@@ -38,6 +39,8 @@ def expected_speedup(runs: Path | str, config: RunConfig, params: int) -> float 
 
 def _is_like(run: FinishedRun, config: RunConfig) -> bool:
     same_kind = run.config.method.name == config.method.name
+    # The same folder may have been named from another one.
+    same_kind &= whole_model(run.config.model) == whole_model(config.model)
     pairs = ((getattr(run.config, name), getattr(config, name)) for name in _ARCHITECTURE)
     return same_kind and all(one == other for one, other in pairs)
 

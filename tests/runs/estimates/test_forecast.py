@@ -84,3 +84,12 @@ def test_speed_of_another_machine_or_of_no_measurement_is_none(tmp_path):
     assert expected_speedup(tmp_path, RUN, 57_514) == 3.0
     write_json(folder / "status.json", {"status": "finished", "boot": "another"})
     assert expected_speedup(tmp_path, RUN, 57_514) is None
+
+
+def test_speed_is_known_of_a_model_that_is_named_from_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    run = RunConfig(model=str(tmp_path / "mine"))
+    finished(tmp_path / "runs", run, latency_ms_before=6.0, latency_ms_after=2.0)
+    monkeypatch.chdir(tmp_path)
+    assert expected_speedup("runs", RunConfig(model="./mine"), 57_514) == 3.0
