@@ -8,5 +8,6 @@ def pytest_collectstart(collector):
             "application/vnd.jupyter.widget-view+json",
             "text/html",
             "image/png",
+            "image/svg+xml",
             "stderr",
         )

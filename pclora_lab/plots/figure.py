@@ -11,10 +11,11 @@ from PIL import Image
 
 from pclora_lab.plots.theme import current_theme, matplotlib_theme
 
-__all__ = ["NotebookFigure", "common_names", "thinned", "with_styles"]
+__all__ = ["NotebookFigure", "common_names", "outline", "thinned", "with_styles"]
 
 T = TypeVar("T")
 S = TypeVar("S")
+_CSS_PIXELS_PER_INCH = 80
 
 
 class NotebookFigure(Figure):
@@ -22,12 +23,23 @@ class NotebookFigure(Figure):
 
     It keeps the theme that was chosen when it was made; see
     :func:`pclora_lab.plots.theme.use_theme`.
+
+    Example:
+        >>> figure = NotebookFigure(figsize=(3, 2)).described("An empty frame.")
+        >>> figure
+        <NotebookFigure: An empty frame.>
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.dark = current_theme() == "dark"
+        self.description = ""
         with matplotlib_theme(self.dark):
             super().__init__(*args, **kwargs)
+
+    def described(self, text: str) -> "NotebookFigure":
+        """The figure, with what is to be seen in it for people who do not see it."""
+        self.description = text
+        return self
 
     def add_subplot(self, *args: Any, **kwargs: Any) -> Axes:
         """As matplotlib's, in the figure's theme."""
@@ -39,13 +51,44 @@ class NotebookFigure(Figure):
         with matplotlib_theme(self.dark):
             super().draw(renderer)
 
-    def _repr_png_(self) -> bytes:
+    def png(self, scale: float = 2.0) -> bytes:
+        """The figure as a PNG of ``scale`` pixels per CSS pixel; one inch is 80 of these."""
         drawn, image = io.BytesIO(), io.BytesIO()
         with matplotlib_theme(self.dark):
-            self.savefig(drawn, format="png", dpi=80)
+            self.savefig(drawn, format="png", dpi=_CSS_PIXELS_PER_INCH * scale)
         # 256 colors are enough for curves, and a notebook becomes half as large.
         Image.open(drawn).convert("RGB").quantize(256).save(image, format="png", optimize=True)
         return image.getvalue()
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
+        # Two pixels per CSS pixel are sharp on a projector; the width keeps the size on the page.
+        # ``alt`` is what nbconvert and IPython call the text for those who do not see the picture.
+        width = round(self.get_figwidth() * _CSS_PIXELS_PER_INCH)
+        return self.png(), {"width": width, "alt": self.description or outline(self)}
+
+    def __repr__(self) -> str:
+        return f"<NotebookFigure: {self.description or outline(self)}>"
+
+
+def outline(figure: Figure) -> str:
+    """A figure's titles, axes and legends in words, for one that has no description.
+
+    Example:
+        >>> figure = Figure()
+        >>> axis = figure.subplots()
+        >>> _ = axis.plot([0, 1], [1, 0], label="λ"), axis.set(title="Fade", xlabel="step")
+        >>> outline(figure)
+        'Fade, over step: λ'
+    """
+    return "; ".join(filter(None, map(_outline, figure.axes))) or "no axes"
+
+
+def _outline(axis: Axes) -> str:
+    """One of :func:`outline`'s parts; empty for an axis without words, such as a picture."""
+    x, y = axis.get_xlabel(), axis.get_ylabel()
+    title = ", ".join(filter(None, (axis.get_title(), y, x and f"over {x}")))
+    names = axis.get_legend_handles_labels()[1]
+    return " ".join(f"{title}: {', '.join(names)}".split()) if names else title
 
 
 def with_styles(things: Iterable[T], styles: Sequence[S]) -> Iterator[tuple[T, S]]:

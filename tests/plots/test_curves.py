@@ -1,7 +1,10 @@
 """Curves and figures of a run, from rows that are made up for the purpose."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from pclora_lab.files import load_published_result
 from pclora_lab.methods.metrics import Panel
@@ -58,7 +61,7 @@ def test_figures_draw_what_the_rows_hold():
         "student as it is",
         "time per step (median of 9)",
     } <= drawn
-    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert figure.png().startswith(b"\x89PNG")
     line = schedule_figure(["linear"], 0.5).axes[0].get_lines()[0]
     assert np.interp(25, *line.get_data()) == pytest.approx(0.5)
 
@@ -95,3 +98,11 @@ def test_an_accuracy_is_in_percent_on_every_axis_and_in_every_hover():
 def test_lines_of_one_run_are_told_apart_in_a_table():
     of_one = [(t.yaxis, t.meta) for t in overlay_figure().data if t.legendgroup == "0" and t.meta]
     assert len(of_one) == len(set(of_one)) > 4
+
+
+def test_a_figure_in_a_notebook_is_sharp_keeps_its_size_and_says_what_it_shows():
+    figure = schedule_figure(["linear"], 0.5)
+    png, about = figure._repr_png_()
+    assert Image.open(io.BytesIO(png)).width == pytest.approx(2 * about["width"], abs=2)
+    assert "λ" in about["alt"] and "linear" in about["alt"]  # what the axes and the legend say
+    assert figure.described("One line falls.")._repr_png_()[1]["alt"] == "One line falls."

@@ -112,7 +112,7 @@ def test_a_figure_keeps_the_theme_it_was_made_in(name):
     use_theme("light")
     saved = io.BytesIO()
     figure.savefig(saved, format="png", dpi=50)
-    for picture in (saved, io.BytesIO(figure._repr_png_())):
+    for picture in (saved, io.BytesIO(figure.png())):
         assert Image.open(picture).convert("RGB").getpixel((0, 0)) == (0x11, 0x11, 0x11)
     texts = [t for axis in figure.axes for t in axis.get_xticklabels() + axis.get_yticklabels()]
     texts += [axis.xaxis.label for axis in figure.axes] + [axis.title for axis in figure.axes]
@@ -135,7 +135,7 @@ def test_a_figure_that_a_notebook_fills_itself_is_themed_too():
 
 
 def test_the_light_theme_is_dark_on_white():
-    picture = Image.open(io.BytesIO(records.schedule_figure()._repr_png_())).convert("RGB")
+    picture = Image.open(io.BytesIO(records.schedule_figure().png())).convert("RGB")
     assert picture.getpixel((0, 0)) == (255, 255, 255)
 
 

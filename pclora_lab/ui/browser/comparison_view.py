@@ -48,7 +48,7 @@ class ComparisonView(widgets.VBox):
         """The figure of what is there; nothing before the first run has ended."""
         rows = [row for row in comparison.rows() if row["accuracy"] is not None]
         if rows:
-            self.picture.value = pareto_figure(rows)._repr_png_()
+            self.picture.value = pareto_figure(rows).png(scale=1.0)
 
 
 def watch(comparison: Comparison) -> pd.DataFrame:

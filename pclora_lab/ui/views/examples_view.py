@@ -99,7 +99,7 @@ class ExamplesView:
         images = replay.examples.raw(torch.as_tensor(indices, device="cpu")).numpy()
         figure = examples_figure(images, predictions, replay.class_names, maps)
         self.shown.value = picture_html(
-            figure._repr_png_(), _description(replay, indices, predictions)
+            figure.png(scale=1.0), _description(replay, indices, predictions)
         )
         self._drawn = state
 

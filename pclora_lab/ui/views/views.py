@@ -232,7 +232,7 @@ class RunViews:
             figure = layer_heatmap(rows, self.layers.fact.value)
         what = LAYER_METRICS[self.layers.fact.value].title if tab == LAYERS else "curves"
         words = f"{what}, {self._folder.name if self._folder else 'the run'} so far"
-        self._picture.value = picture_html(figure._repr_png_(), words)
+        self._picture.value = picture_html(figure.png(scale=1.0), words)
 
     def _show_picture(self, shown: bool) -> None:
         self._still.layout.display = "" if shown else "none"

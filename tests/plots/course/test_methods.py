@@ -82,7 +82,7 @@ def test_the_kernel_has_full_rank_and_lora_does_not():
 
 def test_a_matrix_of_zeros_can_be_drawn():
     figure = kernel_figure({"LoRA at its start": np.zeros((4, 5))})
-    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert figure.png().startswith(b"\x89PNG")
 
 
 def test_sparsifiers_are_drawn_as_they_are():
