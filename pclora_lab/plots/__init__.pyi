@@ -1,3 +1,4 @@
+from .course.comparing import adaptation_figure, budget_figure, meeting_figure
 from .course.diagrams import fade_animation, layer_diagram
 from .course.methods import (
     allocation_figure,
@@ -35,8 +36,10 @@ __all__ = [
     "INIT_COLORS",
     "Curve",
     "NotebookFigure",
+    "adaptation_figure",
     "allocation_figure",
     "apply_theme",
+    "budget_figure",
     "current_theme",
     "curves",
     "cut_cost_figure",
@@ -52,6 +55,7 @@ __all__ = [
     "layer_diagram",
     "layer_errors_figure",
     "layer_heatmap",
+    "meeting_figure",
     "outcome_figure",
     "overlay_figure",
     "panels_figure",
