@@ -122,11 +122,11 @@ def panels_figure() -> go.Figure:
     figure.update_layout(
         template=plotly_template(),
         height=_PANELS_HEIGHT,
-        margin={"l": 48, "r": 48, "t": 52, "b": 30, "autoexpand": False},
+        margin={"l": 48, "r": 48, "t": 56, "b": 30, "autoexpand": False},
         showlegend=False,
     )
     for title in figure.layout.annotations:
-        title.font.size = 12
+        title.font.size, title.yshift = 12, 6  # room for the mark of the timeline's cursor
     _style_axes(figure)
     return figure
 
@@ -153,7 +153,7 @@ def _style_axes(figure: go.Figure) -> None:
     )
     figure.update_yaxes(
         rangemode="tozero", ticksuffix=" ms", showgrid=False,
-        tickmode="auto", secondary_y=True, **cost,
+        tickmode="auto", ticklabelstandoff=6, secondary_y=True, **cost,
     )  # fmt: skip
 
 

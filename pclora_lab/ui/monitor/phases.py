@@ -9,7 +9,7 @@ from pclora_lab.runs.session_state import PartDone
 
 __all__ = ["PhaseBar"]
 
-_NAMES = {"teacher": "teacher", "fade": "fade", "after": "without base", "test": "test"}
+_NAMES = {"teacher": "teacher", "fade": "fade", "after": "no base", "test": "test"}
 
 
 class PhaseBar(widgets.HTML):
@@ -18,7 +18,7 @@ class PhaseBar(widgets.HTML):
     Example:
         >>> bar = PhaseBar()
         >>> bar.show([PartDone("fade", 0.6, 1.0), PartDone("after", 0.4, 0.25)], fades=True)
-        >>> "fade ✓" in bar.value, "without base" in bar.value, "width:25%" in bar.value
+        >>> "fade ✓" in bar.value, "no base" in bar.value, "width:25%" in bar.value
         (True, True, True)
     """
 
