@@ -10,7 +10,8 @@ SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dis
 SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor
 # Longest first, so that none is left for one worker at the end.
 LONG := $(wildcard $(foreach number,09 08 07 00,notebooks/$(number)_*.ipynb))
-NOTEBOOKS := $(LONG) $(filter-out $(LONG),$(wildcard notebooks/*.ipynb))
+LESSONS := $(LONG) $(filter-out $(LONG),$(wildcard notebooks/*.ipynb))
+SOLUTIONS := $(wildcard notebooks/solutions/*.ipynb)
 # JupyterLab refuses to run as root, as in a container, unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -48,7 +49,7 @@ fast: $(VENV)/ready
 
 notebooks: $(VENV)/ready
 	$(SIDE_BY_SIDE) --no-loadscope-reorder --nbval-lax --nbval-cell-timeout=900 \
-		--nbval-sanitize-with tests/sanitize.cfg $(NOTEBOOKS)
+		--nbval-sanitize-with tests/sanitize.cfg $(LESSONS) $(SOLUTIONS)
 
 browser: $(VENV)/ready
 	$(SIDE_BY_SIDE) -m browser tests/browser

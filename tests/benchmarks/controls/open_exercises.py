@@ -1,0 +1,114 @@
+"""What to expect of the exercises that have no single answer: the lessons' own runs, three seeds.
+
+``python tests/benchmarks/controls/open_exercises.py --result data/results/open_exercises.json``
+runs what exercises 3 and 4 of lessons 00, 05, 06 and 07 ask a student to try, each with the
+learning rate that the lesson takes: no rate was searched, so it compares settings and judges no
+method. What is finished is not run again.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import ImageOps
+
+from pclora_lab.data.cache import DataCache
+from pclora_lab.data.loading import load_data
+from pclora_lab.json_files import read_json, write_json
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.events import RunEnd
+from pclora_lab.training.loop import train
+
+SEEDS, CACHE = (0, 1, 2), DataCache()
+BASE = {"model": "vit_digits", "evaluations": 2, "device": "cpu", "precision": "float32"}
+
+FADE = {"name": "pclora", "init": "activation_svd"}
+PELA = {"name": "pela", "budget": 0.12}
+SNELLA = {"name": "snella", "rank": 8, "sparsity": 0.9}
+Settings = dict[str, dict[str, Any]]
+
+
+def settings(inverted: str) -> Settings:
+    """A run's options by exercise and label; lesson 06 takes the inverted digits."""
+    repair = {f"REPAIR = {r:g}": {**PELA, "repair": r} for r in (0.0, 0.5, 1.0)}
+    kernels = {
+        kernel: {**SNELLA, "kernel": kernel} for kernel in ("piecewise_linear", "linear", "mixed")
+    }
+    kernels["allocations = 1"] = {**SNELLA, "allocations": 1}
+    found = {f"00: rank {r}": {"method": {**FADE, "rank": r}, "steps": 300} for r in (8, 4)}
+    found |= {f"05: {k}": {"method": m, "steps": 150} for k, m in repair.items()}
+    adapt = {"data": inverted, "steps": 150, "lr": 1e-2}
+    found |= {f"06: {k}": {"method": m, **adapt} for k, m in kernels.items()}
+    for budget in (0.05, 0.2):
+        for name in ("pclora", "svd_kd"):
+            method = {"name": name, "budget": budget}
+            found[f"07: {name}, budget {budget}"] = {"method": method, "steps": 30}
+    return found
+
+
+def invert_digits(folder: Path) -> None:
+    """The data of lesson 06: the digits as dark ink on white paper, an image per file."""
+    digits = load_data("digits")
+    for split in ("train", "validation", "test"):
+        part = getattr(digits, split)
+        for i, (image, label) in enumerate(zip(part.examples, part.labels, strict=True)):
+            place = folder / split / str(label)
+            place.mkdir(parents=True, exist_ok=True)
+            ImageOps.invert(image).save(place / f"{i}.png")
+
+
+def run(out: Path, label: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
+    """One run's row; read again where it was finished before."""
+    place = out / f"{label.replace(': ', ' ')}-{seed}.json"
+    if place.is_file():
+        return dict(read_json(place))
+    config, result = RunConfig.from_dict({**BASE, **options, "seed": seed}), {}
+    for event in train(config, out / "runs", cache=CACHE):
+        if isinstance(event, RunEnd):
+            result = event.result
+    kept = ("accuracy", "teacher_accuracy", "params_before", "params_after")
+    row = {"label": label, "seed": seed, **{key: result[key] for key in kept}}
+    write_json(place, row)
+    print(label, seed, f"{row['accuracy']:.3f}", file=sys.stderr, flush=True)
+    return row
+
+
+def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Test accuracy over seeds, by label."""
+    table: dict[str, list[float]] = {}
+    for row in rows:
+        table.setdefault(row["label"], []).append(row["accuracy"])
+    return {
+        label: {"accuracy_mean": statistics.mean(v), "accuracy_std": statistics.stdev(v)}
+        for label, v in table.items()
+    }
+
+
+def main() -> None:
+    """Run everything, write the record."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/open_exercises"))
+    parser.add_argument("--result", type=Path, required=True)
+    args = parser.parse_args()
+    inverted = args.out / "inverted_digits"
+    invert_digits(inverted)
+    asked = settings(str(inverted))
+    rows = [run(args.out, label, asked[label], seed) for label in asked for seed in SEEDS]
+    record = {
+        "command": f"python tests/benchmarks/controls/open_exercises.py --result {args.result}",
+        "hardware": f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} thread(s)",
+        "torch": torch.__version__,
+        "base": BASE,
+        "settings": settings("the digits, inverted"),
+        "summary": summarize(rows),
+        "rows": rows,
+    }
+    write_json(args.result, record)
+
+
+if __name__ == "__main__":
+    main()
