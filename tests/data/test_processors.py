@@ -25,6 +25,7 @@ from transformers import (
 
 from pclora_lab.data.images import ImageBatches, Preprocessing, build_processor
 from pclora_lab.data.splits import Split
+from pclora_lab.models import hf_images
 from pclora_lab.models.hf_images import image_settings
 
 EDGE, SQUARE = {"shortest_edge": 40}, {"height": 32, "width": 32}
@@ -167,3 +168,18 @@ def test_a_processor_of_gray_pictures_is_followed(tmp_path):
     own = batch(Preprocessing.of(model), gray)
     assert own.shape == (1, 1, 32, 32)
     torch.testing.assert_close(own, wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "otherwise", [lambda seen: seen.float(), lambda seen: seen[:, :-1]], ids=["kind", "size"]
+)
+def test_a_processor_that_resizes_otherwise_than_is_done_here_is_refused(
+    tmp_path, monkeypatch, otherwise
+):
+    def resize_by(processor):
+        return lambda image: otherwise(follow(processor)(image))
+
+    follow = hf_images.resize_by
+    monkeypatch.setattr(hf_images, "resize_by", resize_by)
+    with pytest.raises(ValueError, match="a ViTImageProcessor.*, does more than"):
+        preprocessing(ViTImageProcessor(size=SQUARE), tmp_path)

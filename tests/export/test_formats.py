@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +10,11 @@ from light import imported_without
 from tiny import tiny
 from torch import nn
 
+from pclora_lab import load_model
 from pclora_lab.export import int8, onnx, torch_export
 from pclora_lab.export.formats import FORMATS
-from pclora_lab.export.standalone import export_standalone
+from pclora_lab.export.speeds import speeds
+from pclora_lab.export.standalone import export_standalone, open_standalone
 from pclora_lab.methods.svd import SVD, SVDConfig
 from pclora_lab.nn import latency
 from pclora_lab.nn.forward import as_inputs, call_model
@@ -136,3 +139,50 @@ def test_a_graph_can_be_read_by_every_runtime_that_knows_its_operators():
 def test_a_library_is_needed_by_those_who_export_and_not_by_an_import(module, library):
     """Lists of formats are shown without it, and an export says what to install."""
     assert imported_without(f"pclora_lab.export.{module}", library)
+
+
+def test_what_a_format_says_of_itself_is_what_others_go_by():
+    """Which lose accuracy, which have nothing new to time, which are folders with other files."""
+    said = {name: (f.rounds, f.is_eager, f.refuse is not None) for name, f in FORMATS.items()}
+    assert said == {
+        "standalone": (False, True, True),
+        "onnx": (False, False, False),
+        "torch_export": (False, False, False),
+        "onnx-int8": (True, False, False),
+        "plain-int8": (True, True, True),
+    }
+    assert all(f.open is not None for f in FORMATS.values())
+
+
+def test_what_a_compiler_warns_of_is_not_shown_while_ways_are_timed(small, monkeypatch):
+    def compile(model):
+        warnings.warn("no GPU was found", UserWarning, stacklevel=2)
+        return model
+
+    monkeypatch.setattr(torch, "compile", compile)
+    failed = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert set(speeds(small, {}, missing=failed.__setitem__)) == {"eager", "compiled"}
+    assert failed == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "options"),
+    [
+        ("vit_digits", {"width": 24}, {"embed_dim": 24, "img_size": 8, "num_classes": 3}),
+        ("tiny_vit", {}, {"num_classes": 3}),
+        ("tiny_vit", {"img_size": 16, "width": 48},
+         {"num_classes": 3, "img_size": 16, "embed_dim": 48}),
+    ],
+)  # fmt: skip
+def test_a_loader_builds_the_size_that_was_exported(name, given, options, tmp_path):
+    """Its file alone says which size that is: the name of the architecture does not."""
+    model = load_model(name, pretrained=False, num_classes=3, **given)
+    written = export_standalone(SVD(SVDConfig(rank=2)).apply(model), tmp_path / "plain").path
+    told = json.loads((tmp_path / "plain" / "config.json").read_text())
+    assert told["architecture"] == name and told["options"].items() >= options.items()
+    assert name == "vit_digits" or told["options"] == options
+    loaded = open_standalone(Path(written))
+    assert loaded.embed_dim == options.get("embed_dim", 24)
+    assert loaded.patch_embed.img_size == (options.get("img_size", 8),) * 2

@@ -1,6 +1,7 @@
 """What is saved opens as itself, through every door of transformers, or not at all."""
 
 import copy
+import inspect
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from transformers import (
     AutoModel,
     BertForSequenceClassification,
     BertForTokenClassification,
+    PreTrainedModel,
     Trainer,
     TrainingArguments,
     pipeline,
@@ -396,3 +398,9 @@ def test_no_door_draws_new_weights_where_the_package_is_missing(folders, tmp_pat
         again = cut("bert", folders)(torch.tensor([[7, 8, 9]])).logits.tolist()
     # Another process may add in another order.
     assert again[0] == pytest.approx(seen[0], rel=1e-4, abs=1e-6)
+
+
+def test_transformers_own_help_still_says_how_a_model_is_saved():
+    save = PreTrainedModel.save_pretrained
+    assert save.__name__ == "save_pretrained" and "max_shard_size" in save.__doc__
+    assert "max_shard_size" in inspect.signature(save).parameters

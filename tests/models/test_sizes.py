@@ -2,6 +2,7 @@
 
 import json
 import resource
+from contextlib import nullcontext
 
 import psutil
 import pytest
@@ -11,10 +12,10 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, BertConfig, BertForSequenceClassification
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from pclora_lab.models import hf_models, timm_models
+from pclora_lab.models import hf_models, saved_layers, timm_models
 from pclora_lab.models.hf_config import config_of
 from pclora_lab.models.loading import describe_model, load_model
-from pclora_lab.models.saved_layers import check_config
+from pclora_lab.models.saved_layers import check_config, refuse_too_large
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
          "intermediate_size": 32, "vocab_size": 100, "max_position_embeddings": 40}  # fmt: skip
@@ -112,3 +113,15 @@ def test_no_usual_size_of_transformers_is_refused():
     for kind in list(CONFIG_MAPPING_NAMES)[::12]:
         check_config(AutoConfig.for_model(kind).to_dict(), "config.json")
     check_config({"vocab_size_per_layer_input": 262144, "max_position_embeddings": 10**7}, "a")
+
+
+@pytest.mark.parametrize(("rows", "fits"), [(4, True), (5, False)])
+def test_a_model_may_have_twice_the_numbers_of_its_file_and_no_more(
+    tmp_path, monkeypatch, rows, fits
+):
+    """Weights that are tied stand there once."""
+    monkeypatch.setattr(saved_layers, "_SLACK", 0)
+    save_file({"weight": torch.zeros(2, 6)}, tmp_path / "model.safetensors")
+    described = torch.nn.Linear(6, rows, bias=False, device="meta")
+    with nullcontext() if fits else pytest.raises(ValueError, match="describes 30 numbers.*12: "):
+        refuse_too_large(described, [tmp_path / "model.safetensors"], "a model")

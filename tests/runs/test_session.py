@@ -3,10 +3,13 @@
 import dataclasses
 import gc
 import json
+import os
 import time
+import warnings
 import weakref
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from torch import nn
@@ -14,8 +17,9 @@ from waiting import until
 
 from pclora_lab import Session, load_compressed, load_run
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.runs import session as session_module
 from pclora_lab.runs.checkpoints import load_checkpoint
-from pclora_lab.runs.session import stop_all
+from pclora_lab.runs.session import live_session, stop_all
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import StepEnd
 from pclora_lab.training.state import training_state
@@ -190,3 +194,30 @@ def test_a_pause_is_not_training_time(tmp_path):
             assert in_rows < time.monotonic() - began - 2
     session.stop()
     assert in_rows < load_checkpoint(session.folder).seconds < time.monotonic() - began - 4
+
+
+@pytest.fixture
+def held(monkeypatch, tmp_path):
+    """A session that seems to be going, in a folder of runs."""
+    going = SimpleNamespace(is_live=True, root=tmp_path / "mine", stop=lambda wait=True: None)
+    monkeypatch.setattr(session_module, "_holders", {"cpu": going})
+    return going
+
+
+def test_a_session_that_is_going_is_found_anywhere_or_in_its_own_folder(held, tmp_path):
+    assert live_session() is held and live_session(tmp_path / "mine") is held
+    assert live_session(str(tmp_path / "other" / ".." / "mine")) is held
+    assert live_session(tmp_path / "other") is None
+    held.is_live = False
+    assert live_session() is None
+
+
+def test_a_forked_process_has_none_of_its_parents_sessions(held):
+    """Their threads are not there, so that it would wait for them for ever."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that it leaves behind
+        child = os.fork()
+    if child == 0:
+        os._exit(live_session() is not None)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert live_session() is held

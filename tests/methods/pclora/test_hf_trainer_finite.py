@@ -6,7 +6,13 @@ import pytest
 import torch
 from datasets import Dataset
 from tiny import batch, tiny
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from pclora_lab import PCLoRACallback, compress
 from pclora_lab.methods.pclora.config import PCLoRAConfig
@@ -82,3 +88,13 @@ def test_a_rate_that_no_step_can_have_is_refused_before_the_first(student, tmp_p
 def test_a_training_that_stays_finite_ends_as_before(student, tmp_path):
     fit(student, tmp_path, learning_rate=1e-2, logging_strategy="steps", logging_steps=1)
     assert compress(student) is not None
+
+
+def test_a_student_that_is_compiled_is_told_of_by_its_own_names(student):
+    """Not by those of the wrapper around it, which no configuration and no file has."""
+    callback, args = PCLoRACallback(), TrainingArguments(report_to=[], use_cpu=True)
+    name, layer = next(iter(pclora_layers(student).items()))
+    layer.A.data[0, 0] = math.nan
+    state, control = TrainerState(global_step=1, max_steps=4), TrainerControl(should_log=True)
+    with pytest.raises(NotFinite, match=f"^{name}.A was not finite"):
+        callback.on_step_end(args, state, control, model=torch.compile(student))

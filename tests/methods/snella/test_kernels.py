@@ -201,3 +201,12 @@ def test_merging_keeps_only_the_factors_for_the_backward_pass():
 def test_errors_name_the_value_and_the_cure(call, message):
     with pytest.raises(ValueError, match=message):
         call(*factors())
+
+
+def test_a_gradient_of_the_gradient_is_refused_and_never_wrong():
+    """The backward pass makes its matrix again, by operations that nobody differentiates."""
+    A, B = (factor.requires_grad_() for factor in factors())
+    merged = merge_factors(A, B, "rbf", coefficients=COEFFICIENTS, **SCALARS)
+    (first,) = torch.autograd.grad((merged**2).sum(), A, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        first.sum().backward()

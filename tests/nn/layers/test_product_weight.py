@@ -147,6 +147,7 @@ def test_a_tensor_operation_that_sees_it_underneath_gets_its_values():
     with Seen(), torch._C.DisableTorchFunctionSubclass():
         assert torch.mul(weight, 2).tolist() == [[2, 4, 6], [20, 40, 60]]
         assert torch.sum(weight, dim=0).tolist() == [11, 22, 33]
+        assert torch.sum(weight, dtype=torch.float64).dtype is torch.float64
 
 
 def test_a_tracer_gets_the_product_itself(monkeypatch):

@@ -85,8 +85,9 @@ def test_where_none_can_be_read_it_says_why_the_newest_can_not(path):
     def use(facts, tensors):
         raise KeyError(f"of step {facts['step']}")
 
-    with pytest.raises(ValueError, match="KeyError: 'of step 2'"):
+    with pytest.raises(ValueError, match="KeyError: 'of step 2'") as error:
         read_newest(path, use)
+    assert str(error.value.__cause__) == "'of step 2'"
 
 
 def test_an_error_of_another_kind_goes_through(path):
