@@ -1,5 +1,6 @@
 from .course.comparing import adaptation_figure, budget_figure, meeting_figure
 from .course.diagrams import fade_animation, layer_diagram
+from .course.fading import release_figure, run_figure, switch_figure
 from .course.methods import (
     allocation_figure,
     cut_cost_figure,
@@ -63,11 +64,14 @@ __all__ = [
     "pareto_runs_figure",
     "parts_figure",
     "reach_figure",
+    "release_figure",
+    "run_figure",
     "schedule_figure",
     "sparsifier_figure",
     "spectra_figure",
     "staying_figure",
     "story_figure",
+    "switch_figure",
     "takeaway_figure",
     "truncation_figure",
     "use_theme",

@@ -58,6 +58,7 @@ def _mean_curve(runs: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray
     return np.asarray(steps[0], dtype=float), np.mean(np.asarray(values, dtype=float), axis=0)
 
 
+@themed
 def fades_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
     """λ and both accuracies over the training, a panel for each label; means over its runs.
 
@@ -73,19 +74,28 @@ def fades_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
     axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     for axis, (label, group) in zip(axes, groups.items(), strict=True):
         steps, lam = _mean_curve(group, "lam")
-        axis.fill_between(steps, 100 * lam, color=COLORS["share"], alpha=0.35, label="λ (%)")
+        axis.fill_between(
+            steps, 100 * lam, color=in_theme(COLORS["share"]), alpha=0.35, label="λ (%)"
+        )
         as_it_is, removed = (100 * _mean_curve(group, key)[1] for key in (_AS_IT_IS, _REMOVED))
-        axis.plot(steps, as_it_is, color=COLORS["base"], label="student as it is")
-        axis.plot(steps, removed, "--", color=COLORS["adapter"], label="if the base were removed")
+        axis.plot(steps, as_it_is, color=in_theme(COLORS["base"]), label="student as it is")
+        axis.plot(
+            steps,
+            removed,
+            "--",
+            color=in_theme(COLORS["adapter"]),
+            label="if the base were removed",
+        )
         axis.set(title=label, xlabel="step", ylim=(0, 102))
         axis.title.set_fontsize(10)
-        axis.grid(alpha=0.3)
+        axis.grid()
     axes[0].set_ylabel("top-1 (%)")
     handles = axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
+@themed
 def jump_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
     """Accuracy if the base were removed over λ, from 1 on the left to 0: the jump comes late.
 
@@ -105,7 +115,7 @@ def jump_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
         axis.plot(
             lam[:end],
             100 * removed[:end],
-            color=CYCLE[i % len(CYCLE)],
+            color=in_theme(CYCLE[i % len(CYCLE)]),
             linestyle=_LINES[i % len(_LINES)],
             marker=_MARKS[i % len(_MARKS)],
             markersize=4,
@@ -113,11 +123,12 @@ def jump_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
         )
     axis.set(xlabel="λ, weight of the base", ylabel="top-1 if the base were removed (%)")
     axis.set(xlim=(1.02, -0.02), ylim=(0, 102))
-    axis.grid(alpha=0.3)
+    axis.grid()
     axis.legend(fontsize=9, loc="upper left")
     return figure
 
 
+@themed
 def outcome_figure(runs: Iterable[Mapping[str, Any]], teacher: float | None = None) -> Figure:
     """Final accuracy of every label: a small dot for each run, a large mark for the mean.
 
@@ -135,17 +146,40 @@ def outcome_figure(runs: Iterable[Mapping[str, Any]], teacher: float | None = No
     axis = figure.subplots()
     for row, group in enumerate(groups.values()):
         values = [100 * run["accuracy"] for run in group]
-        axis.plot(values, [row] * len(values), "o", color=COLORS["guide"], markersize=4)
-        axis.plot(statistics.mean(values), row, "D", color=COLORS["adapter"], markersize=7)
+        axis.plot(
+            values,
+            [row] * len(values),
+            "o",
+            color=in_theme(COLORS["guide"]),
+            markersize=4,
+            label=None if row else "one run",
+        )
+        axis.plot(
+            statistics.mean(values),
+            row,
+            "D",
+            color=in_theme(COLORS["adapter"]),
+            markersize=7,
+            label=None if row else _mean_of(groups.values()),
+        )
     if teacher is not None:
-        axis.axvline(100 * teacher, color=COLORS["teacher"], linestyle="--", label="teacher")
-        figure.legend(fontsize=9, loc="outside upper right", frameon=False)
+        axis.axvline(
+            100 * teacher, color=in_theme(COLORS["teacher"]), linestyle="--", label="teacher"
+        )
+    figure.legend(fontsize=9, loc="outside upper right", ncols=3, frameon=False)
     axis.set_yticks(range(len(groups)), list(groups))
     axis.set(xlabel="top-1 on the test split (%)", ylim=(len(groups) - 0.5, -0.5))
-    axis.grid(alpha=0.3, axis="x")
+    axis.grid(axis="x")
     return figure
 
 
+def _mean_of(groups: Iterable[Sequence[Mapping[str, Any]]]) -> str:
+    """What a mark is, with the number of runs where it is the same for all."""
+    counts = {len(group) for group in groups}
+    return f"mean of {counts.pop()}" if len(counts) == 1 else "mean"
+
+
+@themed
 def staying_figure(
     fading: torch.Tensor, adapter: torch.Tensor, lams: Sequence[float] = (1.0, 0.5, 0.0)
 ) -> Figure:
@@ -168,16 +202,21 @@ def staying_figure(
     fading, adapter = fading.detach().double(), adapter.detach().double()
     for axis, lam in zip(axes, lams, strict=True):
         for matrix, style, color, name in (
-            (lam * fading, "-", COLORS["base"], "base, what is left of it"),
-            (adapter, "--", COLORS["adapter"], "adapter B A"),
-            (lam * fading + adapter, ":", COLORS["ink"], "their sum, what the layer does"),
+            (lam * fading, "-", in_theme(COLORS["base"]), "base, what is left of it"),
+            (adapter, "--", in_theme(COLORS["adapter"]), "adapter B A"),
+            (
+                lam * fading + adapter,
+                ":",
+                in_theme(COLORS["ink"]),
+                "their sum, what the layer does",
+            ),
         ):
             values = torch.linalg.svdvals(matrix).numpy()
             places = np.arange(1, len(values) + 1)
             axis.plot(places, values, style, color=color, linewidth=2, label=name)
         axis.set(title=f"λ = {lam:g}", xlabel="singular value, by size")
         axis.set_ylim(bottom=0)
-        axis.grid(alpha=0.3)
+        axis.grid()
     axes[0].set_ylabel("size")
     handles = axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False)

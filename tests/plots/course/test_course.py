@@ -126,6 +126,10 @@ def test_outcomes_show_every_run_their_mean_and_the_teacher():
     assert list(axis.lines[1].get_xdata()) == pytest.approx([80])
     assert list(axis.lines[-1].get_xdata()) == pytest.approx([95, 95])
     assert [tick.get_text() for tick in axis.get_yticklabels()] == ["a", "b"]
+    names = [text.get_text() for text in axis.figure.legends[0].get_texts()]
+    assert names == ["one run", "mean", "teacher"]
+    even = outcome_figure(three).legends[0].get_texts()
+    assert [text.get_text() for text in even] == ["one run", "mean of 3"]
 
 
 def test_what_stays_of_a_weight_at_lambda_zero_is_the_adapter():
