@@ -233,14 +233,19 @@ def plain_errors(name: str) -> Iterator[None]:
             raise ValueError(
                 f"unknown model {name!r}: the hub has no such model, or it is private"
             ) from error
+        if "valid JSON" in str(error):
+            raise ValueError(
+                f"config.json of {name!r} can't be read ({error}): the file is damaged or cut "
+                "short; delete it and fetch the model again"
+            ) from error
         if "safetensors" in str(error):
             raise ValueError(
                 f"{name!r} has no safetensors weights: pickled weights are refused because "
                 f"loading them can run code ({error})"
             ) from error
         raise ConnectionError(
-            f"{name!r} is not on this machine and the hub can't be reached. Offline, use an "
-            "embedded model, a folder, or a model that is in the local cache. "
+            f"{name!r} is not on this machine and the hub can't be reached. Offline, use a "
+            "built-in model, a folder, or a model that is in the local cache. "
             f"({error})"
         ) from error
     except (

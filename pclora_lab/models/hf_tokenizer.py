@@ -54,17 +54,27 @@ def load_hf_tokenizer(source: str, config: PreTrainedConfig) -> PreTrainedTokeni
             f"{folder} has no tokenizer (tokenizer.json or vocab.txt): save the model's own there, "
             "tokenizer.save_pretrained(folder)"
         )
-    if (folder / "tokenizer.json").is_file():
-        try:
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-        # The reader behind it raises bare exceptions of its own.
-        except Exception as error:
-            raise ValueError(f"{folder / 'tokenizer.json'} can't be read: {error}") from error
-    else:
-        with plain_errors(source):
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    tokenizer = _read_tokenizer(source)
     check_tokenizer(tokenizer, config, source)
     return tokenizer
+
+
+def _read_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder, of the hub or of its cache."""
+    file = Path(source) / "tokenizer.json"
+    try:
+        if file.is_file():
+            return PreTrainedTokenizerFast.from_pretrained(file.parent)
+        with plain_errors(source):
+            return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except ConnectionError:
+        raise
+    # The reader behind it raises bare exceptions of its own.
+    except Exception as error:
+        where = f"{file}" if file.is_file() else f"the tokenizer of {source!r}"
+        raise ValueError(
+            f"{where} can't be read ({error}): the file is damaged or cut short; fetch it again"
+        ) from error
 
 
 def check_tokenizer(

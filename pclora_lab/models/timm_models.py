@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import inspect
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -205,6 +206,11 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
         raise ValueError(
             f"the weights of {name!r} can't be read ({error}): the file is damaged or cut short; "
             "fetch it again"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"what the hub's cache holds of {name!r} can't be read ({error}): a file is damaged or "
+            "cut short; delete the model there and fetch it again"
         ) from error
     except OSError as error:
         raise ConnectionError(

@@ -33,7 +33,8 @@ def read_hub(name: str) -> dict[str, Any]:
             _require_own_files(builder, name)
             builder.download_and_prepare()
             return dict(builder.as_dataset())
-    except RuntimeError as error:  # such as a data set that is code
+    # A data set that is code, or an edited description of it in the cache.
+    except (RuntimeError, TypeError, LookupError, AttributeError) as error:
         raise DataError(f"data {name!r} on the hub can't be read: {error}") from error
     except (
         ConnectionError,

@@ -1,9 +1,11 @@
 """Where tables are kept while they are read."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import datasets
+import pandas as pd
 import pytest
 from pictures import png
 
@@ -106,3 +108,32 @@ def test_a_picture_of_the_hub_lies_in_its_cache(usual, tmp_path, monkeypatch):
         load_data("somebody/things", max_overlap=1)
     account = load_data("somebody/things", max_left_out=0.1, max_overlap=1).account
     assert (account.rows.found, account.rows.used) == (40, 38)
+
+
+@pytest.fixture
+def cached(usual, tmp_path):
+    """A small data set of the hub as its cache keeps it."""
+    for split, first in (("train", 0), ("test", 100)):
+        words = [f"word {number} is {number % 2}" for number in range(first, first + 40)]
+        table = pd.DataFrame({"text": words, "label": [number % 2 for number in range(40)]})
+        table.to_parquet(tmp_path / f"{split}.parquet")
+    files = {split: f"{tmp_path / split}.parquet" for split in ("train", "test")}
+    datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "made"))
+    made = next((tmp_path / "made").rglob("dataset_info.json")).parent
+    folder = usual / "somebody___tiny" / "default" / "0.0.0" / ("c" * 40)
+    shutil.copytree(made, folder)
+    for table in folder.glob("parquet-*"):
+        table.rename(folder / table.name.replace("parquet-", "tiny-"))
+    about = folder / "dataset_info.json"
+    name = '"dataset_name": '
+    about.write_text(about.read_text().replace(f'{name}"parquet"', f'{name}"tiny"'))
+    return folder
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"dataset_name": 3', b"\xff\xfe\x00"])
+@pytest.mark.parametrize("file", ["dataset_info.json", "tiny-train.arrow"])
+def test_a_damaged_file_of_the_cache_is_said(cached, file, content):
+    assert len(load_data("somebody/tiny").test) == 40
+    (cached / file).write_bytes(content)
+    with pytest.raises((DataError, ConnectionError), match="'somebody/tiny'"):
+        load_data("somebody/tiny")
