@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import timm
@@ -11,9 +12,10 @@ from safetensors.torch import save_file
 from pclora_lab.data.images import ImageBatches, Preprocessing
 from pclora_lab.data.loading import load_data
 from pclora_lab.models.adapting import head_is_new
-from pclora_lab.models.loading import describe_model, load_model
+from pclora_lab.models.loading import describe_model, load_model, local_model
 from pclora_lab.models.recipes import build_from_recipe, model_recipe
 from pclora_lab.nn.forward import example_input
+from pclora_lab.nn.split_qkv import SplitLinear
 
 DEIT = "deit_tiny_patch16_224"
 
@@ -172,3 +174,59 @@ def test_damaged_weights_are_named(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     with pytest.raises(ValueError, match="damaged or cut short"):
         load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("given", "most"), [("num_classes", 2**20), ("width", 2**16)], ids=["classes", "width"]
+)
+def test_a_size_that_is_given_has_a_bound_that_the_error_names(given, most):
+    with pytest.raises(ValueError, match=f"load_model: {given} is .* from 0 to {most:,}"):
+        load_model("vit_digits", pretrained=False, **{given: most + 1})
+    with pytest.raises(ValueError, match=f"load_model: {given} is -1"):
+        load_model("vit_digits", pretrained=False, **{given: -1})
+    if given == "num_classes":
+        assert describe_model("vit_digits", num_classes=most).num_classes == most
+
+
+def test_another_width_has_no_weights():
+    with pytest.raises(ValueError, match="'vit_digits' of width 48 has no weights: pass pretr"):
+        load_model("vit_digits", width=48)
+    assert load_model("vit_digits", width=48, pretrained=False).embed_dim == 48
+
+
+def test_a_model_without_a_head_says_so():
+    with pytest.raises(ValueError, match="model 'test_vit' has no classifier head: pass num_cl"):
+        load_model("test_vit", pretrained=False, num_classes=0)
+
+
+def test_a_size_below_one_patch_is_refused():
+    with pytest.raises(ValueError, match="can't take img_size=8: that is smaller than one patch"):
+        load_model(DEIT, pretrained=False, img_size=8)
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_query_key_and_value_are_taken_apart_where_that_is_asked(split):
+    model = load_model("vit_digits", split_qkv=split)
+    assert any(isinstance(m, SplitLinear) for m in model.modules()) is split
+    assert bool(model_recipe(model).get("split_qkv")) is split and not model.training
+
+
+def test_pickled_weights_are_all_named_and_the_first_one_shown_how_to_convert(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    for name in ("b.pt", "a.bin", "c.ckpt", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    told = r"pickled weights \(a.bin, b.pt, c.ckpt\) are.*torch.load\('a.bin', weights_only=True"
+    with pytest.raises(ValueError, match=told):
+        load_model(str(tmp_path))
+
+
+def test_a_folder_is_a_place_and_a_name_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "./mine", "local-dir:mine", f"{tmp_path}/mine"):
+        assert local_model(name).resolve() == tmp_path / "mine"
+    assert local_model(" local-dir:nowhere ") == Path("nowhere")
+    for name in ("vit_digits", DEIT, "owner/name", "config:bert", "hf-hub:owner/name"):
+        assert local_model(name) is None
+    with pytest.raises(ValueError, match="is a path, but there is no such folder"):
+        local_model(r"C:\models\mine")

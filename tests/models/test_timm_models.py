@@ -6,13 +6,19 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from pclora_lab import from_pretrained, save_pretrained
 from pclora_lab.data.images import Preprocessing
 from pclora_lab.models.adapting import head_is_new, head_matches, reset_head
 from pclora_lab.models.loading import describe_model, load_model
 from pclora_lab.models.recipes import build_from_recipe, model_recipe
-from pclora_lab.models.timm_models import check_timm_name
+from pclora_lab.models.timm_models import (
+    check_timm_folder,
+    check_timm_name,
+    is_timm_name,
+    reset_timm_head,
+)
 from pclora_lab.nn.forward import call_model, example_input
 
 VIT = "vit_tiny_patch16_224"
@@ -130,3 +136,66 @@ def test_a_name_may_say_whose_it_is_and_which_weights(prefix, tag):
     check_timm_name(f"{prefix}deit_tiny_patch16_224{tag}")
     with pytest.raises(ValueError, match="did you mean deit_tiny_patch16_224"):
         check_timm_name(f"{prefix}deit_tiny_patch16_22{tag}")
+
+
+@pytest.mark.parametrize(
+    ("labels", "known"),
+    [(["ant", "bee"], None), ([1, 2, 3], ("1", "2", "3")), ("abc", None), ([], None)],
+)
+def test_names_are_taken_where_there_is_one_for_every_class(tmp_path, labels, known):
+    folder, _ = write(tmp_path / "vit", VIT, {"label_names": labels}, **SMALL)
+    assert getattr(load_model(folder), "pclora_class_names", None) == known
+
+
+@pytest.mark.parametrize("size", [32, [32, 48]])
+def test_a_size_in_the_options_of_a_folder_is_that_of_its_input(tmp_path, size):
+    folder, _ = write(tmp_path / "vit", VIT, **{**SMALL, "img_size": size})
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    model = load_model(folder)
+    assert example_input(model).shape == (1, 3, *sides)
+    assert Preprocessing.of(model).input_size == (3, *sides)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "vit_digits", "tiny_vit"])
+def test_a_recipe_says_of_a_size_what_was_asked_for(name):
+    plain = model_recipe(load_model(name, pretrained=False))
+    assert plain["img_size"] is None and "width" not in plain and not plain.get("options")
+    side = 8 if name == "vit_digits" else 32
+    other = model_recipe(load_model(name, pretrained=False, num_classes=3, img_size=side, width=48))
+    assert (other["num_classes"], other["img_size"], other["width"]) == (3, side, 48)
+    assert set(other["preprocessing"]) <= {
+        "input_size", "mean", "std", "interpolation", "crop_pct", "crop_mode",
+    }  # fmt: skip
+
+
+def test_a_model_of_somebody_elses_has_no_head_that_is_known():
+    with pytest.raises(ValueError, match="Linear has no reset_classifier, as timm's models have"):
+        reset_timm_head(nn.Linear(2, 2), 3, None)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "names no architecture and no model_type"),
+        ({"architecture": None}, "names no architecture and no model_type"),
+        ({"architecture": 7}, "names no architecture and no model_type"),
+        ({"architecture": "vit_tinny"}, "names 'vit_tinny', unknown to timm"),
+    ],
+)
+def test_a_folder_that_is_not_timms_is_refused(tmp_path, config, message):
+    check_timm_folder(tmp_path, {"architecture": VIT})
+    with pytest.raises(ValueError, match=f"{tmp_path}/config.json {message}"):
+        check_timm_folder(tmp_path, config)
+
+
+def test_at_most_three_near_names_are_told():
+    with pytest.raises(ValueError, match="did you mean vit_small[^,]*, [^,]*, [^,?]*[?]"):
+        check_timm_name("vit_small")
+    assert not is_timm_name("vit_small") and is_timm_name("timm/test_vit.r160_in1k")
+    check_timm_name("hf-hub:somebody/something")
+
+
+@pytest.mark.parametrize("given", [{"width": 49}, {"width": 49, "img_size": 32}])
+def test_a_width_that_can_not_be_is_said_with_the_width(given):
+    with pytest.raises(ValueError, match="'test_vit' can't be built 49 channels wide: "):
+        load_model("test_vit", pretrained=False, **given)
