@@ -142,3 +142,40 @@ def test_a_name_that_is_none_is_refused(hub, folder):
     with pytest.raises(ValueError, match="'a b/c' is no repository name"):
         push_to_hub(folder, "a b/c", endpoint=hub.address)
     assert not hub.RequestHandlerClass.calls
+
+
+def test_a_repository_is_public_only_where_that_is_said(hub, folder):
+    push_to_hub(folder, "me/small", private=False, endpoint=hub.address)
+    _, _, (created, *_) = hub.RequestHandlerClass.calls[0]
+    assert created.get("visibility") != "private" and not created.get("private")
+
+
+def test_the_folder_of_a_run_is_never_uploaded(hub, folder):
+    for name in ("status.json", "versions.json"):
+        push_to_hub(folder, "me/small", endpoint=hub.address)
+        (folder / name).write_text("{}")
+    hub.RequestHandlerClass.calls.clear()
+    with pytest.raises(ValueError, match="is a run folder, whose config.json says where"):
+        push_to_hub(folder, "me/small", endpoint=hub.address)
+    assert not hub.RequestHandlerClass.calls
+
+
+@pytest.mark.parametrize("graph", ["model.onnx", "model.pt2"])
+def test_a_graph_alone_is_a_model(hub, tmp_path, graph):
+    with pytest.raises(ValueError, match="no exported model in"):
+        push_to_hub(tmp_path / "nothing", "me/small", endpoint=hub.address)
+    (tmp_path / graph).write_bytes(b"graph")
+    (tmp_path / "README.md").write_text("# A graph\n")
+    push_to_hub(tmp_path, "me/small", endpoint=hub.address, message="Once more")
+    assert set(hub.RequestHandlerClass.files) == {graph, "README.md"}
+    headers = [line["value"] for path, _, lines in hub.RequestHandlerClass.calls
+               if "/commit/" in path for line in lines if line["key"] == "header"]  # fmt: skip
+    assert [header["summary"] for header in headers] == ["Once more"]
+
+
+def test_pickled_files_are_named_wherever_they_lie(hub, folder):
+    (folder / "cells").mkdir()
+    for name in ("b.pth", "cells/a.pt", "c.ckpt", "d.pkl"):
+        (folder / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"holds pickled files \(a.pt, b.pth, c.ckpt, "):
+        push_to_hub(folder, "me/small", endpoint=hub.address)

@@ -66,3 +66,28 @@ def test_dense_and_other_attention_is_left(kind):
 def test_masks_are_refused():
     with pytest.raises(ValueError, match="knows no mask"):
         LowRankAttention(attention())(torch.zeros(1, 7, 32), is_causal=True)
+
+
+def test_a_mask_alone_is_refused_too():
+    with pytest.raises(ValueError, match="knows no mask"):
+        LowRankAttention(attention())(torch.zeros(1, 7, 32), attn_mask=torch.zeros(7, 7))
+
+
+@pytest.mark.parametrize("name", ["qkv", "proj"])
+def test_both_layers_have_to_be_low_rank(name):
+    made = attention()
+    setattr(made, name, nn.Linear(32, 96 if name == "qkv" else 32))
+    with pytest.raises(ValueError, match="^Linear is no LowRankLinear: compress the attention"):
+        LowRankAttention(made)
+    model = nn.Sequential(made)
+    assert to_low_rank_attention(model) is model
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_it_computes_in_the_precision_of_the_layers(dtype):
+    made, x = attention().to(dtype), torch.randn(2, 5, 32, dtype=dtype)
+    made.proj.up.bias = None
+    with torch.no_grad():
+        found = LowRankAttention(made)(x)
+        assert found.dtype is dtype
+        torch.testing.assert_close(found, made(x))
