@@ -47,18 +47,21 @@ def speeds(
     ways = _ways(on_cpu(model).eval(), written, compiled)
     usable: dict[str, Opened] = {}
     times: dict[str, list[float]] = {}
+    errors: dict[str, Exception] = {}
     with torch.inference_mode(), quiet(loggers=_LOGGERS, ignore_warnings=True):
         for name, make in ways.items():
             try:
                 run = make()
                 run(inputs)  # compiles, allocates
             except Exception as error:  # noqa: BLE001 - a compiler's, or another package's
-                (missing or _remark)(name, error)
+                errors[name] = error
                 continue
             usable[name], times[name] = run, []
         for _ in range(_TURNS):
             for name, run in usable.items():
                 times[name].append(timed_ms(partial(run, inputs)))
+    for name, error in errors.items():  # not before, as warnings are not shown up there
+        (missing or _remark)(name, error)
     medians = {name: median(found) for name, found in times.items()}
     return dict(sorted(medians.items(), key=lambda item: item[1]))
 

@@ -90,3 +90,33 @@ def test_a_file_that_can_not_be_read_keeps_the_reports(reading, monkeypatch):
     monkeypatch.setattr(accuracy_module, "FORMATS", formats)
     with pytest.warns(UserWarning, match=r"the accuracy of rounding can't be measured \(x is cut"):
         assert with_accuracies([REPORT], tiny("vit_digits").eval(), CONFIG) == [REPORT]
+
+
+def test_a_thousand_examples_are_enough_and_all_are_taken_where_there_are_fewer(monkeypatch):
+    seen = {}
+
+    class Fed:
+        def for_scoring(self, batch_size, limit):
+            seen["limit"] = limit
+            return [torch.arange(3), torch.arange(1)]
+
+        def batch(self, indices):
+            return torch.zeros(len(indices), 1, 2, 2), torch.tensor([0, 1, 0])[: len(indices)]
+
+    run = lambda inputs: torch.tensor([[1.0, 0.0]]).repeat(len(inputs["pixel_values"]), 1)  # noqa: E731
+    assert accuracy_module._count(run, Fed()) == (3, 4) and seen == {"limit": 1000}
+    monkeypatch.setattr(
+        accuracy_module, "FORMATS", {"rounding": ExportFormat("x", "", None, lambda _: run, True)}
+    )
+    found = accuracy_module._measured(REPORT, Fed(), 0.25)
+    assert (found.accuracy, found.float_accuracy, found.examples) == (0.75, 0.25, 4)
+
+
+def test_an_export_is_given_its_inputs_by_name_and_a_mask_where_it_reads_texts():
+    named = accuracy_module._named
+    picture, ids = torch.zeros(1, 1, 2, 2), torch.tensor([[5, 6, 7]])
+    assert list(named(picture)) == ["pixel_values"]
+    assert named({"input_ids": ids})["attention_mask"].tolist() == [[1, 1, 1]]
+    mask, types = torch.tensor([[1, 1, 0]]), torch.tensor([[0, 1, 1]])
+    given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    assert all(named(given)[name] is tensor for name, tensor in given.items())

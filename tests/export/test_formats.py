@@ -1,8 +1,10 @@
 """Every format keeps the same promises: what it times, what it replaces, and what it shows."""
 
 import json
+import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,13 +13,24 @@ from tiny import tiny
 from torch import nn
 
 from pclora_lab import load_model
-from pclora_lab.export import int8, onnx, torch_export
-from pclora_lab.export.formats import FORMATS
-from pclora_lab.export.speeds import speeds
-from pclora_lab.export.standalone import export_standalone, open_standalone
+from pclora_lab.export import formats, int8, onnx, torch_export
+from pclora_lab.export.formats import FORMATS, ExportFormat
+from pclora_lab.export.low_rank_attention import LowRankAttention
+from pclora_lab.export.report import bytes_of
+from pclora_lab.export.speeds import speed_table, speeds
+from pclora_lab.export.standalone import (
+    export_standalone,
+    open_standalone,
+    refuse_other_files,
+)
 from pclora_lab.methods.svd import SVD, SVDConfig
 from pclora_lab.nn import latency
 from pclora_lab.nn.forward import as_inputs, call_model
+from pclora_lab.ownership import MARK
+from pclora_lab.plugins import PluginError
+
+# The package gives the function of the same name.
+speeds_module = sys.modules[speeds.__module__]
 
 BUILT_IN = ("standalone", "onnx", "torch_export", "onnx-int8", "plain-int8")
 
@@ -186,3 +199,110 @@ def test_a_loader_builds_the_size_that_was_exported(name, given, options, tmp_pa
     loaded = open_standalone(Path(written))
     assert loaded.embed_dim == options.get("embed_dim", 24)
     assert loaded.patch_embed.img_size == (options.get("img_size", 8),) * 2
+
+
+def test_one_example_is_timed_and_compiling_is_the_rule(small, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    monkeypatch.setattr(
+        speeds_module, "call_model", lambda model, inputs: sizes.append(len(inputs))
+    )
+    assert set(speeds(small, {})) == {"eager", "compiled"}
+    # Each of the two once to begin with, and then in nine turns.
+    assert sizes == [1] * (2 * (1 + 9))
+    sizes.clear()
+    assert set(speeds(small, {}, compiled=False, examples=3)) == {"eager"} and set(sizes) == {3}
+
+
+def test_the_ways_take_turns_and_the_middle_of_their_times_counts(small, monkeypatch):
+    times = iter([3.0, 30.0, 1.0, 10.0, 2.0, 20.0] + [2.0, 20.0] * 6)
+    monkeypatch.setattr(speeds_module, "timed_ms", lambda run: next(times))
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    found = speeds(small, {})
+    assert list(found.items()) == [("eager", 2.0), ("compiled", 20.0)]
+    assert list(speed_table({})) == []
+
+
+def test_what_can_not_be_opened_or_is_the_model_itself_is_not_timed(small, tmp_path):
+    failed = {}
+    written = {"onnx": tmp_path / "no.onnx", "standalone": tmp_path, "somebody's": tmp_path}
+    found = speeds(small, written, compiled=False, missing=failed.__setitem__)
+    assert set(found) == {"eager"} and set(failed) == {"onnx"}
+    with pytest.warns(UserWarning, match=r"onnx can't be timed \(FileNotFoundError: "):
+        speeds(small, written, compiled=False)
+
+
+@pytest.mark.parametrize("name", ["", "README.md", "../up.txt", "a/b.onnx"])
+def test_a_format_has_a_file_of_its_own(name):
+    with pytest.raises(PluginError, match="is no file name of its own"):
+        formats._checked("mine", ExportFormat(name, "", print))
+    good = ExportFormat("mine.bin", "", print)
+    assert formats._checked("mine", good) is good
+    assert (good.open, good.rounds, good.is_eager, good.refuse) == (None, False, False, None)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError, AssertionError, TypeError, AttributeError, ValueError]
+)
+def test_a_forward_that_can_not_be_followed_is_named_with_the_reason(error):
+    def fail(*lines):
+        raise error("\n".join(lines))
+
+    told = r"torch.export can't write Linear with .* \(it looks at a size\): use the standalone"
+    with pytest.raises(ValueError, match=told):
+        torch_export._followed(nn.Linear(1, 1), lambda: fail("", "  it looks at a size ", "more"))
+    with pytest.raises(ValueError, match=rf"\({error.__name__}\(''\)\): use"):
+        torch_export._followed(nn.Linear(1, 1), lambda: fail(""))
+    with pytest.raises(KeyboardInterrupt):
+        torch_export._followed(nn.Linear(1, 1), lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+
+
+@pytest.mark.parametrize("config", [None, "{ no json", "[]", "{}", '{"low_rank": {}}'])
+def test_only_an_earlier_export_is_written_over(config, small, tmp_path):
+    refuse_other_files(tmp_path / "nothing")
+    refuse_other_files(tmp_path)
+    (tmp_path / "load.py").write_text("print('mine')")
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match="is not empty, and its files would be mixed"):
+        refuse_other_files(tmp_path)
+    refuse_other_files(tmp_path, force=True)
+    export_standalone(small, tmp_path, force=True)
+    refuse_other_files(tmp_path)
+
+
+def test_a_graph_of_more_than_two_gigabytes_has_its_weights_in_a_file_beside_it(
+    small, tmp_path, monkeypatch
+):
+    """A graph is a message of protobuf, which holds no more."""
+    asked = []
+
+    class Program:
+        model = SimpleNamespace(graph=SimpleNamespace(all_nodes=list), metadata_props={"a": "b"})
+
+        def save(self, file, external_data):
+            asked.append((external_data, dict(self.model.metadata_props)))
+
+    assert onnx._LARGEST == 2 * 1024**3
+    monkeypatch.setattr(torch.onnx, "export", lambda *args, **options: Program())
+    for most in (bytes_of(small), bytes_of(small) - 1):
+        monkeypatch.setattr(onnx, "_LARGEST", most)
+        onnx.write_graph(small, tmp_path / "model.onnx", facts={"fact": "yes"})
+    assert asked == [(large, {"fact": "yes", MARK: ""}) for large in (False, True)]
+
+
+def test_attention_is_written_inside_the_rank_unless_that_is_not_asked_for(
+    small, tmp_path, monkeypatch
+):
+    seen = []
+
+    def export(model, *args, **options):
+        seen.append(any(isinstance(m, LowRankAttention) for m in model.modules()))
+        assert options["dynamo"] and options["output_names"] == ["logits"]
+        raise RuntimeError("nothing more is needed")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    for options in ({}, {"inside_rank": False}):
+        with pytest.raises(RuntimeError, match="nothing more"):
+            onnx.write_graph(small, tmp_path / "model.onnx", **options)
+    assert seen == [True, False]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import stat
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ from pclora_lab.export import int8 as int8_module
 from pclora_lab.export import onnx as onnx_module
 from pclora_lab.export import run as export_run_module
 from pclora_lab.export.formats import FORMATS
-from pclora_lab.export.int8 import export_onnx_int8, rounded, write_rounded
+from pclora_lab.export.int8 import export_onnx_int8, rounded, untied, write_rounded
 from pclora_lab.export.onnx import export_onnx, open_onnx
 from pclora_lab.export.report import ExportReport
 from pclora_lab.export.run import export_run
@@ -27,7 +28,7 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.svd import SVD, SVDConfig
 from pclora_lab.models.serialization import from_pretrained
 from pclora_lab.nn.forward import call_model
-from pclora_lab.ownership import is_ours
+from pclora_lab.ownership import MARK, is_ours
 from pclora_lab.runs.execution import execute
 from pclora_lab.runs.reader import load_run
 from pclora_lab.training.config import RunConfig
@@ -242,3 +243,95 @@ def test_a_report_without_data_says_nothing_of_an_accuracy():
 def test_a_report_tells_sizes_in_millions_of_bytes():
     report = ExportReport("onnx", "x", 20_000_000_000, 90_000_000_000, 0.1, 1.0, 2.0)
     assert str(report).startswith("onnx: 20000.00 MB (dense 90000.00), ")
+
+
+@pytest.fixture
+def graph(tmp_path):
+    """A graph of a looked-up word, two products with a matrix, and one of what came out."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    torch.manual_seed(0)
+    constants = {
+        "table": torch.randn(12, 8),
+        "weight": torch.randn(8, 6) * torch.logspace(-2, 1, 6),
+        "stack": torch.randn(1, 6, 4),
+        "bias": torch.randn(6),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["words"], "look"),
+        helper.make_node("MatMul", ["words", "weight"], ["wide"], "product"),
+        helper.make_node("Add", ["wide", "bias"], ["whole"], "add"),
+        helper.make_node("MatMul", ["whole", "stack"], ["thin"], "stacked"),
+        helper.make_node("Transpose", ["thin"], ["turned"], "turn", perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["thin", "turned"], ["logits"], "scores"),
+    ]
+    ids = helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, [1, 3])
+    logits = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [1, 3, 3])
+    stored = [numpy_helper.from_array(t.numpy(), name) for name, t in constants.items()]
+    made = helper.make_graph(nodes, "small", [ids], [logits], stored)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, int8_module._PREPARED)
+    onnx.save(model, str(tmp_path / "float.onnx"))
+    return tmp_path / "float.onnx"
+
+
+def test_matrices_are_written_in_8_bits_by_their_outputs_and_nothing_else_is(graph, tmp_path):
+    import onnx
+
+    int8_module._quantize(graph, tmp_path / "small.onnx")
+    written = onnx.load(str(tmp_path / "small.onnx"))
+    kinds = [node.op_type for node in written.graph.node]
+    assert kinds.count("MatMulInteger") == 1 and kinds.count("MatMul") == 2
+    stored = {t.name: t for t in written.graph.initializer}
+    assert {name for name, t in stored.items() if t.data_type == onnx.TensorProto.FLOAT} >= {
+        "stack", "bias",
+    }  # fmt: skip
+    assert not stored.keys() & {"table", "weight"}
+    rounded_ = {n: t for n, t in stored.items() if n.endswith("_quantized")}
+    assert {n: t.data_type for n, t in rounded_.items()} == {
+        "table_quantized": onnx.TensorProto.UINT8,
+        "weight_quantized": onnx.TensorProto.INT8,
+    }
+    assert list(stored["weight_scale"].dims) == [6], "a scale for every output"
+    assert {prop.key for prop in written.metadata_props} == {MARK}
+    ids = torch.tensor([[1, 5, 2]]).numpy()
+    before, after = (open_onnx(file).run(None, {"ids": ids})[0]
+                     for file in (graph, tmp_path / "small.onnx"))  # fmt: skip
+    assert abs(before - after).max() < 0.05 * abs(before).max()
+
+
+def test_a_graph_without_a_matrix_is_not_written(tmp_path):
+    import onnx
+    from onnx import helper
+
+    value = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [2, 2]) for n in "ab"]
+    made = helper.make_graph([helper.make_node("Relu", ["a"], ["b"])], "r", value[:1], value[1:])
+    onnx.save(helper.make_model(made), str(tmp_path / "float.onnx"))
+    with pytest.raises(ValueError, match="no matrix that could be written in 8 bits"):
+        int8_module._quantize(tmp_path / "float.onnx", tmp_path / "small.onnx")
+    assert not (tmp_path / "small.onnx").exists()
+
+
+def test_a_session_leaves_the_other_processors_alone_and_says_what_it_can_not_read(graph, tmp_path):
+    options = open_onnx(graph).get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.log_severity_level == 3
+    assert open_onnx(str(graph)).get_providers() == ["CPUExecutionProvider"]
+    with pytest.raises(FileNotFoundError, match="there is no graph .*: export_onnx writes one"):
+        open_onnx(tmp_path / "nothing.onnx")
+    (tmp_path / "bad.onnx").write_bytes(b"no graph")
+    with pytest.raises(ValueError, match="bad.onnx is no graph that onnxruntime can run"):
+        open_onnx(tmp_path / "bad.onnx")
+
+
+def test_a_file_of_8_bits_may_be_read_by_others_and_holds_a_shared_weight_once(tmp_path):
+    net = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16))
+    net[1].weight = net[0].weight
+    net.register_buffer("count", torch.arange(300).view(20, 15))
+    assert set(untied(net)) == {
+        "0.weight", "0.bias", "1.bias", "2.weight", "2.bias", "count",
+    }  # fmt: skip
+    write_rounded(untied(net), tmp_path / "file")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+    assert torch.equal(load_file(tmp_path / "file")["count"], net.count), "whole numbers stay"
