@@ -60,8 +60,8 @@ def speeds(
         for _ in range(_TURNS):
             for name, run in usable.items():
                 times[name].append(timed_ms(partial(run, inputs)))
-    for name, error in errors.items():  # not before, as warnings are not shown up there
-        (missing or _remark)(name, error)
+    for name, reason in errors.items():  # not before, as warnings are not shown up there
+        (missing or _remark)(name, reason)
     medians = {name: median(found) for name, found in times.items()}
     return dict(sorted(medians.items(), key=lambda item: item[1]))
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from pclora_lab.data.account import DataError
 from pclora_lab.data.loading import load_data
+from pclora_lab.data.reading.trees import read_tree, split_named
 from pclora_lab.data.reading.walking import is_picture
 
 
@@ -160,3 +161,62 @@ def test_a_picture_is_known_by_its_content_whatever_its_ending(tmp_path):
     for name, content in (("a.png", b"RIFF....WAVEfmt "), ("b.webp", b"RIFF"), ("c.jpg", b"")):
         (tmp_path / name).write_bytes(content)
         assert not is_picture(tmp_path / name)
+
+
+WORDS = {
+    "train": "train training Train my-train train2 seg_train cat_training",
+    "validation": "validation valid val dev VAL val2017 my.dev",
+    "test": "test testing eval evaluation Test test_b seg-eval",
+    None: "contest trained values device cat tests trainer 12",
+}
+
+
+@pytest.mark.parametrize(("split", "name"), [(s, n) for s, ns in WORDS.items() for n in ns.split()])
+def test_a_name_speaks_of_a_split_by_a_whole_word(split, name):
+    assert split_named(name) == split
+
+
+def test_the_last_word_of_a_name_decides():
+    assert split_named("train_test") == "test" and split_named("test/train") == "train"
+
+
+TREES = [
+    ("classes", "cat/1 dog/2", "train:cat train:dog", ()),
+    ("inside_others", "a/b/cat/1 a/b/dog/2", "train:cat train:dog", ()),
+    ("splits_above", "train/cat/1 test/dog/2 val/cat/3", "train:cat test:dog validation:cat", ()),
+    ("splits_below", "cat/train/1 cat/test/2 dog/train/3", "train:cat test:cat train:dog", ()),
+    ("split_inside_one", "x/train/cat/1 x/test/dog/2", "train:cat test:dog", ()),
+    ("deeper", "train/pets/cat/1 train/pets/dog/2 test/pets/cat/3",
+     "train:cat train:dog test:cat", ()),
+    ("classes_called_so", "train/1 car/2", "train:train train:car", ()),
+    ("spellings", "Dog/1 dog/2 Dog/3 cat/4", "train:Dog train:Dog train:Dog train:cat",
+     ("1 'dog' counted as 'Dog'", )),
+    ("parts", "train/cat/1 training/dog/2 test/cat/3", "train:cat train:dog test:cat",
+     ("the folders train, training together are the split train",)),
+    ("places", "a/cat/1 b/cat/2 b/dog/3", "train:cat train:cat train:dog",
+     ("2 folders named 'cat' are one class",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("paths", "found", "notes"), [t[1:] for t in TREES], ids=[t[0] for t in TREES]
+)
+def test_folders_say_split_and_class(paths, found, notes):
+    reading = read_tree([Path(path) for path in paths.split()], "mine")
+    assert " ".join(f"{leaf.split}:{leaf.label}" for leaf in reading.leaves) == found
+    assert [str(leaf.path) for leaf in reading.leaves] == paths.split()
+    assert reading.notes == notes and not reading.homeless and not reading.astray
+
+
+def test_files_that_no_folder_names_are_told_by_their_split_or_place():
+    reading = read_tree([Path(p) for p in ("train/cat/1", "train/2", "more/dog/4")], "mine")
+    assert [str(leaf.path) for leaf in reading.leaves] == ["train/cat/1"]
+    assert reading.homeless == {"train": [Path("train/2")]}
+    assert reading.astray == {"more": [Path("more/dog/4")]}
+    reading = read_tree([Path(p) for p in ("train/cat/1", "test/dog/3", "test/2", "train/5")], "m")
+    assert {s: [*map(str, ps)] for s, ps in reading.homeless.items()} == {
+        "test": ["test/2"], "train": ["train/5"],
+    }  # fmt: skip
+    reading = read_tree([Path(p) for p in ("cat/1", "dog/2", "3")], "m")
+    assert {s: [*map(str, ps)] for s, ps in reading.homeless.items()} == {"train": ["3"]}
+    assert read_tree([], "m").leaves == []
