@@ -17,9 +17,8 @@ from .course.records import (
     parts_figure,
     reach_figure,
     schedule_figure,
-    staying_figure,
 )
-from .course.theory import layer_errors_figure, truncation_figure
+from .course.theory import layer_errors_figure, staying_figure, truncation_figure
 from .curves import Curve, curves
 from .figure import NotebookFigure
 from .history import history_figure

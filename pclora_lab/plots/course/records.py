@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
 from pclora_lab.methods.pclora.schedules import SCHEDULES, Points, base_weight_factor
@@ -22,7 +21,6 @@ __all__ = [
     "reach_figure",
     "schedule_figure",
     "initialization_figure",
-    "staying_figure",
 ]
 
 _LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
@@ -179,50 +177,6 @@ def _mean_of(groups: Iterable[Sequence[Mapping[str, Any]]]) -> str:
     return f"mean of {counts.pop()}" if len(counts) == 1 else "mean"
 
 
-@themed
-def staying_figure(
-    fading: torch.Tensor, adapter: torch.Tensor, lams: Sequence[float] = (1.0, 0.5, 0.0)
-) -> Figure:
-    """Singular values of what fades, of the adapter, and of their sum, at some λ.
-
-    Args:
-        fading: the part that λ multiplies, ``(out, in)``: W, or with a residual start
-            ``W − B₀A₀``.
-        adapter: ``B A``, ``(out, in)``.
-        lams: a panel for each.
-
-    Example:
-        >>> figure = staying_figure(torch.diag(torch.tensor([0.0, 2.0])), torch.diag(
-        ...     torch.tensor([4.0, 0.0])), lams=(0.5,))
-        >>> figure.axes[0].lines[2].get_ydata().round(3).tolist()
-        [4.0, 1.0]
-    """
-    figure = NotebookFigure(figsize=(3.1 * len(lams) + 0.4, 3), layout="constrained")
-    axes = figure.subplots(1, len(lams), sharey=True, squeeze=False)[0]
-    fading, adapter = fading.detach().double(), adapter.detach().double()
-    for axis, lam in zip(axes, lams, strict=True):
-        for matrix, style, color, name in (
-            (lam * fading, "-", in_theme(COLORS["base"]), "base, what is left of it"),
-            (adapter, "--", in_theme(COLORS["adapter"]), "adapter B A"),
-            (
-                lam * fading + adapter,
-                ":",
-                in_theme(COLORS["ink"]),
-                "their sum, what the layer does",
-            ),
-        ):
-            values = torch.linalg.svdvals(matrix).numpy()
-            places = np.arange(1, len(values) + 1)
-            axis.plot(places, values, style, color=color, linewidth=2, label=name)
-        axis.set(title=f"λ = {lam:g}", xlabel="singular value, by size")
-        axis.set_ylim(bottom=0)
-        axis.grid()
-    axes[0].set_ylabel("size")
-    handles = axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False)
-    return figure
-
-
 def reach_figure(norms: Mapping[str, Mapping[str, float]]) -> Figure:
     """Gradient norms by layer, a line for each loss term: which term reaches which layer.
 
@@ -322,11 +276,14 @@ def schedule_figure(
 
 
 @themed
-def initialization_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
+def initialization_figure(
+    runs: Iterable[Mapping[str, Any]], teacher: float | None = None
+) -> Figure:
     """Accuracy if the base were removed, over the training; one color per start, a line per run.
 
     Args:
         runs: with ``start`` and ``history`` (rows), as the records in ``data/results`` have them.
+        teacher: its accuracy, as a dotted line.
     """
     figure = NotebookFigure(figsize=(7.5, 4), layout="constrained")
     axis = figure.subplots()
@@ -343,7 +300,9 @@ def initialization_figure(runs: Iterable[Mapping[str, Any]]) -> Figure:
             label=None if start in named else start,
         )
         named.add(start)
+    if teacher is not None:
+        axis.axhline(100 * teacher, color=in_theme(COLORS["teacher"]), ls=":", label="teacher")
     axis.set(xlabel="step", ylabel="top-1 if the base were removed now (%)")
     axis.grid()
-    axis.legend(title="start of A, B, C")
+    axis.legend(title="start, a line per run")
     return figure

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -13,7 +14,7 @@ from pclora_lab.plots.figure import NotebookFigure, with_styles
 from pclora_lab.plots.palette import COLORS
 from pclora_lab.plots.theme import in_theme, themed
 
-__all__ = ["layer_errors_figure", "truncation_figure"]
+__all__ = ["layer_errors_figure", "staying_figure", "truncation_figure"]
 
 _LINES = (("o-", "teacher"), ("s--", "feature"), ("^:", "logit"), ("D-.", "task"))
 
@@ -117,4 +118,48 @@ def layer_errors_figure(
     axis.set(xlabel="step", ylabel="error of the output (%)", ylim=(-2, 105))
     axis.grid()
     axis.legend()
+    return figure
+
+
+@themed
+def staying_figure(
+    fading: torch.Tensor, adapter: torch.Tensor, lams: Sequence[float] = (1.0, 0.5, 0.0)
+) -> Figure:
+    """Singular values of what fades, of the adapter, and of their sum, at some λ.
+
+    Args:
+        fading: the part that λ multiplies, ``(out, in)``: W, or with a residual start
+            ``W − B₀A₀``.
+        adapter: ``B A``, ``(out, in)``.
+        lams: a panel for each.
+
+    Example:
+        >>> figure = staying_figure(torch.diag(torch.tensor([0.0, 2.0])), torch.diag(
+        ...     torch.tensor([4.0, 0.0])), lams=(0.5,))
+        >>> figure.axes[0].lines[2].get_ydata().round(3).tolist()
+        [4.0, 1.0]
+    """
+    figure = NotebookFigure(figsize=(3.1 * len(lams) + 0.4, 3), layout="constrained")
+    axes = figure.subplots(1, len(lams), sharey=True, squeeze=False)[0]
+    fading, adapter = fading.detach().double(), adapter.detach().double()
+    for axis, lam in zip(axes, lams, strict=True):
+        for matrix, style, color, name in (
+            (lam * fading, "-", in_theme(COLORS["base"]), "base, what is left of it"),
+            (adapter, "--", in_theme(COLORS["adapter"]), "adapter B A"),
+            (
+                lam * fading + adapter,
+                ":",
+                in_theme(COLORS["ink"]),
+                "their sum, what the layer does",
+            ),
+        ):
+            values = torch.linalg.svdvals(matrix).numpy()
+            places = np.arange(1, len(values) + 1)
+            axis.plot(places, values, style, color=color, linewidth=2, label=name)
+        axis.set(title=f"λ = {lam:g}", xlabel="singular value, by size")
+        axis.set_ylim(bottom=0)
+        axis.grid()
+    axes[0].set_ylabel("size")
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False)
     return figure

@@ -11,12 +11,13 @@ from PIL import Image
 from pclora_lab.plots.course.diagrams import fade_animation, layer_diagram
 from pclora_lab.plots.course.records import (
     fades_figure,
+    initialization_figure,
     jump_figure,
     outcome_figure,
     parts_figure,
     reach_figure,
-    staying_figure,
 )
+from pclora_lab.plots.course.theory import staying_figure
 from pclora_lab.plots.palette import COLORS
 
 LAMS = (1.0, 0.5, 0.0, 0.0)
@@ -130,6 +131,17 @@ def test_outcomes_show_every_run_their_mean_and_the_teacher():
     assert names == ["one run", "mean", "teacher"]
     even = outcome_figure(three).legends[0].get_texts()
     assert [text.get_text() for text in even] == ["one run", "mean of 3"]
+
+
+def test_a_start_has_one_entry_for_its_runs_and_the_teacher_a_line():
+    starts = [{"start": "zeros", "history": history(i / 10)} for i in range(2)]
+    (axis,) = initialization_figure(starts, teacher=0.95).axes
+    assert [list(line.get_ydata()) for line in axis.lines[:2]] == [
+        pytest.approx([100 * (value + i / 10) for value in REMOVED]) for i in range(2)
+    ]
+    assert list(axis.lines[2].get_ydata()) == pytest.approx([95, 95])
+    names = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert names == ["zeros", "teacher"] and len(initialization_figure(starts).axes[0].lines) == 2
 
 
 def test_what_stays_of_a_weight_at_lambda_zero_is_the_adapter():
