@@ -12,8 +12,12 @@ from PIL import Image
 
 LESSONS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("0*.ipynb"))
 UNFRAMED = {
-    *("01_from_lora_to_pclora", "03_distillation"),
-    *("04_what_is_removed", "05_pela", "06_snella", "07_side_by_side", "08_text_with_bert"),
+    "01_from_lora_to_pclora",
+    "03_distillation",
+    "04_what_is_removed",
+    "05_pela",
+    "06_snella",
+    "08_text_with_bert",
     "09_your_model_your_data",
 }
 # One inch of a figure is 80 pixels of the page: so many pixels of the picture make 150 dpi.
