@@ -8,6 +8,7 @@ import pytest
 
 from pclora_lab.data.account import DataError
 from pclora_lab.data.loading import load_data
+from pclora_lab.data.reading import delimited
 from pclora_lab.data.reading.delimited import read_delimited
 
 ROWS = [(f"text number {i}", ("neg", "pos")[i % 2]) for i in range(400)]
@@ -130,3 +131,86 @@ def test_the_ending_decides_where_the_lines_do_not(tmp_path):
         path = tmp_path / f"rows{suffix}"
         path.write_text("text,a\tlabel,b\n" + "one,two\tx,y\n" * 3)
         assert read_delimited(path).table.column_names == columns
+
+
+@pytest.mark.parametrize(
+    ("heading", "names"),
+    [
+        (["text", " label "], ["text", "label"]),
+        (["", "text", " "], ["Unnamed: 0", "text", "Unnamed: 2"]),
+        (["\ufefftext", "label"], ["text", "label"]),
+        (["a", "a", "a.1", "a"], ["a", "a.1", "a.1.1", "a.2"]),
+    ],
+)
+def test_every_column_has_a_name_of_its_own(heading, names):
+    assert delimited._unique(heading) == names
+
+
+SEPARATED = {
+    "a.csv": [
+        ("a,b\n1,2\n", ","), ("a;b\n1;2\n", ";"), ("a\tb\n1\t2\n", "\t"), ("a|b\n1|2\n", "|"),
+        ("a;b,c\n1;2,3\n", ","), ("a;b\n1,5;2\n1,7;3\n", ";"), ("a\n1\n", ","), ("", ","),
+        ('a;b\n"1;2;3";4\n', ";"), ("\n\na;b\n\n1;2\n", ";"), ("a,b;c\n1;2\n3;4\n", ";"),
+    ],
+    "a.tsv": [("a\tb\n1\t2\n", "\t"), ("a,b\n1,2\n", ","), ("a\tb,c\n1\t2,3\n", "\t")],
+}  # fmt: skip
+CASES = [(name, text, mark) for name, cases in SEPARATED.items() for text, mark in cases]
+
+
+@pytest.mark.parametrize(("name", "text", "separator"), CASES)
+def test_what_separates_fits_the_heading_and_the_lines(tmp_path, name, text, separator):
+    (tmp_path / name).write_text(text)
+    assert delimited._separator(tmp_path / name) == (separator, 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "found"), [("sep=;", (";", 1)), ("SEP=| ", ("|", 1)), ("\nsep=;", (";", 2))]
+)
+def test_the_line_of_spreadsheets_names_one_character(tmp_path, line, found):
+    (tmp_path / "a.csv").write_text(f"{line}\na,b\n1,2\n")
+    assert delimited._separator(tmp_path / "a.csv") == found
+
+
+def test_lines_are_told_by_their_numbers_and_a_note_counts_lone_marks(tmp_path):
+    lines = ["text,label", 'a 5" disc,1', '"lone,2', "x,y,z", 'p,"q,r', "", "b", "c,3,"]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    rows = read_delimited(tmp_path / "a.csv")
+    assert [tuple(row.values()) for row in rows.table.to_pylist()] == [
+        ('a 5" disc', "1"), ('"lone', "2"), ("b", ""), ("c", "3"),
+    ]  # fmt: skip
+    left = {part.reason.partition(" (")[0]: (part.count, part.first) for part in rows.left_out}
+    assert left == {
+        "with more fields than the heading has names": (1, "line 4"),
+        "with a quotation mark that is not closed": (1, "line 5"),
+    }
+    assert rows.notes == (
+        "a.csv: 2 lines have a lone quotation mark, which is read as a character",
+    )
+    (tmp_path / "b.csv").write_text('text,label\n"lone,2\na,1\n')
+    assert read_delimited(tmp_path / "b.csv").notes == (
+        "b.csv: 1 line has a lone quotation mark, which is read as a character",
+    )
+    (tmp_path / "c.csv").write_text("text,label\na,1\n")
+    assert read_delimited(tmp_path / "c.csv").notes == ()
+
+
+@pytest.mark.parametrize(("classes", "are_rows"), [(2, True), (20, False)])
+def test_lines_between_two_lone_marks_are_rows_where_their_labels_are_known(
+    tmp_path, classes, are_rows
+):
+    """Of a column with few values, such as classes; a text of several lines has none of them."""
+    lines = [f"text {n},{n % classes}" for n in range(30)]
+    lines[10:10] = ['"open,1', "between,0", 'end",1']
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    rows = read_delimited(tmp_path / "a.csv")
+    texts = [row["text"] for row in rows.table.to_pylist()]
+    assert ("between" in texts) is are_rows
+    assert rows.table.num_rows == (33 if are_rows else 31)
+
+
+def test_a_column_with_more_values_than_half_of_its_rows_holds_no_classes(tmp_path):
+    lines = ["text,label", *(f"t{n},{n % 3}" for n in range(7)), 'quoted "x",9', "1,2,3"]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    assert delimited._familiar(tmp_path / "a.csv", ",", 2) == {1: {"0", "1", "2"}}
+    (tmp_path / "a.csv").write_text("\n".join(lines[:6]) + "\n")  # of five rows
+    assert delimited._familiar(tmp_path / "a.csv", ",", 2) == {}

@@ -127,3 +127,41 @@ def test_a_walk_says_where_it_ends(tmp_path, monkeypatch):
     write_images(tmp_path / "images", {"train": 20})
     with pytest.raises(DataError, match="holds more than 30 files and folders"):
         load_data(tmp_path / "images")
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("images/3.png", "images/3.png"),
+        ("./images/../images/3.png", "images/3.png"),
+        ("images/99.png", None),
+        ("images", None),
+        ("../private.png", OUTSIDE),
+        ("../gone.png", OUTSIDE),
+        ("http://a/images/3.png", OUTSIDE),
+        ("zip://a::images/3.png", OUTSIDE),
+        ("a" * 5000, None),
+        ("a\0b", None),
+    ],
+)
+def test_a_path_is_a_file_of_the_folder_none_or_outside(there, monkeypatch, path, found):
+    monkeypatch.chdir(there / "data" / "images")
+    wanted = str((there / "data" / found).resolve()) if isinstance(found, str) else found
+    for place in (there / "data", [there / "data"], (there / "data", there / "data" / "images")):
+        assert inside(path, place) == wanted
+    whole = str(there / "data" / path)
+    if isinstance(found, str):
+        assert inside(whole, there / "data") == wanted
+    if "::" in path or "//" in path:
+        assert inside(path, None) == path, "an address is believed where nothing is a table's own"
+    else:
+        assert inside(whole, None) == (whole if os.path.isfile(whole.replace("\0", "")) else None)
+
+
+def test_a_file_of_any_of_several_folders_is_inside(there, monkeypatch):
+    monkeypatch.chdir(there / "data")
+    (there / "second").mkdir()
+    (there / "second" / "a.png").write_bytes(b"x")
+    both = [there / "data", there / "second"]
+    assert inside("a.png", both) == str((there / "second" / "a.png").resolve())
+    assert inside("a.png", both[:1]) is None
