@@ -1,9 +1,9 @@
 """What to expect of the exercises that have no single answer: the lessons' own runs, three seeds.
 
 ``python tests/benchmarks/controls/open_exercises.py --result data/results/open_exercises.json``
-runs what exercises 3 and 4 of lessons 00, 05, 06 and 07 ask a student to try, each with the
-learning rate that the lesson takes: no rate was searched, so it compares settings and judges no
-method. What is finished is not run again.
+runs what exercises 3 and 4 of lessons 00, 05, 06 and 07 ask a student to try. Lesson 07 is a
+comparison, which searches each method's learning rate; the others take the rate of the lesson for
+all settings, so they judge no method. What is finished is not run again.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from PIL import ImageOps
 
+from pclora_lab import compare
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.loading import load_data
 from pclora_lab.json_files import read_json, write_json
@@ -25,6 +26,7 @@ from pclora_lab.training.loop import train
 
 SEEDS, CACHE = (0, 1, 2), DataCache()
 BASE = {"model": "vit_digits", "evaluations": 2, "device": "cpu", "precision": "float32"}
+KEPT = ("accuracy", "teacher_accuracy", "params_before", "params_after")
 
 FADE = {"name": "pclora", "init": "activation_svd"}
 PELA = {"name": "pela", "budget": 0.12}
@@ -39,14 +41,11 @@ def settings(inverted: str) -> Settings:
         kernel: {**SNELLA, "kernel": kernel} for kernel in ("piecewise_linear", "linear", "mixed")
     }
     kernels["allocations = 1"] = {**SNELLA, "allocations": 1}
-    found = {f"00: rank {r}": {"method": {**FADE, "rank": r}, "steps": 300} for r in (8, 4)}
-    found |= {f"05: {k}": {"method": m, "steps": 150} for k, m in repair.items()}
+    ranks = {f"rank {r}": {**FADE, "rank": r} for r in (8, 4)}
+    found = {f"00: {k}": {"method": m, "steps": 300, "lr": 5e-3} for k, m in ranks.items()}
+    found |= {f"05: {k}": {"method": m, "steps": 150, "lr": 1e-3} for k, m in repair.items()}
     adapt = {"data": inverted, "steps": 150, "lr": 1e-2}
     found |= {f"06: {k}": {"method": m, **adapt} for k, m in kernels.items()}
-    for budget in (0.05, 0.2):
-        for name in ("pclora", "svd_kd"):
-            method = {"name": name, "budget": budget}
-            found[f"07: {name}, budget {budget}"] = {"method": method, "steps": 30}
     return found
 
 
@@ -61,6 +60,21 @@ def invert_digits(folder: Path) -> None:
             ImageOps.invert(image).save(place / f"{i}.png")
 
 
+def compared(out: Path) -> list[dict[str, Any]]:
+    """The rows of lesson 07, with ``svd_kd`` among its methods."""
+    grid = {"methods": ("pclora", "svd_kd"), "budgets": (0.05, 0.2), "seeds": SEEDS}
+    rows = compare(RunConfig(steps=30, evaluations=2), **grid, out=out).to_dict("records")
+    return [
+        {
+            "label": f"07: {row['method']}, budget {row['budget']}",
+            "seed": int(row["seed"]),
+            "lr": row["lr"],
+            **{key: row[key] for key in KEPT},
+        }
+        for row in rows
+    ]
+
+
 def run(out: Path, label: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
     """One run's row; read again where it was finished before."""
     place = out / f"{label.replace(': ', ' ')}-{seed}.json"
@@ -70,8 +84,7 @@ def run(out: Path, label: str, options: dict[str, Any], seed: int) -> dict[str, 
     for event in train(config, out / "runs", cache=CACHE):
         if isinstance(event, RunEnd):
             result = event.result
-    kept = ("accuracy", "teacher_accuracy", "params_before", "params_after")
-    row = {"label": label, "seed": seed, **{key: result[key] for key in kept}}
+    row = {"label": label, "seed": seed, **{key: result[key] for key in KEPT}}
     write_json(place, row)
     print(label, seed, f"{row['accuracy']:.3f}", file=sys.stderr, flush=True)
     return row
@@ -98,6 +111,7 @@ def main() -> None:
     invert_digits(inverted)
     asked = settings(str(inverted))
     rows = [run(args.out, label, asked[label], seed) for label in asked for seed in SEEDS]
+    rows += compared(args.out / "side_by_side")
     record = {
         "command": f"python tests/benchmarks/controls/open_exercises.py --result {args.result}",
         "hardware": f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} thread(s)",
