@@ -1,5 +1,6 @@
 from .course.comparing import adaptation_figure, budget_figure, meeting_figure
 from .course.diagrams import fade_animation, layer_diagram
+from .course.distilling import drift_figure, latency_figure, reach_figure, repair_figure
 from .course.fading import release_figure, run_figure, switch_figure
 from .course.methods import (
     allocation_figure,
@@ -15,7 +16,6 @@ from .course.records import (
     jump_figure,
     outcome_figure,
     parts_figure,
-    reach_figure,
     schedule_figure,
 )
 from .course.theory import layer_errors_figure, staying_figure, truncation_figure
@@ -43,6 +43,7 @@ __all__ = [
     "current_theme",
     "curves",
     "cut_cost_figure",
+    "drift_figure",
     "examples_figure",
     "fade_animation",
     "fades_figure",
@@ -52,6 +53,7 @@ __all__ = [
     "initialization_figure",
     "jump_figure",
     "kernel_figure",
+    "latency_figure",
     "layer_diagram",
     "layer_errors_figure",
     "layer_heatmap",
@@ -64,6 +66,7 @@ __all__ = [
     "parts_figure",
     "reach_figure",
     "release_figure",
+    "repair_figure",
     "run_figure",
     "schedule_figure",
     "sparsifier_figure",

@@ -1,7 +1,7 @@
 """What does the teacher teach? Shares of the loss, places to listen at, and two starts.
 
 ``python tests/benchmarks/distillation.py --result data/results/distillation.json`` compresses the
-embedded model with every loss. For each one the learning rate is chosen on the validation split
+built-in model with every loss. For each one the learning rate is chosen on the validation split
 with the first seed; the test split is what gets reported. What is finished is not run again.
 """
 

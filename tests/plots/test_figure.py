@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pclora_lab.plots.course.distilling import drift_figure, reach_figure
 from pclora_lab.plots.course.methods import cut_cost_figure, kernel_figure, spectra_figure
 from pclora_lab.plots.course.records import (
     fades_figure,
@@ -14,7 +15,6 @@ from pclora_lab.plots.course.records import (
     jump_figure,
     outcome_figure,
     parts_figure,
-    reach_figure,
     schedule_figure,
     staying_figure,
 )
@@ -51,12 +51,12 @@ def lines(figure):
         (lambda: cut_cost_figure({name: {"a": 0.5, "b": 0.2} for name in NAMES}), 1),
         (lambda: kernel_figure({name: np.eye(3) * (i + 1) for i, name in enumerate(NAMES)}), 1),
         (lambda: spectra_figure({f"kind{i}": [2.0, 1.0] for i in range(MANY)}), 1),
-        (lambda: reach_figure({name: {"a": 1.0, "b": 2.0} for name in NAMES}), 1),
+        (lambda: drift_figure({name: [[0.0, 1.0]] for name in NAMES}), 1),
         (lambda: fades_figure(RUNS), 2),
         (lambda: jump_figure(RUNS), 1),
         (lambda: initialization_figure([r | {"start": s} for r in RUNS for s in INIT_COLORS]), 3),
     ],
-    ids="schedules cut-costs kernels spectra reach fades jump starts".split(),
+    ids="schedules cut-costs kernels spectra drifts fades jump starts".split(),
 )
 def test_every_thing_has_its_lines(draw, per_thing):
     assert len(lines(draw())) == per_thing * MANY
@@ -67,6 +67,7 @@ def test_every_run_has_its_mark_and_every_part_its_bars():
     model = {"m": dict.fromkeys(NAMES, 1_000_000)}
     assert [len(axis.patches) for axis in parts_figure(model, model).axes] == [2 * MANY, MANY]
     steps = [i / (MANY - 1) for i in range(MANY)]
+    assert len(reach_figure({name: {"a": 1.0} for name in NAMES}).axes[0].texts) == MANY
     assert len(staying_figure(torch.eye(2), torch.eye(2), steps).axes) == MANY
 
 

@@ -269,21 +269,27 @@ def allocation_figure(rows: Iterable[Mapping[str, Any]]) -> Figure:
 
 
 @themed
-def takeaway_figure(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> Figure:
+def takeaway_figure(
+    histories: Mapping[str, Iterable[Mapping[str, Any]]],
+    teacher: float | None = None,
+    marks: Mapping[str, float] | None = None,
+) -> Figure:
     """Accuracy of the model that one would take along at each step, a line per method.
 
     Args:
         histories: rows by method name. While a base is there, it is left behind.
+        teacher: its accuracy, as a dashed line.
+        marks: steps by what happens there, as upright lines.
 
     Example:
         >>> rows = [{"step": 3, "accuracy": 0.9, "accuracy_if_base_removed": 0.5}]
         >>> takeaway_figure({"pclora": rows}).axes[0].lines[0].get_ydata().tolist()
         [50.0]
     """
-    figure, axis = _one_axis(7.5, 4, xlabel="step", ylabel="top-1 of the model to take along (%)")
+    figure, axis = _one_axis(8, 4, xlabel="step", ylabel="top-1 of the model to take along (%)")
     for name, rows in histories.items():
         measured = [row for row in rows if row.get("accuracy") is not None]
-        _, color, marker = method_style(name)
+        title, color, marker = method_style(name)
         shares = np.array([row[_which(row)] for row in measured])
         axis.plot(
             [row["step"] for row in measured],
@@ -291,8 +297,15 @@ def takeaway_figure(histories: Mapping[str, Iterable[Mapping[str, Any]]]) -> Fig
             color=in_theme(color),
             marker=marker,
             markersize=5,
-            label=name,
+            label=title,
         )
+    if teacher is not None:
+        dashes: dict[str, Any] = {"color": in_theme(COLORS["teacher"]), "linestyle": "--"}
+        axis.axhline(100 * teacher, label="dense model", **dashes)
+    for text, step in (marks or {}).items():
+        axis.axvline(step, color=in_theme(COLORS["guide"]), linewidth=1)
+        axis.annotate(text, (step, 1), (4, 3), "data", "offset points", fontsize=9)
+    axis.set_ylim(0, 103)
     axis.legend(loc="lower right")
     return figure
 

@@ -18,7 +18,6 @@ __all__ = [
     "measured",
     "outcome_figure",
     "parts_figure",
-    "reach_figure",
     "schedule_figure",
     "initialization_figure",
 ]
@@ -175,45 +174,6 @@ def _mean_of(groups: Iterable[Sequence[Mapping[str, Any]]]) -> str:
     """What a mark is, with the number of runs where it is the same for all."""
     counts = {len(group) for group in groups}
     return f"mean of {counts.pop()}" if len(counts) == 1 else "mean"
-
-
-def reach_figure(norms: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Gradient norms by layer, a line for each loss term: which term reaches which layer.
-
-    Zeros can't be drawn on the logarithmic axis and are marked at its foot.
-
-    Args:
-        norms: by term, then by layer.
-
-    Raises:
-        ValueError: terms with other layers than the first.
-
-    Example:
-        >>> figure = reach_figure({"task": {"fc": 2.0}, "cut off": {"fc": 0.0}})
-        >>> [text.get_text() for text in figure.legends[0].get_texts()]
-        ['task', 'cut off (zero everywhere)']
-    """
-    layers = common_names(norms)
-    figure = NotebookFigure(figsize=(9, 3.6), layout="constrained")
-    axis = figure.subplots()
-    found = [value for term in norms.values() for value in term.values() if value > 0]
-    foot = min(found, default=1.0) / 5
-    for i, (term, by_layer) in enumerate(norms.items()):
-        values = [max(by_layer[name], foot) for name in layers]
-        label = term if any(by_layer.values()) else f"{term} (zero everywhere)"
-        axis.plot(
-            layers,
-            values,
-            color=CYCLE[i % len(CYCLE)],
-            linestyle=_LINES[i % len(_LINES)],
-            marker=_MARKS[i % len(_MARKS)],
-            label=label,
-        )
-    axis.set(yscale="log", ylabel="norm of the gradient at B")
-    axis.tick_params(axis="x", rotation=60, labelsize=8)
-    axis.grid(alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=len(norms), fontsize=9, frameon=False)
-    return figure
 
 
 def parts_figure(

@@ -15,7 +15,6 @@ from pclora_lab.plots.course.records import (
     jump_figure,
     outcome_figure,
     parts_figure,
-    reach_figure,
 )
 from pclora_lab.plots.course.theory import staying_figure
 from pclora_lab.plots.palette import COLORS
@@ -150,15 +149,6 @@ def test_what_stays_of_a_weight_at_lambda_zero_is_the_adapter():
     sums = [axis.lines[2].get_ydata().tolist() for axis in figure.axes]
     assert sums == [pytest.approx([5, 3]), pytest.approx([5, 0])]
     assert [axis.get_title() for axis in figure.axes] == ["λ = 1", "λ = 0"]
-
-
-def test_a_term_without_gradient_is_drawn_at_the_foot_and_named():
-    norms = {"task": {"a": 2.0, "b": 0.5}, "detached": {"a": 0.0, "b": 0.0}}
-    figure = reach_figure(norms)
-    axis = figure.axes[0]
-    assert axis.lines[0].get_ydata().tolist() == [2, 0.5]
-    assert axis.lines[1].get_ydata().tolist() == pytest.approx([0.1, 0.1])
-    assert "detached (zero everywhere)" in [t.get_text() for t in figure.legends[0].get_texts()]
 
 
 def test_records_are_what_the_figures_take():
