@@ -16,8 +16,6 @@ UNFRAMED = {
     "04_what_is_removed",
     "05_pela",
     "06_snella",
-    "08_text_with_bert",
-    "09_your_model_your_data",
 }
 # One inch of a figure is 80 pixels of the page: so many pixels of the picture make 150 dpi.
 _PIXELS_PER_CSS_PIXEL = 150 / 80
