@@ -1,5 +1,6 @@
 """Where tables are kept while they are read."""
 
+import contextlib
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,3 +138,39 @@ def test_a_damaged_file_of_the_cache_is_said(cached, file, content):
     (cached / file).write_bytes(content)
     with pytest.raises((DataError, ConnectionError), match="'somebody/tiny'"):
         load_data("somebody/tiny")
+
+
+def test_files_of_a_repository_are_here_where_all_have_a_version(tmp_path, monkeypatch):
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    assert not hub.in_hub_cache("datasets--a--b")
+    (tmp_path / "datasets--a--b" / "snapshots").mkdir(parents=True)
+    assert not hub.in_hub_cache("datasets--a--b"), "an empty folder holds none"
+    (tmp_path / "datasets--a--b" / "snapshots" / "1234").mkdir()
+    assert hub.in_hub_cache("datasets--a--b") and hub.in_hub_cache()
+    assert not hub.in_hub_cache("datasets--a--b", "models--a--b")
+
+
+def test_the_hub_answers_where_somebody_opens(monkeypatch):
+    asked = []
+
+    def urlopen(request, timeout):
+        asked.append((request.full_url, request.get_method(), timeout))
+        if len(asked) > 1:
+            raise OSError("no network")
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(hub.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    assert not hub.hub_answers() and not asked
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    assert hub.hub_answers() and not hub.hub_answers(0.5)
+    assert asked == [(hub.constants.ENDPOINT, "HEAD", timeout) for timeout in (3.0, 0.5)]
+
+
+def test_tables_of_the_hub_may_name_what_the_caches_hold(usual, monkeypatch, tmp_path):
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    folders = hub.cache_folders()
+    assert folders == (Path(datasets.config.HF_DATASETS_CACHE), tmp_path / "hub")
+    hub._cache_folder.cache_clear()
+    monkeypatch.setattr(hub.os, "access", lambda path, mode: False)
+    assert hub.cache_folders() == (Path(hub._cache_folder()), *folders)
