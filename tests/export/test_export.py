@@ -369,3 +369,27 @@ def test_a_format_that_can_not_be_used_is_left_out_with_a_reason(loaded, reason,
     monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
     registry = plugins.Registry("pclora_lab.export_formats", "format", {}, formats._checked)
     assert "names" not in registry and reason in registry.problems[0].reason
+
+
+def test_a_folder_is_made_where_there_is_none_and_every_folder_gets_the_card(run_folder, tmp_path):
+    places = tmp_path / "a" / "b"
+    places.mkdir(parents=True)
+    (report,) = export_run(run_folder, str(places / "c"), ["standalone"])
+    assert Path(report.path) == places / "c" / "standalone"
+    cards = [(folder / "README.md").read_text() for folder in (places / "c", Path(report.path))]
+    assert cards[0] == cards[1] and str(report).replace(report.path, "") in cards[0]
+    missing = []
+    export_run(run_folder, places / "c", ["standalone"], missing=lambda *told: missing.append(told))
+    assert missing == [], "what it wrote it may replace"
+
+
+def test_what_is_there_already_is_looked_at_before_anything_is_read(run_folder, tmp_path):
+    (tmp_path / "model.pt2").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="model.pt2 is there already"):
+        export_run(run_folder, tmp_path, ["standalone", "torch_export"])
+    (tmp_path / "standalone").mkdir()
+    (tmp_path / "standalone" / "README.md").write_text("mine")
+    (tmp_path / "model.pt2").unlink()
+    with pytest.raises(FileExistsError, match="standalone/README.md is there already"):
+        export_run(run_folder, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["standalone"]
