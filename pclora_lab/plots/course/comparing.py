@@ -142,28 +142,31 @@ def adaptation_figure(rows: Rows, before: float) -> NotebookFigure:
 
 
 @themed
-def meeting_figure(runs: Mapping[str, Rows], teacher: float | None = None) -> NotebookFigure:
+def meeting_figure(runs: Mapping[str, Rows]) -> NotebookFigure:
     """Accuracy as it is (solid) and if the base were removed (dashed), until the two are one.
+
+    A run that begins at λ = 1 begins as its teacher: a dotted line keeps the first one's accuracy.
 
     Args:
         runs: histories by name; rows in which not both were measured are left out.
-        teacher: its accuracy in [0, 1], as a dotted line.
 
     Raises:
         ValueError: a run in which both were never measured.
 
     Example:
         >>> rows = [{"step": 0, "lam": 1.0, "accuracy": 0.9, "accuracy_if_base_removed": 0.4}]
-        >>> axis = meeting_figure({"rank 8": rows}, teacher=0.95).axes[0]
+        >>> axis = meeting_figure({"rank 8": rows}).axes[0]
         >>> [text.get_text() for text in axis.get_legend().get_texts()]
         ['rank 8', 'rank 8, if the base were removed', 'teacher']
     """
     figure = NotebookFigure(figsize=(7.5, 3.6), layout="constrained")
     axis = figure.subplots()
+    beginnings = []
     for (name, rows), color in with_styles(runs.items(), _COLORS):
         known = measured(rows)
         if not known:
             raise ValueError(f"{name!r} has no row with both accuracies: pass a PC-LoRA history")
+        beginnings.append(known[0])
         steps = [row["step"] for row in known]
         for key, line, label in (
             ("accuracy", "-", name),
@@ -171,8 +174,9 @@ def meeting_figure(runs: Mapping[str, Rows], teacher: float | None = None) -> No
         ):
             values = [100 * row[key] for row in known]
             axis.plot(steps, values, line, color=in_theme(color), label=label, linewidth=2)
-    if teacher is not None:
-        axis.axhline(100 * teacher, color=in_theme(COLORS["teacher"]), ls=":", label="teacher")
+    for row in [row for row in beginnings if row["lam"] == 1][:1]:
+        gray = in_theme(COLORS["teacher"])
+        axis.axhline(100 * row["accuracy"], color=gray, linestyle=":", label="teacher")
     axis.set(xlabel="step", ylabel="top-1 (%)")
     axis.grid()
     axis.legend()

@@ -57,13 +57,19 @@ def test_adaptation_shows_the_accuracy_where_it_was_measured_and_the_budget_ever
 
 
 def test_both_accuracies_of_a_run_have_its_color():
-    axis = meeting_figure({"a": [*STEPS, {"step": 2, "accuracy": None}], "b": STEPS}, 0.95).axes[0]
+    teachers_own = {"step": -1, "lam": None, "accuracy": 0.6}
+    with_gaps = [teachers_own, *STEPS, {"step": 2, "accuracy": None}]
+    axis = meeting_figure({"a": with_gaps, "b": STEPS}).axes[0]
     a, a_removed, b, b_removed, teacher = axis.lines
     assert a.get_ydata() == pytest.approx([90, 70])
     assert a_removed.get_ydata() == pytest.approx([40, 70])
     assert [line.get_linestyle() for line in axis.lines] == ["-", "--", "-", "--", ":"]
     assert a.get_color() == a_removed.get_color() != b.get_color() == b_removed.get_color()
-    assert teacher.get_ydata() == pytest.approx([95, 95])
+    assert teacher.get_ydata() == pytest.approx([90, 90])
+
+
+def test_where_no_run_begins_as_its_teacher_none_is_drawn():
+    assert len(meeting_figure({"a": STEPS[1:]}).axes[0].lines) == 2
 
 
 @pytest.mark.parametrize(
