@@ -9,7 +9,7 @@ from pclora_lab.data.loading import load_data
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.files import data_dir
 from pclora_lab.models.adapting import head_is_new
-from pclora_lab.models.embedded import EMBEDDED
+from pclora_lab.models.embedded import EMBEDDED, build_vit_digits, vit_digits_options
 from pclora_lab.models.loading import describe_model, load_model
 from pclora_lab.nn.heads import draw_head
 from pclora_lab.training.evaluation import test_accuracy as accuracy_on_test
@@ -120,3 +120,23 @@ def test_the_classes_are_named_where_the_head_is_the_one_that_was_saved():
     assert load_model("vit_digits").pclora_class_names == tuple("0123456789")
     for other in (load_model("vit_digits", num_classes=9), load_model("vit_digits", pretrained=0)):
         assert getattr(other, "pclora_class_names", None) is None
+
+
+def test_the_embedded_vision_model_says_what_it_reads():
+    for model in (build_vit_digits(), build_vit_digits(3, 8, 48)):
+        assert model.pretrained_cfg == {
+            "architecture": "vit_digits", "input_size": (1, 8, 8), "mean": (0.5,), "std": (0.5,),
+            "interpolation": "bilinear", "crop_pct": 1.0, "num_classes": 10, "classifier": "head",
+        }  # fmt: skip
+    assert (model.num_classes, model.embed_dim, len(model.blocks)) == (3, 48, 4)
+    assert vit_digits_options() == {
+        "img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 96, "depth": 4, "num_heads": 3,
+    }  # fmt: skip
+    assert vit_digits_options(48)["embed_dim"] == 48 and vit_digits_options()["embed_dim"] == 96
+
+
+@pytest.mark.parametrize("width", [-3, 0, 1, 4])
+def test_a_width_is_a_multiple_of_the_heads(width):
+    with pytest.raises(ValueError, match=f"3 heads, which can't share a width of {width}: use a"):
+        build_vit_digits(width=width)
+    assert build_vit_digits(width=3).embed_dim == 3
