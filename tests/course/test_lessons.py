@@ -13,8 +13,6 @@ from PIL import Image
 LESSONS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("0*.ipynb"))
 UNFRAMED = {
     "01_from_lora_to_pclora",
-    "04_what_is_removed",
-    "05_pela",
     "06_snella",
 }
 # One inch of a figure is 80 pixels of the page: so many pixels of the picture make 150 dpi.

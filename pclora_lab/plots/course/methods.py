@@ -302,10 +302,12 @@ def takeaway_figure(
     if teacher is not None:
         dashes: dict[str, Any] = {"color": in_theme(COLORS["teacher"]), "linestyle": "--"}
         axis.axhline(100 * teacher, label="dense model", **dashes)
-    for text, step in (marks or {}).items():
+    for i, (text, step) in enumerate((marks or {}).items()):
         axis.axvline(step, color=in_theme(COLORS["guide"]), linewidth=1)
-        axis.annotate(text, (step, 1), (4, 3), "data", "offset points", fontsize=9)
-    axis.set_ylim(0, 103)
+        # One above the other, because two marks may stand close together.
+        where = (step, 0), (4, 4 + 14 * i), axis.get_xaxis_transform(), "offset points"
+        axis.annotate(text, *where, fontsize=9)
+    axis.set_ylim(None, 101)
     axis.legend(loc="lower right")
     return figure
 
