@@ -11,10 +11,7 @@ import pytest
 from PIL import Image
 
 LESSONS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("0*.ipynb"))
-UNFRAMED = {
-    "01_from_lora_to_pclora",
-    "06_snella",
-}
+UNFRAMED = {"06_snella"}
 # One inch of a figure is 80 pixels of the page: so many pixels of the picture make 150 dpi.
 _PIXELS_PER_CSS_PIXEL = 150 / 80
 
