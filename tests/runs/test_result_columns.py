@@ -111,3 +111,61 @@ def test_a_row_of_a_comparison_holds_what_its_runs_cost_and_where():
         "params_removed_replaced", "macs_before", "macs_after", "bytes_on_disk", "seconds",
         "latency_ms_before", "latency_ms_after", "peak_memory_mb", "device", "precision", "lr",
     }  # fmt: skip
+
+
+FORMATTED = {
+    "teacher_accuracy": "98.77%", "accuracy": "98.77%", "params_removed_replaced": "98.77%",
+    "params_removed_whole": "98.8%", "macs_removed_whole": "98.77%", "params_after": "1",
+    "params_before": "1", "params_trained": "1", "macs_after": "0.0 MMACs", "bytes_after": "1",
+    "latency_ms_before": "1.0 ms", "latency_ms_after": "0.99 ms", "seconds": "1.0 s",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "text"), FORMATTED.items())
+def test_a_number_has_the_digits_and_the_unit_of_its_column(key, text):
+    assert result_columns.result_column(key).format(0.98765) == text
+
+
+def test_which_numbers_are_better_the_higher_and_what_they_are_compared_with():
+    better = {kind: {c.key for c in RESULT_COLUMNS if c.better == kind} for kind in ("higher", "")}
+    assert better["higher"] == {
+        "teacher_accuracy", "accuracy", "params_removed_replaced", "params_removed_whole",
+        "macs_removed_whole",
+    }  # fmt: skip
+    assert better[""] == {
+        "class_names", "account", "params_before", "macs_before", "latency_ms_before", "device",
+        "precision", "lr", "run_dir",
+    }  # fmt: skip
+    macs = result_columns.result_column("macs_after")
+    assert macs.value({"macs_after": 2_500_000}) == 2.5 and macs.format(2_540_000) == "2.5 MMACs"
+    assert result_columns.result_column("accuracy").value({"accuracy": None}) is None
+
+
+def test_a_summary_tells_every_number_in_its_own_words(run):
+    result = run.result
+    result |= {"account": {"files": {"found": 3, "used": 2, "left_out": [
+        {"reason": "empty", "count": 1, "first": "a.png"}]}, "columns": {"found": 2, "used": 2,
+        "left_out": []}, "rows": {"found": 9, "used": 9, "left_out": []}}}  # fmt: skip
+    assert [(label, text) for label, text in result_lines(result) if label != "run folder"] == [
+        ("teacher, test accuracy", "98.06%"),
+        ("student, test accuracy", "24.72%"),
+        ("classes", "10: 0, 1, 2, 3, 4, 5 and 4 more"),
+        ("rows", "9 found, 9 used · files: 3 found, 2 used, 1 left out: 1 empty (a.png)"),
+        ("removed, replaced layers", "96.47% of parameters"),
+        ("removed, whole model", "95.42% of parameters"),
+        ("trained", "16,714 parameters"),
+        ("parameters", "450,730 → 20,650"),
+        ("size", "1.80 → 0.08 MB"),
+        ("on disk", "0.09 MB"),
+        ("MACs removed, whole model", "94.35%"),
+        ("max |Δlogit| compressed", "0"),
+        ("time", "3.0 s on cpu (float32)"),
+        ("peak memory", "1,047 MB (whole process)"),
+    ]
+    result |= {"teacher_accuracy": None, "class_names": [], "device": "cuda:0", "account": None}
+    told = dict(result_lines(result))
+    assert told["teacher, test accuracy"] == "–" and told["peak memory"] == "1,047 MB on the GPU"
+    assert not {"classes", "rows"} & told.keys()
+    for key, label in (("bytes_on_disk", "on disk"), ("params_trained", "trained")):
+        del result[key]
+        assert label not in dict(result_lines(result))

@@ -53,7 +53,9 @@ def _read_run(path: Path, *ages: int) -> FinishedRun | None:
     """Config and result of a finished run; None if it can't be read. ``ages`` renew the cache."""
     try:
         status = read_json(path.with_name("status.json")) or {}
-        config = upgrade_config(read_json(path.with_name("config.json")) or {})
+        if (settings := read_json(path.with_name("config.json"))) is None:
+            return None  # and no run of the default settings
+        config = upgrade_config(settings)
         result = read_result(path.parent, measured=True) or {}
         numbers = {name: result[name] for name in ("params_after", "accuracy")}
         numbers |= {name: result.get(name) for name in _TIMES}

@@ -1,15 +1,18 @@
 """What is expected before a run: from the runs that come with the package, and from those here."""
 
+import dataclasses
 import json
+import os
 
 import pytest
 
 from pclora_lab import RunConfig
 from pclora_lab.files import data_dir
 from pclora_lab.json_files import write_json
+from pclora_lab.methods.lora import LoRAConfig
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.runs.estimates.accuracy import accuracy_estimate, expected_accuracy
-from pclora_lab.runs.estimates.finished import shipped_runs
+from pclora_lab.runs.estimates.finished import finished_runs, shipped_runs
 from pclora_lab.runs.estimates.speedup import expected_speedup
 from pclora_lab.training.config import write_config
 
@@ -93,3 +96,40 @@ def test_speed_is_known_of_a_model_that_is_named_from_another_folder(tmp_path, m
     finished(tmp_path / "runs", run, latency_ms_before=6.0, latency_ms_after=2.0)
     monkeypatch.chdir(tmp_path)
     assert expected_speedup("runs", RunConfig(model="./mine"), 57_514) == 3.0
+
+
+def test_the_newest_run_that_was_measured_tells_the_speed(tmp_path):
+    times = {"latency_ms_before": 6.0, "latency_ms_after": 2.0}
+    first = finished(tmp_path, RUN, **times)
+    second = finished(
+        tmp_path, dataclasses.replace(RUN, seed=1), **{**times, "latency_ms_after": 3.0}
+    )
+    last = finished(tmp_path, dataclasses.replace(RUN, seed=2))
+    for age, folder in enumerate((second, first, last)):
+        os.utime(folder / "result.json", (1000 + age, 1000 + age))
+    assert expected_speedup(tmp_path, RUN, 57_514) == 3.0, "the last one was not measured"
+    os.utime(second / "result.json", (2000, 2000))
+    assert expected_speedup(tmp_path, RUN, 57_514) == 2.0
+    other = RunConfig(method=LoRAConfig(rank=RANK))
+    assert expected_speedup(tmp_path, other, 57_514) is None, "of another method"
+
+
+@pytest.mark.parametrize("lacking", ["status.json", "config.json", "result.json"])
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_folder_that_is_no_finished_run_says_nothing(tmp_path, lacking, is_cut):
+    (tmp_path / "whole").mkdir()
+    finished(tmp_path / "whole", RUN)
+    (found,) = finished_runs(tmp_path / "whole")
+    assert found.is_here and not found.is_shipped and found.config == RUN
+    folder = finished(tmp_path / "broken", RUN)
+    (folder / lacking).unlink()
+    if is_cut:
+        (folder / lacking).write_text("{ cut")
+    assert list(finished_runs(tmp_path / "broken")) == []
+
+
+@pytest.mark.parametrize("status", ["running", "stopped", "failed"])
+def test_only_a_run_that_came_to_its_end_counts(tmp_path, status):
+    folder = finished(tmp_path, RUN)
+    write_json(folder / "status.json", {"status": status})
+    assert list(finished_runs(tmp_path)) == []
