@@ -61,6 +61,11 @@ MOST_SECONDS = 90.0
 MOST_FAILED = 5
 # Reads the source, so that it reaches no line.
 ALWAYS = "tests/project/test_safety.py"
+# Read what stands outside of all functions, which a test reaches that imported it first by chance.
+DECLARED = (
+    "tests/test_settings.py", "tests/methods/test_registry.py", "tests/methods/test_options.py",
+    "tests/runs/test_result_columns.py",
+)  # fmt: skip
 WARM = "import pclora_lab.cli.main, pclora_lab.runs.session, pclora_lab.export.run"
 
 
@@ -179,15 +184,20 @@ def called_lines(path: str) -> set[int]:
     return lines
 
 
+def is_called(mutant: Mutant, reach: dict[tuple[str, int], set[str]]) -> bool:
+    """Whether tests run its line, and not the import of its file."""
+    is_reached = bool(reach.get((mutant.path, mutant.line)))
+    return is_reached and mutant.line in called_lines(mutant.path)
+
+
 def reaching(mutant: Mutant, reach: dict[tuple[str, int], set[str]]) -> set[str]:
     """The tests that reach its line; of what runs at the import, those that reach its file.
 
     A line that runs at the import is reached by the test that happened to import it first. Of a
     file that has nothing but fields, those that reach its room.
     """
-    tests = reach.get((mutant.path, mutant.line))
-    if tests and mutant.line in called_lines(mutant.path):
-        return tests
+    if is_called(mutant, reach):
+        return reach[mutant.path, mutant.line]
     room = f"pclora_lab/{mutant.room}/"
     for is_near in (mutant.path.__eq__, lambda path: path.startswith(room)):
         found = (tests for (path, _), tests in reach.items() if is_near(path))
@@ -317,6 +327,7 @@ def run(mutants: list[Mutant], work: Path, workers: int) -> list[dict[str, objec
         copy = free.get()
         try:
             tests = order(mutant, reaching(mutant, reach), seconds)
+            tests += () if is_called(mutant, reach) else DECLARED
             return tried(mutant, tests, copy)
         finally:
             free.put(copy)
