@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
     "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/what_can_go_wrong.md",
-    "docs/glossary.md", "docs/notation.md",
+    "docs/glossary.md", "docs/notation.md", "docs/questions.md",
 )  # fmt: skip
 ROOMS = ("nn", "data", "models", "methods", "training", "runs", "plots", "export", "ui", "cli")
 PATH = re.compile(r"`((?:pclora_lab|tests|data|docs|notebooks)/[\w./-]+)`")
