@@ -11,8 +11,9 @@ import pytest
 from pictures import png
 from PIL import Image
 
-from pclora_lab.data.account import DataError
+from pclora_lab.data.account import DataError, Ledger
 from pclora_lab.data.loading import load_data
+from pclora_lab.data.sources import local_path, read_tables, refuse_vague
 
 ROWS = 120
 
@@ -242,3 +243,66 @@ def test_a_folder_of_other_files_says_what_it_holds(tmp_path):
     (tmp_path / "README").write_bytes(b"about")
     with pytest.raises(DataError, match=r"no images and no text files, but \.mp4, README"):
         load_data(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("found", "problem"),
+    [
+        ("", "data is empty: name a data set"),
+        ("  ", "data is empty"),
+        (".", "is no data set but a place"),
+        ("..", "is no data set but a place"),
+        ("./", "is no data set but a place"),
+        ("~", "is no data set but a place"),
+        ("/", "is no data set but a place"),
+    ],
+)
+def test_a_place_that_is_nobodys_data_is_asked_about(found, problem):
+    with pytest.raises(DataError, match=problem):
+        refuse_vague(found)
+
+
+def test_a_home_is_a_place_and_what_is_in_it_is_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for vague in (str(tmp_path), f"{tmp_path}/", "~/", str(tmp_path / "link")):
+        with pytest.raises(DataError, match="is no data set but a place"):
+            refuse_vague(vague)
+    for fine in (str(tmp_path / "pictures"), "~/pictures", "digits", "owner/name"):
+        refuse_vague(fine)
+    assert local_path("~/pictures") == tmp_path / "pictures"
+    for none in ("", " ", "a\0b", "a" * 5000, "~nobody-of-that-name/x"):
+        assert local_path(none) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        ([1, 2], r"data of type list can't be read: .* for example pandas.DataFrame\(data\)"),
+        (type("LazyFrame", (), {})(), r"type LazyFrame .* for example collect\(\)"),
+        (type("IterableDataset", (), {})(), r"for example Dataset.from_list\(list\(data\)\)"),
+        ({}, "no tables were given"),
+    ],
+)
+def test_what_is_no_table_says_how_it_becomes_one(data, hint):
+    with pytest.raises(DataError, match=hint):
+        read_tables(data, Ledger())
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("./nothing", "there is no such folder or file"),
+        ("a/b/c", "there is no such folder or file"),
+        ("~/nothing", "there is no such folder or file"),
+        ("nothing.csv", "there is no such file"),
+        ("nothing.PARQUET", "there is no such file"),
+        ("csv", "is a kind of file for the datasets library, no data set"),
+        ("imagefolder", "is a kind of file for the datasets library, no data set"),
+    ],
+)
+def test_a_name_that_leads_nowhere_says_what_it_seems_to_be(tmp_path, monkeypatch, name, reason):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=reason):
+        read_tables(name, Ledger())
