@@ -21,7 +21,7 @@ NEEDED = {
     8: r"value.*gradient",
     9: r"both sides.*freez",
     10: r"\\alpha.*feature.*logit",
-    11: r"T\^2",
+    11: r"gradient.*T²",
     12: r"padding",
     13: r"rank.*93\.42",
     14: r"memory.*kernel|kernel.*memory",

@@ -29,14 +29,17 @@ BASE = {"model": "vit_digits", "evaluations": 2, "device": "cpu", "precision": "
 KEPT = ("accuracy", "teacher_accuracy", "params_before", "params_after")
 
 FADE = {"name": "pclora", "init": "activation_svd"}
-PELA = {"name": "pela", "budget": 0.12}
 SNELLA = {"name": "snella", "rank": 8, "sparsity": 0.9}
 Settings = dict[str, dict[str, Any]]
 
 
 def settings(inverted: str) -> Settings:
     """A run's options by exercise and label; lesson 06 takes the inverted digits."""
-    repair = {f"REPAIR = {r:g}": {**PELA, "repair": r} for r in (0.0, 0.5, 1.0)}
+    repair = {
+        f"REPAIR = {r:g}, budget {b}": {"name": "pela", "budget": b, "repair": r}
+        for b in (0.12, 0.04)
+        for r in (0.0, 0.5, 1.0)
+    }
     kernels = {
         kernel: {**SNELLA, "kernel": kernel} for kernel in ("piecewise_linear", "linear", "mixed")
     }
