@@ -11,16 +11,8 @@ import pytest
 from PIL import Image
 
 LESSONS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("0*.ipynb"))
-UNFRAMED = {"06_snella"}
 # One inch of a figure is 80 pixels of the page: so many pixels of the picture make 150 dpi.
 _PIXELS_PER_CSS_PIXEL = 150 / 80
-
-
-def finished_lessons() -> list[Any]:
-    """The lessons; those that still lack the frame are expected to fail."""
-    late = pytest.mark.xfail(reason="not yet framed", strict=True)
-    marks = {path: [late] if path.stem in UNFRAMED else [] for path in LESSONS}
-    return [pytest.param(path, marks=marks[path], id=path.stem) for path in LESSONS]
 
 
 def cells_of(path: Path, kind: str) -> list[dict[str, Any]]:
@@ -29,7 +21,7 @@ def cells_of(path: Path, kind: str) -> list[dict[str, Any]]:
     return [cell for cell in cells if cell["cell_type"] == kind]
 
 
-@pytest.mark.parametrize("path", finished_lessons())
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_says_what_for_what_is_needed_and_what_stays(path):
     head, *_, foot = ["".join(cell["source"]) for cell in cells_of(path, "markdown")]
     for part in ("**After this lesson you can**", "**You need**", "**Time**"):
@@ -39,7 +31,7 @@ def test_a_lesson_says_what_for_what_is_needed_and_what_stays(path):
     assert len(re.findall(r"^\d\. ", remembered, re.MULTILINE)) == 3
 
 
-@pytest.mark.parametrize("path", finished_lessons())
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_figure_is_sharp_and_says_what_is_to_be_seen(path):
     drawn = [c for c in cells_of(path, "code") if any("image/png" in _data(o) for o in outputs(c))]
     for cell in drawn:
