@@ -2,9 +2,9 @@
 
 ``python tests/benchmarks/controls/lesson_02.py --result data/results/lesson_02.json`` trains the
 built-in model with the schedule ``identity`` up to the step before λ jumps from 1 to 0, then goes
-on from there in nine ways: with the adapters as they are or drawn anew, with AdamW's moments kept,
+on from there in ten ways: with the adapters as they are or drawn anew, with AdamW's moments kept,
 cleared, or the first ones alone cleared, with the learning rate that is left or with one that
-starts again. A second part takes a half-faded student apart.
+starts again, once four times as high. A second part takes a half-faded student apart.
 """
 
 import argparse
@@ -38,6 +38,7 @@ SWITCH, HALF = 120, 60
 ARMS = {
     "as it is": ("kept", "kept", "left"),
     "rate restarted": ("kept", "kept", "restarted"),
+    "rate restarted, 4 times as high": ("kept", "kept", "raised"),
     "moments cleared": ("kept", "cleared", "left"),
     "first moments cleared, rate restarted": ("kept", "first cleared", "restarted"),
     "moments cleared, rate restarted": ("kept", "cleared", "restarted"),
@@ -73,12 +74,10 @@ def begin(schedule: str, seed: int, cache: DataCache) -> Training:
     return Training(setup, student, driver, make_optimizer(student, config.weight_decay), draws)
 
 
-def steps_of(
-    training: Training, first: int = 0, *, restarted: bool = False
-) -> Iterator[dict[str, Any]]:
-    """Train from a step on; a restarted rate rises and falls once more over the steps left."""
+def steps_of(training: Training, first: int = 0, rate: str = "left") -> Iterator[dict[str, Any]]:
+    """Train from a step on; a rate that is not "left" rises and falls again over the steps left."""
     setup, student, driver, optimizer, draws = training
-    shift = first if restarted else 0
+    shift = 0 if rate == "left" else first
     losses = setup.method.loss_terms(student, setup.model)
     rows = optimization_steps(
         student,
@@ -87,7 +86,7 @@ def steps_of(
         setup.config,
         setup.accelerator,
         steps=STEPS - shift,
-        peak_lr=LR,
+        peak_lr=4 * LR if rate == "raised" else LR,
         logged=range(STEPS + 1),
         generator=draws,
         before_step=lambda step: driver.set_step(step + shift),
@@ -124,7 +123,7 @@ def after_the_switch(seed: int, cache: DataCache) -> list[dict[str, Any]]:
             draws=torch.Generator().manual_seed(seed),
         )
         after.draws.set_state(start)
-        sizes = list(_update_sizes(after, restarted=rate == "restarted"))
+        sizes = list(_update_sizes(after, rate))
         score = accuracy(student, setup.batches["test"])
         rows.append({"label": label, "seed": seed, "accuracy": score, "update_sizes": sizes})
         print(label, seed, f"{score:.3f}", sizes[:3], file=sys.stderr, flush=True)
@@ -160,11 +159,11 @@ def _optimizer(training: Training, moments: dict[str, Any], kind: str) -> torch.
     return optimizer
 
 
-def _update_sizes(training: Training, *, restarted: bool) -> Iterator[float]:
+def _update_sizes(training: Training, rate: str) -> Iterator[float]:
     """How far the adapters' B move in a step, as a multiple of the learning rate (RMS)."""
     B = [layer.B for layer in pclora_layers(training.student).values()]
     before = torch.cat([b.detach().flatten() for b in B])
-    for row in steps_of(training, SWITCH, restarted=restarted):
+    for row in steps_of(training, SWITCH, rate):
         now = torch.cat([b.detach().flatten() for b in B])
         # The last step of a cosine has a rate of nearly zero: no ratio is formed with it.
         yield round(((now - before).square().mean().sqrt() / max(row["lr"], 1e-9)).item(), 3)
