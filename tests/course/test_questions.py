@@ -27,10 +27,10 @@ NEEDED = {
     14: r"memory.*kernel|kernel.*memory",
     15: r"plain.*activation-aware|activation-aware.*plain",
     16: r"[Rr]epair.*[Ff]ine-tune",
-    17: r"score.*budget|budget.*score",
+    17: r"score.*\(1 - \\tau\)\^3",
     18: r"learning rate.*seeds",
     19: r"above\s+100%",
-    20: r"rank",
+    20: r"break-even rank",
 }
 
 

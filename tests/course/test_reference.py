@@ -70,6 +70,7 @@ def given() -> dict[str, Any]:
         "singular_values": methods.singular_values(weight),
         "cholesky_factor": methods.cholesky_factor(moments.covariance),
         "best_fit_error": methods.best_fit_error(weight, bias, moments, rank),
+        "budget_at": methods.budget_at(0.5, 20, 10),
         "merge_factors": matrix,
         "sparsify": methods.sparsify(matrix, 0.5),
         "base_weight_factor": methods.base_weight_factor(0.3),
