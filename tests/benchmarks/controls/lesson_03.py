@@ -42,6 +42,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "labels and features, λ falls": {**ADAMW, "alpha": 0.2},
     "labels and features, λ = 1": {**ADAMW, "alpha": 0.2, "falls": False},
     "labels and features, rank 32": {**ADAMW, "alpha": 0.2, "rank": 32},
+    "labels and features, rate 0.003": {**ADAMW, "alpha": 0.2, "lr": 3e-3},
+    "labels and features, rank 32, rate 0.003": {**ADAMW, "alpha": 0.2, "rank": 32, "lr": 3e-3},
     "labels alone, warm-up of 10 steps": {**ADAMW, "alpha": 1.0, "warmup": 10},
     "detached features": {**ADAMW, "alpha": 0.2, "detached": True},
     "SGD, labels alone": {**SGD, "alpha": 1.0},
