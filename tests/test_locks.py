@@ -8,7 +8,6 @@ import time
 import pytest
 
 from pclora_lab.locks import FolderLock
-from pclora_lab.runs.comparison import Comparison
 from pclora_lab.runs.folder import new_run_folder
 from pclora_lab.runs.recorder import RunRecorder
 from pclora_lab.runs.resuming import read_resumption
@@ -31,18 +30,6 @@ def test_two_resumes_of_one_run_do_not_meet(tmp_path):
     with pytest.raises(RuntimeError, match="has gone on meanwhile"):
         second.events()
     assert read_resumption(folder).events()
-
-
-def test_two_comparisons_in_one_folder_do_not_meet(tmp_path):
-    made = [
-        Comparison(RunConfig(steps=1), methods=["svd"], seeds=[0], budgets=[0.3], out=tmp_path)
-        for _ in range(2)
-    ]
-    lock = FolderLock(tmp_path)
-    assert lock.acquire()
-    with pytest.raises(RuntimeError, match=f"is being run by process {os.getpid()}"):
-        next(made[0].run())
-    lock.release()
 
 
 def test_a_link_in_place_of_a_lock_is_not_written_to(tmp_path):

@@ -49,6 +49,18 @@ def add_compare_flags(parser: argparse.ArgumentParser, methods: tuple[str, ...])
         metavar="METHOD.OPTION=VALUE",
         help="another option of one method, e.g. pclora.init=zeros; can be repeated",
     )
+    add(
+        "--workers",
+        default="1",
+        metavar="N",
+        help="processes that run cells side by side, each with one thread on a CPU, or auto "
+        "(default: 1, this process)",
+    )
+    add(
+        "--devices",
+        default=None,
+        help="devices dealt out to the workers, e.g. cuda:0,cuda:1 (default: all GPUs there are)",
+    )
     add("--out", default="runs/comparison", help="folder of the comparison; it can be resumed")
     add("--force", action="store_true", help="replace files of other origin in that folder")
 
@@ -65,6 +77,19 @@ def _numbers(text: str, what: str, kind: Callable[[str], Any]) -> list[Any]:
         raise ValueError(
             f"{what} {text!r} is no list of numbers: separate them by commas"
         ) from None
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _workers(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"--workers {text!r} is no number: use 1, 2, … or auto") from None
 
 
 def _options(given: list[str]) -> dict[str, MethodConfig]:
@@ -96,17 +121,19 @@ def run_compare(args: argparse.Namespace, base: RunConfig) -> int:
         refuse_foreign([out / "result.json", out / "pareto.png"], force=args.force)
     comparison = Comparison(
         base,
-        methods=[name.strip() for name in args.methods.split(",") if name.strip()],
+        methods=_names(args.methods),
         budgets=_numbers(args.budgets, "--budgets", float),
         seeds=_numbers(args.seeds, "--seeds", int),
         out=args.out,
         options=_options(args.set),
         lrs=_numbers(args.lrs, "--lrs", float) if args.lrs else None,
+        workers=_workers(args.workers),
+        devices=_names(args.devices) if args.devices else None,
     )
     with stop_requests() as request, progress_bar() as bar, closing(comparison.run()) as steps:
         for step in steps:
             bar.total = step.total
-            bar.set_description(step.cell.name, refresh=False)
+            bar.set_description(step.text, refresh=False)
             bar.update(step.done - bar.n)
             request.check()
     rows = comparison.rows()
@@ -149,7 +176,7 @@ def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
     command = ["pclora-lab", *(f"'{a}'" if " " in a else a for a in arguments)]
     facts = {
         "command": without_home(" ".join(command)),
-        "hardware": _hardware(rows),
+        "hardware": _hardware(rows, comparison.workers.count),
         "torch": torch.__version__,
         "base": {k: _shown(v) for k, v in comparison.base.to_dict().items() if k != "method"},
         "methods": {name: config.to_dict() for name, config in comparison.grid.configs.items()},
@@ -190,12 +217,14 @@ def _shown_row(row: Mapping[str, Any], *places: Path | str) -> dict[str, Any]:
     return {**row, "error": error and without_places(error, *places)}
 
 
-def _hardware(rows: list[dict[str, Any]]) -> str:
+def _hardware(rows: list[dict[str, Any]], workers: int) -> str:
     import torch
 
     device = next((row["device"] for row in rows if row["device"]), "cpu")
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
+    if workers > 1:
+        return f"{os.cpu_count()} CPU cores, {workers} workers of 1 thread"
     return f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads"
 
 

@@ -12,7 +12,7 @@ import pytest
 from pclora_lab.cli import progress
 from pclora_lab.cli.main import main
 from pclora_lab.cli.signals import Stopped, StopRequest, stop_requests
-from pclora_lab.runs.comparison import comparison
+from pclora_lab.runs.comparison import in_turn
 from pclora_lab.runs.reader import load_run
 from pclora_lab.training.events import LogRow, PhaseStart, StepEnd
 
@@ -76,16 +76,17 @@ def test_before_the_first_step_it_ends_at_once(tmp_path, monkeypatch):
 
 
 def test_a_comparison_goes_on_with_the_cell_that_was_stopped(tmp_path, monkeypatch, capfd):
-    ended, steps = comparison.Comparison._run_cell, []
+    run, steps = in_turn.InTurn._run, []
 
-    def send(self, cell, cache):
-        for step in ended(self, cell, cache):
-            steps.append(step)
+    def send(self, cell):
+        for moved in run(self, cell):
+            if moved.outcome is None:
+                steps.append(moved.steps)
             if len(steps) == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
-            yield step
+            yield moved
 
-    monkeypatch.setattr(comparison.Comparison, "_run_cell", send)
+    monkeypatch.setattr(in_turn.InTurn, "_run", send)
     grid = ["--methods", "small", "--budgets", "0.3", "--seeds", "0", "--lrs", "1e-3"]
     flags = ["compare", "--device", "cpu", "--eval-images", "32", "--batch-size", "16", *grid]
     flags += ["--steps", "5", "--out", str(tmp_path / "grid")]

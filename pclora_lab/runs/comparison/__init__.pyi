@@ -1,6 +1,19 @@
+from .cells import CellBusy, run_cell
 from .comparison import Comparison, Step
 from .grid import Cell, Grid
 from .lr_search import LRSearch
 from .table import compare, summarize
+from .workers import Workers
 
-__all__ = ["Cell", "Comparison", "Grid", "LRSearch", "Step", "compare", "summarize"]
+__all__ = [
+    "Cell",
+    "CellBusy",
+    "Comparison",
+    "Grid",
+    "LRSearch",
+    "Step",
+    "Workers",
+    "compare",
+    "run_cell",
+    "summarize",
+]

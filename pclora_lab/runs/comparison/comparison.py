@@ -4,49 +4,63 @@ The steps are the method's own. Compressors start from a teacher that fits the d
 been fine-tuned before; ``starts_from`` says so in every row.
 
 A comparison is a folder of runs, one per cell. A cell that is finished is not run again, one that
-was stopped is taken up; one that fails is a row with its reason, and the rest goes on.
+was stopped is taken up; one that fails is a row with its reason, and the rest goes on. Cells are
+run in turn, or by several processes side by side, with the same results.
 """
 
 import contextlib
 import dataclasses
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pclora_lab.data.cache import DataCache
 from pclora_lab.files import given_path
-from pclora_lab.locks import FolderLock
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import make_method, method_class
 from pclora_lab.remarks import Remarks
 from pclora_lab.runs import result_columns
+from pclora_lab.runs.comparison.cells import cell_folder, cell_result
 from pclora_lab.runs.comparison.claim import claim_folder, pin_precision
 from pclora_lab.runs.comparison.grid import Cell, Grid
+from pclora_lab.runs.comparison.in_turn import InTurn
 from pclora_lab.runs.comparison.lr_search import LRSearch
+from pclora_lab.runs.comparison.side_by_side import SideBySide
+from pclora_lab.runs.comparison.workers import Workers, resolved_precision
 from pclora_lab.runs.durable.places import settled
-from pclora_lab.runs.durable.stored import read_result
-from pclora_lab.runs.execution import Execution, execute
-from pclora_lab.runs.folder import delete_run
 from pclora_lab.runs.reader import load_run
-from pclora_lab.runs.resuming import can_resume, resume
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import refuse_several_processes
-from pclora_lab.training.events import Resolved, Result, Row, StepEnd
-from pclora_lab.wording import explained
+from pclora_lab.training.events import Result, Row
 
 __all__ = ["Comparison", "Step"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """Progress of a whole comparison, in optimizer steps; ``ends_cell`` where a run is over."""
+    """Progress of a whole comparison, in optimizer steps.
+
+    Attributes:
+        cell: that has moved.
+        done: steps of all cells.
+        total: of all that are known of; the search of a learning rate may add some.
+        ends_cell: whether the cell's run is over.
+        was_there: whether it was finished before.
+        active: names of the cells that are being run.
+    """
 
     cell: Cell
     done: int
     total: int
     ends_cell: bool = False
+    was_there: bool = False
+    active: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What is being run, in a few words: one cell, and how many more."""
+        names = self.active or (self.cell.name,)
+        return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 class Comparison:
@@ -62,10 +76,14 @@ class Comparison:
         options: configs by method name, where the usual ones are not wanted.
         lrs: learning rates tried for every method; with one there is nothing to choose. None
             starts from each method's own few and goes on outwards while the best is at the edge.
+        workers: processes that run cells side by side, each with one thread on a CPU; ``auto``
+            takes as many as devices, cores and memory allow. 1 runs them in this process.
+        devices: dealt out to the workers, such as ``("cuda:0", "cuda:1")``; None takes all there
+            are of the base's kind.
 
     Raises:
-        ValueError: unknown method, a budget outside (0, 1], nothing to compare, or a folder that
-            holds a comparison with another configuration.
+        ValueError: unknown method, a budget outside (0, 1], nothing to compare, more workers than
+            devices, or a folder that holds a comparison with another configuration.
         RuntimeError: a launcher has started several processes.
     """
 
@@ -79,10 +97,13 @@ class Comparison:
         out: Path | str = "runs/comparison",
         options: Mapping[str, MethodConfig] | None = None,
         lrs: Sequence[float] | None = None,
+        workers: int | str = 1,
+        devices: Sequence[str] | None = None,
     ) -> None:
         refuse_several_processes()
         self.base = settled(base if base is not None else RunConfig(evaluations=4))
         self.grid = Grid(self.base, methods, budgets, seeds, options or {})
+        self.workers = Workers.of(workers, devices, self.base)
         self.out = given_path(out, "out")
         self.search = LRSearch(self.out / "tuning", lrs)
         for name in self.grid.methods:
@@ -111,82 +132,71 @@ class Comparison:
         return self.grid.cells(name, self.search.best(name))
 
     def run(self) -> Generator[Step, None, None]:
-        """Run what is not finished yet, one cell after the other.
+        """Run what is not finished yet: the search of each method, then its cells.
 
-        Raises:
-            RuntimeError: another process, or another thread, runs it.
+        Another process may run the same comparison in the same folder at the same time: what one
+        of them works on, the others leave to it.
         """
-        lock = FolderLock(self.out)
-        if not lock.acquire():
-            raise RuntimeError(
-                f"{self.out} is being run by {lock.holder}: wait for it, or choose another folder"
-            )
-        try:
-            yield from self._run()
-        finally:
-            lock.release()
-
-    def _run(self) -> Iterator[Step]:
-        self._done, self._cache = 0, DataCache()
+        self._done = 0
         self._total = sum(c.steps for n in self.grid.methods for c in self._cells_to_come(n))
-        for name in self.grid.methods:
-            yield from self._tune(name)
-            for cell in self.cells(name):
-                yield from self._steps(cell)
+        with contextlib.closing(self._runner()) as self._running:
+            # In turn, a method's rows are there before the next one's search begins.
+            names = self.grid.methods
+            for group in [[name] for name in names] if self.workers.count == 1 else [names]:
+                yield from self._tune(group)
+                yield from self._steps([cell for name in group for cell in self.cells(name)])
+
+    def _runner(self) -> InTurn | SideBySide:
+        if self.workers.count == 1:
+            return InTurn(self.out, self._resolved, self._remark)
+        # Each worker would resolve it by itself, and two machines could differ.
+        if self.base.precision == "auto" and (found := resolved_precision(self.base)):
+            self._resolved(found)
+        return SideBySide(self.out, self.workers, self._remark)
+
+    def _resolved(self, precision: str) -> None:
+        self._pin(precision)
+        pin_precision(self.out, precision)
 
     def _cells_to_come(self, name: str) -> list[Cell]:
         return ([] if name in self.search.chosen else self.trials(name)) + self.cells(name)
 
-    def _tune(self, name: str) -> Iterator[Step]:
-        if name in self.search.chosen:
-            return
-        self.search.begin(name)
-        trials = self.trials(name)
-        for cell in trials:  # grows while the best learning rate is at the edge
-            yield from self._steps(cell)
-            self._note_trial(name, cell)
-            further = self.search.further(name) if cell is trials[-1] else None
-            if further is not None:
-                trials.append(self.grid.trial(name, further))
-                self._total += cell.steps
-        self.search.choose(name)
+    def _tune(self, names: Sequence[str]) -> Iterator[Step]:
+        """All trials of a round, then those further outwards, until no best is at an edge."""
+        names = [name for name in names if name not in self.search.chosen]
+        for name in names:
+            self.search.begin(name)
+        trials = {name: self.trials(name) for name in names}
+        while any(trials.values()):
+            yield from self._steps([cell for cells in trials.values() for cell in cells])
+            for name, cells in trials.items():
+                for cell in cells:
+                    self._note_trial(name, cell)
+            trials = {name: self._further(name) for name in names}
+        self.search.sort(self.grid.methods)  # as if they had been searched in turn
+        for name in names:
+            self.search.choose(name)
 
-    def _steps(self, cell: Cell) -> Iterator[Step]:
-        for step in self._run_cell(cell, self._cache):
-            yield Step(cell, self._done + step, self._total)
-        self._done += cell.steps
-        yield Step(cell, self._done, self._total, ends_cell=True)
+    def _further(self, name: str) -> list[Cell]:
+        rate = self.search.further(name)
+        cells = [] if rate is None else [self.grid.trial(name, rate)]
+        self._total += sum(cell.steps for cell in cells)
+        return cells
 
-    def _run_cell(self, cell: Cell, cache: DataCache) -> Iterator[int]:
-        if self._result(cell) is not None:
-            return
-        try:
-            with closing(self._begin(cell, cache)) as events:
-                for event in events:
-                    if isinstance(event, Resolved):
-                        self._pin(event.config.precision)
-                        pin_precision(self.out, event.config.precision)
-                    if isinstance(event, StepEnd):
-                        # The steps of a teacher are no steps of the cell, but whoever wants to stop
-                        # is not kept waiting until it is done.
-                        yield event.step if event.phase == "fade" else 0
-        except Exception as error:  # noqa: BLE001 - becomes a row; the other cells go on
-            self.errors[cell.name] = f"{type(error).__name__}: {explained(error)}"
-
-    def _begin(self, cell: Cell, cache: DataCache) -> Execution:
-        """The cell's run, from its checkpoint if it has left one."""
-        folder = self._folder(cell)
-        if can_resume(folder) and _goes_on(folder, cell.config):
-            return resume(folder, cache=cache)
-        if folder.is_dir():
-            if any(folder.iterdir()):
-                delete_run(folder)
-            else:  # a process was killed as soon as it had made it
-                folder.rmdir()
-        return execute(cell.config, folder.parent, name=cell.name, teachers=self.out, cache=cache)
-
-    def _folder(self, cell: Cell) -> Path:
-        return self.out / "cells" / cell.name
+    def _steps(self, cells: Sequence[Cell]) -> Iterator[Step]:
+        going: dict[str, int] = {}
+        for moved in self._running.run(cells):
+            name, outcome = moved.cell.name, moved.outcome
+            going[name] = moved.steps
+            if outcome is not None:
+                self._done += moved.cell.steps
+                del going[name]
+                if outcome.error is not None:
+                    self.errors[name] = outcome.error
+            done = self._done + sum(going.values())
+            found = outcome is not None and outcome.was_there
+            active = tuple(going)
+            yield Step(moved.cell, done, self._total, outcome is not None, found, active)
 
     def _note_trial(self, name: str, cell: Cell) -> None:
         """Keep what was tried."""
@@ -196,23 +206,17 @@ class Comparison:
         self.search.note({**facts, "validation_accuracy": result and result["accuracy"]})
 
     def _result(self, cell: Cell) -> Result | None:
-        try:
-            result = read_result(self._folder(cell), measured=True)
-        except (OSError, ValueError) as error:
-            what = f"the result of the cell {cell.name} can't be used: {error}. It is run again"
-            self._remarks.failed(what, what)
-            return None
-        # One at another learning rate is left over from before the choice changed.
-        trained = method_class(cell.method).trains
-        stale = result is not None and trained and result.get("lr") != cell.config.lr
-        return None if stale else result
+        return cell_result(cell, self.out, self._remark)
+
+    def _remark(self, text: str) -> None:
+        self._remarks.failed(text, text)
 
     def _error(self, cell: Cell) -> str | None:
         if self._result(cell) is not None:
             return None
         if cell.name in self.errors:
             return self.errors[cell.name]
-        folder = self._folder(cell)
+        folder = cell_folder(cell, self.out)
         if not folder.is_dir():
             return "not run yet"
         try:
@@ -249,14 +253,3 @@ class Comparison:
             "steps": self.base.steps if method_class(name).trains else 0,
             "error": self._error(cell),
         }
-
-
-def _goes_on(folder: Path, config: RunConfig) -> bool:
-    """Whether a run folder is one of a configuration, and something is left to do."""
-    with contextlib.suppress(TypeError, ValueError, OSError):
-        run = load_run(folder)
-        known = RunConfig.from_dict(run.config)
-        if config.precision == "auto":  # killed before the comparison knew
-            config = dataclasses.replace(config, precision=known.precision)
-        return run.status != "finished" and known == config
-    return False

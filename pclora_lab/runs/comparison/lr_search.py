@@ -59,6 +59,11 @@ class LRSearch:
         """Keep what came out of a trial."""
         self.tried.append(dict(trial))
 
+    def sort(self, names: Sequence[str]) -> None:
+        """Put the trials in the order of the methods; each method's keep theirs."""
+        order = {name: place for place, name in enumerate(names)}
+        self.tried.sort(key=lambda trial: order.get(trial["method"], len(order)))
+
     def further(self, name: str) -> float | None:
         """The next value outwards, if the best so far is at an edge and not at the limit."""
         good = [trial["lr"] for trial in self._good(name)]

@@ -32,7 +32,7 @@ def compare(base: RunConfig | None = None, *, bar: bool = False, **grid: Any) ->
     with tqdm(disable=not bar, unit="step", dynamic_ncols=True) as shown:
         for step in comparison.run():
             shown.total = step.total
-            shown.set_description(step.cell.name, refresh=False)
+            shown.set_description(step.text, refresh=False)
             shown.update(step.done - shown.n)
     return pd.DataFrame(comparison.rows())
 

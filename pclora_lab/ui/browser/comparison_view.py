@@ -25,16 +25,15 @@ class ComparisonView(widgets.VBox):
         self.text = widgets.Label("starting")
         self.picture = widgets.Image(format="png", layout={"max_width": "100%"})
         self._began, self._updated, self._drawn = time.monotonic(), 0.0, 0.0
-        self._cell, self._found = "", 0
+        self._found = 0
         super().__init__([widgets.HBox([self.bar, self.text]), self.picture])
         self.add_class("pclora-comparison")
 
     def update(self, comparison: Comparison, step: Step) -> None:
         """Move the bar; now and then, when a run has ended, redraw the figure."""
-        now, name = time.monotonic(), step.cell.name
-        if step.ends_cell and name != self._cell:
-            self._found += step.cell.steps  # it was there already, and cost no time
-        self._cell = name
+        now = time.monotonic()
+        if step.was_there:
+            self._found += step.cell.steps  # it cost no time
         if step.ends_cell and now - self._drawn > _SECONDS_BETWEEN_FRAMES:
             self.draw(comparison)
             self._drawn = now
@@ -42,7 +41,7 @@ class ComparisonView(widgets.VBox):
             self._updated, self.bar.value = now, step.done / step.total
             each = (now - self._began) / max(step.done - self._found, 1)
             left = f"{each * (step.total - step.done):.0f} s left"
-            self.text.value = f"{name}: {step.done} of {step.total} steps, {left}"
+            self.text.value = f"{step.text}: {step.done} of {step.total} steps, {left}"
 
     def draw(self, comparison: Comparison) -> None:
         """The figure of what is there; nothing before the first run has ended."""

@@ -13,7 +13,7 @@ from pclora_lab.plots.curves import curves
 from pclora_lab.plots.history import history_figure
 from pclora_lab.plots.layers import layer_grid
 from pclora_lab.runs.checkpoints import load_checkpoint, save_checkpoint
-from pclora_lab.runs.comparison import comparison as comparing
+from pclora_lab.runs.comparison import cells
 from pclora_lab.runs.comparison.comparison import Comparison
 from pclora_lab.runs.comparison.lr_search import LRSearch
 from pclora_lab.runs.durable.stored import believed_row, read_result
@@ -194,7 +194,7 @@ def made(monkeypatch):
         write_json(folder / "status.json", {"status": "finished", "error": None})
         yield from ()
 
-    monkeypatch.setattr(comparing, "execute", execute)
+    monkeypatch.setattr(cells, "execute", execute)
     return ran
 
 
