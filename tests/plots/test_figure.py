@@ -16,8 +16,8 @@ from pclora_lab.plots.course.records import (
     outcome_figure,
     parts_figure,
     schedule_figure,
-    staying_figure,
 )
+from pclora_lab.plots.course.theory import staying_figure
 from pclora_lab.plots.figure import common_names, thinned
 from pclora_lab.plots.layers import layer_grid
 from pclora_lab.plots.palette import INIT_COLORS
