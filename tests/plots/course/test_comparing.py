@@ -6,14 +6,14 @@ from pclora_lab.plots.course.comparing import adaptation_figure, budget_figure, 
 from pclora_lab.plots.method_styles import method_style
 
 
-def row(method, budget, accuracy, after=4):
+def row(method, budget, accuracy, after=4, teacher=0.8):
     """A comparison's row."""
-    sizes = {"params_before": 9, "params_after": after, "teacher_accuracy": 0.8}
+    sizes = {"params_before": 9, "params_after": after, "teacher_accuracy": teacher}
     return {"method": method, "budget": budget, "accuracy": accuracy, **sizes}
 
 
 ROWS = [
-    *(row("svd", 0.2, accuracy) for accuracy in (0.7, 0.8)),
+    *(row("svd", 0.2, accuracy, teacher=0.7) for accuracy in (0.7, 0.8)),
     *(row("svd", 0.1, accuracy) for accuracy in (0.1, 0.3)),
     *(row("lora", 0.1, accuracy, after=9) for accuracy in (0.5, 0.6)),
     row("pela", 0.1, None),
