@@ -1,8 +1,8 @@
 """One way to run a configuration: a new folder, the training, everything written down.
 
 The command line, a session, a comparison and whoever takes up a run go through here. A *logger* is
-told every event beside the folder: a tracker such as TensorBoard or Weights & Biases is one small
-class, and no other line changes.
+told every event beside the folder; those of trackers (``RunConfig.log_with``) are in
+:mod:`pclora_lab.runs.trackers`.
 """
 
 import os
@@ -16,6 +16,7 @@ from pclora_lab.remarks import remark
 from pclora_lab.runs.durable.places import settled
 from pclora_lab.runs.folder import new_run_folder
 from pclora_lab.runs.recorder import RunRecorder
+from pclora_lab.runs.trackers import require_trackers, tracker_loggers
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import refuse_several_processes, resolve_device
 from pclora_lab.training.events import Event
@@ -90,7 +91,8 @@ def execute(
         The run's events, to be iterated over; see :func:`pclora_lab.train`.
 
     Raises:
-        ValueError: the device is unknown or not there, or the root is an empty text.
+        ValueError: the device is unknown or not there, a tracker is not installed, or the root is
+            an empty text.
         RuntimeError: a launcher has started several processes.
         OSError: the folder can't be written.
 
@@ -112,9 +114,11 @@ def execute(
     root = given_path(root, "root")
     home = root if teachers is None else given_path(teachers, "teachers")
     resolve_device(config.device)
+    require_trackers(config)
     config = settled(config)
     folder = new_run_folder(root, config, name=name)
     events = train(config, home, cache=cache, lambda_override=lambda_override)
+    loggers = [*loggers, *tracker_loggers(config, folder)]
     return Execution(folder, RunRecorder(folder).record(events), loggers)
 
 

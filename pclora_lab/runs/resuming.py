@@ -21,6 +21,7 @@ from pclora_lab.runs.execution import Execution, RunLogger
 from pclora_lab.runs.folder import is_being_written, is_unbegun
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.recorder import RunRecorder
+from pclora_lab.runs.trackers import tracker_loggers
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import refuse_several_processes, resolve_device
 from pclora_lab.training.events import Row
@@ -82,6 +83,7 @@ class Resumption:
             checkpoint=self.checkpoint,
             allow_changes=allow_changes,
         )
+        loggers = [*loggers, *tracker_loggers(self.config, self.folder)]
         return Execution(self.folder, recorder.record(rest, self._reopening()), loggers)
 
     def _reopening(self) -> Reopening:

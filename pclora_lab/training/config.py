@@ -39,18 +39,14 @@ __all__ = [
 CONFIG_FORMAT = 2
 
 TEACHERS = ("auto", "finetune", "pretrained")
-
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-
 SPLITS = ("test", "validation")
 
 _MODELS = (
     "vit_digits", "bert_glosses", "deit_tiny_patch16_224", "vit_small_patch16_224",
     "vit_base_patch16_224", "google-bert/bert-base-uncased",
 )  # fmt: skip
-
 _DATA = ("digits", "glosses", "uoft-cs/cifar10", "stanfordnlp/sst2", "stanfordnlp/imdb")
-
 _TEACHER_RECIPE = (Part.TEACHER, Part.RECIPE)
 
 
@@ -113,6 +109,7 @@ class RunConfig(ReadingSettings):
             its distance from the teacher's for 5% of the training's cost.
         snapshots: how many times the adapters are kept on the way, to look at later; 0 for never.
         snapshot_mb: most megabytes that all of them may take; fewer are kept if need be.
+        log_with: trackers that are told every row and the result, such as ``wandb,mlflow``.
         overrides: λ set by hand: ``(step, λ)``, or None or "reset" instead of λ to let go.
         report_on: the split of the final accuracy; ``validation`` while choosing hyper-parameters.
 
@@ -237,6 +234,10 @@ class RunConfig(ReadingSettings):
     snapshot_mb: float = option(
         64.0, "number", "snapshots (MB)", "most megabytes that all snapshots may take",
         low=0, high=1e6, hidden=True, parts=(Part.OBSERVES,),
+    )  # fmt: skip
+    log_with: str | None = option(
+        None, "text", "log with", "trackers that are told, such as tensorboard or wandb,trackio",
+        optional=True, hidden=True, parts=(Part.OBSERVES,),
     )  # fmt: skip
     overrides: tuple[Override, ...] = option(
         (), "overrides", "λ by hand", "λ set by hand: step:λ, or step:none (or :reset) to end it",
