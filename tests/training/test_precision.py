@@ -303,9 +303,12 @@ def test_bfloat16_is_what_the_hardware_computes_in_and_not_what_it_emulates(monk
         return supported or including_emulation
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: not supported)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: not supported)
     assert has_bfloat16(GPU) is supported
     assert has_bfloat16(CPU) is not supported
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert has_bfloat16(CPU)
     assert has_bfloat16(torch.device("mps")) is False
 
 
