@@ -106,7 +106,7 @@ ALLOWED = {
     ("plots/figure.py", "savefig"),
     ("plots/figure.py", "save"),
     ("plots/report/examples.py", "save"),
-    ("plots/course/diagrams.py", "save"),
+    ("course/figures/diagrams.py", "save"),
 }
 
 

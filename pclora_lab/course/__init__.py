@@ -1,4 +1,4 @@
-"""Checks of the lessons' exercises: an answer in, a sentence that says what is wrong with it.
+"""What only the lessons use: the checks of their exercises, and their figures.
 
 ``check_02_1`` belongs to exercise 1 of lesson 02. Whatever the type of the answer is, a check
 returns a sentence and never fails; that of a right answer begins with ``right``.

@@ -1,7 +1,7 @@
-"""Figures of runs, layers, comparisons and lessons, in plotly or matplotlib. No widgets.
+"""Figures of runs, layers and comparisons, in plotly or matplotlib. No widgets.
 
-A figure gets rows or tensors and returns a figure; it reads no folder and starts no run. ``course``
-holds what only the lessons draw.
+A figure gets rows or tensors and returns a figure; it reads no folder and starts no run. What only
+the lessons draw is in :mod:`pclora_lab.course`.
 """
 
 import lazy_loader

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 from jupyter import CHROMIUM_FLAGS, find_chromium, jupyter_lab
 from lab_page import press, ready, run_cell, status
 
-from pclora_lab.plots.course.diagrams import fade_animation
+from pclora_lab.course.figures.diagrams import fade_animation
 from pclora_lab.plots.pareto import pareto_figure
 from pclora_lab.runs.reader import list_runs
 

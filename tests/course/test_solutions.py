@@ -56,7 +56,7 @@ def test_every_exercise_of_a_lesson_is_answered(lesson: Path):
         assert answer.startswith("**") and len(words_of(answer)) >= 15
 
 
-@pytest.mark.parametrize("check", course.__all__)
+@pytest.mark.parametrize("check", [n for n in course.__all__ if n.startswith("check_")])
 def test_a_solution_is_what_its_check_calls_right(check: str):
     (path,) = SOLUTIONS.glob(f"{check.split('_')[1]}_*.ipynb")
     calls = [c for c in cells_of(path, "code") if f"print({check}(" in "".join(c["source"])]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pclora_lab.course.figures.records import initialization_figure, schedule_figure
 from pclora_lab.files import load_published_result
 from pclora_lab.methods.metrics import Panel
-from pclora_lab.plots.course.records import initialization_figure, schedule_figure
 from pclora_lab.plots.curves import curves, history_curves
 from pclora_lab.plots.history import history_figure
 from pclora_lab.plots.live import story_figure

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from pclora_lab.plots.course.distilling import drift_figure, reach_figure
-from pclora_lab.plots.course.methods import cut_cost_figure, kernel_figure, spectra_figure
-from pclora_lab.plots.course.records import (
+from pclora_lab.course.figures.distilling import drift_figure, reach_figure
+from pclora_lab.course.figures.methods import cut_cost_figure, kernel_figure, spectra_figure
+from pclora_lab.course.figures.records import (
     fades_figure,
     initialization_figure,
     jump_figure,
@@ -17,7 +17,7 @@ from pclora_lab.plots.course.records import (
     parts_figure,
     schedule_figure,
 )
-from pclora_lab.plots.course.theory import staying_figure
+from pclora_lab.course.figures.theory import staying_figure
 from pclora_lab.plots.figure import common_names, thinned
 from pclora_lab.plots.layers import layer_grid
 from pclora_lab.plots.palette import INIT_COLORS

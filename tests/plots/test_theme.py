@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
+from pclora_lab.course.figures import methods as plots_methods
+from pclora_lab.course.figures import records
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots import history, theme
-from pclora_lab.plots.course import methods as plots_methods
-from pclora_lab.plots.course import records
 from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.method_styles import method_styles
 from pclora_lab.plots.palette import COLORS, HUES, PAGES, contrast

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import get_colorscale
 
-from pclora_lab.plots.course.methods import allocation_grid
+from pclora_lab.course.figures.methods import allocation_grid
 from pclora_lab.plots.overlay import plain_text
 from pclora_lab.plots.theme import plotly_template
 from pclora_lab.runs.session import Session

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pclora_lab.plots.course.fading import release_figure, run_figure, switch_figure
+from pclora_lab.course.figures.fading import release_figure, run_figure, switch_figure
 
 LAMS = (1.0, 0.4, 0.0)
 TEACHING = {"phase": "teacher", "step": 0}

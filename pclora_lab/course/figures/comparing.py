@@ -9,7 +9,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from pclora_lab.plots.course.records import measured
+from pclora_lab.course.figures.records import measured
 from pclora_lab.plots.figure import NotebookFigure, with_styles
 from pclora_lab.plots.method_styles import method_style
 from pclora_lab.plots.palette import COLORS

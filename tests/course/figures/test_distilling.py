@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from pclora_lab.plots.course.distilling import (
+from pclora_lab.course.figures.distilling import (
     drift_figure,
     latency_figure,
     reach_figure,
     repair_figure,
 )
-from pclora_lab.plots.course.methods import takeaway_figure
-from pclora_lab.plots.course.records import outcome_figure
+from pclora_lab.course.figures.methods import takeaway_figure
+from pclora_lab.course.figures.records import outcome_figure
 from pclora_lab.plots.theme import use_theme
 
 NORMS = {

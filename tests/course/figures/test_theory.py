@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pclora_lab.plots.course.theory import layer_errors_figure, truncation_figure
+from pclora_lab.course.figures.theory import layer_errors_figure, truncation_figure
 
 VALUES = {"W": torch.tensor([2.0, 2.0, 1.0, 0.0]), "WL": torch.tensor([3.0, 1.0, 1.0])}
 STEPS = [(0.0, 1.0), (0.1, 0.6), (0.3, 0.3)]

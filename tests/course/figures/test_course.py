@@ -8,15 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pclora_lab.plots.course.diagrams import fade_animation, layer_diagram
-from pclora_lab.plots.course.records import (
+from pclora_lab.course.figures.diagrams import fade_animation, layer_diagram
+from pclora_lab.course.figures.records import (
     fades_figure,
     initialization_figure,
     jump_figure,
     outcome_figure,
     parts_figure,
 )
-from pclora_lab.plots.course.theory import staying_figure
+from pclora_lab.course.figures.theory import staying_figure
 from pclora_lab.plots.palette import COLORS
 
 LAMS = (1.0, 0.5, 0.0, 0.0)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from pclora_lab.plots.course.records import measured
+from pclora_lab.course.figures.records import measured
 from pclora_lab.plots.figure import NotebookFigure, with_styles
 from pclora_lab.plots.palette import COLORS, CYCLE
 from pclora_lab.plots.theme import in_theme, themed

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from PIL import Image
 
-from pclora_lab.plots.course.records import measured
+from pclora_lab.course.figures.records import measured
 from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.palette import COLORS
 

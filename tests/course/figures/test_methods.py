@@ -9,9 +9,7 @@ import torch
 from waiting import until
 
 from pclora_lab import Session
-from pclora_lab.methods.registry import method_class
-from pclora_lab.methods.snella.kernels import merge_factors
-from pclora_lab.plots.course.methods import (
+from pclora_lab.course.figures.methods import (
     allocation_figure,
     allocation_grid,
     cut_cost_figure,
@@ -20,6 +18,8 @@ from pclora_lab.plots.course.methods import (
     spectra_figure,
     takeaway_figure,
 )
+from pclora_lab.methods.registry import method_class
+from pclora_lab.methods.snella.kernels import merge_factors
 from pclora_lab.runs.session import stop_all
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.views.allocation_view import allocation_widget

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pclora_lab.plots.course.comparing import adaptation_figure, budget_figure, meeting_figure
+from pclora_lab.course.figures.comparing import adaptation_figure, budget_figure, meeting_figure
 from pclora_lab.plots.method_styles import method_style
 
 
