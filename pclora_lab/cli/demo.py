@@ -1,4 +1,4 @@
-"""``pclora-lab demo``: the embedded model on the embedded data, and a report that is opened."""
+"""``pclora-lab demo``: the built-in model on the built-in data, and a report that is opened."""
 
 import argparse
 from pathlib import Path

@@ -118,7 +118,7 @@ def _command(
 
 
 def _add_demo(commands: Any) -> None:
-    text = "Fade the embedded model on the embedded data; write a report and the small model."
+    text = "Fade the built-in model on the built-in data; write a report and the small model."
     add_demo_flags(_command(commands, "demo", run_demo, text))
 
 

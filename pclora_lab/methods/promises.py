@@ -1,4 +1,4 @@
-"""What every method and schedule promises, tried on the embedded model: for authors of new ones."""
+"""What every method and schedule promises, tried on the built-in model: for authors of new ones."""
 
 import json
 import math
@@ -34,7 +34,7 @@ class BrokenPromises(ValueError):
 
 
 def check(plugin: type[Method] | Callable[[float], float], **options: Any) -> None:
-    """Try a method or a schedule on the embedded model, and name every promise that it breaks.
+    """Try a method or a schedule on the built-in model, and name every promise that it breaks.
 
     A method: the model it is given keeps weights, modes and gradients; its start depends on the
     generator it is given and on nothing else; it learns with a teacher that does not; it can be

@@ -85,7 +85,7 @@ def vit_digits_options(width: int | None = None) -> ViTOptions:
 
 
 def check_embedded(name: str) -> Path:
-    """The file of an embedded model's weights, once it is the one that its record names.
+    """The file of a built-in model's weights, once it is the one that its record names.
 
     Args:
         name: one of :data:`EMBEDDED`.

@@ -18,7 +18,7 @@ from pclora_lab.training.setup import RunSetup
 __all__ = ["first_step_without_base", "planned_phases"]
 
 # Attention, norms and activations stay when weights go. Steps without the base take 0.55 to 0.64 of
-# those with it (ViT-S, DeiT-Tiny, the embedded model on a CPU): a third of a pass is theirs.
+# those with it (ViT-S, DeiT-Tiny, the built-in model on a CPU): a third of a pass is theirs.
 _NO_WEIGHTS = 1 / 3
 
 

@@ -14,7 +14,7 @@ from pclora_lab.ui.widgets.field_row import FieldRow
 
 __all__ = ["SourceFields"]
 
-# What an embedded model was trained on; the other one would be refused.
+# What a built-in model was trained on; the other one would be refused.
 _COMPANION = {"vit_digits": "digits", "bert_glosses": "glosses"}
 
 
