@@ -37,13 +37,14 @@ OTHER = {
     "teacher": "pretrained", "teacher_steps": 4, "teacher_lr": 1e-3, "teacher_seed": 3,
     "device": "auto", "precision": "bfloat16", "evaluations": 3, "eval_images": 25,
     "eval_batch_size": 7, "report_on": "validation", "layer_metrics": False, "snapshots": 3,
-    "snapshot_mb": 1.0, "overrides": ((1, 0.5),), "recompute": True,
+    "snapshot_mb": 1.0, "overrides": ((1, 0.5),), "recompute": True, "log_with": "tensorboard",
 }  # fmt: skip
 # In the teacher's key for texts or by way of the data; they do nothing to these images.
 IDLE = {"max_tokens"}
 # What may differ between runs that are seeds or sizes of one experiment.
 ONE_EXPERIMENT = {
     "seed", "eval_batch_size", "layer_metrics", "snapshots", "snapshot_mb", "recompute",
+    "log_with",
 }  # fmt: skip
 SIZES = {"rank": 9, "budget": 0.3}
 # Refused for these data or this model before anything is kept.

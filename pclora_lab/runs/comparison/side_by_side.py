@@ -6,7 +6,6 @@ of its workers ends them all.
 """
 
 import contextlib
-import json
 import os
 import queue
 import signal
@@ -19,6 +18,7 @@ from typing import Any
 
 from joblib.externals.loky import ProcessPoolExecutor
 
+from pclora_lab.json_files import parse_json
 from pclora_lab.runs.comparison.cells import CellBusy, cell_folder, cell_result, cell_steps
 from pclora_lab.runs.comparison.grid import Cell
 from pclora_lab.runs.comparison.in_turn import SECONDS_BETWEEN_TRIES, Moved, Outcome
@@ -203,7 +203,7 @@ def _steps_taken(folder: Path) -> int | None:
         with open(folder / "history.jsonl", "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST_BYTES))
             *_, line, _ = file.read().split(b"\n")
-        row = json.loads(line)
+        row = parse_json(line, folder.name)
         return int(row["step"]) if row["phase"] == "fade" else 0
     except (OSError, ValueError, KeyError, TypeError):
         return None
