@@ -88,10 +88,12 @@ def test_a_cell_that_ends_its_worker_each_time_is_a_row_that_says_so(tmp_path, m
 
 def test_a_stopped_comparison_leaves_checkpoints_and_no_process(tmp_path):
     base = RunConfig(steps=500, evaluations=1, eval_images=16, device="cpu", layer_metrics=False)
-    grid = {"methods": ("pclora",), "budgets": (0.2,), "seeds": (0, 1), "lrs": (5e-3,)}
+    grid = {"methods": ("pclora",), "budgets": (0.2,), "seeds": (0, 1, 2), "lrs": (5e-3,)}
     steps = Comparison(base, **grid, out=tmp_path, workers=2).run()
     next(step for step in steps if step.done > 3)
     steps.close()
+    time.sleep(1)  # nobody goes on with the third
+    assert len(list(tmp_path.glob("cells/*"))) == 2
     for status in tmp_path.glob("cells/*/status.json"):
         facts = json.loads(status.read_text())
         assert facts["status"] == "stopped"

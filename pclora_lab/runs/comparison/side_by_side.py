@@ -85,11 +85,15 @@ class _Worker(threading.Thread):
         self._out, self._environment = out, environment
         self._todo, self._done = todo, done
         self._pool: Any = None
+        self._is_busy = self._is_stopped = False
 
     def run(self) -> None:
-        """Work until None comes."""
-        while (cell := self._todo.get()) is not None:
-            self._done.put(self._run(cell))
+        """Work until None comes, or :meth:`stop`."""
+        while (cell := self._todo.get()) is not None and not self._is_stopped:
+            self._is_busy = True
+            done = self._run(cell)
+            self._is_busy = False
+            self._done.put(done)
 
     def _run(self, cell: Cell) -> _Done:
         try:
@@ -107,8 +111,12 @@ class _Worker(threading.Thread):
 
     def stop(self) -> None:
         """End the process after the step that it is at; the run keeps its checkpoint."""
+        self._is_stopped = True
         pool, self._pool = self._pool, None
         if pool is None:
+            return
+        if not self._is_busy:
+            pool.shutdown(wait=True)
             return
         processes = [p for p in dict(pool._processes or {}).values() if p.is_alive()]
         for process in processes:
