@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 import torch
+from torch import nn
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.training.config import RunConfig
@@ -107,10 +108,9 @@ def _devices(given: Sequence[str] | None, base: RunConfig) -> tuple[str, ...]:
 
 def _in_memory(base: RunConfig) -> int:
     """How many cells fit into the free memory of this machine, as far as can be told before."""
-    try:
-        model = load_dense(base, DataCache().data(base))
-    except (ValueError, OSError):
-        return 1  # the first cell says what is wrong
+    model = _dense_model(base)
+    if model is None:
+        return 1
     parameters = sum(p.numel() for p in model.parameters())
     each = _BYTES_OF_A_PROCESS + _BYTES_PER_PARAMETER * parameters
     return int(psutil.virtual_memory().available / each)
@@ -123,8 +123,15 @@ def resolved_precision(base: RunConfig) -> str | None:
         >>> resolved_precision(RunConfig(device="cpu"))
         'float32'
     """
+    model = _dense_model(base)
+    if model is None:
+        return None
+    return pinned(base, model, resolve_device(base.device)).precision
+
+
+def _dense_model(base: RunConfig) -> nn.Module | None:
+    """The model of every cell; None where it can't be had, and the first cell says why."""
     try:
-        model = load_dense(base, DataCache().data(base))
-        return pinned(base, model, resolve_device(base.device)).precision
+        return load_dense(base, DataCache().data(base))
     except (ValueError, OSError):
-        return None  # the first cell says what is wrong
+        return None

@@ -10,10 +10,7 @@ competition's.
 from pathlib import Path
 from typing import Any
 
-from PIL import ImageOps
-from seeded_runs import arguments, save, seeded_rows
-
-from pclora_lab import load_data
+from seeded_runs import arguments, inverted_digits, save, seeded_rows
 
 BASE = {"model": "vit_digits", "steps": 150, "evaluations": 2, "device": "cpu"}
 LRS = (2e-2, 4e-2)
@@ -25,18 +22,6 @@ SEARCHED = {
     "head alone": {**SNELLA, "sparsity": 1.0, "start_sparsity": 1.0},
 }
 AT_THE_SAME_RATE = {"equal shares": {**SNELLA, "allocations": 1}}
-
-
-def inverted_digits(folder: Path) -> str:
-    """The built-in digits as dark ink on white paper, a file each in ``split/class/``."""
-    digits = load_data("digits")
-    for split in ("train", "validation", "test"):
-        part = getattr(digits, split)
-        for i, (image, label) in enumerate(zip(part.examples, part.labels, strict=True)):
-            place = folder / split / str(label)
-            place.mkdir(parents=True, exist_ok=True)
-            ImageOps.invert(image).save(place / f"{i}.png")
-    return str(folder)
 
 
 def tried_rates(out: Path, base: dict[str, Any], label: str) -> dict[float, float]:

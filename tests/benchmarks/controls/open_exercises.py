@@ -6,7 +6,6 @@ comparison, which searches each method's learning rate; the others take the rate
 all settings, so they judge no method. What is finished is not run again.
 """
 
-import argparse
 import os
 import statistics
 import sys
@@ -14,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import ImageOps
+from seeded_runs import arguments, inverted_digits
 
 from pclora_lab import compare
 from pclora_lab.data.cache import DataCache
-from pclora_lab.data.loading import load_data
 from pclora_lab.json_files import read_json, write_json
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import RunEnd
@@ -50,17 +48,6 @@ def settings(inverted: str) -> Settings:
     adapt = {"data": inverted, "steps": 150, "lr": 1e-2}
     found |= {f"06: {k}": {"method": m, **adapt} for k, m in kernels.items()}
     return found
-
-
-def invert_digits(folder: Path) -> None:
-    """The data of lesson 06: the digits as dark ink on white paper, an image per file."""
-    digits = load_data("digits")
-    for split in ("train", "validation", "test"):
-        part = getattr(digits, split)
-        for i, (image, label) in enumerate(zip(part.examples, part.labels, strict=True)):
-            place = folder / split / str(label)
-            place.mkdir(parents=True, exist_ok=True)
-            ImageOps.invert(image).save(place / f"{i}.png")
 
 
 def compared(out: Path) -> list[dict[str, Any]]:
@@ -106,13 +93,8 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Run everything, write the record."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/open_exercises"))
-    parser.add_argument("--result", type=Path, required=True)
-    args = parser.parse_args()
-    inverted = args.out / "inverted_digits"
-    invert_digits(inverted)
-    asked = settings(str(inverted))
+    args = arguments(__doc__.splitlines()[0], "runs/open_exercises")
+    asked = settings(inverted_digits(args.out / "inverted_digits"))
     rows = [run(args.out, label, asked[label], seed) for label in asked for seed in SEEDS]
     rows += compared(args.out / "side_by_side")
     record = {

@@ -1,6 +1,6 @@
 """Settings that are run with the same seeds: what the controls of lessons need.
 
-No script of its own; ``lesson_06.py`` and ``lesson_08.py`` use it.
+No script of its own; ``lesson_06.py``, ``lesson_08.py`` and ``open_exercises.py`` use it.
 """
 
 import argparse
@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import ImageOps
 
 from pclora_lab.data.cache import DataCache
+from pclora_lab.data.loading import load_data
 from pclora_lab.json_files import write_json
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import RunEnd
@@ -28,6 +30,18 @@ def arguments(description: str, out: str) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path(out))
     parser.add_argument("--result", type=Path, required=True)
     return parser.parse_args()
+
+
+def inverted_digits(folder: Path) -> str:
+    """The built-in digits as dark ink on white paper, a file each in ``split/class/``."""
+    digits = load_data("digits")
+    for split in ("train", "validation", "test"):
+        part = getattr(digits, split)
+        for i, (image, label) in enumerate(zip(part.examples, part.labels, strict=True)):
+            place = folder / split / str(label)
+            place.mkdir(parents=True, exist_ok=True)
+            ImageOps.invert(image).save(place / f"{i}.png")
+    return str(folder)
 
 
 def seeded_rows(
