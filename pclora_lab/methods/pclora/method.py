@@ -60,8 +60,9 @@ class PCLoRA(LowRankMethod[PCLoRAConfig]):
     summary = "Fade the frozen weights out while low-rank adapters learn to do without them."
     Config = PCLoRAConfig
     fades = True
+    # y₀ = B₀A₀x + C₀ is what a residual start takes out of the base; from zeros it is 0.
     layer_parts = LayerParts(
-        formula="y = λ(Wx + b) + B(Ax) + C", base=True, factors=True, offset=True
+        formula="y = λ(Wx + b − y₀) + B(Ax) + C", base=True, factors=True, offset=True
     )
     supports_replay = True
     status_text = "fading the base"
