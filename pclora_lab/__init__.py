@@ -1,7 +1,7 @@
 """PC-LoRA: fade a transformer's frozen base weights out until only low-rank adapters are left.
 
-The names here are what most scripts need. Eleven rooms hold the rest, each with a page of its own:
-``nn``, ``data``, ``models``, ``methods``, ``training``, ``runs``, ``plots``, ``course``,
+The names here are what most scripts need. Twelve rooms hold the rest, each with a page of its own:
+``nn``, ``data``, ``models``, ``tasks``, ``methods``, ``training``, ``runs``, ``plots``, ``course``,
 ``export``, ``ui`` and ``cli``. Importing this loads nothing heavy: whatever needs torch, timm,
 datasets or widgets is loaded when it is first used.
 """

@@ -1,4 +1,4 @@
-from . import course, data, export, methods, models, nn, plots, runs, training, ui
+from . import course, data, export, methods, models, nn, plots, runs, tasks, training, ui
 from .data.loading import load_data
 from .export.hub import push_to_hub
 from .export.run import export_run
@@ -68,6 +68,7 @@ __all__ = [
     "save_pretrained",
     "set_base_weight_factor",
     "set_progress",
+    "tasks",
     "total_loss",
     "train",
     "training",

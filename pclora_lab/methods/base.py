@@ -19,7 +19,7 @@ from pclora_lab.methods.metrics import LR_SHARE, TASK, Metric
 from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.sizes import Plan, dense_plan
-from pclora_lab.nn.task_losses import classification_loss
+from pclora_lab.tasks.losses import classification_loss
 from pclora_lab.wording import shown
 
 __all__ = [

@@ -14,13 +14,6 @@ from .surgery import (
     meta_copy,
     replace_modules,
 )
-from .task_losses import (
-    classification_loss,
-    contrastive_loss,
-    language_model_loss,
-    perplexity,
-    zero_shot_accuracy,
-)
 
 __all__ = [
     "Flops",
@@ -36,8 +29,6 @@ __all__ = [
     "call_model",
     "check_rank",
     "check_ranks",
-    "classification_loss",
-    "contrastive_loss",
     "count_flops",
     "count_macs",
     "count_model",
@@ -47,13 +38,10 @@ __all__ = [
     "example_input",
     "find_embeddings",
     "find_targets",
-    "language_model_loss",
     "latency_ms",
     "meta_copy",
-    "perplexity",
     "plan",
     "replace_modules",
     "resolve_ranks",
     "token_mask",
-    "zero_shot_accuracy",
 ]

@@ -17,8 +17,8 @@ from pclora_lab.methods.registry import make_method
 from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.layers.finite import NotFinite
-from pclora_lab.nn.task_losses import classification_loss
 from pclora_lab.remarks import remark
+from pclora_lab.tasks.losses import classification_loss
 from pclora_lab.training.checkpoints.kept_teacher import (
     keep_teacher,
     load_kept_teacher,

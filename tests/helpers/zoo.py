@@ -23,7 +23,7 @@ from pclora_lab.nn.counting import count_macs, count_model
 from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
 from pclora_lab.nn.sizes import plan
 from pclora_lab.nn.surgery import is_linear
-from pclora_lab.nn.task_losses import classification_loss, contrastive_loss, language_model_loss
+from pclora_lab.tasks.losses import classification_loss, contrastive_loss, language_model_loss
 
 STEPS = ("load", "count", "fade", "compress", "save", "standalone", "torch_export")
 WORKS = "works"

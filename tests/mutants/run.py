@@ -38,7 +38,7 @@ from pathlib import Path
 from queue import Queue
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("nn", "data", "models", "methods", "training", "runs", "export")
+ROOMS = ("nn", "data", "models", "tasks", "methods", "training", "runs", "export")
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 # Of cosmic-ray's operators, those whose fault is another answer and not another kind of value.
 SWAPS = (

@@ -28,7 +28,7 @@ EXPLAINED = {
     "methods/pclora/schedules.py:identity": "a schedule that does not depend on t",
     "nn/layers/comparing.py:compare": "torch's forward hooks are given the inputs too",
     "nn/layers/comparing.py:keep": "likewise",
-    "nn/task_losses.py:contrastive_loss": "every task's loss is called alike",
+    "tasks/losses.py:contrastive_loss": "every task's loss is called alike",
     "runs/estimates/finished.py:_read_run": "they are part of the cache's key",
     "wording.py:repr_int": "a method of reprlib.Repr, which passes how deep it is",
     "wording.py:repr_instance": "likewise",

@@ -12,7 +12,10 @@ DOCUMENTS = (
     "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/what_can_go_wrong.md",
     "docs/glossary.md", "docs/notation.md", "docs/questions.md",
 )  # fmt: skip
-ROOMS = ("nn", "data", "models", "methods", "training", "runs", "plots", "export", "ui", "cli")
+ROOMS = (
+    *("nn", "data", "models", "tasks", "methods", "training", "runs"),
+    *("plots", "export", "ui", "cli"),
+)
 PATH = re.compile(r"`((?:pclora_lab|tests|data|docs|notebooks)/[\w./-]+)`")
 NAME = re.compile(rf"`(?:pclora_lab\.)?((?:{'|'.join(ROOMS)})\.[A-Za-z_][\w.]*[A-Za-z_])`")
 LINK = re.compile(r"\]\((?!https?:|#)([^)]+)\)")

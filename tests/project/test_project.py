@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 PACKAGE = ROOT / "pclora_lab"
 ROOMS = (
-    *("nn", "data", "models", "methods", "training", "runs"),
+    *("nn", "data", "models", "tasks", "methods", "training", "runs"),
     *("plots", "course", "export", "ui", "cli"),
 )
 HEAVY = (

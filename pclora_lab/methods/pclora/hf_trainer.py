@@ -16,7 +16,7 @@ from pclora_lab.methods.pclora.model import pclora_config, pclora_layers, set_pr
 from pclora_lab.methods.pclora.removal import drop_base
 from pclora_lab.methods.pclora.schedules import base_weight_factor, fade_is_over
 from pclora_lab.nn.layers.finite import NotFinite, check_weights_finite, first_not_finite
-from pclora_lab.nn.task_losses import TaskLossFunction, classification_loss, language_model_loss
+from pclora_lab.tasks.losses import TaskLossFunction, classification_loss, language_model_loss
 
 __all__ = ["DistillationLoss", "PCLoRACallback"]
 
@@ -42,7 +42,7 @@ class DistillationLoss:
     Args:
         student: the trainer's model.
         teacher: the dense model it was made from; it goes where the student goes.
-        task_loss: see :mod:`pclora_lab.nn.task_losses`.
+        task_loss: see :mod:`pclora_lab.tasks.losses`.
 
     Raises:
         ValueError: when it is called: the trained model is not the student.

@@ -13,7 +13,7 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import pclora_config, pclora_targets
 from pclora_lab.nn.forward import Inputs, call_model, eval_mode, token_mask
 from pclora_lab.nn.surgery import block_names
-from pclora_lab.nn.task_losses import TaskLossFunction, classification_loss
+from pclora_lab.tasks.losses import TaskLossFunction, classification_loss
 
 __all__ = ["DistillationTerms", "Distiller", "total_loss"]
 
@@ -40,7 +40,7 @@ class Distiller:
         student: from :func:`pclora_lab.get_pclora_model`.
         teacher: the dense model that the student was made from.
         config: taps, α, logit term.
-        task_loss: logits and labels to one number; see :mod:`pclora_lab.nn.task_losses`.
+        task_loss: logits and labels to one number; see :mod:`pclora_lab.tasks.losses`.
 
     Raises:
         ValueError: a logit term where the teacher's classes are not the student's.

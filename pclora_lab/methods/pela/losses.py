@@ -14,7 +14,7 @@ from pclora_lab.methods.pela.model import pela_record
 from pclora_lab.nn.forward import call_model, eval_mode
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.nn.surgery import block_names
-from pclora_lab.nn.task_losses import classification_loss
+from pclora_lab.tasks.losses import classification_loss
 
 __all__ = ["RepairTerms", "feature_distillation", "weight_perturbation"]
 

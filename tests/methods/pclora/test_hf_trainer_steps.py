@@ -13,7 +13,7 @@ from pclora_lab.methods.pclora.hf_trainer import DistillationLoss, PCLoRACallbac
 from pclora_lab.methods.pclora.losses import Distiller, total_loss
 from pclora_lab.methods.pclora.model import get_pclora_model, pclora_layers, set_progress
 from pclora_lab.nn.layers.finite import NotFinite
-from pclora_lab.nn.task_losses import classification_loss, language_model_loss
+from pclora_lab.tasks.losses import classification_loss, language_model_loss
 
 X, LABELS = small_batch(), torch.tensor([0, 2, 1, -100])
 

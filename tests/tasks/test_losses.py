@@ -9,7 +9,7 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import compress
 from pclora_lab.nn.forward import call_model
-from pclora_lab.nn.task_losses import (
+from pclora_lab.tasks.losses import (
     classification_loss,
     contrastive_loss,
     language_model_loss,
