@@ -78,8 +78,8 @@ def measure_inputs(
     Args:
         model: the dense model; its mode is restored.
         layers: the layers to watch, by name.
-        batches: model inputs, on whatever device; a few hundred examples are enough. Padding is
-            not counted.
+        batches: model inputs, on whatever device; runs of this package take 512 examples. Padding
+            is not counted.
 
     Raises:
         ValueError: there was no batch.

@@ -57,16 +57,16 @@ LAYER_METRICS = {
             "layer_mse",
             "How far from the teacher?",
             "log10 of the MSE",
-            "Bright layers give another output than the teacher's on the same examples; errors add "
-            "up towards the last block.",
+            "Bright layers give another output than the teacher's on the same examples: by their "
+            "own error, and by those of all layers before them.",
             log=True,
         ),
         LayerMetric(
             "layer_cka",
             "How alike is what it says?",
             "linear CKA",
-            "1 is the teacher's representation up to rotation and scale. Dark layers have learned "
-            "something else.",
+            "Centered kernel alignment: 1 where outputs are the teacher's up to rotation and "
+            "scale, less where they tell the examples apart in another way.",
         ),
     )
 }
