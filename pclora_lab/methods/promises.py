@@ -94,7 +94,7 @@ class _Bench:
         self.model = load_model("vit_digits").eval()
         drawn = torch.Generator().manual_seed(_SEED)
         self.inputs = torch.randn(_EXAMPLES, 1, 8, 8, generator=drawn, device="cpu")
-        self.labels = torch.arange(_EXAMPLES, device="cpu") % 10
+        self.labels = torch.arange(_EXAMPLES, device="cpu") % self.model.num_classes
 
     def student(self, seed: int = _SEED) -> nn.Module:
         context = MethodContext(
@@ -136,7 +136,7 @@ def _of_method(method: type[Method], config: MethodConfig) -> Iterator[str]:
 
 
 def _state(model: nn.Module) -> tuple:
-    values = [x.double().nan_to_num(-1).sum().item() for x in model.state_dict().values()]
+    values = [x.double().nan_to_num().sum().item() for x in model.state_dict().values()]
     return values, [m.training for m in model.modules()], [p.grad for p in model.parameters()]
 
 

@@ -1,6 +1,7 @@
 """From a budget to a rank for every layer: the same for all, or where the energy is."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 
 import torch
@@ -97,14 +98,12 @@ def _room(counts: ModelCounts, budget: float, budget_unit: str, of: str, cost: C
 
 
 def _uniform(layers: tuple[LayerCount, ...], room: int, cost: Cost) -> dict[str, int]:
-    low, high = 1, max(layer.largest_rank for layer in layers)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if sum(cost(layer, min(middle, layer.largest_rank)) for layer in layers) <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return {layer.name: min(low, layer.largest_rank) for layer in layers}
+    def spent(rank: int) -> int:
+        return sum(cost(layer, min(rank, layer.largest_rank)) for layer in layers)
+
+    ranks = range(1, max(layer.largest_rank for layer in layers) + 1)
+    rank = bisect_right(ranks, room, key=spent)  # as many fit, and they begin with 1
+    return {layer.name: min(rank, layer.largest_rank) for layer in layers}
 
 
 def _gains(
@@ -132,19 +131,16 @@ def _greedy(
     layers: tuple[LayerCount, ...], room: int, cost: Cost, gains: Mapping[str, Tensor]
 ) -> dict[str, int]:
     prices = [cost(layer, 2) - cost(layer, 1) for layer in layers]
-    offers = [
-        gains[la.name][1 : la.largest_rank] / price
-        for la, price in zip(layers, prices, strict=True)
-    ]
+    offers = [gains[la.name][1 : la.largest_rank] / prices[i] for i, la in enumerate(layers)]
     owners = torch.repeat_interleave(torch.tensor([len(offer) for offer in offers], device="cpu"))
     # Stable: equal offers are taken in the order of the layers.
     order = torch.cat(offers).argsort(descending=True, stable=True)
-    ranks = [1] * len(layers)
+    ranks = {layer.name: 1 for layer in layers}
     room -= sum(cost(layer, 1) for layer in layers)
     # A layer whose next value no longer fits never fits again, since each costs it the same; so
     # what it gets are its largest values.
     for owner in owners[order].tolist():
         if prices[owner] <= room:
-            ranks[owner] += 1
+            ranks[layers[owner].name] += 1
             room -= prices[owner]
-    return {layer.name: rank for layer, rank in zip(layers, ranks, strict=True)}
+    return ranks

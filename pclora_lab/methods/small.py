@@ -1,6 +1,7 @@
 """The same architecture made narrower and trained from scratch: what the budget alone can do."""
 
 import copy
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -92,19 +93,19 @@ def width_for_budget(model: nn.Module, budget: float, targets: str = "blocks") -
             f"{type(model).__name__} has no attention heads, by which its width could be divided: "
             "only vision transformers can be built narrower"
         )
+
+    def size(width: int) -> int:
+        return _block_params(count_model(narrower(model, width), targets=targets))
+
     room = _block_params(count_model(model, targets=targets))
-    narrowest = _block_params(count_model(narrower(model, heads), targets=targets))
-    if narrowest > budget * room:
+    widths = range(heads, width + 1, heads)
+    fitting = bisect_right(widths, budget * room, key=size)
+    if not fitting:
         raise ValueError(
             f"budget {budget:g} is too small: one channel per head already takes "
-            f"{rounded_up(narrowest / room)} of the block layers' parameters"
+            f"{rounded_up(size(heads) / room)} of the block layers' parameters"
         )
-    low, high = 1, width // heads + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        fits = count_model(narrower(model, middle * heads), targets=targets)
-        low, high = (middle, high) if _block_params(fits) <= budget * room else (low, middle)
-    return low * heads
+    return widths[fitting - 1]
 
 
 def _block_params(counts: ModelCounts) -> int:

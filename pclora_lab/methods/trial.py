@@ -249,11 +249,11 @@ def _sharing(model: nn.Module) -> nn.Module:
 @contextmanager
 def _gradients_kept(parameters: list[nn.Parameter]) -> Iterator[None]:
     """Inside, no parameter has a gradient yet; after it, each has the one that it had."""
-    kept = [p.grad for p in parameters]
+    kept = [(parameter, parameter.grad) for parameter in parameters]
     for parameter in parameters:
         parameter.grad = None
     try:
         yield
     finally:
-        for parameter, grad in zip(parameters, kept, strict=True):
+        for parameter, grad in kept:
             parameter.grad = grad

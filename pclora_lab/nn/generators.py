@@ -28,15 +28,14 @@ def generators_kept() -> Iterator[None]:
     with RNG_LOCK:
         python, cpu = random.getstate(), torch.get_rng_state()
         numpy = np.random.get_state()  # noqa: NPY002  # the global one is meant
-        others = _devices()
-        states = [module.get_rng_state(*device) for module, *device in others]
+        others = [(module, device, module.get_rng_state(*device)) for module, *device in _devices()]
         try:
             yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
             torch.set_rng_state(cpu)
-            for (module, *device), state in zip(others, states, strict=True):
+            for module, device, state in others:
                 module.set_rng_state(state, *device)
 
 

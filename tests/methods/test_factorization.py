@@ -5,7 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from pclora_lab.methods.factorization import activation_svd_factors, singular_values, svd_factors
+from pclora_lab.methods.factorization import (
+    activation_svd_factors,
+    affine_factors,
+    cholesky_factor,
+    singular_values,
+    svd_factors,
+)
 from pclora_lab.methods.input_moments import InputMoments, measure_inputs
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.initialization import init_residual
@@ -185,3 +191,48 @@ def test_the_gram_driver_refuses_what_is_not_finite_and_passes_a_zero_through():
         svd_factors(torch.full((3, 3), torch.nan), 1, driver="gram")
     A, B = svd_factors(torch.zeros(3, 4), 2, driver="gram")
     assert not A.any() and not B.any()
+
+
+def test_without_another_wish_a_ten_thousandth_of_the_mean_keeps_the_covariance_regular(
+    weight, activations
+):
+    moments = moments_of(activations)
+    covariance, bias = moments.covariance, torch.ones(OUT)
+    for made, wanted in (
+        ((cholesky_factor(covariance),), (cholesky_factor(covariance, 1e-4),)),
+        *(
+            (function(*given, 3), function(*given, 3, 1e-4))
+            for function, given in (
+                (activation_svd_factors, (weight, covariance)),
+                (affine_factors, (weight, bias, moments)),
+            )
+        ),
+    ):
+        for one, other in zip(made, wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_damping_is_a_share_of_the_inputs_whatever_their_size(size):
+    covariance = size * torch.diag(torch.tensor([1.0, 3.0]))
+    L = cholesky_factor(covariance, damping=0.5)
+    # Half of the mean of 1 and 3 on both.
+    torch.testing.assert_close(L @ L.T, size * torch.diag(torch.tensor([2.0, 4.0])).double())
+
+
+def test_inputs_that_never_vary_have_a_factor_all_the_same():
+    L = cholesky_factor(torch.zeros(3, 3))
+    assert torch.linalg.matrix_rank(L, atol=1e-12) == 3 and L.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(40, 12), (12, 40)])
+def test_the_eigenvectors_are_those_of_the_smaller_gram_matrix(monkeypatch, shape):
+    eigh, asked = torch.linalg.eigh, []
+    monkeypatch.setattr(torch.linalg, "eigh", lambda gram: asked.append(gram.shape) or eigh(gram))
+    svd_factors(torch.ones(shape), 2, driver="gram")
+    eigvalsh = torch.linalg.eigvalsh
+    monkeypatch.setattr(
+        torch.linalg, "eigvalsh", lambda gram: asked.append(gram.shape) or eigvalsh(gram)
+    )
+    singular_values(torch.ones(shape))
+    assert asked == [(12, 12)] * 2

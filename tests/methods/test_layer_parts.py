@@ -1,13 +1,17 @@
 """What a method says its layers are made of is what they are made of."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 
 from pclora_lab.methods.base import MethodContext
 from pclora_lab.methods.layer_parts import LayerParts
 from pclora_lab.methods.lora import LoRAConfig
 from pclora_lab.methods.pela.config import PELAConfig
 from pclora_lab.methods.registry import METHODS, make_method
+from pclora_lab.methods.snella.layers import KernelSparseLinear
 from pclora_lab.methods.svd import SVDKDConfig
 from pclora_lab.models.loading import load_model
 
@@ -70,3 +74,18 @@ def test_a_budget_pays_for_the_rank_that_lora_takes(model):
 def test_a_method_that_says_nothing_replaces_nothing_that_is_known():
     assert not LayerParts().replaces and LayerParts(base=True).replaces
     assert LayerParts(factors=True).replaces and not LayerParts(offset=True).replaces
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_offset_stands_where_the_dense_layer_has_no_bias_and_few_changes_beside_it(name):
+    method = METHODS[name]
+    if not method.layer_parts.replaces:
+        return
+    net = nn.Sequential(nn.Linear(8, 24, bias=False), nn.ReLU(), nn.Linear(24, 3))
+    x = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    config = replace(method.default_config(), targets="^0$", rank=2)
+    student = method(config).apply(net, MethodContext(calibration=[x], example=x[:1]))
+    layer = next(m for n, m in student.named_modules() if n.rpartition(".")[2] == "0")
+    has_offset = any(p.shape == (24,) for p in layer.parameters())
+    assert has_offset == method.layer_parts.offset
+    assert isinstance(layer, KernelSparseLinear) == method.layer_parts.changes

@@ -68,3 +68,10 @@ def test_panels_are_counted_in_reading_order():
         ("PROGRESS", 0), ("ACCURACY", 1), ("LOSS", 2), ("COST", 3)
     ]  # fmt: skip
     assert [int(panel) for panel in PANELS] == list(range(4))
+
+
+def test_what_is_measured_now_and_then_has_a_mark_at_every_point():
+    # The others are told at every step that is logged.
+    measured = {"base_share", "accuracy_if_base_removed"}
+    marked = {m.key for method in METHODS.values() for m in method.metrics if m.markers}
+    assert marked == measured

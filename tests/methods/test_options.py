@@ -109,3 +109,31 @@ def test_a_comparison_tries_rates_around_the_default_in_rising_order(name):
     grid, default = METHODS[name].lr_grid, METHODS[name].Config.default_lr
     assert list(grid) == sorted(set(grid)) and grid[-1] <= 10 * grid[0]
     assert grid[0] / 4 <= default <= 4 * grid[-1]
+
+
+# By method and option: what must be chosen for it to change anything, and what leaves it idle.
+MATTERS = {
+    ("pclora", "fade_end"): ({"schedule": "linear"}, {"schedule": [(0, 1), (1, 0)]}),
+    ("pclora", "taps"): ({"alpha": 0.99}, {"alpha": 1}),
+    ("svd_kd", "taps"): ({"alpha": 0.99}, {"alpha": 1}),
+    ("pela", "distil_weight"): ({"repair": 0.01}, {"repair": 0}),
+    ("pela", "perturbation_weight"): ({"repair": 0.01}, {"repair": 0}),
+    ("snella", "start_sparsity"): ({"allocations": 2}, {"allocations": 1}),
+}
+
+
+def test_what_another_option_makes_idle_is_known_of_every_method():
+    told = {
+        (method, name)
+        for method in METHODS
+        for name, how in options_of(METHODS[method].Config).items()
+        if how.matters is not None
+    }
+    assert told == set(MATTERS)
+
+
+@pytest.mark.parametrize(("method", "option"), MATTERS)
+def test_an_option_matters_as_long_as_another_does_not_make_it_idle(method, option):
+    config, (used, idle) = METHODS[method].Config, MATTERS[method, option]
+    matters = options_of(config)[option].matters
+    assert matters(config()) and matters(config(**used)) and not matters(config(**idle))

@@ -1,6 +1,7 @@
 """A check that authors of methods and schedules can run says which promise is broken."""
 
 import copy
+import itertools
 import math
 import sys
 from pathlib import Path
@@ -348,10 +349,35 @@ def test_what_it_is_told_is_what_it_tries(small_bench):
     starts = [s for s in seen if isinstance(s, tuple)]
     points = [s for s in seen if not isinstance(s, tuple)]
     assert set(starts) == {(Full.Config(targets="fc1"), 0, 1, 1)} and len(starts) >= 3
-    assert set(points) == {0.0, 0.5, 1.0}
+    # A step from the start; what it tells at two points; taken up in the middle; and finished.
+    assert points == [0.0, 0.0, 0.5, 0.5, 1.0]
 
 
 def test_a_schedule_may_begin_beside_1_by_rounding():
     check(lambda t: (1 - 1e-7) * (1 - t))
     with pytest.raises(BrokenPromises, match="it gives 0.99 at t = 0: a fade begins at λ = 1"):
         check(lambda t: 0.99 * (1 - t))
+
+
+def test_a_schedule_is_asked_from_its_first_point_to_its_last_in_even_steps():
+    asked = []
+    check(lambda t: asked.append(t) or 1 - t)
+    points = sorted(set(asked))
+    assert (points[0], points[-1]) == (0, 1) and len(points) > 32
+    assert {late - early for early, late in itertools.pairwise(points)} == {points[1]}
+    with pytest.raises(BrokenPromises, match="it gives -1: λ stays in"):
+        check(lambda t: -1 if t == 1 else 1 - t)
+
+
+def test_a_method_that_trains_nothing_is_asked_for_no_loss(small_bench):
+    class Done(Trains):
+        trains = False
+        loss_terms = after_backward = None
+
+    check(Done)
+
+
+def test_what_broke_is_kept_line_by_line():
+    broken = BrokenPromises("theirs", ["one", "two"])
+    assert broken.broken == ("one", "two") and isinstance(broken, ValueError)
+    assert str(broken) == "theirs breaks 2 of its promises:\none\ntwo"

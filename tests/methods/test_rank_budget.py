@@ -305,3 +305,14 @@ def test_a_budget_is_a_share(name):
     for odd in (1.01, 2, 0, -1):
         with pytest.raises(ValueError, match="budget"):
             METHODS[name].Config(budget=odd)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_what_counts_of_a_layer_is_its_share_of_energy_not_how_large_its_weights_are(size):
+    layers = tuple(LayerCount(name, 16, 16, True, 1, 4) for name in "ab")
+    spectra = {"a": torch.logspace(0, -1, 16), "b": torch.logspace(0, -3, 16)}
+    counts = counts_of(layers)
+    ranks = ranks_for_budget(counts, 0.6, rank_allocation="energy", spectra=spectra)
+    scaled = {**spectra, "b": size * spectra["b"]}
+    assert ranks_for_budget(counts, 0.6, rank_allocation="energy", spectra=scaled) == ranks
+    assert ranks["a"] > ranks["b"] > 1

@@ -43,7 +43,7 @@ class FeatureTaps:
         self.outputs: dict[str, Tensor] = {}
         self._calls: dict[str, int] = {}
         self.recording, self._has_gradients = recording, False
-        self.versions: dict[str, int] = {}
+        self.versions: dict[str, int | None] = {}
         # Who may take an output in instead.
         self.meet: Callable[[str, Tensor], bool] | None = None
         inside = inner_modules(model)
@@ -88,8 +88,8 @@ class FeatureTaps:
 
     def is_as_it_was(self, key: str) -> bool:
         """Whether the model has surely not changed an output in place since."""
-        output = self.outputs[key]
-        return not output.is_inference() and _version(output) == self.versions[key]
+        now = _version(self.outputs[key])
+        return now is not None and now == self.versions[key]
 
     def close(self) -> None:
         """Remove the hooks and let go of the outputs."""
@@ -108,9 +108,9 @@ class FeatureTaps:
         self.close()
 
 
-def _version(output: Tensor) -> int:
+def _version(output: Tensor) -> int | None:
     # Tensors of inference mode don't count their changes.
-    return 0 if output.is_inference() else output._version
+    return None if output.is_inference() else output._version
 
 
 def _output_hook(

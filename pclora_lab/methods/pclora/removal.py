@@ -119,18 +119,17 @@ def base_removed(student: nn.Module) -> Iterator[None]:
 
     The bases are taken out, not multiplied by 0: a pass costs what one of the small model costs.
     """
-    layers = list(pclora_layers(student).values())
     kept = [
-        (layer.lam.clone(), {name: getattr(layer, name) for name in layer.base_parts})
-        for layer in layers
+        (layer, layer.lam.clone(), {name: getattr(layer, name) for name in layer.base_parts})
+        for layer in pclora_layers(student).values()
     ]
     try:
-        for layer in layers:
+        for layer, _, _ in kept:
             layer.lam.zero_()
             layer.drop_base()
         yield
     finally:
-        for layer, (lam, held) in zip(layers, kept, strict=True):
+        for layer, lam, held in kept:
             layer.lam.copy_(lam)
             for name, value in held.items():
                 setattr(layer, name, value)

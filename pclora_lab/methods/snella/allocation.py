@@ -135,8 +135,9 @@ class BudgetAllocator:
         products = (self._sens * self._unc).split(self._counts)
         means = torch.stack([product.mean() for product in products]).view(-1, 2)
         scores = means.sum(1).tolist()
-        total = sum(scores) or 1.0
-        return {name: score / total for name, score in zip(self.layers, scores, strict=True)}
+        total = sum(scores)
+        shares = [score / total if total else 0.0 for score in scores]
+        return dict(zip(self.layers, shares, strict=True))
 
     def reallocate(self, progress: float) -> dict[str, int]:
         """Set every layer's sparsity to its share of the budget; returns how many each tunes."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from math import isfinite
+from operator import add, sub
 
 __all__ = ["allocate", "budget_at"]
 
@@ -46,12 +47,12 @@ def allocate(
             f"budget {budget} cannot give {len(sizes)} layers a floor of {floor}: the smallest "
             f"possible budget is {sum(counts)}"
         )
-    rooms = [size - count for size, count in zip(sizes, counts, strict=True)]
+    rooms = list(map(sub, sizes, counts))
     shares = _pour(rest, [Fraction(score) for score in scores], rooms)
-    left = [room - share for room, share in zip(rooms, shares, strict=True)]
+    left = list(map(sub, rooms, shares))
     by_size = _pour(rest - sum(shares), [Fraction(size) for size in sizes], left)
-    shares = [share + more for share, more in zip(shares, by_size, strict=True)]
-    return [count + share for count, share in zip(counts, _round(shares, rest), strict=True)]
+    shares = list(map(add, shares, by_size))
+    return list(map(add, counts, _round(shares, rest)))
 
 
 def _pour(amount: Fraction | int, weights: list[Fraction], rooms: list) -> list[Fraction]:

@@ -78,9 +78,9 @@ def _pull_distances(pairs: Pairs, made: Made, grad: Tensor) -> Pulled:
 
 def _pull_apart(W: Tensor, pairs: Pairs) -> Pulled:
     """``c_g Σ_j W^g_ij (P^g_i − Q^g_j)`` and the same for Q."""
-    P, Q, _, coefficients, _ = pairs
-    for half, c in zip(W, coefficients, strict=True):
-        half.mul_(-c)
+    P, Q, _, (c1, c2), _ = pairs
+    W[0].mul_(-c1)
+    W[1].mul_(-c2)
     return _pull_one(W, P, Q), _pull_one(W.mT, Q, P)
 
 
@@ -155,11 +155,11 @@ def _merge_sigmoid(pairs: Pairs) -> tuple[Tensor, Made]:
 
 
 def _pull_sigmoid(pairs: Pairs, made: Made, grad: Tensor) -> Pulled:
-    P, Q, (gamma, beta), coefficients, _ = pairs
+    P, Q, (gamma, beta), (c1, c2), _ = pairs
     products, bent = made
     V = (1 - bent.square_()).mul_(grad)
-    for half, c in zip(V, coefficients, strict=True):
-        half.mul_(c)
+    V[0].mul_(c1)
+    V[1].mul_(c2)
     of_gamma = products.mul_(V).sum() if isinstance(gamma, Tensor) else None
     of_beta = V.sum() if isinstance(beta, Tensor) else None
     return gamma * (V @ Q), gamma * (V.mT @ P), of_gamma, of_beta

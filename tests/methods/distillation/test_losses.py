@@ -79,3 +79,13 @@ def test_both_terms_are_drawn_in_the_panel_of_losses_in_lines_of_their_own():
     assert {FEATURE.panel, LOGIT.panel} == {Panel.LOSS}
     assert FEATURE.dash != LOGIT.dash and FEATURE.color != LOGIT.color
     assert TAPS == ("linears", "blocks")
+
+
+@pytest.mark.parametrize(
+    ("shape", "real"),
+    [((1, 1, 4), [[True]]), ((2, 2, 1), [[True, False], [False, False]]), ((1, 1, 1), [[True]])],
+)
+def test_one_word_alone_has_the_mean_over_its_features(shape, real):
+    student, teacher, real = drawn(*shape), drawn(*shape, seed=1), torch.tensor(real)
+    wanted = (student - teacher).square()[real].mean()
+    torch.testing.assert_close(feature_gap(student, teacher, real), wanted)

@@ -233,3 +233,14 @@ def test_a_layer_without_its_base_has_no_share_and_the_mean_is_over_all(student,
 def test_where_nothing_at_all_comes_out_the_share_is_0(student, images):
     set_progress(student, 1.0)
     assert set(base_shares(student, images).values()) == {0.0}
+
+
+@pytest.mark.parametrize("size", [1e-5, 1.0, 1e5])
+def test_a_share_is_the_same_however_large_the_outputs_are(size):
+    net = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 2))
+    x = torch.eye(4)
+    config = PCLoRAConfig(rank=1, targets="^0$", init="zeros")
+    student = get_pclora_model(net, config, example=x[:1])
+    torch.nn.init.normal_(student[0].B)
+    share = base_share(student, x)
+    assert 0 < share < 1 and base_share(student, size * x) == pytest.approx(share, rel=1e-4)

@@ -247,3 +247,19 @@ def test_a_schedule_of_another_package_is_tried_up_to_the_end_of_its_fade():
     with pytest.raises(PluginError, match="theirs gives 1.5") as error:
         _checked("theirs", lambda t: 1 + t if t == 0.5 else 1)
     assert "at t = 0" not in str(error.value)
+
+
+def test_unless_told_otherwise_it_is_the_papers_sine_until_0_6_of_the_steps():
+    assert base_weight_factor(0.3) == base_weight_factor(0.3, "sine", 0.6)
+    assert base_weight_factor(0.599) > 0 == base_weight_factor(0.6)
+    assert fade_is_over(0.6, "linear") and not fade_is_over(0.599, "linear")
+    assert schedule_points("linear")[-1] == (0.6, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "inner"), [("linear", (0.1667, 0.5)), ("sine", (0.1667, 0.293)), ("identity", None)]
+)
+def test_points_of_a_preset_have_four_digits_of_progress_and_three_of_lambda(name, inner):
+    points = schedule_points(name, 1 / 3, count=3)
+    assert points[0] == (0, 1) and points[-1] == (1 / 3, 0)
+    assert points[1:-1] == [inner or (0.3233, 1.0)]

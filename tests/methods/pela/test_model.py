@@ -15,6 +15,7 @@ from pclora_lab.methods.factorization import factorize
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import compress
+from pclora_lab.methods.pela import model as model_file
 from pclora_lab.methods.pela.config import PELAConfig
 from pclora_lab.methods.pela.model import factorize_model
 from pclora_lab.methods.pela.ranks import pela_rank, pela_ranks
@@ -368,3 +369,26 @@ def test_ranks_by_energy_keep_as_much_as_the_one_rank_for_all_would(unit):
         kept[allocation] = sum(m.rank * (m.in_features + m.out_features) for m in layers)
         assert (len({m.rank for m in layers}) > 1) == (allocation == "energy")
     assert 0.9 * kept["uniform"] < kept["energy"] <= kept["uniform"]
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "workers"), [("cpu", 2, 2), ("cpu", 12, 8), ("meta", 12, 1)]
+)
+def test_one_layer_per_core_up_to_eight_and_one_after_the_other_elsewhere(
+    monkeypatch, device, threads, workers
+):
+    asked = []
+
+    class Pool(model_file.ThreadPoolExecutor):
+        """Notes how it is made."""
+
+        def __init__(self, workers, initializer, initargs):
+            asked.append((workers, initializer, initargs))
+            super().__init__(workers)
+
+    monkeypatch.setattr(model_file, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: asked.append(number))
+    net = nn.Sequential(nn.Linear(16, 12)).to(device)
+    factorize_model(net, rank=2, targets="0", example=torch.zeros(1, 16))
+    assert asked == [(workers, torch.set_num_threads, (1,)), threads]

@@ -1,9 +1,11 @@
 """Which layers PELA factorizes and at which rank: formula, what stays dense, what is refused."""
 
 import pytest
+import torch
 from small_net import SmallNet
 from torch import nn
 
+from pclora_lab.methods.pela.model import factorize_model
 from pclora_lab.methods.pela.ranks import (
     excluded_parts,
     exclusions,
@@ -107,3 +109,11 @@ def test_attention_of_torch_must_be_left_out_by_name():
         pela_layers(net)
     assert list(pela_layers(net, exclude=(*exclusions(net), "attention"))) == FC1
     assert list(pela_layers(net, targets="fc1")) == FC1
+
+
+def test_unless_told_otherwise_ten_outputs_are_enough_and_nine_are_not():
+    net = nn.Sequential(nn.Linear(40, 10), nn.Linear(10, 9), nn.Linear(9, 40))
+    kept = {"0", "2"}
+    assert set(pela_layers(net, targets="")) == kept == set(pela_ranks(net, targets=""))
+    small = factorize_model(net, targets="", rank=2, example=torch.zeros(1, 40))
+    assert set(small.pela["ranks"]) == kept

@@ -219,3 +219,30 @@ def test_half_precision_is_averaged_in_float32():
     assert {state[name].dtype for name in state if name != "skipped"} == {torch.float32}
     wanted = 0.15 * (layers["thin"].B.float() * layers["thin"].B.grad.float()).abs()
     torch.testing.assert_close(state["sens.3"], wanted)
+
+
+def test_unless_told_otherwise_the_budget_falls_from_the_first_step_to_the_last():
+    allocator = BudgetAllocator(make_layers(), start=80, final=16)
+    for progress in (0.0, 0.05, 0.5, 0.95, 1.0):
+        counts = allocator.reallocate(progress)
+        assert sum(counts.values()) == budget_at(progress, 80, 16)
+    assert budget_at(0.05, 80, 16) < 80 and budget_at(0.5, 80, 16) == 24
+
+
+def test_a_layer_may_starve_unless_there_is_a_floor():
+    _, allocator = updated_once()
+    state = allocator.state_dict()
+    for name in ("sens.0", "sens.1"):  # of the first layer
+        state[name].zero_()
+    allocator.load_state_dict(state)
+    assert allocator.reallocate(1.0)["wide"] == 0
+    assert set(allocator.scores().values()) != {0.0} and allocator.scores()["wide"] == 0
+
+
+def test_who_hands_the_budget_out_is_told_of_what_was_skipped():
+    layers, allocator = updated_once()
+    layers["thin"].B.grad.fill_(torch.nan)
+    allocator.update()
+    with pytest.warns(UserWarning, match="a weight or gradient was not finite") as told:
+        allocator.reallocate(0.5)
+    assert [warning.filename for warning in told] == [__file__]

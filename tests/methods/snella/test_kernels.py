@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pclora_lab.methods.snella.kernels import KERNELS, merge_factors
+from pclora_lab.methods.snella.kernels import SCALARS as STARTS
 from pclora_lab.methods.snella.sparsifiers import (
     SPARSIFIERS,
     find_threshold,
@@ -210,3 +211,17 @@ def test_a_gradient_of_the_gradient_is_refused_and_never_wrong():
     (first,) = torch.autograd.grad((merged**2).sum(), A, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
         first.sum().backward()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_unless_told_otherwise_scalars_are_a_new_layers_and_halves_weigh_a_tenth(kernel):
+    A, B = factors()
+    given = {"coefficients": (0.1, -0.1), **STARTS.get(kernel, {})}
+    assert torch.equal(merge_factors(A, B, kernel), merge_factors(A, B, kernel, **given))
+    assert torch.equal(merge_factors(A, B), merge_factors(A, B, "piecewise_linear"))
+
+
+@pytest.mark.parametrize("cut", [lambda A, B: (A[0], B), lambda A, B: (A, B[0])])
+def test_one_factor_of_the_wrong_kind_is_enough_to_be_refused(cut):
+    with pytest.raises(ValueError, match=r"do not fit: both are two halves of one rank"):
+        merge_factors(*cut(*factors()))

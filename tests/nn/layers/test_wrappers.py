@@ -104,8 +104,9 @@ def test_a_compiled_forward_is_left_out_and_one_of_somebodys_own_stays():
     assert torch.equal(found(x), Net.forward(net, x))
     assert found.first.weight is net.first.weight
     own = Net()
-    own.forward = lambda x: x
-    assert unwrapped(own) is own
+    for forward in (lambda x: x, torch.compile(lambda x: x, backend="eager")):
+        own.forward = forward
+        assert unwrapped(own) is own
 
 
 def test_every_module_that_runs_is_known_by_its_name_without_wrappers():

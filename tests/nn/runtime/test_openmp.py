@@ -64,9 +64,11 @@ def test_a_notebook_lets_go_after_every_cell_once(monkeypatch):
 
 @pytest.mark.parametrize(("answer", "is_done"), [(0, True), (1, False), (-1, False)])
 def test_it_is_told_whether_the_workers_are_gone(monkeypatch, answer, is_done):
-    library = SimpleNamespace(omp_pause_resource_all=lambda kind: answer)
+    kinds = []
+    library = SimpleNamespace(omp_pause_resource_all=lambda kind: kinds.append(kind) or answer)
     monkeypatch.setattr(threads, "_openmp", lambda: library)
     assert release_workers() is is_done
+    assert kinds == [2], "omp_pause_hard of OpenMP 5.0: nothing is kept"
 
 
 def test_a_library_that_can_not_let_go_is_left_alone(monkeypatch):
