@@ -349,3 +349,14 @@ def test_a_student_of_another_package_is_tried_in_a_run_and_ours_once():
     assert ensure_tried(student, net, X) is student
     with pytest.raises(ValueError, match="body fails with AttributeError.*'B'"):
         ensure_tried(copy.deepcopy(student), net, X)
+
+
+def test_rounding_of_small_outputs_on_the_way_is_not_taken_for_the_difference():
+    net = Net()
+    for parameter in net.body.parameters():
+        parameter.data.zero_()
+    student = copy.deepcopy(net)
+    student.body.bias.data += 1e-6
+    student.head.bias.data += 0.1
+    with pytest.raises(ValueError, match="differ by up to 0.1, first at head. Nothing was"):
+        try_student(student, net, X, exact=True)

@@ -301,7 +301,6 @@ class PCLoRAEmbedding(FadingModule):
 
 def _frozen_table(base: nn.Embedding) -> nn.Embedding:
     # A shell of its own: hooks on the teacher's layer must not fire in the student.
-    shell = nn.Embedding(1, 1, padding_idx=None, device="meta")
-    shell.num_embeddings, shell.embedding_dim = base.weight.shape
+    shell = nn.Embedding.from_pretrained(base.weight)
     shell.weight = base.weight
     return shell.requires_grad_(False)

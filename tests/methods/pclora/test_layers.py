@@ -278,3 +278,50 @@ def test_tokens_of_all_leading_dimensions_count_for_what_is_cheaper(monkeypatch)
     monkeypatch.setattr("pclora_lab.methods.pclora.layers.merging_pays", pays)
     make_layer()[1](torch.zeros(2, 3, 5, IN))
     assert asked == [(30, IN, OUT)]
+
+
+def many() -> torch.Tensor:
+    """So many tokens that base and adapter are one product."""
+    return torch.randn(40, IN, generator=torch.Generator().manual_seed(2))
+
+
+def test_unless_told_otherwise_nothing_scales_the_adapter():
+    layer = PCLoRALinear(nn.Linear(IN, OUT), RANK)
+    nn.init.normal_(layer.B)
+    for x in (inputs(), many()):
+        low_rank = x @ layer.A.T @ layer.B.T
+        torch.testing.assert_close(layer.adapter_output(x), low_rank)
+        torch.testing.assert_close(layer(x), layer.base(x) + low_rank)
+
+
+def test_whoever_watches_the_base_sees_it_run_however_many_tokens():
+    _, layer = make_layer()
+    seen = []
+    layer.base.register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    layer(many())
+    assert seen == [40]
+
+
+def test_a_weight_of_another_kind_is_left_to_its_own_product(monkeypatch):
+    """As a tensor that is quantized or split over devices, which only its own operators take."""
+    _, layer = make_layer()
+    layer.lam.fill_(0.5)
+    wanted = layer(many())
+    del layer.base.weight
+    layer.base.weight = layer.B.new_zeros(OUT, IN) + make_layer()[0].weight.detach()
+    monkeypatch.setattr("pclora_lab.methods.pclora.layers.merged_linear", None)
+    assert layer(many()).shape == wanted.shape
+
+
+def test_who_asks_for_the_gradient_of_lambda_gets_it_however_many_tokens():
+    base, layer = make_layer()
+    layer.lam.requires_grad_()
+    layer.eval()(many()).sum().backward()
+    torch.testing.assert_close(layer.lam.grad, base(many()).sum())
+
+
+def test_the_shell_of_a_table_is_as_large_as_the_table_and_looks_up_the_same():
+    table = nn.Embedding(9, 4, padding_idx=2)
+    shell = PCLoRAEmbedding(table, rank=2).base
+    assert (shell.num_embeddings, shell.embedding_dim) == (9, 4)
+    assert shell.weight is table.weight and torch.equal(shell(torch.arange(9)), table.weight)
