@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pclora_lab.nn.layers.sharing import owner_follows
 
-__all__ = ["JUMP", "UNFADED", "FadingModule", "lambda_jumps"]
+__all__ = ["JUMP", "UNFADED", "FadingModule", "lambda_jumps", "leans_on_base"]
 
 # Weights that were last trained above this λ lean on their base.
 UNFADED = 0.1
@@ -27,6 +27,19 @@ def lambda_jumps(before: object, now: object) -> bool:
     if not (isinstance(before, float | int) and isinstance(now, float | int)):
         return False
     return abs(before - now) > JUMP
+
+
+def leans_on_base(lam: float) -> bool:
+    """Whether weights that were last trained at this λ lean on their base: above 0.1.
+
+    Args:
+        lam: as a layer keeps it; half precision holds three digits of it.
+
+    Example:
+        >>> leans_on_base(0.62), leans_on_base(0.1)
+        (True, False)
+    """
+    return round(lam, 3) > UNFADED
 
 
 class FadingModule(nn.Module):

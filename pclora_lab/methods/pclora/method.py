@@ -9,7 +9,7 @@ from pclora_lab.methods.distillation.losses import FEATURE, LOGIT
 from pclora_lab.methods.layer_parts import LayerParts
 from pclora_lab.methods.metrics import TASK, Metric, Panel
 from pclora_lab.methods.pclora.config import PCLoRAConfig
-from pclora_lab.methods.pclora.fading import UNFADED
+from pclora_lab.methods.pclora.fading import leans_on_base
 from pclora_lab.methods.pclora.losses import DistillationTerms
 from pclora_lab.methods.pclora.model import (
     get_pclora_model,
@@ -114,7 +114,7 @@ class PCLoRA(LowRankMethod[PCLoRAConfig]):
     def notes(self, student: nn.Module) -> list[str]:
         """Says if the last step was trained with a base that is gone now."""
         lam = trained_lambda(student)
-        if lam is None or lam <= UNFADED:
+        if lam is None or not leans_on_base(lam):
             return []
         return [
             f"the last step was trained at λ = {lam:.2f}: the base was removed all the same, from "

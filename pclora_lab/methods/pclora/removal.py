@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.methods.pclora.fading import UNFADED
+from pclora_lab.methods.pclora.fading import UNFADED, leans_on_base
 from pclora_lab.methods.pclora.model import FadingLayer, pclora_layers
 from pclora_lab.nn.forward import (
     Inputs,
@@ -74,7 +74,7 @@ def _largest(layers: Mapping[str, FadingLayer]) -> tuple[str, float | None]:
 
 def _require_trained_faded(layers: Mapping[str, FadingLayer]) -> None:
     name, lam = _largest(layers)
-    if lam is not None and lam > UNFADED:
+    if lam is not None and leans_on_base(lam):
         raise ValueError(
             f"the weights of {name} were last trained at λ = {lam:.2f}, so they lean on a base "
             f"that λ = 0 takes away: train on at λ ≤ {UNFADED:g}, load weights of such a step, or "

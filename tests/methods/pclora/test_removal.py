@@ -246,12 +246,13 @@ def test_a_share_is_the_same_however_large_the_outputs_are(size):
     assert 0 < share < 1 and base_share(student, size * x) == pytest.approx(share, rel=1e-4)
 
 
-def test_at_a_tenth_itself_the_weights_do_not_lean_on_the_base_yet(student):
-    set_progress(student.double(), 1.0)  # in which 0.1 is 0.1
-    layers = list(pclora_layers(student).values())
-    layers[0].trained_lam.fill_(0.1)
-    assert make_method(PCLoRAConfig(rank=2)).notes(student) == [] and compress(student) is not None
-    layers[0].trained_lam.fill_(0.1001)
-    assert len(make_method(PCLoRAConfig(rank=2)).notes(student)) == 1
-    with pytest.raises(ValueError, match="last trained at λ = 0.10"):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_at_a_tenth_itself_the_weights_do_not_lean_on_the_base_yet(student, dtype):
+    set_progress(student.to(dtype), 1.0)
+    method, layers = make_method(PCLoRAConfig(rank=2)), list(pclora_layers(student).values())
+    layers[0].trained_lam.fill_(0.1)  # which is a little more than 0.1 where it is rounded
+    assert method.notes(student) == [] and compress(student) is not None
+    layers[0].trained_lam.fill_(0.102)
+    assert len(method.notes(student)) == 1
+    with pytest.raises(ValueError, match="last trained at λ = 0.10.*train on at λ ≤ 0.1"):
         compress(student)

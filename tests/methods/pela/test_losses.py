@@ -136,3 +136,24 @@ def test_blocks_are_imitated_as_a_whole_also_where_most_layers_stay_dense(vit, i
     losses(images, torch.zeros(8, dtype=torch.long), 0.0)
     assert list(losses.features.names) == ["blocks.0", "blocks.1"]
     losses.close()
+
+
+class Flat(nn.Module):
+    """Has no blocks: one layer to factorize, and one whose name begins alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.fc2 = nn.Linear(16, 12), nn.Linear(12, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.fc(x))
+
+
+def test_without_blocks_the_factorized_layers_themselves_are_imitated():
+    teacher, x = Flat(), drawn(4, 16)
+    student = factorize_model(teacher, targets="fc", rank=3, example=x[:1])
+    losses = make_method(method_class("pela").Config()).loss_terms(student, teacher)
+    found = losses(x, torch.zeros(4, dtype=torch.long), 0.0)
+    assert losses.features.names == ("fc",)
+    torch.testing.assert_close(found["feature"], (student.fc(x) - teacher.fc(x)).square().mean())
+    losses.close()
