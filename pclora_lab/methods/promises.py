@@ -91,7 +91,7 @@ class _Bench:
 
     def __init__(self, method: type[Method], config: MethodConfig) -> None:
         self.method = method(config)
-        self.model = load_model("vit_digits").eval()
+        self.model: Any = load_model("vit_digits").eval()
         drawn = torch.Generator().manual_seed(_SEED)
         self.inputs = torch.randn(_EXAMPLES, 1, 8, 8, generator=drawn, device="cpu")
         self.labels = torch.arange(_EXAMPLES, device="cpu") % self.model.num_classes
