@@ -187,8 +187,7 @@ def _look_at(
 ) -> tuple[Any, float, Run | UnreadableRun]:
     """The state of its files, the time of its status, and what it is."""
     stamp = tuple(file_stamp(folder / name) for name in _FILES)
-    times = [part[0] for part in stamp if part is not None]
-    age = times[0] if times else (file_stamp(folder) or (0,))[0]
+    age = next((part[0] for part in stamp if part is not None), 0)
     # A process may end without touching a file.
     if before is not None and before[0] == stamp and not _is_running(before[1]):
         return stamp, age, before[1]

@@ -15,6 +15,7 @@ CONFIGS = {
     "words": RunConfig(model='a "b" \\ c', data="/data/صور/ 'x'\n", steps=7, lr=0.25),
     "drawn": RunConfig(method=PCLoRAConfig(schedule=SCHEDULE, fade_end=0.5, alpha=1 / 3)),
     "by layer": RunConfig(method=PCLoRAConfig(rank={"blocks.0.attn.qkv": 4, "b": "25%"})),
+    "by one hand": RunConfig(overrides=((3, 0.5),)),
     "by hand": RunConfig(overrides=((3, 0.5), (5, None)), device="cpu", seed=2**40),
     **{name: RunConfig(method=method.Config()) for name, method in METHODS.items()},
 }
@@ -50,3 +51,24 @@ def test_the_script_trains_the_run(tmp_path):
     assert names["end"].result["steps"] == 3
     (folder,) = (tmp_path / "runs").glob("*/config.json")
     assert RunConfig.from_dict(json.loads(folder.read_text())).method == method
+
+
+@pytest.mark.parametrize(("length", "lines"), [(88, 1), (89, 3)])
+def test_a_call_stands_on_one_line_of_at_most_88_characters(length, lines):
+    name = "m" * (length - len('config = RunConfig(model="")'))
+    text = as_python(RunConfig(model=name)).split("\n\n")[1].partition("*_")[0]
+    assert len(text.splitlines()) == lines
+    if lines == 1:
+        assert len(text.splitlines()[0]) == 88
+    else:
+        assert text == f'config = RunConfig(\n    model="{name}",\n)\n'
+
+
+@pytest.mark.parametrize(("length", "stays"), [(76, True), (77, False)])
+def test_a_method_has_a_line_of_at_most_88_characters_or_one_for_each_value(length, stays):
+    targets = "^" + "t" * (length - len('PCLoRAConfig(targets="^", rank=4)'))
+    text = as_python(RunConfig(method=PCLoRAConfig(targets=targets, rank=4), steps=7))
+    line = f'    method=PCLoRAConfig(targets="{targets}", rank=4),'
+    broken = f'    method=PCLoRAConfig(\n        targets="{targets}",\n        rank=4,\n    ),'
+    assert f"(\n{line if stays else broken}\n    steps=7,\n)\n" in text
+    assert len(line) == length + 12

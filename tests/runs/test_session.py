@@ -17,11 +17,14 @@ from waiting import until
 
 from pclora_lab import Session, load_compressed, load_run
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.registry import METHODS
 from pclora_lab.runs import session as session_module
+from pclora_lab.runs.background_run import unwatch_runs, watch_runs
 from pclora_lab.runs.checkpoints import load_checkpoint
+from pclora_lab.runs.execution import Execution
 from pclora_lab.runs.session import live_session, stop_all
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import StepEnd
+from pclora_lab.training.events import LogRow, PhaseCost, PhaseStart, Planned, RunEnd, StepEnd
 from pclora_lab.training.state import training_state
 
 SHORT = RunConfig(
@@ -221,3 +224,173 @@ def test_a_forked_process_has_none_of_its_parents_sessions(held):
         os._exit(live_session() is not None)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert live_session() is held
+
+
+# With made events
+
+
+@pytest.fixture
+def acted(monkeypatch, tmp_path):
+    """Runs whose events a test makes; notes what each was opened with."""
+    opened = []
+
+    def put(*events, holds=True):
+        def told():
+            yield from events
+            while holds:
+                time.sleep(0.01)
+                yield StepEnd("fade", 3, 9)
+
+        def execute(config, root, **more):
+            opened.append({"config": config, "root": root, **more})
+            return Execution(root / f"run{len(opened)}", told())
+
+        monkeypatch.setattr(session_module, "execute", execute)
+        return opened
+
+    return put
+
+
+END = RunEnd({"accuracy": 0.5}, nn.Linear(2, 2), nn.Linear(2, 2))
+
+
+def test_a_session_runs_what_it_was_given_where_it_was_given(acted, tmp_path, monkeypatch):
+    opened, cache, logger = acted(END, holds=False), object(), object()
+    monkeypatch.chdir(tmp_path)
+    config = dataclasses.replace(SHORT, overrides=((2, 0.5),))
+    session = Session(config, "mine", cache=cache, loggers=[logger])
+    assert session.root == tmp_path / "mine" and session.folder is None
+    assert session.start() is session and session.wait(10) == END.result
+    (given,) = opened
+    assert given["config"] is config and given["root"] == tmp_path / "mine"
+    assert given["cache"] is cache and given["loggers"] == (logger,)
+    assert given["lambda_override"].at(2) == 0.5
+    assert session.folder == tmp_path / "mine" / "run1"
+    assert session.compressed is END.model and session.teacher is END.teacher
+    assert Session(SHORT).root == tmp_path / "runs"
+
+
+def test_what_a_view_sees_is_what_was_told_so_far(acted, tmp_path):
+    rows = [{"step": 0, "lam": 1.0}, {"step": 2, "lam": 0.5}]
+    planned = Planned((PhaseCost("fade", 9, 90.0),))
+    acted(PhaseStart("data", 0), planned, PhaseStart("fade", 9), *map(LogRow, rows))
+    session = Session(SHORT, tmp_path)
+    new = session.snapshot()
+    assert (new.state, new.phase, new.step, new.rows, new.parts) == ("new", "", 0, (), ())
+    assert new.eta_seconds is None and not new.stopping
+    session.start()
+    until(lambda: session.snapshot().step == 3)
+    seen = session.snapshot()
+    assert (seen.state, seen.phase, seen.steps, list(seen.rows)) == ("running", "fade", 9, rows)
+    assert seen.eta_seconds >= 0 and [part.name for part in seen.parts] == ["fade"]
+    assert seen.result is seen.error is seen.lambda_override is None
+    session.override_lambda(0.25)
+    assert session.snapshot().lambda_override == 0.25 == session.lambda_override
+    session.release_lambda()
+    assert session.lambda_override is None
+    session.stop()
+    over = session.snapshot()
+    assert over.state == "stopped" and over.eta_seconds is None and over.rows == seen.rows
+
+
+def test_a_hand_on_lambda_is_refused_with_the_reason(acted, tmp_path):
+    acted(PhaseStart("fade", 9), LogRow({"step": 0, "lam": 1.0, "base_held": True}))
+    session = Session(SHORT, tmp_path)
+    with pytest.raises(RuntimeError, match="^nothing to hold: this run is new$"):
+        session.override_lambda(0.5)
+    session.start()
+    until(lambda: session.snapshot().rows)
+    assert session.has_base
+    for lam in (0.0, 1.0):
+        session.override_lambda(lam)
+    with pytest.raises(ValueError, match="λ is 1.5"):
+        session.override_lambda(1.5)
+    session.stop()
+    with pytest.raises(RuntimeError, match="^nothing to hold: this run is stopped$"):
+        session.override_lambda(0.5)
+    acted(PhaseStart("fade", 9), LogRow({"step": 0, "base_held": False}))
+    without = Session(SHORT, tmp_path).start()
+    until(lambda: without.snapshot().rows)
+    assert not without.has_base
+    with pytest.raises(RuntimeError, match="the base was dropped when λ reached 0: there is noth"):
+        without.override_lambda(0.5)
+    without.stop()
+    acted(PhaseStart("fade", 9), LogRow({"step": 0}))
+    full = Session(dataclasses.replace(SHORT, method=METHODS["full"].Config()), tmp_path).start()
+    until(lambda: full.snapshot().rows)
+    assert full.has_base  # as far as the history tells
+    with pytest.raises(RuntimeError, match="has no λ to hold: only methods that fade have one"):
+        full.override_lambda(0.5)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_lambda_is_given_back_with_fresh_moments_if_they_are_asked_for(acted, tmp_path, reset):
+    opened = acted(PhaseStart("fade", 9))
+    session = Session(SHORT, tmp_path).start()
+    session.override_lambda(0.5)
+    hand = opened[0]["lambda_override"]
+    assert hand.at(1) == 0.5
+    session.release_lambda(**({"reset_moments": True} if reset else {}))
+    assert hand.at(2) is None and hand.made[-1] == (2, "reset" if reset else None)
+
+
+def test_a_device_is_held_by_one_run_and_free_after_it(acted, tmp_path):
+    opened = acted(PhaseStart("fade", 9))
+    first = Session(SHORT, tmp_path).start()
+    assert live_session() is first is live_session(tmp_path)
+    second = Session(SHORT, tmp_path)
+    with pytest.raises(RuntimeError, match="run1 is running on cpu, and a device takes one run"):
+        second.start()
+    assert second.state == "new" and len(opened) == 1
+    assert second.start(replace=True).state == "running" and first.state == "stopped"
+    with pytest.raises(RuntimeError, match="this run is running and can't be started again: make"):
+        second.start()
+    second.stop()
+    until(lambda: not session_module._holders)
+    assert live_session() is None
+    Session(SHORT, tmp_path).start(replace=True)  # of nobody
+    stop_all()
+    assert live_session() is None
+
+
+def test_a_session_that_begins_is_told_to_whoever_watches(acted, tmp_path):
+    seen = []
+
+    class Watcher:
+        def run_started(self, run):
+            seen.append((run, run.state))
+
+    watcher = Watcher()
+    watch_runs(watcher)
+    acted(PhaseStart("fade", 9))
+    session = Session(SHORT, tmp_path).start()
+    unwatch_runs(watcher)
+    assert seen == [(session, "running")]
+
+
+def test_a_model_is_exported_once_there_is_one(acted, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(session_module, "save_pretrained", lambda *a: saved.append(a) or a[1])
+    acted(PhaseStart("fade", 9))
+    session = Session(SHORT, tmp_path).start()
+    with pytest.raises(RuntimeError, match="this run is running, and the compressed model exists"):
+        session.export(tmp_path)
+    session.stop()
+    acted(END, holds=False)
+    session = Session(SHORT, tmp_path).start()
+    session.wait(10)
+    assert session.export("there") == "there" and saved == [(END.model, "there")]
+
+
+def test_all_sessions_of_a_process_are_stopped_at_its_end(monkeypatch):
+    calls = []
+
+    def going(name, is_live=True):
+        stop = lambda wait=True: calls.append((name, wait))  # noqa: E731
+        return SimpleNamespace(is_live=is_live, stop=stop)
+
+    sessions = {"cpu": going("a"), "cuda:0": going("b"), "cuda:1": going("c", is_live=False)}
+    monkeypatch.setattr(session_module, "_holders", sessions)
+    stop_all()
+    # All are asked first, and then waited for.
+    assert calls == [("a", False), ("b", False), ("a", True), ("b", True)]

@@ -1,10 +1,21 @@
 """The time left: of the whole run, from what its parts cost and the pace of the one under way."""
 
+from dataclasses import FrozenInstanceError
+
 import pytest
+from torch import nn
 
 from pclora_lab.runs import session_state
-from pclora_lab.runs.session_state import Progress
-from pclora_lab.training.events import PhaseCost, PhaseStart, Planned, RunEnd, StepEnd
+from pclora_lab.runs.session_state import PartDone, Progress, SessionState
+from pclora_lab.training.events import (
+    AdapterSnapshot,
+    LogRow,
+    PhaseCost,
+    PhaseStart,
+    Planned,
+    RunEnd,
+    StepEnd,
+)
 
 PARTS = (
     PhaseCost("teacher", 10, 300.0),
@@ -99,3 +110,76 @@ def test_without_a_plan_each_step_costs_as_much(clock):
     progress.take(PhaseStart("fade", 10))
     take_steps(progress, clock, "fade", 4, seconds=2.0)
     assert progress.eta_seconds() == pytest.approx(12) and progress.parts() == ()
+
+
+def test_what_was_told_is_kept_and_a_phase_begins_at_its_first_step(clock):
+    progress = Progress()
+    assert (progress.phase, progress.step, progress.steps) == ("", 0, 0)
+    assert (progress.planned, progress.rows, progress.parts()) == ((), [], ())
+    assert progress.result is progress.student is progress.teacher is None
+    progress.take(PhaseStart("teacher", 7))
+    take_steps(progress, clock, "teacher", 3, seconds=1.0)
+    progress.take(LogRow({"step": 3}))
+    progress.take(AdapterSnapshot(3, 0.5, {}))
+    assert (progress.phase, progress.step, progress.steps) == ("teacher", 3, 7)
+    progress.take(PhaseStart("start", 0))
+    assert (progress.phase, progress.step, progress.steps) == ("start", 0, 0)
+    student, teacher = nn.Identity(), nn.Identity()
+    progress.take(RunEnd({"accuracy": 1.0}, student, teacher))
+    assert progress.rows == [{"step": 3}] and progress.result == {"accuracy": 1.0}
+    assert progress.student is student and progress.teacher is teacher
+
+
+def test_a_part_has_the_share_of_the_whole_cost_that_was_counted(progress):
+    assert progress.parts() == tuple(
+        PartDone(name, passes / 670, 0.0)
+        for name, passes in (("teacher", 300), ("fade", 240), ("after", 80), ("test", 50))
+    )
+
+
+@pytest.mark.parametrize(
+    ("phase", "done"),
+    [
+        ("waiting", [0, 0, 0, 0]),
+        ("teacher", [0, 0, 0, 0]),
+        ("start", [1, 0, 0, 0]),
+        ("fade", [1, 0, 0, 0]),
+        ("test", [1, 1, 1, 0]),
+    ],
+)
+def test_what_comes_before_a_phase_is_done_and_what_comes_after_is_not(progress, phase, done):
+    progress.take(PhaseStart(phase, 10))
+    assert [part.done for part in progress.parts()] == done
+
+
+def test_before_a_phases_first_step_the_time_left_is_that_of_all_that_is_ahead(progress, clock):
+    """How long the student is prepared nobody has counted."""
+    progress.take(PhaseStart("teacher", 10))
+    take_steps(progress, clock, "teacher", 10, seconds=3.0)
+    progress.take(PhaseStart("start", 0))
+    for _ in range(2):
+        assert progress.eta_seconds() == pytest.approx((240 + 80 + 50) / 10)
+        clock[0] += 5
+
+
+def test_a_plan_without_a_part_for_the_phase_counts_its_steps_alike(clock):
+    progress = Progress()
+    progress.take(Planned((PhaseCost("test", 0, 50.0),)))
+    progress.take(PhaseStart("teacher", 4))
+    take_steps(progress, clock, "teacher", 1, seconds=2.0)
+    assert progress.eta_seconds() == pytest.approx(100)  # 50 passes at two seconds each
+
+
+def test_a_phase_that_told_no_number_of_steps_has_no_time_left(clock):
+    progress = Progress()
+    progress.take(PhaseStart("fade", 0))
+    take_steps(progress, clock, "fade", 1, seconds=2.0)
+    assert progress.eta_seconds() == 0
+
+
+def test_what_a_view_is_given_stays_as_it_was():
+    seen = SessionState("running", "fade", 1, 2, None, (), None, None)
+    assert (seen.stopping, seen.lambda_override, seen.parts) == (False, None, ())
+    for thing, name in ((seen, "state"), (PartDone("test", 0.5, 0.5), "done")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(thing, name, None)

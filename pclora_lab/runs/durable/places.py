@@ -50,7 +50,7 @@ def without_places(text: str, *places: Path | str) -> str:
     # The longest first, or what is inside another one would not be found any more.
     for path in sorted(paths, key=len, reverse=True):
         above = os.path.dirname(path.rstrip("/"))
-        if above.strip("./~"):
+        if above.strip("./"):
             text = re.sub(rf"(?<![\w./~-]){re.escape(above)}/", "", text)
     return without_home(text)
 
