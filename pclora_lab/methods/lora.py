@@ -16,7 +16,7 @@ from pclora_lab.methods.trial import try_student, unchanged_on_failure
 from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.heads import is_head
-from pclora_lab.nn.layers.wrappers import unwrapped
+from pclora_lab.nn.layers.wrappers import innermost, unwrapped
 from pclora_lab.nn.surgery import deepcopy_sharing, find_targets, refuse_attention, replace_modules
 
 __all__ = ["LoRA", "LoRAConfig"]
@@ -109,6 +109,7 @@ class LoRA(Method[LoRAConfig]):
         """The adapters merged into copies of the weights."""
         from peft import PeftModel
 
+        student = innermost(student)
         if not isinstance(student, PeftModel):
             raise ValueError(f"{type(student).__name__} is no student of LoRA: pass apply's result")
         # peft merges in place, into weights that the given model uses too.

@@ -11,9 +11,9 @@ from torch.utils.hooks import RemovableHandle
 
 from pclora_lab.methods.distillation.losses import feature_gap
 from pclora_lab.nn.layers.sharing import bring_together
-from pclora_lab.nn.layers.wrappers import inner_modules
+from pclora_lab.nn.layers.wrappers import inner_modules, innermost
 
-__all__ = ["FeaturePair", "FeatureTaps"]
+__all__ = ["FeaturePair", "FeatureTaps", "refuse_replicas"]
 
 
 class FeatureTaps:
@@ -154,7 +154,7 @@ class FeaturePair:
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, names: Iterable[str]) -> None:
-        self.student, self.teacher, self.names = student, teacher, tuple(names)
+        self.student, self.teacher, self.names = innermost(student), teacher, tuple(names)
         self._taps: tuple[FeatureTaps, FeatureTaps] | None = None
         self._gaps: dict[str, Tensor] = {}
         self._open()
@@ -252,6 +252,24 @@ class FeaturePair:
         for taps in self._taps or ():
             taps.close()
         self._taps = None
+
+
+def refuse_replicas(model: nn.Module) -> None:
+    """Refuse a wrapper that runs copies of the student, whose features nobody sees.
+
+    Raises:
+        ValueError: ``DataParallel`` over more than one device; names the cure.
+
+    Example:
+        >>> refuse_replicas(nn.DataParallel(nn.Linear(2, 2)))  # without a GPU it runs the model
+    """
+    devices = getattr(model, "device_ids", None) or ()
+    if isinstance(model, nn.DataParallel) and len(devices) > 1:
+        raise ValueError(
+            f"DataParallel runs copies of the student on {len(devices)} devices, whose features "
+            "can't be compared: wrap it in torch.nn.parallel.DistributedDataParallel, and start "
+            f"the script with torchrun --nproc-per-node {len(devices)}"
+        )
 
 
 # The pair that has its hooks on a student.

@@ -16,6 +16,7 @@ from pclora_lab.methods.pclora.model import pclora_config, pclora_layers, set_pr
 from pclora_lab.methods.pclora.removal import drop_base
 from pclora_lab.methods.pclora.schedules import base_weight_factor, fade_is_over
 from pclora_lab.nn.layers.finite import NotFinite, check_weights_finite, first_not_finite
+from pclora_lab.nn.layers.wrappers import innermost
 from pclora_lab.tasks.losses import TaskLossFunction, classification_loss, language_model_loss
 
 __all__ = ["DistillationLoss", "PCLoRACallback"]
@@ -55,6 +56,7 @@ class DistillationLoss:
         *,
         task_loss: TaskLossFunction = classification_loss,
     ) -> None:
+        student = innermost(student)
         self.distiller = Distiller(student, teacher, task_loss=task_loss)
         self.inputs: dict[str, Any] = {}
         self._sums: dict[str, Tensor] = {}

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from pclora_lab.methods.distillation.losses import logit_loss
-from pclora_lab.methods.distillation.taps import FeaturePair
+from pclora_lab.methods.distillation.taps import FeaturePair, refuse_replicas
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import pclora_config, pclora_targets
 from pclora_lab.nn.forward import Inputs, call_model, eval_mode, token_mask
+from pclora_lab.nn.layers.wrappers import innermost
 from pclora_lab.nn.surgery import block_names
 from pclora_lab.tasks.losses import TaskLossFunction, classification_loss
 
@@ -36,8 +37,14 @@ class Distiller:
 
     The teacher runs in eval mode without gradients; neither its weights nor its mode change.
 
+    In a training of several processes each sees a part of the batch, and its terms are means over
+    that part. ``DistributedDataParallel`` averages the gradients, which is the whole batch's
+    gradient where the parts are of equal size. Where they are not, multiply the loss by
+    ``processes · own examples / all examples``. A part of a batch of texts weighs as its examples,
+    however many of its tokens are padding.
+
     Args:
-        student: from :func:`pclora_lab.get_pclora_model`.
+        student: from :func:`pclora_lab.get_pclora_model`; if it is wrapped, the wrapper is run.
         teacher: the dense model that the student was made from.
         config: taps, α, logit term.
         task_loss: logits and labels to one number; see :mod:`pclora_lab.tasks.losses`.
@@ -54,22 +61,37 @@ class Distiller:
         *,
         task_loss: TaskLossFunction = classification_loss,
     ) -> None:
-        self.student, self.teacher, self.task_loss = student, teacher, task_loss
+        self._forward, self.student = student, innermost(student)
+        self.teacher, self.task_loss = teacher, task_loss
         self.config = config if config is not None else pclora_config(student)
-        names = pclora_targets(student)
+        names = pclora_targets(self.student)
         taps = names if self.config.taps == "linears" else block_names(names)
-        self.features = FeaturePair(student, teacher, taps)
+        self.features = FeaturePair(self.student, teacher, taps)
 
-    def terms(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
+    def terms(
+        self, inputs: Inputs, labels: Tensor, *, forward: nn.Module | None = None
+    ) -> dict[str, Tensor]:
         """``task``, ``feature`` and, if weighted, ``logit``.
 
         Args:
             inputs: one batch, as the model takes it.
             labels: class numbers ``(batch,)``, or what the task's loss takes.
+            forward: what runs the student, where it was wrapped after this object was made: the
+                result of ``torch.compile``, ``DistributedDataParallel`` or ``accelerator.prepare``.
+
+        Raises:
+            ValueError: the wrapper runs another model, or copies of the student.
         """
+        forward = self._forward if forward is None else forward
+        if innermost(forward) is not self.student:
+            raise ValueError(
+                f"forward runs another {type(innermost(forward)).__name__} than the student of "
+                "this Distiller: pass what the student itself was wrapped in"
+            )
+        refuse_replicas(forward)
         with self.features.comparing(_compared_tokens(inputs)):
             target = self.teacher_logits(inputs)
-            logits = call_model(self.student, inputs)
+            logits = call_model(forward, inputs)
         return self.terms_of(logits, target, inputs, labels)
 
     def terms_of(

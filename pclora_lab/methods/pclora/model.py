@@ -23,7 +23,7 @@ from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.heads import is_head
 from pclora_lab.nn.layers.sharing import note_owner
-from pclora_lab.nn.layers.wrappers import unwrapped
+from pclora_lab.nn.layers.wrappers import innermost, unwrapped
 from pclora_lab.nn.ranks import Rank, resolve_ranks
 from pclora_lab.nn.surgery import (
     deepcopy_sharing,
@@ -176,7 +176,7 @@ def pclora_config(student: nn.Module) -> PCLoRAConfig:
     Raises:
         ValueError: it is no student.
     """
-    config = getattr(student, "pclora_config", None)
+    config = getattr(innermost(student), "pclora_config", None)
     if not isinstance(config, PCLoRAConfig):
         raise ValueError(_not_a_student(student))
     return config
@@ -184,7 +184,7 @@ def pclora_config(student: nn.Module) -> PCLoRAConfig:
 
 def pclora_targets(student: nn.Module) -> tuple[str, ...]:
     """Names of the layers that fade, in the order of the model; none where it is no student."""
-    return tuple(getattr(student, "pclora_targets", ()))
+    return tuple(getattr(innermost(student), "pclora_targets", ()))
 
 
 def _not_a_student(model: nn.Module) -> str:
@@ -205,7 +205,8 @@ def pclora_layers(student: nn.Module) -> dict[str, FadingLayer]:
     Raises:
         ValueError: there are none.
     """
-    layers = {n: m for n, m in student.named_modules() if isinstance(m, FadingLayer)}
+    named = innermost(student).named_modules()
+    layers = {n: m for n, m in named if isinstance(m, FadingLayer)}
     if not layers:
         raise ValueError(_not_a_student(student))
     return layers
@@ -215,7 +216,8 @@ def set_progress(student: nn.Module, progress: float) -> float:
     """Set λ of every layer for a point of the training, before the step is taken.
 
     Args:
-        student: from :func:`get_pclora_model`.
+        student: from :func:`get_pclora_model`, or what a training has wrapped it in: compiled, or
+            ``DistributedDataParallel``.
         progress: ``step / total_steps`` in [0, 1].
 
     Returns:

@@ -19,7 +19,7 @@ from pclora_lab.nn.forward import (
 )
 from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.layers.finite import check_weights_finite
-from pclora_lab.nn.layers.wrappers import unwrapped
+from pclora_lab.nn.layers.wrappers import innermost, unwrapped
 from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
 
 __all__ = ["base_removed", "base_share", "base_shares", "compress", "drop_base", "trained_lambda"]
@@ -142,6 +142,8 @@ def base_shares(student: nn.Module, inputs: Inputs) -> dict[str, float]:
     calls of the layer; 0 where the base was dropped. With a residual start the base's part is what
     is left of it once the adapter's start is taken off.
     """
+    # A wrapper's forward pass would wait for the other processes.
+    student = innermost(student)
     layers = pclora_layers(student)
     held = {n: m for n, m in layers.items() if m.base is not None}
     norms: dict[str, list[Tensor]] = {}

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from pclora_lab.methods.base import Batch, TaskLoss
 from pclora_lab.methods.distillation.losses import feature_loss
-from pclora_lab.methods.distillation.taps import FeaturePair
+from pclora_lab.methods.distillation.taps import FeaturePair, refuse_replicas
 from pclora_lab.methods.pela.config import PELAConfig
 from pclora_lab.methods.pela.model import pela_record
 from pclora_lab.nn.forward import call_model, eval_mode
+from pclora_lab.nn.layers.wrappers import innermost
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.nn.surgery import block_names
 from pclora_lab.tasks.losses import classification_loss
@@ -47,6 +48,7 @@ def weight_perturbation(model: nn.Module, reference: nn.Module, epsilon: float) 
         >>> weight_perturbation(nn.Sequential(small), nn.Sequential(dense), epsilon=1.0).item()
         9.0
     """
+    model, reference = innermost(model), innermost(reference)
     dense = {n: m for n, m in reference.named_modules() if isinstance(m, nn.Linear)}
     layers = {n: m for n, m in model.named_modules() if isinstance(m, LowRankLinear)}
     gaps = [_largest_gap(layer, dense[n].weight) for n, layer in layers.items() if n in dense]
@@ -110,23 +112,25 @@ class RepairTerms:
     """Stage 1: task + features + perturbation; stage 2: the task alone."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, config: PELAConfig) -> None:
-        self.student, self.teacher, self.config = student, teacher, config
-        record = pela_record(student)
+        refuse_replicas(student)
+        self.forward, self.student = student, innermost(student)
+        self.teacher, self.config = teacher, config
+        record = pela_record(self.student)
         names = list(record["ranks"]) if record is not None else []
         linears = [n for n, m in teacher.named_modules() if isinstance(m, nn.Linear)]
         # Blocks by all their layers: with most of them excluded, one alone looks like a block.
         every = block_names([*linears, *names])
         blocks = [b for b in every if any(n == b or n.startswith(f"{b}.") for n in names)]
-        self.features = FeaturePair(student, teacher, blocks)
+        self.features = FeaturePair(self.student, teacher, blocks)
 
     def __call__(self, inputs: Batch, labels: Tensor, progress: float) -> dict[str, Tensor]:
         if progress >= self.config.repair:
             self.close()
-            return TaskLoss(self.student)(inputs, labels, progress)
+            return TaskLoss(self.forward)(inputs, labels, progress)
         with self.features.comparing():
             with eval_mode(self.teacher):
                 call_model(self.teacher, inputs)
-            task = classification_loss(call_model(self.student, inputs), labels)
+            task = classification_loss(call_model(self.forward, inputs), labels)
         feature = self.features.loss()
         loss, terms = task + self.config.distil_weight * feature, {"task": task, "feature": feature}
         if self.config.perturbation_weight > 0:

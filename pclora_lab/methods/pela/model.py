@@ -14,7 +14,7 @@ from pclora_lab.methods.trial import try_student, unchanged_on_failure
 from pclora_lab.nn.counting import count_model
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.layers.matching import exactly
-from pclora_lab.nn.layers.wrappers import unwrapped
+from pclora_lab.nn.layers.wrappers import innermost, unwrapped
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.nn.surgery import deepcopy_sharing, get_linear, meta_copy, replace_modules
 
@@ -37,7 +37,7 @@ class PELARecord(TypedDict):
 
 def pela_record(model: nn.Module) -> PELARecord | None:
     """How the model was factorized, or None if it was not."""
-    return getattr(model, "pela", None)
+    return getattr(innermost(model), "pela", None)
 
 
 def factorize_model(

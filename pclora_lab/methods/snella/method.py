@@ -16,6 +16,7 @@ from pclora_lab.methods.snella.model import (
     last_allocation,
     merge,
 )
+from pclora_lab.nn.layers.wrappers import innermost
 
 __all__ = ["SNELLA"]
 
@@ -67,7 +68,7 @@ class SNELLA(Method[SNELLAConfig]):
         last = self.config.allocations - 1
         index = min(int(progress * self.config.allocations), last)
         if index != last_allocation(student):
-            vars(student).update(snella_allocated=index)
+            vars(innermost(student)).update(snella_allocated=index)
             allocator_of(student).reallocate(1.0 if index == last else progress)
         layers = kernel_sparse_layers(student)
         sizes = {name: layer.in_features * layer.out_features for name, layer in layers.items()}
@@ -93,7 +94,7 @@ class SNELLA(Method[SNELLAConfig]):
 
     def load_state_dict(self, student: nn.Module, state: Mapping[str, Tensor]) -> None:
         """Put back what :meth:`state_dict` returned."""
-        vars(student).update(snella_allocated=int(state["allocated"]))
+        vars(innermost(student)).update(snella_allocated=int(state["allocated"]))
         layers = kernel_sparse_layers(student).values()
         for layer, num_tunable in zip(layers, state["tuned"].tolist(), strict=True):
             layer.set_num_tunable(num_tunable)

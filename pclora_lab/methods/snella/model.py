@@ -14,7 +14,7 @@ from pclora_lab.methods.trial import try_student, unchanged_on_failure
 from pclora_lab.nn.counting import LayerCount, ModelCounts, count_model
 from pclora_lab.nn.heads import is_head
 from pclora_lab.nn.layers.sharing import note_owner
-from pclora_lab.nn.layers.wrappers import unwrapped
+from pclora_lab.nn.layers.wrappers import innermost, unwrapped
 from pclora_lab.nn.surgery import deepcopy_sharing, find_targets, refuse_attention, replace_modules
 
 __all__ = [
@@ -120,7 +120,8 @@ def _freeze_rest(student: nn.Module) -> nn.Module:
 
 def kernel_sparse_layers(student: nn.Module) -> dict[str, KernelSparseLinear]:
     """The student's sparsely tuned layers by name."""
-    return {n: m for n, m in student.named_modules() if isinstance(m, KernelSparseLinear)}
+    named = innermost(student).named_modules()
+    return {n: m for n, m in named if isinstance(m, KernelSparseLinear)}
 
 
 def allocator_of(student: nn.Module) -> BudgetAllocator:
@@ -129,7 +130,7 @@ def allocator_of(student: nn.Module) -> BudgetAllocator:
     Raises:
         ValueError: it is no student of SNELLA.
     """
-    allocator = getattr(student, "snella_allocator", None)
+    allocator = getattr(innermost(student), "snella_allocator", None)
     if not isinstance(allocator, BudgetAllocator):
         raise ValueError(
             f"{type(student).__name__} has no budget allocator: pass what get_snella_model returned"
@@ -139,7 +140,7 @@ def allocator_of(student: nn.Module) -> BudgetAllocator:
 
 def last_allocation(student: nn.Module) -> int:
     """Number of the competition that was held last, from 0; -1 before the first."""
-    return int(getattr(student, "snella_allocated", -1))
+    return int(getattr(innermost(student), "snella_allocated", -1))
 
 
 def merge(student: nn.Module) -> nn.Module:

@@ -1,13 +1,14 @@
 """A model inside another: compiled, data-parallel, averaged, or with adapters of PEFT."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from pclora_lab.nn.layers.copying import copied, deepcopy_sharing, results_in
 
-__all__ = ["inner_modules", "unwrapped"]
+__all__ = ["inner_modules", "innermost", "unwrapped"]
 
 # By class, the name of the child that is the model itself. By name, because most of these classes
 # belong to packages that take long to import.
@@ -20,6 +21,8 @@ _WRAPPERS = {
     "ModelEmaV2": "module",
     "ModelEmaV3": "module",
 }
+# Their parameters are in pieces: a student that trains inside is found, a model isn't taken out.
+_SHARDED = {"FullyShardedDataParallel": "module", "DeepSpeedEngine": "module"}
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -51,6 +54,19 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return _merged(model) if any(map(_is_adapted, model.modules())) else model
 
 
+def innermost(model: nn.Module) -> nn.Module:
+    """The model that a training's wrappers hold, itself and no copy: what λ is set in.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2))
+        >>> innermost(nn.DataParallel(net)) is net, innermost(net) is net
+        (True, True)
+    """
+    while (inner := _inner(model, {**_WRAPPERS, **_SHARDED})) is not None:
+        model = inner
+    return model
+
+
 def inner_modules(model: nn.Module) -> dict[str, nn.Module]:
     """Every module of a model, the one that runs, by its name without wrappers.
 
@@ -75,8 +91,8 @@ def inner_modules(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def _inner(module: nn.Module) -> nn.Module | None:
-    names = (_WRAPPERS.get(kind.__name__) for kind in type(module).__mro__)
+def _inner(module: nn.Module, wrappers: Mapping[str, str] = _WRAPPERS) -> nn.Module | None:
+    names = (wrappers.get(kind.__name__) for kind in type(module).__mro__)
     inner = next((getattr(module, name, None) for name in names if name is not None), None)
     return inner if isinstance(inner, nn.Module) else None
 

@@ -1,15 +1,10 @@
 """PC-LoRA inside transformers' own trainer."""
 
-import contextlib
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import two_processes
 from datasets import Dataset
+from pairs import two_of
 from safetensors.torch import load_file
 from tiny import batch, tiny
 from transformers import (
@@ -142,20 +137,9 @@ def test_two_processes_give_what_one_gives(pair):
 
 
 def test_two_real_processes_end_where_one_ends(tmp_path):
-    folders = [str(Path(two_processes.__file__).parent), *sys.path]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
-    command = [sys.executable, two_processes.__file__]
-    with contextlib.ExitStack() as stack:
-        said = [stack.enter_context((tmp_path / f"{rank}.txt").open("w+")) for rank in (0, 1)]
-        started = [
-            subprocess.Popen([*command, str(rank), str(tmp_path)], env=environment, stderr=errors)
-            for rank, errors in enumerate(said)
-        ]
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            weights, losses = two_processes.fit()
-        ended = [process.wait(timeout=120) for process in started]
-    assert ended == [0, 0], [(tmp_path / f"{rank}.txt").read_text()[-2000:] for rank in (0, 1)]
+    with two_of(two_processes.__file__, tmp_path), torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights, losses = two_processes.fit()
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert first.pop("losses").tolist() == pytest.approx(losses, rel=1e-5)
