@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from pclora_lab.methods.base import check_lr
 from pclora_lab.methods.pclora.fading import lambda_jumps
+from pclora_lab.methods.pclora.hf_rows import complete_rows_first
 from pclora_lab.methods.pclora.losses import Distiller, total_loss
 from pclora_lab.methods.pclora.model import pclora_config, pclora_layers, set_progress
 from pclora_lab.methods.pclora.removal import drop_base
@@ -20,6 +21,8 @@ from pclora_lab.nn.layers.wrappers import innermost
 from pclora_lab.tasks.losses import TaskLossFunction, classification_loss, language_model_loss
 
 __all__ = ["DistillationLoss", "PCLoRACallback"]
+
+complete_rows_first()
 
 # What the trainer gives a model beside its inputs.
 _NO_INPUTS = ("labels", "num_items_in_batch", "return_dict")
@@ -150,8 +153,8 @@ class PCLoRACallback(TrainerCallback):
     Wherever a step is logged, evaluated or saved, and at the end, the weights must be finite: the
     trainer itself logs another loss in place of a NaN and saves whatever there is.
 
-    Every logged row gets ``lam`` and, with a ``loss``, the mean of each of its terms: in
-    ``state.log_history`` and for the callbacks that come after this one.
+    Every logged row gets ``lam`` and, with a ``loss``, the mean of each of its terms, before any
+    callback sees it: they are in ``state.log_history``, and ``report_to`` sends them.
 
     Args:
         student: from :func:`pclora_lab.get_pclora_model`; None with ``model_init``.
@@ -250,12 +253,22 @@ class PCLoRACallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """λ for the steps that are done, and the terms of the loss since the last row."""
+        logs = kwargs.get("logs", {})
+        self.complete_row(state, logs)
+        if "train_runtime" in logs:  # the best model is loaded after this
+            self._forget_best(state)
+
+    def complete_row(self, state: TrainerState, logs: dict[str, float]) -> None:
+        """Add λ and the terms of the loss to a row; once more adds nothing new.
+
+        Args:
+            state: the trainer's, whose history has the row already.
+            logs: the row.
+        """
         row = {"lam": self.lam, **(self.loss.take_means() if self.loss else {})}
-        kwargs.get("logs", {}).update(row)
+        logs.update(row)
         if state.log_history:
             state.log_history[-1].update(row)
-        if "train_runtime" in kwargs.get("logs", {}):  # the best model is loaded after this
-            self._forget_best(state)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -14,6 +14,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.integrations import integration_utils
 
 from pclora_lab import DistillationLoss, PCLoRACallback
 from pclora_lab.methods.pclora.config import PCLoRAConfig
@@ -187,6 +188,34 @@ def test_rows_tell_lambda_and_the_terms_and_the_loss_is_their_sum(pair, tmp_path
     for row in rows:
         total = 0.2 * row["task"] + 0.8 * row["feature"]
         assert row["loss"] == pytest.approx(total, rel=1e-4)
+
+
+def test_trackers_of_the_trainer_are_told_lambda_and_every_term(pair, tmp_path, monkeypatch):
+    _, teacher = pair
+    student = get_pclora_model(teacher, PCLoRAConfig(rank=2, logit_weight=0.5))
+    told = []
+
+    class Tracker(TrainerCallback):
+        def on_log(self, args, state, control, logs, **kwargs):
+            told.append(dict(logs))
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "trackio", Tracker)
+    arguments = {"logging_strategy": "steps", "logging_steps": 2, "eval_strategy": "steps",
+                 "eval_steps": 2, "report_to": ["trackio"]}  # fmt: skip
+    loss = DistillationLoss(student, teacher)
+    trainer = make_trainer(
+        student, tmp_path, 4, arguments, compute_loss_func=loss,
+        callbacks=[PCLoRACallback(student, loss=loss)],
+    )  # fmt: skip
+    trainer.train()
+    assert told == [
+        {k: v for k, v in row.items() if k != "step"} for row in trainer.state.log_history
+    ]
+    steps = [row for row in told if "loss" in row]
+    assert len(steps) == 2 and all(
+        {"lam", "task", "feature", "logit"} <= row.keys() for row in steps
+    )
+    assert [row["lam"] for row in told if "eval_loss" in row] == [row["lam"] for row in steps]
 
 
 def test_an_evaluation_runs_no_teacher_and_holds_nothing(pair):
