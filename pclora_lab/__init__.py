@@ -6,6 +6,8 @@ The names here are what most scripts need. Twelve rooms hold the rest, each with
 datasets or widgets is loaded when it is first used.
 """
 
+from typing import Any
+
 import lazy_loader
 
 from pclora_lab.after_import import after_import
@@ -13,13 +15,33 @@ from pclora_lab.after_import import after_import
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
-def _register() -> None:
+def _register_layers() -> None:
+    from pclora_lab.models.doors.hf_quantization import allow_quantization
     from pclora_lab.models.hf_quantizer import register
+    from pclora_lab.models.hf_saving import provide_students
+
+    register()
+    allow_quantization()
+    provide_students("pclora", _student_format)
+
+
+def _student_format() -> Any:
+    from pclora_lab.methods.pclora.hf_student import STUDENT_FORMAT
+
+    return STUDENT_FORMAT
+
+
+# So that transformers opens what was saved with replaced layers, whoever asks it to.
+after_import("transformers.modeling_utils", _register_layers)
+
+
+def _register_architecture() -> None:
+    from pclora_lab.models.doors.timm_entry import register
 
     register()
 
 
-# So that transformers opens what was saved with replaced layers, whoever asks it to.
-after_import("transformers.modeling_utils", _register)
+# And timm's create_model.
+after_import("timm.models", _register_architecture)
 
 __version__ = "0.1.0"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.utils import HFValidationError, validate_repo_id
+from huggingface_hub.utils import HfHubHTTPError, HFValidationError, validate_repo_id
 
 from pclora_lab.export.formats import FORMATS
 from pclora_lab.files import given_path
@@ -54,6 +54,7 @@ def push_to_hub(
     Raises:
         ValueError: no model in the folder, no card, pickled files, no repository name, or the
             folder of a run.
+        PermissionError: the hub knows no token, or none that may write there.
     """
     folder = given_path(folder, "folder")
     if all((folder / name).is_file() for name in ("config.json", "status.json", "versions.json")):
@@ -80,8 +81,16 @@ def push_to_hub(
         CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in _belonging(folder)
     ]
     api = HfApi(endpoint=endpoint, token=token)
-    url = api.create_repo(repo_id, private=private, exist_ok=True)
-    api.create_commit(repo_id, operations, commit_message=message)
+    try:
+        url = api.create_repo(repo_id, private=private, exist_ok=True)
+        api.create_commit(repo_id, operations, commit_message=message)
+    except HfHubHTTPError as error:
+        if error.response.status_code not in (401, 403):
+            raise
+        raise PermissionError(
+            f"the hub does not let you write to {repo_id}: log in with `hf auth login`, or pass "
+            f"token=, one of the kind 'write' that {repo_id.partition('/')[0]} has made ({error})"
+        ) from error
     return str(url)
 
 

@@ -18,7 +18,7 @@ from transformers.quantizers.auto import (
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from pclora_lab.models.hf_saving import UNFINISHED, saving_what_was_replaced
+from pclora_lab.models.hf_saving import saving_what_was_replaced, student_format
 from pclora_lab.models.saved_layers import METHOD, check_tensors, empty_layers
 from pclora_lab.models.weights import check_weights
 from pclora_lab.nn.metadata import set_metadata
@@ -76,12 +76,17 @@ class LowRankQuantizer(HfQuantizer):
         self, model: Any, checkpoint_files: Iterable[str] | None = None, **kwargs: Any
     ) -> None:
         saved, folder = self.quantization_config.saved, str(model.config.name_or_path)
-        if saved.get("unfinished"):
-            raise ValueError(f"{folder} can't be opened: it is {UNFINISHED.partition(' is ')[2]}")
+        student = student_format(saved, folder)
         files = list(checkpoint_files or ())
         if files and saved.get("tensors") is not None:
             check_tensors(files, saved["tensors"])
         build_layers(model, saved, folder, model.config.dtype)
+        if student is not None:
+            present = dict(model.named_modules())
+            student.build(
+                model, saved["student"], lambda names: _own_names(model, present, names, folder)
+            )
+            _keep_precisions(model, saved, folder, model.config.dtype)
         check_weights(files, saved)
 
     def postprocess_model(self, model: Any, **kwargs: Any) -> None:
@@ -94,7 +99,13 @@ class LowRankQuantizer(HfQuantizer):
             (model.config, "_pre_quantization_dtype"),
         ):
             vars(owner).pop(name, None)
+        self._process_model_after_weight_loading(model)
+
+    def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> None:
         saved = self.quantization_config.saved
+        student = student_format(saved, str(model.config.name_or_path))
+        if student is not None:
+            student.finish(model)
         set_metadata(model, pclora_method=saved.get("method"))
         if saved.get("pela") is not None:
             set_metadata(model, pela=saved["pela"])
@@ -138,6 +149,14 @@ def build_layers(
         "without_bias": [names[name] for name in saved.get("without_bias", ()) if name in names],
     }
     replace_modules(model, empty_layers(model, own, folder, dtype))
+    if not saved.get("unfinished"):
+        _keep_precisions(model, saved, folder, dtype)
+
+
+def _keep_precisions(
+    model: Any, saved: Mapping[str, Any], folder: str, dtype: torch.dtype | None
+) -> None:
+    """Give each tensor the precision that it was saved in, unless another one was asked for."""
     if str(dtype).removeprefix("torch.") == saved.get("dtype"):
         _set_dtypes(model, saved.get("dtypes", {}), folder)
 

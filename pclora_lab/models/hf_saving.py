@@ -8,7 +8,8 @@ file lacks, with a warning. So config.json says what was replaced, which
 import fnmatch
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,90 @@ from pclora_lab.nn.split_qkv import SplitLinear
 from pclora_lab.staging import staged_folder
 from pclora_lab.tensor_files import seal
 
-__all__ = ["UNFINISHED", "describe", "is_replaced", "outdated", "saving_what_was_replaced"]
+__all__ = [
+    "UNFINISHED",
+    "OwnNames",
+    "StudentFormat",
+    "describe",
+    "is_replaced",
+    "outdated",
+    "provide_students",
+    "refuse_student",
+    "saving_what_was_replaced",
+    "student_format",
+]
 
 UNFINISHED = (
     "none, as this is a student in the middle of its training, which no from_pretrained builds. "
     "Save what compress(student) returns; or make the student again from the dense model with the "
     "same config, and read model.safetensors with safetensors.torch.load_model"
 )
+
+
+OwnNames = Callable[[Iterable[str]], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class StudentFormat:
+    """How a method's students are written down in config.json, and built from it.
+
+    Attributes:
+        describe: from a student to plain types with ``layers`` by name; None for what is none.
+        build: puts empty layers into a dense model in place, given what was described, and what
+            finds the names that layers have in this model, by those that they were saved under.
+        finish: once the weights were read.
+    """
+
+    describe: Callable[[nn.Module], dict[str, Any] | None]
+    build: Callable[[nn.Module, Mapping[str, Any], OwnNames], None]
+    finish: Callable[[nn.Module], None]
+
+
+_STUDENTS: dict[str, Callable[[], StudentFormat]] = {}
+
+
+def provide_students(kind: str, load: Callable[[], StudentFormat]) -> None:
+    """Let students be saved and opened.
+
+    Args:
+        kind: stands in config.json.
+        load: called when a student is met, as its method is in a room above this one.
+    """
+    _STUDENTS[kind] = load
+
+
+def student_format(saved: Mapping[str, Any], folder: str) -> StudentFormat | None:
+    """What builds the student that a folder holds; None where it holds a finished model.
+
+    Args:
+        saved: what stands under ``quantization_config``.
+        folder: where it was read, for the error.
+
+    Raises:
+        ValueError: it is a student that can't be built from a folder.
+    """
+    if not saved.get("unfinished"):
+        return None
+    told = saved.get("student")
+    kind = str(told.get("kind")) if isinstance(told, Mapping) else ""
+    if kind not in _STUDENTS:
+        raise ValueError(f"{folder} can't be opened: it is {UNFINISHED.partition(' is ')[2]}")
+    return _STUDENTS[kind]()
+
+
+def refuse_student(saved: Mapping[str, Any], folder: str) -> None:
+    """Refuse a student where a finished model is asked for.
+
+    Raises:
+        ValueError: says what opens it.
+    """
+    if student_format(saved, folder) is not None:
+        raise ValueError(
+            f"{folder} holds a student in the middle of its training, which from_pretrained of "
+            "transformers' own classes opens (AutoModelFor…). For a finished model, save what "
+            "compress(student) returns"
+        )
+
 
 _BUILT_AGAIN = (LowRankLinear, LowRankEmbedding, SplitLinear)
 
@@ -124,12 +202,20 @@ def describe(model: Any, folder: Path) -> None:
         if tensor.is_floating_point() and tensor.dtype != model.dtype
     }
     if any(_is_unfinished(module) for module in model.modules()):
-        saved["unfinished"] = True
-        config["transformers_weights"] = UNFINISHED
+        # The first is what earlier versions look for, to refuse it.
+        saved |= {"unfinished": True, "student": _describe_student(model)}
+        config["transformers_weights"] = UNFINISHED if saved["student"] is None else NOTICE
     elif is_replaced(model):
         config["transformers_weights"] = NOTICE
     config["quantization_config"] = saved
     write_text(path, to_json(config, indent=2, sort_keys=True) + "\n")
+
+
+def _describe_student(model: nn.Module) -> dict[str, Any] | None:
+    for kind, load in _STUDENTS.items():
+        if (described := load().describe(model)) is not None:
+            return {"kind": kind, **described}
+    return None
 
 
 def outdated(variant: str | None = None) -> Callable[[str], bool]:

@@ -54,7 +54,7 @@ FORMAT = "pclora_lab.compressed"
 VERSION = 3
 
 METHOD = "pclora_lab"
-"""The name under which transformers knows these layers, as a kind of quantization."""
+"""By it transformers knows these layers, as a kind of quantization; timm, as an architecture."""
 
 NOTICE = (
     "none, as transformers alone does not know the low-rank layers of this model and would draw "

@@ -19,7 +19,7 @@ from pclora_lab.json_files import read_json, to_json
 from pclora_lab.models.hf_config import LOCAL_KEYS, refuse_code, safe_config
 from pclora_lab.models.hf_models import hf_task, set_hf_recipe
 from pclora_lab.models.hf_quantizer import build_layers
-from pclora_lab.models.hf_saving import describe, is_replaced, outdated
+from pclora_lab.models.hf_saving import describe, is_replaced, outdated, refuse_student
 from pclora_lab.models.hf_tokenizer import text_preprocessing
 from pclora_lab.models.recipes import build_from_recipe, check_plan, model_recipe
 from pclora_lab.models.saved_layers import (
@@ -87,6 +87,7 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
             write_weights(model, stage / "model.safetensors")
             # A class of transformers takes any config.json, and draws what it does not find.
             config |= {"transformers_weights": NOTICE, "checksums": checksums_in(stage)}
+            config["architecture"] = METHOD  # whose name stands in timm's error without us
             text = to_json(config, indent=1, sort_keys=True)
             (stage / "config.json").write_text(text + "\n", encoding="utf8")
         if (preprocessing := getattr(model, "pclora_text", None)) is not None:
@@ -152,7 +153,8 @@ def has_recipe(folder: Path | str) -> bool:
     if not is_compressed(folder):
         return False
     config = _read_config(Path(folder), weights=False)
-    return "architectures" not in config or config["model"] is not None
+    is_transformers = "architectures" in config and not config.get("unfinished")
+    return not is_transformers or config["model"] is not None
 
 
 def from_pretrained(
@@ -189,6 +191,7 @@ def from_pretrained(
 
 def _read_saved(folder: Path, model: nn.Module | None, weights: bool) -> nn.Module:
     config = _read_config(folder, weights=weights)
+    refuse_student(config, str(folder))
     if "architectures" in config:
         dense = _open_transformers(folder, config, model, weights)
     else:

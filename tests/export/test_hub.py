@@ -1,11 +1,7 @@
 """Uploading, against a stand-in for the hub on 127.0.0.1 that keeps what it is sent."""
 
-import base64
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
+from stand_in_hub import running_hub
 
 from pclora_lab import save_pretrained
 from pclora_lab.export.hub import push_to_hub
@@ -14,67 +10,11 @@ from pclora_lab.methods.pclora.model import get_pclora_model, set_progress
 from pclora_lab.methods.pclora.removal import compress
 
 
-class StandIn(BaseHTTPRequestHandler):
-    """Answers the four calls of an upload; files arrive inside the commit."""
-
-    calls: list[tuple[str, str, dict]]
-    files: dict[str, bytes]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        lines = [json.loads(line) for line in body.splitlines() if line.strip()]
-        self.calls.append((self.path, self.headers.get("Authorization"), lines))
-        if self.path == "/api/repos/create":
-            is_there = sum(path == self.path for path, *_ in self.calls) > 1
-            self.answer(
-                {"url": f"{self.server.address}/me/small", "id": "1", "name": "me/small"},
-                409 if is_there else 200,
-            )
-        elif self.path == "/api/validate-yaml":  # of the card
-            self.answer({"errors": [], "warnings": []})
-        elif "/preupload/" in self.path:
-            files = [
-                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False}
-                for f in lines[0]["files"]
-            ]
-            self.answer({"files": files})
-        elif "/commit/" in self.path:
-            for line in lines:
-                if line["key"] == "file":
-                    self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            address = f"{self.server.address}/me/small/commit/abc"
-            self.answer({"success": True, "commitOid": "abc", "commitUrl": address})
-        else:
-            self.answer({}, 404)
-
-    def do_GET(self) -> None:
-        self.answer({"id": "me/small", "sha": "abc", "siblings": [], "private": True})
-
-    def answer(self, values: dict, status: int = 200) -> None:
-        body = json.dumps(values).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args) -> None:
-        """Silent."""
-
-
 @pytest.fixture
 def hub(monkeypatch):
     """The address of a stand-in; its calls and files can be looked at."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    handler = type("Handler", (StandIn,), {"calls": [], "files": {}})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with running_hub(monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture
@@ -96,6 +36,14 @@ def test_a_folder_arrives_as_it_is_and_private(hub, folder):
     assert created["name"] == "small" and created["organization"] == "me"
     # Older and newer versions of the library say it in different words.
     assert created.get("visibility") == "private" or created.get("private") is True
+
+
+def test_without_a_token_it_says_how_to_get_one(hub, folder):
+    hub.RequestHandlerClass.needs_token = True
+    with pytest.raises(PermissionError, match="write to me/small: log in with `hf auth login`, or"):
+        push_to_hub(folder, "me/small", endpoint=hub.address)
+    push_to_hub(folder, "me/small", endpoint=hub.address, token="hf_secret")
+    assert "model.safetensors" in hub.RequestHandlerClass.files
 
 
 def test_a_model_is_pushed_again_to_the_repository_that_is_there(hub, folder):

@@ -339,7 +339,7 @@ def test_a_model_of_ordinary_layers_is_saved_as_ever(folders, tmp_path):
 
 
 ELSEWHERE = """
-import json, sys
+import json, sys, timm
 from peft import AutoPeftModelForSequenceClassification
 from transformers import (AutoModel, AutoModelForImageClassification, pipeline,
     AutoModelForSequenceClassification, BertForSequenceClassification, ViTForImageClassification)
@@ -361,10 +361,15 @@ try:
     pipeline("text-classification", model=sys.argv[2])
 except Exception as error:
     answers.append([sys.argv[2], "pipeline", f"{type(error).__name__}: {error}"])
+try:
+    timm.create_model("local-dir:" + sys.argv[3], pretrained=True)
+except Exception as error:
+    answers.append([sys.argv[3], "timm", f"{type(error).__name__}: {error}"])
 assert "pclora_lab" not in sys.modules
 import pclora_lab, torch
 model = AutoModelForSequenceClassification.from_pretrained(sys.argv[2])
 assert "pclora_lab.training" not in sys.modules
+timm.create_model("local-dir:" + sys.argv[3], pretrained=True)
 logits = model(torch.tensor([[7, 8, 9]])).logits.tolist()
 print(json.dumps([answers, logits]))
 """
@@ -384,14 +389,16 @@ def test_no_door_draws_new_weights_where_the_package_is_missing(folders, tmp_pat
     texts = [folders / "bert", *(tmp_path / name for name in ("student", "ours", "alone"))]
     images = [folders / "vit", tmp_path / "timm", tmp_path / "alone_timm"]
     cases = [("text", str(f)) for f in texts] + [("image", str(f)) for f in images]
-    command = [sys.executable, "-c", ELSEWHERE, json.dumps(cases), str(folders / "bert")]
+    places = [str(folders / "bert"), str(tmp_path / "timm")]
+    command = [sys.executable, "-c", ELSEWHERE, json.dumps(cases), *places]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     answers, seen = json.loads(done.stdout.splitlines()[-1])
     assert [answer for answer in answers if answer[2] == "opened"] == []
-    assert len(answers) == 4 * len(texts) + 2 * len(images) + 1
+    assert len(answers) == 4 * len(texts) + 2 * len(images) + 2
     told = [answer for answer in answers if "Peft" not in answer[1]]
-    reasons = ("Install pclora-lab", "is a student in the", "the load.py beside it", "model_type")
+    reasons = ("Install pclora-lab", "the load.py beside it", "model_type")
+    reasons += ("is a student in the", "Unknown model (pclora_lab)")
     assert [a for a in told if not any(reason in a[2] for reason in reasons)] == []
     # And once it is imported, the same process opens it.
     with torch.no_grad():

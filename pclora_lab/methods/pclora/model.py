@@ -146,7 +146,7 @@ def _student(
     student = replace_modules(deepcopy_sharing(model, shared), layers)
     vars(student).update(pclora_config=config, pclora_targets=tuple(layers))
     note_owner(layers.values(), model)
-    return _freeze_rest(student, config.train_norms)
+    return freeze_rest(student, config.train_norms)
 
 
 def _spectra(
@@ -155,7 +155,7 @@ def _spectra(
     return weight_spectra(model, config.targets, moments or None)
 
 
-def _freeze_rest(student: nn.Module, train_norms: bool) -> nn.Module:
+def freeze_rest(student: nn.Module, train_norms: bool) -> nn.Module:
     """Train adapters, the head and, if asked, norms; everything else stays as pre-trained."""
     student.requires_grad_(False)
     for name, module in student.named_modules():

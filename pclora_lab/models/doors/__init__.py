@@ -1,0 +1,1 @@
+"""Ways in which other libraries open what this package has saved."""
