@@ -44,4 +44,20 @@ def _register_architecture() -> None:
 # And timm's create_model.
 after_import("timm.models", _register_architecture)
 
+
+def _register_figures() -> None:
+    from pclora_lab.runs.trackers import provide_figures
+
+    provide_figures(_tracked_figures)
+
+
+def _tracked_figures(folder: Any) -> Any:
+    from pclora_lab.plots.tracked import tracked_figures
+
+    return tracked_figures(folder)
+
+
+# What draws is above what runs, so neither can ask for the other.
+after_import("pclora_lab.runs.trackers", _register_figures)
+
 __version__ = "0.1.0"

@@ -101,7 +101,7 @@ class LowRankQuantizer(HfQuantizer):
             vars(owner).pop(name, None)
         self._process_model_after_weight_loading(model)
 
-    def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> None:
+    def _process_model_after_weight_loading(self, model: Any) -> None:
         saved = self.quantization_config.saved
         student = student_format(saved, str(model.config.name_or_path))
         if student is not None:

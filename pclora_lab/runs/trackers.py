@@ -5,12 +5,15 @@ stays the truth: a tracker that fails is left out, and the run goes on.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from PIL import Image
 
 from pclora_lab.data.splits import short_name
 from pclora_lab.fields import FieldError
@@ -20,16 +23,38 @@ from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import Event, LogRow, Row, RunEnd
 from pclora_lab.wording import shown
 
-__all__ = ["TrackerLogger", "numbers_of", "require_trackers", "tracker_loggers"]
+__all__ = ["Drawn", "TrackerLogger", "numbers_of", "provide_figures", "require_trackers"]
+__all__ += ["tracker_loggers"]
 
 PROJECT = "pclora_lab"
 
 # What a tracker calls the name of one run.
 _RUN_NAME = {"wandb": "name", "trackio": "name", "mlflow": "run_name", "swanlab": "experiment_name"}
 
+# Where these are told a picture by itself; the others take a list of them.
+_ONE_BY_ONE = ("aim", "clearml")
+
+
+class Drawn(Protocol):
+    """A figure, as :class:`pclora_lab.plots.NotebookFigure` is one."""
+
+    def png(self, scale: float) -> bytes: ...
+
+
+_FIGURES: list[Callable[[Path], Mapping[str, Drawn]]] = []
+
+
+def provide_figures(draw: Callable[[Path], Mapping[str, Drawn]]) -> None:
+    """Let trackers that take pictures get some when a run is over.
+
+    Args:
+        draw: from the folder of a run to figures by name; what draws is in a room above this one.
+    """
+    _FIGURES.append(draw)
+
 
 class TrackerLogger:
-    """Hands a run's rows and its result to one of accelerate's trackers.
+    """Hands a run's rows, its result and its figures to one of accelerate's trackers.
 
     Rows of the teacher's fine-tuning are named ``teacher/…`` and come first; steps count on through
     both phases, because some trackers refuse a step that is lower than the last one.
@@ -65,6 +90,8 @@ class TrackerLogger:
         more: dict[str, Any] = {}
         if self.name in _RUN_NAME:
             more[_RUN_NAME[self.name]] = self.folder.name
+        if self.name == "wandb":  # or it makes a folder wherever the process stands
+            more["dir"] = str(self.folder)
         if kind.requires_logging_directory:
             more["logging_dir"] = str(self.folder)
         project = self.name if kind.requires_logging_directory else PROJECT
@@ -90,6 +117,25 @@ class TrackerLogger:
         update = getattr(getattr(tracker.tracker, "summary", None), "update", None)
         if callable(update):
             update(final)
+        for draw in _FIGURES if _takes_pictures(tracker) else ():
+            for name, figure in draw(self.folder).items():
+                _show(tracker, name, figure, self._last)
+
+
+def _takes_pictures(tracker: GeneralTracker) -> bool:
+    return hasattr(tracker, "log_images") or hasattr(tracker, "log_figure")
+
+
+def _show(tracker: GeneralTracker, name: str, figure: Drawn, step: int) -> None:
+    """Hand a figure over in the way that the tracker has."""
+    if (log_figure := getattr(tracker, "log_figure", None)) is not None:
+        log_figure(figure, f"{name}.png")
+        return
+    with Image.open(io.BytesIO(figure.png(1.0))) as image:
+        pixels = np.asarray(image.convert("RGB"))  # (height, width, 3)
+    more = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+    shown = pixels if tracker.name in _ONE_BY_ONE else pixels[None]
+    tracker.log_images({name: shown}, step=step, **more)
 
 
 def tracker_names(value: str | None) -> tuple[str, ...]:

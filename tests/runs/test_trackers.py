@@ -4,6 +4,7 @@ import json
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from accelerate import tracking
 
@@ -17,6 +18,9 @@ from pclora_lab.training import StepEnd
 QUICK = RunConfig(steps=4, evaluations=1, eval_images=16, device="cpu", log_with="wandb")
 
 
+FIGURES = tuple(trackers._FIGURES)
+
+
 class Remembers:
     """A tracker as accelerate has them; like W&B it has a summary."""
 
@@ -26,6 +30,7 @@ class Remembers:
     def __init__(self, project, **more):
         self.project, self.more, self.rows, self.config = project, more, [], None
         self.tracker, self.is_finished = SimpleNamespace(summary={}), False
+        self.pictures = {}
         self.made.append(self)
 
     def start(self):
@@ -38,6 +43,12 @@ class Remembers:
         assert not self.rows or step >= self.rows[-1][0], "W&B leaves out a step that is over"
         self.rows.append((step, values))
 
+    name = "wandb"
+
+    def log_images(self, values, step):
+        for name, pictures in values.items():
+            self.pictures[name] = (step, pictures)
+
     def finish(self):
         self.is_finished = True
 
@@ -47,6 +58,8 @@ def wandb(monkeypatch):
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "wandb", Remembers)
     monkeypatch.setattr(trackers, "find_spec", lambda name: name if name == "wandb" else None)
     monkeypatch.setattr(Remembers, "made", [])
+    # Drawing takes longer than such a run.
+    monkeypatch.setattr(trackers, "_FIGURES", [])
     return Remembers.made
 
 
@@ -54,13 +67,43 @@ def test_a_tracker_gets_the_rows_of_the_history_and_the_result(tmp_path, wandb):
     run = execute(QUICK, tmp_path, name="mine")
     *_, end = run
     (tracker,) = wandb
-    assert (tracker.project, tracker.more) == ("pclora_lab", {"name": "mine"})
+    more = {"name": "mine", "dir": str(run.folder)}
+    assert (tracker.project, tracker.more) == ("pclora_lab", more)
     assert tracker.is_finished and tracker.config["method.rank"] == QUICK.method.rank
     rows = [dict(trackers.numbers_of(row)) for row in load_run(run.folder).rows]
     assert [values for _, values in tracker.rows[:-1]] == rows
     assert [step for step, _ in tracker.rows[:-1]] == [row["step"] for row in rows]
     assert any("layer_base_share/blocks.0.attn.qkv" in row for row in rows)
     assert tracker.tracker.summary["final/accuracy"] == end.result["accuracy"]
+
+
+def test_a_tracker_that_takes_pictures_gets_the_figures_of_the_run(tmp_path, wandb, monkeypatch):
+    monkeypatch.setattr(trackers, "_FIGURES", FIGURES)
+    *_, _end = execute(QUICK, tmp_path)
+    pictures = wandb[0].pictures
+    wanted = {"curves", "layer_base_share", "layer_mse", "layer_cka"}
+    assert pictures.keys() == {f"figures/{name}" for name in wanted}
+    for step, (picture,) in pictures.values():
+        assert step == QUICK.steps and picture.dtype == np.uint8
+        assert picture.shape[2] == 3 and min(picture.shape[:2]) > 200 and picture.std() > 10
+
+
+class Writes:
+    """What a tracker of figures instead of pictures has, as accelerate's of MLflow."""
+
+    name = "mlflow"
+
+    def __init__(self):
+        self.figures = {}
+
+    def log_figure(self, figure, file):
+        self.figures[file] = figure
+
+
+def test_one_that_takes_figures_gets_them_as_they_are():
+    tracker, figure = Writes(), object()
+    trackers._show(tracker, "figures/curves", figure, 3)
+    assert tracker.figures == {"figures/curves.png": figure}
 
 
 def test_steps_count_on_from_the_teacher_to_the_student_and_after_a_stop(tmp_path, wandb):
@@ -82,7 +125,15 @@ def test_no_place_on_this_machine_is_told(tmp_path, wandb):
     place.parent.mkdir()
     lines = [f"{'good' if n % 2 else 'bad'} word number {n},{n % 2}" for n in range(60)]
     place.write_text("\n".join(["text,label", *lines]))
-    config = RunConfig(**{**vars(QUICK), "model": "bert_glosses", "data": str(place), "steps": 1})
+    config = RunConfig(
+        **{
+            **vars(QUICK),
+            "model": "bert_glosses",
+            "data": str(place),
+            "steps": 1,
+            "teacher_steps": 1,
+        }
+    )
     list(execute(config, tmp_path / "runs"))
     assert "somebody" not in json.dumps(wandb[0].config) and "table.csv" in str(wandb[0].config)
 
