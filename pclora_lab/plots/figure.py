@@ -6,10 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.text import Annotation, Text
 from PIL import Image
 
-from pclora_lab.plots.theme import current_theme, matplotlib_theme
+from pclora_lab.plots.palette import PAGES
+from pclora_lab.plots.theme import current_theme, in_theme, matplotlib_theme
 
 __all__ = ["NotebookFigure", "common_names", "outline", "thinned", "with_styles"]
 
@@ -49,6 +55,8 @@ class NotebookFigure(Figure):
     def draw(self, renderer: Any) -> None:
         """As matplotlib's, in the figure's theme, also where tick labels are only made now."""
         with matplotlib_theme(self.dark):
+            if self.dark:
+                _darken(self)
             super().draw(renderer)
 
     def png(self, scale: float = 2.0) -> bytes:
@@ -68,6 +76,46 @@ class NotebookFigure(Figure):
 
     def __repr__(self) -> str:
         return f"<NotebookFigure: {self.description or outline(self)}>"
+
+
+def _darken(figure: Figure) -> None:
+    """Change what a cell drew in this package's light colors, or in matplotlib's, to the dark ones.
+
+    Texts in black or white are left as they are: they stand on a color that was chosen for them.
+    """
+    frames = [legend.get_frame() for legend in figure.findobj(Legend)]
+    named = {text for legend in figure.findobj(Legend) for text in legend.get_texts()}
+    for text in figure.findobj(Text):
+        if text in named or to_hex(text.get_color()) not in ("#000000", "#ffffff"):
+            text.set_color(_dark(text.get_color()))
+        if isinstance(text, Annotation) and text.arrow_patch is not None:
+            _darken_edges(text.arrow_patch)
+    for line in figure.findobj(Line2D):
+        line.set_color(_dark(line.get_color()))
+        line.set_markerfacecolor(_dark(line.get_markerfacecolor()))
+        line.set_markeredgecolor(_dark(line.get_markeredgecolor()))
+    for patch in figure.findobj(Patch):
+        _darken_edges(patch)
+    for frame in frames:
+        frame.set_facecolor((*to_rgb(PAGES.dark), frame.get_alpha() or 1.0))
+
+
+def _darken_edges(patch: Patch) -> None:
+    """Of a patch, and what it is filled with."""
+    alpha = patch.get_alpha()  # is part of the colors that matplotlib tells, and would count twice
+    patch.set_edgecolor(_dark(patch.get_edgecolor()))
+    if patch.get_fill():
+        patch.set_facecolor(_dark(patch.get_facecolor()))
+    patch.set_alpha(alpha)
+
+
+def _dark(color: Any) -> Any:
+    """The dark variant of one of our colors, as transparent as it was; others as they are."""
+    if isinstance(color, str) and color in ("auto", "none"):
+        return color
+    *_, alpha = to_rgba(color)
+    hue = in_theme(to_hex(color), dark=True)
+    return color if hue.lower() == to_hex(color) else (*to_rgb(hue), alpha)
 
 
 def outline(figure: Figure) -> str:

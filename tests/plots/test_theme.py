@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from pclora_lab.course.figures import methods as plots_methods
@@ -153,6 +154,47 @@ def test_two_threads_draw_one_after_the_other():
         assert not entered.wait(0.3)
     assert entered.wait(20)
     thread.join()
+
+
+def drawn_in_a_cell():
+    """A figure as a lesson's cell draws it: our light colors, and matplotlib's for the rest."""
+    figure = NotebookFigure(figsize=(3, 2))
+    axis = figure.subplots()
+    axis.plot([0, 1], color=COLORS["adapter"], label="A")
+    axis.plot([0.5], [0.5], "ko", label="rank 8")
+    axis.bar([0], [1], color=COLORS["task"], alpha=0.5, label="parts")
+    axis.annotate("", (1, 1), (0, 0), arrowprops={"arrowstyle": "->", "color": COLORS["teacher"]})
+    axis.text(0, 0.5, "said", color=COLORS["teacher"])
+    axis.text(0, 0.1, "on yellow", color="black")
+    axis.plot([0, 1], color="red")
+    axis.legend()
+    return figure, axis
+
+
+def colors_of(figure, axis):
+    lines, legend = axis.lines, axis.get_legend()
+    named = [legend.get_frame().get_facecolor(), *(text.get_color() for text in legend.texts)]
+    texts = [axis.texts[0].arrow_patch.get_edgecolor(), *(t.get_color() for t in axis.texts[1:])]
+    marks = [lines[0].get_color(), lines[1].get_markerfacecolor(), lines[2].get_color()]
+    return [to_hex(color) for color in (*marks, axis.patches[0].get_facecolor(), *texts, *named)]
+
+
+def test_what_a_cell_draws_is_seen_on_a_dark_page():
+    figure, axis = drawn_in_a_cell()
+    before = colors_of(figure, axis)
+    figure.png()
+    assert colors_of(figure, axis) == before
+    use_theme("dark")
+    figure, axis = drawn_in_a_cell()
+    first = figure.png()
+    hues = [HUES[name].dark for name in ("vermillion", "ink", "orange", "gray", "gray", "ink")]
+    line, mark, bar, arrow, said, ink = (hue.lower() for hue in hues)
+    around = [PAGES.dark, ink, ink, ink]
+    assert colors_of(figure, axis) == [
+        line, mark, "#ff0000", bar, arrow, said, "#000000", *around
+    ]  # fmt: skip
+    assert axis.patches[0].get_facecolor()[3] == 0.5
+    assert figure.png() == first
 
 
 @pytest.mark.parametrize("kind", [go.Figure, go.FigureWidget])

@@ -20,7 +20,8 @@ from pclora_lab.plots.palette import COLORS
 
 __all__ = ["FadeAnimation", "fade_animation", "layer_diagram"]
 
-_INK = "#333333"
+# The color of text on a light page, which has its dark variant.
+_INK = "#1F1F1F"
 
 
 _MOST_FRAMES = 24
@@ -72,7 +73,8 @@ def _draw_layer(axis: Axes, lam: float) -> None:
     ):
         _wire(axis, path, 1)
     _wire(axis, [(5.3, 3.3), (8.4, 3.3), (8.4, 2.45)], max(lam, 0.12))
-    axis.add_patch(Circle((8.4, 2.15), 0.27, facecolor="white", edgecolor=_INK))
+    page = axis.get_facecolor()
+    axis.add_patch(Circle((8.4, 2.15), 0.27, facecolor=page, edgecolor=_INK))
     axis.text(8.4, 2.13, "+", ha="center", va="center", fontsize=14, color=_INK)
     state = "the base is gone" if lam == 0 else "frozen, fading"
     axis.text(2.2, 4.42, state, fontsize=9, color=COLORS["base"])
