@@ -275,6 +275,17 @@ class AnswersALittleOff(Trains):
         return small
 
 
+class FinishesTheStart(Trains):
+    """What was learned is not in the finished model."""
+
+    def apply(self, model, context=None):
+        self.start = super().apply(model)
+        return copy.deepcopy(self.start)
+
+    def finalize(self, student):
+        return copy.deepcopy(self.start).eval()
+
+
 class StartsWithGradients(Trains):
     """Leaves a gradient at the model it was given."""
 
@@ -305,6 +316,7 @@ class GrowsEachTime(Trains):
         (MeasuresMore, ["it reports 'unheard', which is none"]),
         (FreezesTooLate, ["a frozen parameter gets a gradient"]),
         (AnswersALittleOff, ["the finished model's logits differ from the student's by 0.002:"]),
+        (FinishesTheStart, ["the finished model's logits differ from the student's by"]),
         (StartsWithGradients, ["the model it is given has other weights, modes or gradients"]),
     ],
 )

@@ -229,7 +229,7 @@ def base_weight_factor(
             end, so q is not used with them.
 
     Returns:
-        λ in [0, 1], exactly 0.0 from the end of the fade on.
+        λ in [0, 1], exactly 0.0 from the end of the fade on; between points to twelve digits.
 
     Raises:
         ValueError: progress outside [0, 1] or an unknown schedule.

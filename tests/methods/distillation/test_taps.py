@@ -312,3 +312,10 @@ def test_a_wrapped_models_modules_are_named_without_or_with_the_wrapper():
         assert taps.outputs["0"] is last
     with pytest.raises(AttributeError, match="has no attribute `?'?nope"):
         FeatureTaps(model, ["nope"])
+
+
+def test_a_pair_holds_nothing_until_it_is_asked_to_record():
+    student, teacher, x = body(), body(1), torch.ones(2, 4)
+    pair = FeaturePair(student, teacher, ["0", "2"])
+    teacher(x), student(x)
+    assert pair.take(checked=False) == ({}, {})

@@ -217,6 +217,7 @@ def test_before_the_first_point_lambda_is_its_own_and_after_the_last_it_is_0():
         *(0.75, 0.75, 0.375, 0, 0)
     ]
     assert base_weight_factor(0.3, [(0, 1), (1, 0)]) == 0.7, "rounded to what was meant"
+    assert base_weight_factor(1 / 3, [(0, 1), (1, 0)]) == 0.666666666667, "to twelve digits"
 
 
 def test_both_odd_things_about_a_curve_are_told():
