@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["brief", "explained", "listed", "rounded_up", "shown"]
+__all__ = ["brief", "explained", "first_line", "listed", "rounded_up", "shown"]
 
 _LONGEST_MESSAGE = 700
 _MOST_DIGITS = 40
@@ -94,6 +94,16 @@ _OF_DISKS = {
     errno.EIO: "the disk does not answer (input/output error): check it, or choose another folder",
     errno.ENOENT: "there is no such file or folder: check its name",
 }
+
+
+def first_line(error: BaseException) -> str:
+    """Of an error's message; libraries add lines about debugging them.
+
+    Example:
+        >>> first_line(RuntimeError("out of memory.\\nSet CUDA_LAUNCH_BLOCKING=1"))
+        'out of memory'
+    """
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
 
 
 def explained(error: BaseException) -> str:

@@ -27,7 +27,9 @@ def add_demo_flags(parser: argparse.ArgumentParser) -> None:
 def run_demo(args: argparse.Namespace) -> int:
     """Train, write the report, print the result, open the report where somebody can see it."""
     from pclora_lab.data.cache import DataCache
+    from pclora_lab.training.parallel.launch import refuse_several_processes
 
+    refuse_several_processes("the demo")
     cache = DataCache()
     finished = run_to_end(RunConfig(seed=args.seed), args.out, cache)
     result = dict(finished.result)

@@ -17,7 +17,7 @@ from pclora_lab.cli.flags import add_method_flags, add_run_flags, run_from_flags
 from pclora_lab.cli.plan import add_plan_flags, run_plan
 from pclora_lab.cli.progress import print_end, run_to_end, watch_to_end
 from pclora_lab.cli.signals import Stopped, end_quietly
-from pclora_lab.cli.terminal import plain_characters, settle, tell
+from pclora_lab.cli.terminal import plain_characters, process_number, settle, tell
 from pclora_lab.export.formats import FORMATS
 from pclora_lab.json_files import to_json
 from pclora_lab.methods.registry import compared_methods
@@ -60,8 +60,9 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _end(args: argparse.Namespace, status: int, message: str, kind: str) -> int:
-    tell(f"pclora-lab: {message}")
-    if args.json:
+    number = process_number()
+    tell(f"pclora-lab{f' (process {number})' if number else ''}: {message}")
+    if args.json and not number:
         # Whoever reads the result may be gone too.
         with contextlib.suppress(OSError):
             print(to_json({"error": message, "type": kind}))

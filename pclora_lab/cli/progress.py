@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pclora_lab.cli.signals import Stopped, StopRequest, stop_requests
-from pclora_lab.cli.terminal import lasting
+from pclora_lab.cli.terminal import lasting, process_number
 from pclora_lab.files import short_path
 from pclora_lab.json_files import to_json
 from pclora_lab.training.config import RunConfig
@@ -60,10 +60,14 @@ def _watch(events: Iterator[Event], request: StopRequest) -> RunEnd:
 
 
 def progress_bar() -> Any:
-    """An empty bar on stderr; a terminal that is gone ends nothing."""
+    """An empty bar on stderr; a terminal that is gone ends nothing.
+
+    Of several processes of one run only the first draws one.
+    """
     from tqdm import tqdm
 
-    return tqdm(file=lasting(sys.stderr), unit="step", dynamic_ncols=True)
+    is_silent = process_number() > 0
+    return tqdm(file=lasting(sys.stderr), unit="step", dynamic_ncols=True, disable=is_silent)
 
 
 def _draw(bar: Any, event: Event) -> None:
@@ -101,7 +105,9 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
 
 
 def print_end(finished: RunEnd, as_json: bool) -> None:
-    """Notes on stderr, then the result."""
+    """Notes on stderr, then the result; of several processes the first says it."""
+    if process_number():
+        return
     for note in finished.result["notes"]:
         print(f"note: {note}", file=sys.stderr)
     print_result(finished.result, as_json)

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
+from pclora_lab.cli.terminal import process_number
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, PhaseStart, RunEnd
 
 __all__ = ["StopRequest", "Stopped", "end_quietly", "stop_requests"]
@@ -70,7 +71,8 @@ class StopRequest:
             signal.signal(other, signal.SIG_IGN if again else signal.SIG_DFL)
         if self._is_between_steps:
             raise Stopped(number)
-        _say("\nstopping after this step; the next signal ends it at once\n")
+        if not process_number():
+            _say("\nstopping after this step; the next signal ends it at once\n")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any, TextIO
 
-__all__ = ["lasting", "plain_characters", "settle", "tell"]
+__all__ = ["lasting", "plain_characters", "process_number", "settle", "tell"]
 
 _PLAIN = {
     "→": "->", "⇢": "->", "±": "+-", "−": "-", "–": "-", "—": "-", "×": "x", "·": "*", "…": "...",
@@ -86,6 +86,18 @@ def tell(text: str) -> None:
     stream = lasting(sys.stderr)
     stream.write(f"{text}\n")
     stream.flush()
+
+
+def process_number() -> int:
+    """Of this process among those that a launcher has started; 0 speaks for all.
+
+    Example:
+        >>> process_number()
+        0
+    """
+    given = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
+    count, number = (int(value) if value.isdecimal() else 0 for value in given)
+    return number if count > 1 else 0
 
 
 def settle() -> None:

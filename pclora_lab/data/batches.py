@@ -37,6 +37,12 @@ class Batches:
         """Inputs and labels ``(batch,)`` of these examples, on the device."""
         return self.inputs(indices, device), on_device(self.labels[indices], device)
 
+    def part(
+        self, indices: Tensor, rows: slice, device: torch.device | str | None = None
+    ) -> tuple[Inputs, Tensor]:
+        """Some rows of a batch, as they stand in the whole of it."""
+        return self.batch(indices[rows], device)
+
     def begun(
         self, indices: Tensor
     ) -> Callable[[torch.device | str | None], tuple[Inputs, Tensor]]:

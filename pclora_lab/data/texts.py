@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.splits import Split, hash_of_texts
-from pclora_lab.nn.forward import Inputs, to_device
+from pclora_lab.nn.forward import Inputs, on_device, to_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -230,13 +230,22 @@ class TextBatches(Batches):
         """Tokens of every text, ``(examples,)``."""
         return torch.tensor([len(one) for one in self.ids], device="cpu")
 
-    def inputs(self, indices: Tensor, device: torch.device | str | None = None) -> Inputs:
+    def inputs(
+        self, indices: Tensor, device: torch.device | str | None = None
+    ) -> dict[str, Tensor]:
         """``input_ids`` and, where a text is padded, ``attention_mask``; ``(batch, tokens)``."""
         padded = self.preprocessing.padded(self._encode(), indices.tolist())
         if padded["attention_mask"].all():
             # Decided here, where it is free: transformers asks a mask on the GPU, and waits.
             del padded["attention_mask"]
-        return to_device(padded, device)
+        return {name: on_device(values, device) for name, values in padded.items()}
+
+    def part(
+        self, indices: Tensor, rows: slice, device: torch.device | str | None = None
+    ) -> tuple[Inputs, Tensor]:
+        """Some rows of a batch, padded to the longest text of the whole of it."""
+        padded = {name: values[rows] for name, values in self.inputs(indices).items()}
+        return to_device(padded, device), on_device(self.labels[indices[rows]], device)
 
     def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """See :func:`by_length`; epoch after epoch."""

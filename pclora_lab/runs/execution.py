@@ -15,13 +15,14 @@ from pclora_lab.files import given_path
 from pclora_lab.remarks import remark
 from pclora_lab.runs.durable.places import settled
 from pclora_lab.runs.folder import new_run_folder
-from pclora_lab.runs.recorder import RunRecorder
+from pclora_lab.runs.recorder import RunRecorder, looked_on
 from pclora_lab.runs.trackers import require_trackers, tracker_loggers
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.device import refuse_several_processes, resolve_device
+from pclora_lab.training.device import resolve_device
 from pclora_lab.training.events import Event
 from pclora_lab.training.lambda_override import LambdaOverride
 from pclora_lab.training.loop import train
+from pclora_lab.training.parallel.launch import join
 from pclora_lab.wording import explained
 
 __all__ = ["Execution", "RunLogger", "execute"]
@@ -76,6 +77,8 @@ def execute(
 ) -> Execution:
     """Make a run folder and run a configuration into it.
 
+    Of several processes that a launcher has started the first one writes, and tells the loggers.
+
     Args:
         config: what to do; relative paths in it are made whole, so that the run can be taken up
             from any folder.
@@ -93,7 +96,7 @@ def execute(
     Raises:
         ValueError: the device is unknown or not there, a tracker is not installed, or the root is
             an empty text.
-        RuntimeError: a launcher has started several processes.
+        RuntimeError: several processes that can't find each other, or that train different runs.
         OSError: the folder can't be written.
 
     Example:
@@ -110,14 +113,16 @@ def execute(
         >>> end.result["steps"]
         2
     """
-    refuse_several_processes()
     root = given_path(root, "root")
     home = root if teachers is None else given_path(teachers, "teachers")
     resolve_device(config.device)
     require_trackers(config)
     config = settled(config)
-    folder = new_run_folder(root, config, name=name)
+    ranks = join(config)
+    folder = Path(ranks.by_main(lambda: str(new_run_folder(root, config, name=name))))
     events = train(config, home, cache=cache, lambda_override=lambda_override)
+    if not ranks.is_main:
+        return Execution(folder, looked_on(folder, events))
     loggers = [*loggers, *tracker_loggers(config, folder)]
     return Execution(folder, RunRecorder(folder).record(events), loggers)
 

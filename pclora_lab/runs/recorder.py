@@ -24,9 +24,10 @@ from pclora_lab.staging import remove_folder
 from pclora_lab.training.config import write_config
 from pclora_lab.training.events import AdapterSnapshot, Event, LogRow, PhaseStart, Resolved, RunEnd
 from pclora_lab.training.optimizer import LossDiverged
+from pclora_lab.training.parallel.ranks import StoppedElsewhere
 from pclora_lab.wording import explained
 
-__all__ = ["RunRecorder"]
+__all__ = ["RunRecorder", "looked_on"]
 
 
 class RunRecorder:
@@ -164,8 +165,8 @@ class RunRecorder:
         if isinstance(error, GeneratorExit | KeyboardInterrupt):
             try:
                 # An interrupt may have come in the middle of a step: the last checkpoint is whole,
-                # the model is not.
-                if isinstance(error, GeneratorExit):
+                # the model is not. Other processes are heard between two steps.
+                if isinstance(error, GeneratorExit | StoppedElsewhere):
                     self._checkpoints.save()
             finally:
                 self._say_status("stopped")
@@ -178,6 +179,18 @@ class RunRecorder:
 
     def _say_status(self, status: str, error: str | None = None) -> None:
         self._try("the status", lambda: set_status(self.folder, status, error))
+
+
+def looked_on(folder: Path, events: Iterator[Event]) -> Iterator[Event]:
+    """Pass the events of a run on that another process writes into its folder."""
+    try:
+        for event in events:
+            if isinstance(event, RunEnd):
+                event.result["run_dir"] = short_path(folder)
+            yield event
+    finally:
+        if isinstance(events, Generator):
+            events.close()
 
 
 def _write_result(folder: Path, event: RunEnd) -> None:

@@ -20,13 +20,14 @@ from pclora_lab.runs.durable.status import set_status
 from pclora_lab.runs.execution import Execution, RunLogger
 from pclora_lab.runs.folder import is_being_written, is_unbegun
 from pclora_lab.runs.reader import load_run
-from pclora_lab.runs.recorder import RunRecorder
+from pclora_lab.runs.recorder import RunRecorder, looked_on
 from pclora_lab.runs.trackers import tracker_loggers
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.device import refuse_several_processes, resolve_device
+from pclora_lab.training.device import resolve_device
 from pclora_lab.training.events import Row
 from pclora_lab.training.lambda_override import LambdaOverride, overrides_in, overrides_to_repeat
 from pclora_lab.training.loop import train
+from pclora_lab.training.parallel.launch import join, launched
 from pclora_lab.training.state import Checkpoint
 
 __all__ = ["Resumption", "can_resume", "read_resumption", "resume"]
@@ -66,15 +67,9 @@ class Resumption:
 
         The folder stays as it is until nothing can refuse that any more.
         """
-        refuse_several_processes()
         _require_device(self.folder, self.config)
-        recorder = RunRecorder(self.folder)
-        recorder.hold()
-        if _stamp(self.folder) != self.stamp:
-            recorder.release()
-            raise RuntimeError(
-                f"{self.folder.name} has gone on meanwhile: look at it again before it is taken up"
-            )
+        # Nothing is written before all processes have read the folder.
+        ranks = join(self.config, None if self.checkpoint is None else self.checkpoint.step)
         rest = train(
             self.config,
             home_of_teachers(self.folder),
@@ -83,8 +78,22 @@ class Resumption:
             checkpoint=self.checkpoint,
             allow_changes=allow_changes,
         )
+        if not ranks.is_main:
+            return Execution(self.folder, looked_on(self.folder, rest))
+        recorder = self._held()
         loggers = [*loggers, *tracker_loggers(self.config, self.folder)]
         return Execution(self.folder, recorder.record(rest, self._reopening()), loggers)
+
+    def _held(self) -> RunRecorder:
+        """Nobody else may write there."""
+        recorder = RunRecorder(self.folder)
+        recorder.hold()
+        if _stamp(self.folder) != self.stamp:
+            recorder.release()
+            raise RuntimeError(
+                f"{self.folder.name} has gone on meanwhile: look at it again before it is taken up"
+            )
+        return recorder
 
     def _reopening(self) -> Reopening:
         if self.checkpoint is None:
@@ -156,12 +165,12 @@ def resume(
 
     Raises:
         FileNotFoundError: no run.
-        RuntimeError: it has finished, is being written, or a launcher has started several
-            processes.
+        RuntimeError: it has finished, is being written, or several processes can't find each other.
         ValueError: config or checkpoint can't be read, or are of another version. Later, when the
             events are asked for: what the run is made from changed.
     """
-    _remove_leftovers(given_path(folder, "folder"))
+    if launched()[0] == 1:  # several processes only read before they have met
+        _remove_leftovers(given_path(folder, "folder"))
     rest = read_resumption(folder)
     return rest.events(cache=cache, loggers=loggers, allow_changes=allow_changes)
 

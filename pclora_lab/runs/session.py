@@ -18,8 +18,9 @@ from pclora_lab.runs.execution import Execution, RunLogger, execute
 from pclora_lab.runs.resuming import Resumption, read_resumption
 from pclora_lab.runs.session_state import SessionState
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.device import refuse_several_processes, resolve_device
+from pclora_lab.training.device import resolve_device
 from pclora_lab.training.lambda_override import RESET, LambdaOverride
+from pclora_lab.training.parallel.launch import refuse_several_processes
 
 __all__ = ["Session", "live_session", "stop_all"]
 
@@ -119,7 +120,7 @@ class Session(BackgroundRun):
             raise RuntimeError(
                 f"this run is {self.state} and can't be started again: make a new Session"
             )
-        refuse_several_processes()
+        refuse_several_processes("a session")
         device = str(resolve_device(self.config.device))
         other = _holders.get(device)
         if replace and other is not None and other.is_live:

@@ -13,12 +13,14 @@ import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import GradientAccumulationPlugin
 from torch import nn
 
 from pclora_lab.machine import processor
 from pclora_lab.nn.runtime.plain_attention import plain_attention
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.precision import AUTOCAST_DTYPES, pinned, require_precision
+from pclora_lab.wording import first_line
 
 __all__ = [
     "available_devices",
@@ -26,7 +28,6 @@ __all__ = [
     "hardware_name",
     "make_accelerator",
     "memory_mb",
-    "refuse_several_processes",
     "resolve_device",
 ]
 
@@ -44,7 +45,11 @@ class _OwnAccelerator(Accelerator):
     """
 
     def __init__(self, device: torch.device, precision: str) -> None:
-        super().__init__(cpu=device.type == "cpu", mixed_precision="no")
+        # A launcher's variable would divide every loss by its number of steps.
+        once = GradientAccumulationPlugin(num_steps=1)
+        super().__init__(
+            cpu=device.type == "cpu", mixed_precision="no", gradient_accumulation_plugin=once
+        )
         self.state.__dict__ = {**self.state.__dict__, "device": device}
         self.precision = precision
 
@@ -78,7 +83,7 @@ def hardware_name(device: torch.device) -> str:
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` takes the fastest there is.
+    """``auto`` takes the fastest there is; of several processes each takes a GPU of its own.
 
     Raises:
         ValueError: an unknown device, or one that this machine or this build of torch lacks.
@@ -88,9 +93,9 @@ def resolve_device(name: str) -> torch.device:
         device(type='cpu')
     """
     there = available_devices()
-    if name == "auto":
-        return torch.device(there[0])
-    full = "cuda:0" if name == "cuda" else name
+    full = there[0] if name == "auto" else name
+    if full == "cuda" or (name == "auto" and full.startswith("cuda")):
+        full = f"cuda:{_own_gpu()}"
     if full in there:
         return torch.device(full)
     if not str(name).startswith(("cuda", "mps")):
@@ -99,6 +104,12 @@ def resolve_device(name: str) -> torch.device:
     if full.startswith("cuda") and torch.version.cuda is None:
         reason = "this build of torch has no CUDA support"
     raise ValueError(f"device {name!r} is not available: {reason}. Use auto or {', '.join(there)}")
+
+
+def _own_gpu() -> int:
+    """The first, or the one that a launcher means this process to take."""
+    place, count = os.environ.get("LOCAL_RANK", ""), torch.cuda.device_count()
+    return int(place) % count if place.isdecimal() and count else 0
 
 
 @contextmanager
@@ -113,53 +124,15 @@ def device_errors_explained(config: RunConfig) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise RuntimeError(
             f"the memory of device={config.device!r} is too small for this run "
-            f"({_first_line(error)}): use recompute=True, a smaller batch_size than "
+            f"({first_line(error)}): use recompute=True, a smaller batch_size than "
             f'{config.batch_size}, or precision="bfloat16"'
         ) from error
     except torch.AcceleratorError as error:
         raise RuntimeError(
-            f"device={config.device!r} failed ({_first_line(error)}), and this process can't use "
+            f"device={config.device!r} failed ({first_line(error)}), and this process can't use "
             "it any more: look at it with nvidia-smi, then go on from the last checkpoint in a new "
             "process, with pclora-lab resume and the run's folder"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    """torch adds lines about debugging it."""
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
-
-
-# Set by torchrun and accelerate, and by mpirun of three kinds. SLURM_NTASKS is no sign: it says
-# what was asked for, also to a notebook that runs once in such an allocation.
-_PROCESS_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
-
-
-def refuse_several_processes() -> None:
-    """Refuse to train where a launcher has started several processes.
-
-    Each of them would train the same run from its start to its end, in a folder of its own. A
-    training loop of your own may have as many as it likes.
-
-    Raises:
-        RuntimeError: names the sign and the cure.
-    """
-    count, sign = 1, ""
-    for name in _PROCESS_COUNTS:
-        value = os.environ.get(name, "")
-        if value.isdecimal() and int(value) > count:
-            count, sign = int(value), f"{name} is {value}"
-    group = torch.distributed
-    if group.is_available() and group.is_initialized() and group.get_world_size() > count:
-        count = group.get_world_size()
-        sign = f"torch.distributed has a group of {count}"
-    if count > 1:
-        raise RuntimeError(
-            f"{sign}: a launcher such as torchrun has started {count} processes, and each would "
-            "train the whole run again, into a folder of its own. Start it without the launcher: a "
-            "run uses one process and one device. (If there is one process only, unset the "
-            "variable; in a training loop of your own, get_pclora_model and DistillationLoss work "
-            "with several.)"
-        )
 
 
 def make_accelerator(config: RunConfig, model: nn.Module) -> Accelerator:

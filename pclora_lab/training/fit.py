@@ -107,6 +107,7 @@ class Fit:
             meter=self.meter,
             scaler=self.scaler,
             first=first,
+            ranks=self.setup.ranks,
         )
 
     def _logged(self, step: int, means: dict[str, float | None] | None) -> Iterator[Event]:

@@ -6,7 +6,7 @@ is not known here.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from pclora_lab.nn.runtime.freed_memory import freed_memory_kept
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import (
     device_errors_explained,
-    refuse_several_processes,
     reset_peak_memory,
     resolve_device,
 )
@@ -36,6 +35,8 @@ from pclora_lab.training.fit import Fit, kept_steps
 from pclora_lab.training.lambda_override import LambdaDriver, LambdaOverride
 from pclora_lab.training.measuring.cost_plan import planned_phases
 from pclora_lab.training.measuring.metrics import MetricTracker
+from pclora_lab.training.parallel.launch import join
+from pclora_lab.training.parallel.ranks import Ranks
 from pclora_lab.training.result import final_result
 from pclora_lab.training.setup import RunSetup, prepare, with_teacher
 from pclora_lab.training.state import Checkpoint, snapshot_note, trained_bytes
@@ -55,6 +56,9 @@ def train(
 ) -> Iterator[Event]:
     """Run a configuration.
 
+    Under ``torchrun`` or ``accelerate launch`` each process computes its part of every batch, and
+    all yield the same events; the first one keeps the teacher. A hand on λ must do the same in all.
+
     Args:
         config: what to do.
         root: folder of runs; fine-tuned teachers are kept in ``root/teachers``.
@@ -69,19 +73,37 @@ def train(
 
     Raises:
         ValueError: anything in the config that does not fit model, data or machine.
-        RuntimeError: a launcher has started several processes.
+        RuntimeError: several processes that can't find each other, or that train different runs.
         LossDiverged: the loss is no longer finite.
     """
-    refuse_several_processes()
     root = given_path(root, "root")
+    ranks = join(config, None if checkpoint is None else checkpoint.step)
     cache = cache if cache is not None else DataCache()
     method = _checked_method(config)
-    device = resolve_device(config.device)
     override = lambda_override if lambda_override else LambdaOverride(config.overrides)
+    events = _events(
+        config, method, root, cache, override, checkpoint, ranks, allow_changes=allow_changes
+    )
+    yield from ranks.in_step(events, RunEnd)
+
+
+def _events(
+    config: RunConfig,
+    method: Method,
+    root: Path,
+    cache: DataCache,
+    override: LambdaOverride,
+    checkpoint: Checkpoint | None,
+    ranks: Ranks,
+    *,
+    allow_changes: bool,
+) -> Generator[Event, None, None]:
+    """All phases, from data to result."""
+    device, given = resolve_device(config.device), (config, method, cache, checkpoint)
     yield PhaseStart("data", 0)
     kept = freed_memory_kept() if device.type == "cpu" else nullcontext()
     with device_errors_explained(config), kept:
-        setup = prepare(config, method, cache, checkpoint, allow_changes=allow_changes)
+        setup = prepare(*given, allow_changes=allow_changes, ranks=ranks)
         if setup.config != config:
             yield Resolved(setup.config)
         yield Planned(planned_phases(setup))
@@ -134,7 +156,7 @@ def _teach(setup: RunSetup, folder: Path, checkpoint: Checkpoint | None) -> Iter
     start = (setup.model, setup.data, setup.batches, config, accelerator, folder)
     is_older = checkpoint is not None and checkpoint.identity is None
     begun_with = "" if setup.identity is None else setup.identity.teacher_key
-    events = train_teacher(*start, allow_former=is_older, begun_with=begun_with)
+    events = train_teacher(*start, allow_former=is_older, begun_with=begun_with, ranks=setup.ranks)
     # The rows of a teacher that has to be made again are in the history already.
     yield from (e for e in events if checkpoint is None or not isinstance(e, LogRow))
 

@@ -19,6 +19,8 @@ from pclora_lab.nn.layers.finite import first_not_finite
 from pclora_lab.nn.runtime.recompute import recomputed
 from pclora_lab.nn.surgery import transformer_blocks
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.parallel.ranks import ALONE, Ranks
+from pclora_lab.training.parallel.shards import steps_of
 from pclora_lab.training.precision import LossScaler
 
 __all__ = ["LossDiverged", "Meter", "learning_rate", "make_optimizer", "optimization_steps"]
@@ -198,6 +200,7 @@ def optimization_steps(
     meter: Meter | None = None,
     scaler: LossScaler | None = None,
     first: int = 0,
+    ranks: Ranks = ALONE,
 ) -> Iterator[dict[str, float | None] | None]:
     """Take optimizer steps; yields after each one.
 
@@ -220,6 +223,7 @@ def optimization_steps(
         meter: what was summed up since the last logged step, in a training that is taken up.
         scaler: of the loss in float16, likewise.
         first: steps that are done already; their batches are drawn and left out.
+        ranks: of the processes that take these steps together.
 
     Yields:
         None, or after a logged step the mean of each term since the last one, with ``lr`` and
@@ -233,11 +237,13 @@ def optimization_steps(
     device = accelerator.device
     meter = meter or Meter(device, f"{lr_name}={peak_lr:g}")
     scaler = scaler or LossScaler(accelerator)
+    taking = steps_of(batches, ranks)
+    taking.begin(model)
     indices = islice(batches.shuffled(config.batch_size, generator), first, steps)
     draws, taken = _draws(model), _steps_taken(optimizer) + scaler.skipped
     model.train()
     blocks = transformer_blocks(model) if config.recompute else []
-    with closing(fed(batches, indices, device)) as feed:
+    with closing(fed(taking.batches, indices, device)) as feed:
         for step in range(first, steps):
             began = time.perf_counter()
             if before_step(step):
@@ -248,12 +254,12 @@ def optimization_steps(
             for group in optimizer.param_groups:
                 group["lr"] = lr
             inputs, labels = next(feed)
-            seed = hash((generator.initial_seed(), step / steps))
-            with accelerator.autocast(), _own_randomness(draws, seed), recomputed(blocks):
+            randomness = _own_randomness(draws, taking.seed(generator.initial_seed(), step / steps))
+            with accelerator.autocast(), randomness, recomputed(blocks), taking.forward():
                 terms = loss_terms(inputs, labels)
-            is_usable = scaler.backward(terms["loss"], optimizer)
+            is_usable = scaler.backward(taking.loss(terms), optimizer, taking.add_up)
             # Or the whole step's graph stays until the next one has a graph of its own.
-            terms = {name: value.detach() for name, value in terms.items()}
+            terms = taking.logged(terms)
             norm = None
             if is_usable:
                 after_backward()

@@ -5,6 +5,7 @@ can do, and the size of the model. Never from a clock, or two runs of one config
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from accelerate import Accelerator
@@ -105,14 +106,25 @@ class LossScaler:
         self._scaler = torch.amp.GradScaler(kind, enabled=self.is_active)
         self.skipped = 0
 
-    def backward(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> bool:
+    def backward(
+        self,
+        loss: Tensor,
+        optimizer: torch.optim.Optimizer,
+        then: Callable[[torch.optim.Optimizer], None] = lambda optimizer: None,
+    ) -> bool:
         """Fill the gradients, as they would be without a scale.
+
+        Args:
+            loss: without it.
+            optimizer: whose parameters get them.
+            then: called with the optimizer once they are there, still scaled.
 
         Returns:
             Whether a step can be taken with them. Asking for it makes the host wait for a GPU,
             so it is asked in float16 only.
         """
         self._accelerator.backward(self._scaler.scale(loss))
+        then(optimizer)
         if not self.is_active:
             return True
         self._scaler.unscale_(optimizer)

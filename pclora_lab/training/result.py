@@ -29,6 +29,7 @@ def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], n
         The numbers, and the deployable model.
     """
     batches, device = setup.batches[setup.config.report_on], setup.accelerator.device
+    count = setup.ranks.count
     setup.model.to(device)
     teacher_accuracy = setup.teacher_accuracy()
     small = setup.method.finalize(student)
@@ -48,7 +49,7 @@ def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], n
         "latency_ms_before": latency_ms(setup.model.eval(), inputs),
         "latency_ms_after": latency_ms(small, inputs),
         "device": str(device),
-        "hardware": hardware_name(device),
+        "hardware": hardware_name(device) + (f", {count} processes" if count > 1 else ""),
         "precision": setup.accelerator.precision,
     }
     return result, small

@@ -34,6 +34,8 @@ from pclora_lab.training.device import make_accelerator, resolve_device
 from pclora_lab.training.identity.former import former_teacher_key
 from pclora_lab.training.identity.hashes import hash_of_model, identity_of
 from pclora_lab.training.identity.record import Identity, differences, refuse_changes
+from pclora_lab.training.parallel.ranks import ALONE, Ranks
+from pclora_lab.training.parallel.same import require_same
 from pclora_lab.training.precision import pinned
 from pclora_lab.training.state import Checkpoint
 from pclora_lab.training.teacher import key_by_identity, needs_finetuning, teacher_accuracy
@@ -59,7 +61,9 @@ class RunSetup:
         planned: the sizes that the method promises.
         accelerator: device and precision.
         identity: what the run is made from; None where nothing is trained.
-        teachers: folder of fine-tuned teachers, each in one by its key; None where there is none.
+        teachers: folder of fine-tuned teachers, each in one by its key; None where there is none,
+            or where another process writes.
+        ranks: of the processes that train the run.
     """
 
     config: RunConfig
@@ -73,6 +77,7 @@ class RunSetup:
     accelerator: Accelerator
     identity: Identity | None
     teachers: Path | None = None
+    ranks: Ranks = ALONE
 
     @property
     def needs_teacher(self) -> bool:
@@ -130,6 +135,7 @@ def prepare(
     checkpoint: Checkpoint | None,
     *,
     allow_changes: bool = False,
+    ranks: Ranks = ALONE,
 ) -> RunSetup:
     """Read data and model and count what the method will do with them.
 
@@ -139,9 +145,11 @@ def prepare(
         cache: data of earlier runs in this process.
         checkpoint: of a run that is taken up.
         allow_changes: take it up even if model, data or settings are not what they were.
+        ranks: of the processes that train it.
 
     Raises:
         ValueError: model and data do not fit each other or the checkpoint.
+        RuntimeError: they are not the same in every process.
     """
     data = cache.data(config)
     model = load_dense(config, data)
@@ -152,15 +160,17 @@ def prepare(
         config = pinned(config, model, device, begun)
     accelerator = make_accelerator(config, model)
     is_compared = method.trains or checkpoint is not None
-    where = {"device": device.type}
+    where = {"device": device.type, "processes": str(ranks.count)}
     identity = identity_of(model, data, config, where) if is_compared else None
+    if identity is not None:
+        made_from = {n: getattr(identity, n) for n in ("data", "preprocessing", "weights")}
+        require_same(ranks, {**made_from, "precision": config.precision}, "data or models")
     counts = method.count(model)
     planned = method.plan(counts, model)
     model.to(accelerator.device)
     batches = cache.batches(data, preprocessing_of(model, config.img_size), config.model)
-    setup = RunSetup(
-        config, method, cache, data, batches, model, counts, planned, accelerator, identity
-    )
+    given = config, method, cache, data, batches, model, counts, planned, accelerator, identity
+    setup = RunSetup(*given, ranks=ranks)
     return setup if checkpoint is None else _compared(setup, checkpoint, allow_changes)
 
 
@@ -186,7 +196,7 @@ def with_teacher(
         return setup
     key = setup.identity.teacher_key or key_by_identity(setup.identity, setup.config)
     now = replace(setup.identity, teacher=hash_of_model(setup.model), teacher_key=key)
-    taught = replace(setup, identity=now, teachers=teachers)
+    taught = replace(setup, identity=now, teachers=teachers if setup.ranks.is_main else None)
     if checkpoint is None or checkpoint.identity is None:
         return taught
     # All but the teacher was compared before.

@@ -1,7 +1,8 @@
 """The dense model a student learns from: taken as given, or fine-tuned once and kept."""
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -34,11 +35,16 @@ from pclora_lab.training.identity.hashes import hash_of_architecture, hash_of_mo
 from pclora_lab.training.identity.record import Identity
 from pclora_lab.training.measuring_plan import teacher_examples, teacher_readings
 from pclora_lab.training.optimizer import LossDiverged, Meter, make_optimizer, optimization_steps
+from pclora_lab.training.parallel.ranks import ALONE, Ranks
+from pclora_lab.training.parallel.same import require_same
+from pclora_lab.training.parallel.shards import send_weights
 from pclora_lab.training.precision import LossScaler
 from pclora_lab.wording import explained
 
 __all__ = ["key_by_identity", "needs_finetuning", "read_teacher", "teacher_accuracy", "teacher_key"]
 __all__ += ["train_teacher"]
+
+_WEIGHTS = "model.safetensors"
 
 
 def needs_finetuning(model: nn.Module, config: RunConfig) -> bool:
@@ -84,6 +90,7 @@ def train_teacher(
     *,
     allow_former: bool = False,
     begun_with: str = "",
+    ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Fine-tune the whole model on the data, in place, or load it if it was done before.
 
@@ -99,29 +106,52 @@ def train_teacher(
         allow_former: take what an older version kept, for a run that began with it.
         begun_with: key of the teacher that a run began with, which another version of a library
             keeps under another one.
+        ranks: of the processes that fine-tune it; the first looks for it and keeps it.
     """
     kept = folder / teacher_key(model, data, config)
-    weights = kept / "model.safetensors"
+    former = folder / former_teacher_key(model, data, config) if allow_former else None
     # A checkpoint that was edited must not lead elsewhere.
     is_other = begun_with.isalnum() and begun_with != kept.name
-    log = take_kept_teacher(model, folder / begun_with) if is_other else None
-    before = file_stamp(weights)
-    log = take_kept_teacher(model, kept) if log is None else log
-    if log is None and allow_former:
-        former = folder / former_teacher_key(model, data, config)
-        log = take_kept_teacher(model, former, of_older_version=True)
-    if log is None:
-        lock = yield from lock_teacher(kept)
-        try:
-            if file_stamp(weights) != before:  # somebody else has made it meanwhile
-                log = take_kept_teacher(model, kept)
-            if log is None:
-                yield from _finetune(model, batches, config, accelerator, kept)
-                return
-        finally:
-            lock.release()
+    before = folder / begun_with if is_other else None
+    with contextlib.ExitStack() as locked:
+        looking = _found(model, kept, before, former, locked)
+        log = yield from ranks.while_main(looking, PhaseStart("waiting", 0))
+        if log is None:
+            yield from _finetune(model, batches, config, accelerator, kept, ranks)
+            return
+    send_weights(model, ranks)
     yield PhaseStart("teacher", 0)
     yield from (LogRow(values) for values in log)
+
+
+def _found(
+    model: nn.Module,
+    kept: Path,
+    before: Path | None,
+    former: Path | None,
+    locked: contextlib.ExitStack,
+) -> Generator[Event, None, list[Row] | None]:
+    """The rows of a teacher that is kept, in the model now; None where the lock to make it is had.
+
+    Args:
+        model: gets its weights.
+        kept: folder of the teacher.
+        before: that a run began with, under another version of a library.
+        former: where an older version kept it.
+        locked: lets the lock go.
+    """
+    stamp = file_stamp(kept / _WEIGHTS)
+    log = take_kept_teacher(model, before) if before is not None else None
+    log = take_kept_teacher(model, kept) if log is None else log
+    if log is None and former is not None:
+        log = take_kept_teacher(model, former, of_older_version=True)
+    if log is not None:
+        return log
+    lock = yield from lock_teacher(kept)
+    locked.callback(lock.release)
+    if file_stamp(kept / _WEIGHTS) != stamp:  # somebody else has made it meanwhile
+        return take_kept_teacher(model, kept)
+    return None
 
 
 def read_teacher(model: nn.Module, data: LabeledData, config: RunConfig, folder: Path) -> nn.Module:
@@ -132,7 +162,7 @@ def read_teacher(model: nn.Module, data: LabeledData, config: RunConfig, folder:
     """
     for key_of in (teacher_key, former_teacher_key):
         kept, is_former = folder / key_of(model, data, config), key_of is former_teacher_key
-        if (kept / "model.safetensors").is_file():
+        if (kept / _WEIGHTS).is_file():
             load_kept_teacher(model, kept, of_older_version=is_former)
             return model
     raise ValueError(f"the fine-tuned teacher of this run is not in {folder} any more")
@@ -144,16 +174,19 @@ def _finetune(
     config: RunConfig,
     accelerator: Accelerator,
     kept: Path,
+    ranks: Ranks,
 ) -> Iterator[Event]:
     """All steps that are left, and the teacher that comes out is kept."""
     optimizer = make_optimizer(model, config.weight_decay)
     meter = Meter(accelerator.device, f"teacher_lr={config.teacher_lr:g}")
-    progress = TeacherProgress(kept, model, optimizer, meter, LossScaler(accelerator))
+    scaler, writes = LossScaler(accelerator), ranks.is_main
+    progress = TeacherProgress(kept, model, optimizer, meter, scaler, writes=writes)
     progress.take_up(config.teacher_steps)
+    require_same(ranks, {"step": progress.step}, "checkpoints of the teacher")
     yield PhaseStart("teacher", config.teacher_steps)
     yield from [LogRow(row) for row in progress.log]
     try:
-        for step, means in _steps(progress, batches["train"], config, accelerator):
+        for step, means in _steps(progress, batches["train"], config, accelerator, ranks):
             row = means and _row(step, means, model, batches["validation"], config, accelerator)
             progress.note(step, row)
             if row is not None:
@@ -169,7 +202,8 @@ def _finetune(
         progress.remove()
         raise meter.diverged(str(error)) from error
     try:
-        keep_teacher(model, kept, progress.log, config)
+        if writes:
+            keep_teacher(model, kept, progress.log, config)
         progress.remove()
     except OSError as error:
         progress.save()
@@ -180,7 +214,11 @@ def _finetune(
 
 
 def _steps(
-    progress: TeacherProgress, batches: Batches, config: RunConfig, accelerator: Accelerator
+    progress: TeacherProgress,
+    batches: Batches,
+    config: RunConfig,
+    accelerator: Accelerator,
+    ranks: Ranks,
 ) -> Iterator[tuple[int, dict[str, float | None] | None]]:
     model = progress.model
 
@@ -203,6 +241,7 @@ def _steps(
         meter=progress.meter,
         scaler=progress.scaler,
         first=progress.step,
+        ranks=ranks,
     )
     return enumerate(steps, start=progress.step + 1)
 

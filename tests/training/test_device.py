@@ -1,21 +1,15 @@
-"""Where a run computes: in one process, on the device it names, and what it holds there."""
+"""Where a run computes: on the device it names, and what it holds there."""
 
 import contextlib
-import json
-import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 from pretend_cuda import PretendCuda
-from torch import distributed, nn
+from torch import nn
 
-from pclora_lab import Comparison, RunConfig, Session, resume, train
-from pclora_lab.cli.main import main
-from pclora_lab.methods.svd import SVDConfig
-from pclora_lab.runs import execute
+from pclora_lab import RunConfig
 from pclora_lab.training import device as module
 from pclora_lab.training.device import (
     available_devices,
@@ -23,79 +17,9 @@ from pclora_lab.training.device import (
     make_accelerator,
     memory_mb,
     peak_memory_mb,
-    refuse_several_processes,
     reset_peak_memory,
     resolve_device,
 )
-
-QUICK = RunConfig(method=SVDConfig(rank=4), steps=2, device="cpu", evaluations=1, eval_images=16)
-TOLD = "a launcher such as torchrun has started 2 processes.*Start it without the launcher"
-
-
-def stopped(root):
-    """A run that left a checkpoint."""
-    saved = Path(__file__).parents[1] / "fixtures/before_rooms/stopped"
-    return Path(shutil.copytree(saved, root / "stopped"))
-
-
-OLD = pytest.mark.filterwarnings("ignore:.*has no checksum, as it was written by an earlier")
-
-
-@OLD
-@pytest.mark.parametrize("sign", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
-def test_every_way_to_train_refuses_several_processes(sign, tmp_path, monkeypatch):
-    folder = stopped(tmp_path / "before")
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    monkeypatch.setenv(sign, "2")
-    root = tmp_path / "runs"
-    ways = [
-        lambda: next(train(QUICK, root)),
-        lambda: execute(QUICK, root),
-        lambda: Session(QUICK, root).start(),
-        lambda: Session.of_run(folder).start().wait(),
-        lambda: resume(folder),
-        lambda: Comparison(QUICK, methods=["svd"], out=root),
-    ]
-    for way in ways:
-        with pytest.raises(RuntimeError, match=f"^{sign} is 2: {TOLD}"):
-            way()
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files
-
-
-@OLD
-@pytest.mark.parametrize("command", ["train", "demo", "compare", "resume"])
-def test_the_command_line_says_it_in_a_sentence(command, tmp_path, monkeypatch, capsys):
-    where = [str(stopped(tmp_path))] if command == "resume" else ["--out", str(tmp_path / "runs")]
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    capsys.readouterr()
-    assert main([command, *where, "--json"]) == 2
-    told = capsys.readouterr()
-    assert told.err.startswith("pclora-lab: WORLD_SIZE is 2: a launcher such as torchrun")
-    assert json.loads(told.out)["type"] == "RuntimeError"
-    assert not (tmp_path / "runs").exists()
-
-
-def test_one_process_is_no_sign_and_neither_is_an_allocation(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    monkeypatch.setenv("SLURM_NTASKS", "8")
-    monkeypatch.setenv("PMI_SIZE", "many")
-    refuse_several_processes()
-    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
-    with pytest.raises(RuntimeError, match=f"torch.distributed has a group of 2: {TOLD}"):
-        refuse_several_processes()
-
-
-def test_a_loop_of_your_own_may_have_several_processes(monkeypatch):
-    from pclora_lab import Distiller, compress, get_pclora_model, load_model, set_progress
-
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    model = load_model("vit_digits")
-    student = get_pclora_model(model, rank=4)
-    set_progress(student, 0.5)
-    Distiller(student, model).terms(torch.rand(2, 1, 8, 8), torch.tensor([1, 2]))
-    set_progress(student, 1.0)
-    compress(student, allow_unfaded=True)
 
 
 def test_memory_is_told_in_megabytes(monkeypatch):
@@ -114,22 +38,6 @@ def test_memory_is_told_in_megabytes(monkeypatch):
 def test_a_run_on_the_cpu_asks_for_nothing_else(vit):
     accelerator = make_accelerator(RunConfig(device="cpu"), vit)
     assert accelerator.device.type == "cpu" and accelerator.state._cpu is True
-
-
-def test_the_largest_number_of_processes_is_told_and_one_in_a_group_is_none(monkeypatch):
-    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(distributed, "get_world_size", lambda: 1)
-    refuse_several_processes()
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("MV2_COMM_WORLD_SIZE", "4")
-    with pytest.raises(RuntimeError, match="^MV2_COMM_WORLD_SIZE is 4: .* 4 processes"):
-        refuse_several_processes()
-    monkeypatch.setattr(distributed, "get_world_size", lambda: 4)
-    with pytest.raises(RuntimeError, match="^MV2_COMM_WORLD_SIZE is 4"):
-        refuse_several_processes()
-    monkeypatch.setattr(distributed, "get_world_size", lambda: 5)
-    with pytest.raises(RuntimeError, match="has a group of 5: .* 5 processes"):
-        refuse_several_processes()
 
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -214,6 +122,28 @@ def test_auto_is_the_fastest_device_and_each_has_its_name(machine, cuda, mps, th
     assert [str(resolve_device(name)) for name in there] == there
     if cuda:
         assert resolve_device("cuda") == GPU
+
+
+def test_each_of_several_processes_has_a_gpu_of_its_own(machine, monkeypatch):
+    machine(cuda=2)
+    for place, own in {"0": 0, "1": 1, "2": 0, "": 0, "first": 0}.items():
+        monkeypatch.setenv("LOCAL_RANK", place)
+        assert resolve_device("auto") == resolve_device("cuda") == torch.device("cuda", own)
+        assert resolve_device("cuda:1") == torch.device("cuda", 1)
+    machine(cuda=0, mps=True)
+    assert resolve_device("auto") == torch.device("mps")
+    machine(cuda=0)
+    assert resolve_device("auto") == CPU
+    with pytest.raises(ValueError, match="'cuda' is not available"):
+        resolve_device("cuda")
+
+
+def test_no_launchers_variable_divides_the_loss(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    layer = nn.Linear(1, 1)
+    made = make_accelerator(RunConfig(device="cpu", precision="float32"), layer)
+    made.backward(layer(torch.ones(1, 1)).sum())
+    assert layer.weight.grad.item() == 1
 
 
 @pytest.mark.parametrize(

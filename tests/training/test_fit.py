@@ -15,6 +15,7 @@ from pclora_lab.training.device import make_accelerator
 from pclora_lab.training.events import AdapterSnapshot, LogRow, StepEnd
 from pclora_lab.training.fit import Fit, kept_steps
 from pclora_lab.training.lambda_override import LambdaDriver, LambdaOverride
+from pclora_lab.training.parallel.ranks import ALONE
 from pclora_lab.training.state import trained_bytes
 
 CONFIG = RunConfig(steps=6, snapshots=3, batch_size=4, device="cpu", precision="float32")
@@ -100,6 +101,7 @@ def fit_of(method=None, config=CONFIG, checkpoint=None, tracker=None, overrides=
     setup = SimpleNamespace(
         config=config, method=method, model=student(), batches={"train": Vectors()},
         accelerator=make_accelerator(config, model), identity="made from",
+        ranks=ALONE,
     )  # fmt: skip
     driver = LambdaDriver(method, model, config.steps, LambdaOverride(overrides))
     generator = torch.Generator().manual_seed(1)

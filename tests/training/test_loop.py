@@ -21,6 +21,7 @@ from pclora_lab.training.lambda_override import LambdaOverride
 from pclora_lab.training.loop import train
 from pclora_lab.training.measuring.metrics import RunClock
 from pclora_lab.training.optimizer import LossDiverged, learning_rate
+from pclora_lab.training.parallel.ranks import ALONE
 
 QUICK = RunConfig(
     method=PCLoRAConfig(rank=8, init="svd"), steps=12, evaluations=3, eval_images=40, device="cpu"
@@ -265,7 +266,7 @@ class Parts:
             data=SimpleNamespace(kind="image", class_names=("a", "b"), account=None, notes=()),
             accelerator=SimpleNamespace(device=torch.device("cpu")), model=nn.Linear(2, 2),
             make_student=self.noted("student", nn.Linear(2, 2)), park_model=self.noted("park"),
-            needs_teacher=False,
+            needs_teacher=False, ranks=ALONE,
         )  # fmt: skip
         vars(self.setup).update(setup)
         tracker = SimpleNamespace(
@@ -320,7 +321,7 @@ def test_a_run_counts_its_seconds_from_its_start_with_those_before_and_without_p
     monkeypatch, tmp_path
 ):
     assert Parts(monkeypatch).events(tmp_path)[-1].result["seconds"] == 4
-    known = SimpleNamespace(seconds=100.0, identity=None)
+    known = SimpleNamespace(step=1, seconds=100.0, identity=None)
     events = Parts(monkeypatch).events(tmp_path, checkpoint=known)
     assert events[-1].result["seconds"] == 104
 
@@ -349,11 +350,11 @@ def test_data_of_earlier_runs_are_used_and_whoever_gives_none_gets_a_cache(monke
     given = DataCache()
     for cache in (given, None):
         parts = Parts(monkeypatch)
-        known = SimpleNamespace(seconds=0.0, identity=None)
+        known = SimpleNamespace(step=1, seconds=0.0, identity=None)
         parts.events(tmp_path, cache=cache, checkpoint=known, allow_changes=True)
         (config, method, used, checkpoint), named = parts.called("prepare")
         assert config is QUICK and method.name == "pclora" and checkpoint is known
-        assert named == {"allow_changes": True} and isinstance(used, DataCache)
+        assert named == {"allow_changes": True, "ranks": ALONE} and isinstance(used, DataCache)
         assert (used is given) == (cache is given)
 
 
@@ -400,8 +401,8 @@ IDENTITY = Identity("d", "p", "w", "a", teacher_key="key")
     [
         (None, None, False, ""),
         (IDENTITY, None, False, "key"),
-        (IDENTITY, SimpleNamespace(seconds=0.0, identity=None), True, "key"),
-        (IDENTITY, SimpleNamespace(seconds=0.0, identity=IDENTITY), False, "key"),
+        (IDENTITY, SimpleNamespace(step=1, seconds=0.0, identity=None), True, "key"),
+        (IDENTITY, SimpleNamespace(step=1, seconds=0.0, identity=IDENTITY), False, "key"),
     ],
 )
 def test_a_teacher_is_made_or_found_in_the_folder_of_teachers(
@@ -411,7 +412,7 @@ def test_a_teacher_is_made_or_found_in_the_folder_of_teachers(
     events = parts.events(tmp_path, checkpoint=checkpoint)
     given, named = parts.called("teach")
     assert given[-1] == tmp_path / "teachers" and given[0] is parts.setup.model
-    assert named == {"allow_former": is_former, "begun_with": key}
+    assert named == {"allow_former": is_former, "begun_with": key, "ranks": ALONE}
     assert parts.called("with_teacher")[0][1:] == (checkpoint, tmp_path / "teachers")
     # The rows of a teacher that has to be made again are in the history already.
     told = events[1 : 4 if checkpoint is None else 3]

@@ -13,6 +13,7 @@ from pclora_lab.nn.counting import count_macs
 from pclora_lab.training import result
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import hardware_name
+from pclora_lab.training.parallel.ranks import Ranks
 from pclora_lab.training.setup import prepare
 
 DATA = marked_digits(train=20, validation=12, test=9)
@@ -107,6 +108,14 @@ def test_the_result_says_what_its_accuracy_and_its_times_rest_on(finished):
     setup, _, numbers, _ = finished
     assert numbers["accuracy_examples"] == 9 == len(setup.data.test)
     assert numbers["hardware"] == processor() != ""
+
+
+def test_a_run_of_several_processes_says_so(finished, monkeypatch):
+    setup, student, *_ = finished
+    monkeypatch.setattr(result, "latency_ms", lambda model, inputs: 1.0)
+    shared = dataclasses.replace(setup, ranks=Ranks(1, 2))
+    numbers, _ = result.final_result(shared, student)
+    assert numbers["hardware"] == f"{processor()}, 2 processes"
 
 
 def test_a_gpu_is_called_by_its_name(monkeypatch):

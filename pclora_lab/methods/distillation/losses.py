@@ -1,6 +1,8 @@
 """What a student can imitate: outputs of layers or blocks (features), and logits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ __all__ = [
     "task_share_option",
     "taps_option",
     "temperature_option",
+    "token_means_weighted",
 ]
 
 TAPS = ("linears", "blocks")
@@ -56,6 +59,29 @@ def feature_loss(
         1.0
     """
     return torch.stack([feature_gap(student[n], teacher[n], real) for n in teacher]).mean()
+
+
+_TOKEN_WEIGHT: ContextVar[float | None] = ContextVar("_TOKEN_WEIGHT", default=None)
+
+
+@contextmanager
+def token_means_weighted(weight: float) -> Iterator[None]:
+    """Inside, a mean over real tokens is multiplied, for a part of a batch of texts.
+
+    The part's loss is weighted with its share of the examples, but it may hold another share of the
+    tokens: ``weight`` is the second share over the first.
+
+    Example:
+        >>> h, real = torch.ones(1, 2, 3), torch.tensor([[True, False]])
+        >>> with token_means_weighted(1.5):
+        ...     feature_gap(h, 0 * h, real).item(), feature_gap(h, 0 * h).item()
+        (1.5, 1.0)
+    """
+    token = _TOKEN_WEIGHT.set(weight)
+    try:
+        yield
+    finally:
+        _TOKEN_WEIGHT.reset(token)
 
 
 def feature_gap(student: Tensor, teacher: Tensor, real: Tensor | None = None) -> Tensor:
@@ -96,6 +122,8 @@ class _FeatureGap(torch.autograd.Function):
             difference.mul_(real.unsqueeze(-1))
             # At least 1, for a batch of padding alone.
             count = (real.sum() * (difference.numel() // max(1, real.numel()))).clamp_min(1)
+            if (weight := _TOKEN_WEIGHT.get()) is not None:
+                count = count / weight
         # An attribute and not saved: a checkpoint would throw a saved tensor away and ask for it
         # again in a second forward pass, where nothing is compared.
         ctx.difference, ctx.count = difference, count

@@ -30,8 +30,8 @@ from pclora_lab.runs.comparison.workers import Workers, resolved_precision
 from pclora_lab.runs.durable.places import settled
 from pclora_lab.runs.reader import load_run
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.device import refuse_several_processes
 from pclora_lab.training.events import Result, Row
+from pclora_lab.training.parallel.launch import refuse_several_processes
 
 __all__ = ["Comparison", "Step"]
 
@@ -100,7 +100,7 @@ class Comparison:
         workers: int | str = 1,
         devices: Sequence[str] | None = None,
     ) -> None:
-        refuse_several_processes()
+        refuse_several_processes("the comparison, which has workers of its own,")
         self.base = settled(base if base is not None else RunConfig(evaluations=4))
         self.grid = Grid(self.base, methods, budgets, seeds, options or {})
         self.workers = Workers.of(workers, devices, self.base)

@@ -42,6 +42,7 @@ class TeacherProgress:
         optimizer: of its parameters.
         meter: of its loss.
         scaler: of its loss.
+        writes: False in a process that leaves writing to another one.
 
     Attributes:
         step: steps that are done.
@@ -55,11 +56,13 @@ class TeacherProgress:
         optimizer: torch.optim.Optimizer,
         meter: Meter,
         scaler: LossScaler,
+        *,
+        writes: bool = True,
     ) -> None:
         self.folder, self.model, self.optimizer = folder, model, optimizer
         self.meter, self.scaler = meter, scaler
         self.step, self.log = 0, list[Row]()
-        self._written, self._pace, self._process = 0, Pace(), os.getpid()
+        self._written, self._pace, self._process = 0, Pace(), os.getpid() if writes else None
         self._remarks = Remarks()
 
     def take_up(self, steps: int) -> None:
@@ -106,7 +109,7 @@ class TeacherProgress:
 
         A full disk ends no run: it is said once, and tried again later.
         """
-        # A forked child has a copy of everything, but the fine-tuning is not its own.
+        # A forked child has a copy of everything, but writing is not for it.
         if self.step == self._written or os.getpid() != self._process:
             return
         began = time.monotonic()
@@ -129,5 +132,7 @@ class TeacherProgress:
 
     def remove(self) -> None:
         """Nothing is left to take up; what can't be removed is in nobody's way."""
+        if self._process is None:
+            return
         with contextlib.suppress(OSError):
             remove_generations(self.folder / _FILE)
