@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 
 from torch import nn
 
@@ -87,17 +86,20 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self.phase, self.step, self.steps = "", 0, 0
+        self._begin("", 0)
         self.planned: tuple[PhaseCost, ...] = ()
         self.rows: list[Row] = []
         self.result: Result | None = None
         self.student: nn.Module | None = None
         self.teacher: nn.Module | None = None
-        self._seconds, self._going_since = 0.0, 0.0
+        self._seconds_per_pass: float | None = None
+
+    def _begin(self, phase: str, steps: int) -> None:
+        self.phase, self.step, self.steps = phase, 0, steps
+        self._seconds, self._going_since = 0.0, time.monotonic()
         # The part whose steps are timed, from which step and second of the phase on.
         self._timed: tuple[PhaseCost, int, float] | None = None
         self._last_step_end = 0.0
-        self._seconds_per_pass: float | None = None
 
     def take(self, event: Event) -> None:
         """Note one event."""
@@ -105,9 +107,7 @@ class Progress:
             case Planned(phases):
                 self.planned = phases
             case PhaseStart(name, steps):
-                self.phase, self.step, self.steps = name, 0, steps
-                self._seconds, self._going_since = 0.0, time.monotonic()
-                self._timed, self._last_step_end = None, 0.0
+                self._begin(name, steps)
             case StepEnd(_, step, _):
                 self._time_step(step)
             case LogRow(values):
@@ -131,28 +131,35 @@ class Progress:
     def _own_parts(self) -> Iterator[tuple[PhaseCost, int]]:
         """Those of this phase with the last step of each; ``fade`` has one without its base."""
         names = ("fade", "after") if self.phase == "fade" else (self.phase,)
-        parts = [part for part in self.planned if part.name in names]
-        yield from zip(parts, accumulate(part.steps for part in parts), strict=True)
+        last = 0
+        for part in self.planned:
+            if part.name in names:
+                last += part.steps
+                yield part, last
 
     def parts(self) -> tuple[PartDone, ...]:
         """Every part of the run and how much of it is done."""
         whole = sum(part.passes for part in self.planned)
-        shares = zip(self.planned, self._done(), strict=True)
-        return tuple(PartDone(part.name, part.passes / whole, done) for part, done in shares)
+        return tuple(PartDone(part.name, part.passes / whole, done) for part, done in self._done())
 
-    def _done(self) -> list[float]:
-        own = {part: last for part, last in self._own_parts()}
+    def _done(self) -> list[tuple[PhaseCost, float]]:
+        """Every part with the share of it that is done."""
+        if self.result is not None:
+            return [(part, 1.0) for part in self.planned]
+        own = dict(self._own_parts())
         if not own:
             # Between two phases: the teacher is done where its student is prepared.
             begun = self.phase in ("start", "fade", "test")
-            return [float(begun and part.name == "teacher") for part in self.planned]
+            return [(part, float(begun and part.name == "teacher")) for part in self.planned]
         first = min(self.planned.index(part) for part in own)
-        done = [1.0] * first
+        done = [(part, 1.0) for part in self.planned[:first]]
         for part in self.planned[first:]:
-            before = own.get(part, 0) - part.steps
-            ahead = part not in own or not part.steps
-            done.append(0.0 if ahead else min(max((self.step - before) / part.steps, 0.0), 1.0))
-        return done if self.result is None else [1.0] * len(done)
+            share = 0.0  # of what is ahead, and of the test, which has no steps
+            if part in own and part.steps:
+                steps = self.step - (own[part] - part.steps)
+                share = min(max(steps / part.steps, 0.0), 1.0)
+            done.append((part, share))
+        return done
 
     def stop_clock(self) -> None:
         """A pause begins: the time until it is over is not the run's."""
@@ -175,8 +182,7 @@ class Progress:
         if self._seconds_per_pass is None:
             return None
         if self.planned:
-            shares = zip(self.planned, self._done(), strict=True)
-            left = sum(part.passes * (1 - done) for part, done in shares)
+            left = sum(part.passes * (1 - done) for part, done in self._done())
         else:
             left = self.steps - self.step
         under_way = (

@@ -139,6 +139,9 @@ def test_where_it_can_not_be_told_nobody_writes(folder):
     assert not is_being_written(folder)  # when it began is not known
     write_json(folder / "status.json", {**values, "time": time.time()})
     assert is_being_written(folder)
+    for text in ("{ cut", "[]", '{"status": "asleep"}'):
+        (folder / "status.json").write_text(text)
+        assert not is_being_written(folder)
     (folder / "status.json").unlink()
     assert not is_being_written(folder)
 

@@ -189,10 +189,13 @@ def _between(
 def _note(left: _Placed, right: _Placed, words: Callable[[int], str]) -> str:
     ends = [left] if left is right else [left, right]
     between = "from" if left is right else "between"
-    seeds = [f"{p.point.seeds} {'seed' if p.point.seeds == 1 else 'seeds'}" for p in ends]
-    runs = [f"{words(p.at)} ({count})" for p, count in zip(ends, seeds, strict=True)]
+    runs = [f"{words(p.at)} ({_seeds(p.point.seeds)})" for p in ends]
     note = f"{between} {' and '.join(runs)}"
     alone = [words(p.at) for p in ends if p.point.std is None]
     if all(p.point.shipped == p.point.seeds for p in ends):
         note += ", shipped with the package"
     return note + (f"; one seed at {' and at '.join(alone)}: spread unknown" if alone else "")
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"

@@ -1,7 +1,7 @@
 """The finished runs that a forecast rests on: those of a folder, and those that were shipped."""
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +69,7 @@ def _read_run(path: Path, *ages: int) -> FinishedRun | None:
         return None
 
 
-@lru_cache(maxsize=1)
+@cache
 def shipped_runs() -> tuple[FinishedRun, ...]:
     """Runs of the built-in presets at several ranks; ``tests/benchmarks/expected.py`` made them.
 
