@@ -212,6 +212,7 @@ FIELDS: dict[str, tuple[dict[str, Any], Any]] = {
     "eval_images": ({}, 200),
     "eval_batch_size": ({}, 8),
     "recompute": ({}, True),
+    "task": ({}, "text-classification"),
     "report_on": ({}, "validation"),
     "layer_metrics": ({}, True),
     "snapshots": ({}, 3),

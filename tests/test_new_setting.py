@@ -86,8 +86,8 @@ def test_a_setting_that_came_later_leaves_the_keys_on_disk_as_they_were():
 
 def test_the_dense_accuracy_is_measured_anew_where_it_differs(monkeypatch):
     measured = []
-    monkeypatch.setattr(teacher, "accuracy", lambda *_, **__: measured.append(1) or 0.5)
+    monkeypatch.setattr(teacher, "evaluate", lambda *_, **__: measured.append(1) or {})
     cache, batches = DataCache(), {"validation": None}
     for config in (Wider(), Wider(seed=3, steps=5), Wider(noise=0.9), Wider(crop=0.1)):
-        teacher.teacher_accuracy(cache, None, batches, config, limit=64)
+        teacher.teacher_scores(cache, None, batches, config, limit=64)
     assert len(measured) == 3

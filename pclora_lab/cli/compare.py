@@ -22,6 +22,8 @@ from pclora_lab.json_files import to_json
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.registry import method_class
 from pclora_lab.ownership import refuse_foreign
+from pclora_lab.tasks.classification import ACCURACY
+from pclora_lab.tasks.metrics import TaskMetric
 from pclora_lab.training.config import RunConfig
 from pclora_lab.wording import explained
 
@@ -149,10 +151,10 @@ def run_compare(args: argparse.Namespace, base: RunConfig) -> int:
 
 
 def _tell(rows: list[dict[str, Any]]) -> None:
-    from pclora_lab.runs.comparison import summarize
+    from pclora_lab.runs.comparison import ranking_of, summarize
 
     if any(row["error"] is None for row in rows):
-        print(_table(summarize(rows)))
+        print(_table(summarize(rows), ranking_of(rows)))
     for row in rows:
         if row["error"] is not None:
             name = f"{row['method']}, budget {row['budget']:g}, seed {row['seed']}"
@@ -234,16 +236,16 @@ def _number(row: Any, column: "ResultColumn") -> str:
     return "–" if missing else f"{column.scale * value:,.{min(column.digits, 1)}f}"
 
 
-def _table(summary: Any) -> str:
+def _table(summary: Any, metric: TaskMetric = ACCURACY) -> str:
     from pclora_lab.runs.result_columns import RESULT_COLUMNS
 
     shown = [column for column in RESULT_COLUMNS if column.head]
     widths = {column.key: 12 if column.digits == 0 else 8 for column in shown}
     heads = " ".join(f"{column.head:>{widths[column.key]}}" for column in shown)
-    lines = [f"{'method':16} {'budget':>6} {'accuracy':>16} {heads}"]
+    lines = [f"{'method':16} {'budget':>6} {metric.label:>16} {heads}"]
     for row in summary.itertuples():
-        spread = "" if row.seeds < 2 else f" ± {100 * row.accuracy_std:.1f}"
-        accuracy = f"{100 * row.accuracy_mean:.1f}{spread}%"
+        mean, std = (getattr(row, f"{metric.key}_{kind}") for kind in ("mean", "std"))
+        score = metric.roughly(mean, None if row.seeds < 2 else std)
         cells = " ".join(f"{_number(row, c):>{widths[c.key]}}" for c in shown)
-        lines.append(f"{row.method:16} {row.budget:6g} {accuracy:>16} {cells}")
+        lines.append(f"{row.method:16} {row.budget:6g} {score:>16} {cells}")
     return "\n".join(lines)

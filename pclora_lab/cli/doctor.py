@@ -114,7 +114,8 @@ def _plugins(facts: dict[str, str], problems: list[str]) -> None:
     from pclora_lab.export.formats import FORMATS
     from pclora_lab.methods.pclora.schedules import SCHEDULES
     from pclora_lab.methods.registry import METHODS
+    from pclora_lab.tasks.registry import TASKS
 
-    for registry in (METHODS, SCHEDULES, FORMATS):
+    for registry in (METHODS, TASKS, SCHEDULES, FORMATS):
         facts[f"added to {registry.group}"] = ", ".join(registry.added) or "nothing"
         problems.extend(str(problem) for problem in registry.problems)

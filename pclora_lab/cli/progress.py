@@ -10,6 +10,7 @@ from pclora_lab.cli.signals import Stopped, StopRequest, stop_requests
 from pclora_lab.cli.terminal import lasting, process_number
 from pclora_lab.files import short_path
 from pclora_lab.json_files import to_json
+from pclora_lab.tasks.registry import TASKS
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd, StepEnd
 
@@ -80,8 +81,9 @@ def _draw(bar: Any, event: Event) -> None:
             if not bar.n:  # a run that is taken up has done its first steps before
                 bar.n = bar.initial = bar.last_print_n = step - 1
             bar.update(step - bar.n)
-        case LogRow(values) if values.get("accuracy") is not None:
-            bar.set_postfix(_bar_facts(values))
+        case LogRow(values):
+            if facts := _bar_facts(values):
+                bar.set_postfix(facts)
 
 
 def _all_of(events: Iterator[Event]) -> Generator[Event, None, None]:
@@ -90,8 +92,13 @@ def _all_of(events: Iterator[Event]) -> Generator[Event, None, None]:
 
 
 def _bar_facts(values: Mapping[str, Any]) -> dict[str, str]:
-    facts = {"λ": values.get("lam"), "accuracy": values["accuracy"]}
-    facts["if removed"] = values.get("accuracy_if_base_removed")
+    """What a row says that was measured; nothing for one between two readings."""
+    rankings = (task.ranking for task in TASKS.values())
+    metric = next((m for m in rankings if values.get(m.key) is not None), None)
+    if metric is None:
+        return {}
+    facts = {"λ": values.get("lam"), metric.label: values[metric.key]}
+    facts["if removed"] = values.get(metric.if_base_removed)
     return {name: f"{value:.3f}" for name, value in facts.items() if value is not None}
 
 

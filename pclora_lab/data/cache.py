@@ -11,7 +11,7 @@ from pclora_lab.data.images import Preprocessing
 from pclora_lab.data.loading import load_data
 from pclora_lab.data.reading.walking import all_files
 from pclora_lab.data.sources import local_path, refuse_vague
-from pclora_lab.data.splits import LabeledData
+from pclora_lab.data.splits import LabeledData, Split
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.fields import Part, values_of
 
@@ -38,25 +38,48 @@ class DataCache:
                 self._kept[key] = make()
             return self._kept[key]
 
-    def data(self, config: object) -> LabeledData:
-        """The config's data set: its fields say which of them determine it."""
+    def data(self, config: object, read: Callable[..., LabeledData] | None = None) -> LabeledData:
+        """The config's data set: its fields say which of them determine it.
+
+        Args:
+            config: of a run.
+            read: reads it by name and settings; None: :func:`pclora_lab.load_data`.
+        """
         settings = values_of(config, Part.DATA)
         name = settings.pop("data")
         refuse_vague(name)
-        key = ("data", name, stamp(name), *settings.items())
-        return self.once(key, lambda: load_data(name, **settings))
+        key = ("data", read, name, stamp(name), *settings.items())
+        return self.once(key, lambda: (read or load_data)(name, **settings))
 
     def batches(
-        self, data: LabeledData, preprocessing: Preprocessing | TextPreprocessing, model: str
+        self,
+        data: LabeledData,
+        preprocessing: Preprocessing | TextPreprocessing,
+        model: str,
+        make_one: Callable[[Split, Any], Batches] | None = None,
     ) -> dict[str, Batches]:
-        """The three splits as a model wants them; texts are tokenized once per model's name."""
+        """The three splits as a model wants them; texts are tokenized once per model's name.
+
+        Args:
+            data: from :meth:`data`.
+            preprocessing: the model's.
+            model: its name.
+            make_one: makes batches of a split; None takes the preprocessing's own way.
+        """
         splits = {"train": data.train, "validation": data.validation, "test": data.test}
 
         def make() -> tuple[LabeledData, dict[str, Batches]]:
             # With the data, so that no other data can get their number.
-            return data, {name: preprocessing.batches(split) for name, split in splits.items()}
+            made = {name: how(split, preprocessing) for name, split in splits.items()}
+            return data, made
 
-        return self.once(("batches", id(data), model, preprocessing.fingerprint()), make)[1]
+        how = make_one or _batches
+        key = ("batches", id(data), model, preprocessing.fingerprint(), how)
+        return self.once(key, make)[1]
+
+
+def _batches(split: Split, preprocessing: Preprocessing | TextPreprocessing) -> Batches:
+    return preprocessing.batches(split)
 
 
 def stamp(name: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""How accurate an export is whose weights are rounded, beside the model that it was made from."""
+"""How good an export is whose weights are rounded, beside the model that it was made from."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,8 +14,10 @@ from pclora_lab.export.report import ExportReport
 from pclora_lab.models.adapting import preprocessing_of
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.remarks import remark
+from pclora_lab.tasks.base import Task
+from pclora_lab.tasks.guessing import task_and_data
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.evaluation import accuracy
+from pclora_lab.training.evaluation import evaluate
 from pclora_lab.wording import explained
 
 __all__ = ["with_accuracies"]
@@ -41,9 +43,10 @@ def with_accuracies(
     if not rounding:
         return reports
     try:
-        batches = _examples(model, config)
-        before = accuracy(model, batches, limit=_EXAMPLES, batch_size=_BATCH)
-        known = {report: _measured(report, batches, before) for report in rounding}
+        task, batches = _examples(model, config)
+        scores = evaluate(task, model, batches, limit=_EXAMPLES, batch_size=_BATCH)
+        before = scores[task.ranking.key]
+        known = {report: _measured(report, task, batches, before) for report in rounding}
     except (OSError, ValueError, RuntimeError) as error:
         names = ", ".join(report.format for report in rounding)
         remark(f"the accuracy of {names} can't be measured ({explained(error)})", stacklevel=3)
@@ -51,28 +54,31 @@ def with_accuracies(
     return [known.get(report, report) for report in reports]
 
 
-def _examples(model: nn.Module, config: RunConfig) -> Batches:
+def _examples(model: nn.Module, config: RunConfig) -> tuple[Task, Batches]:
     cache = DataCache()
-    batches = cache.batches(cache.data(config), preprocessing_of(model), config.model)
-    return batches[config.report_on]
+    task, data = task_and_data(config, cache)
+    batches = cache.batches(data, preprocessing_of(model), config.model, task.batches)
+    return task, batches[config.report_on]
 
 
-def _measured(report: ExportReport, batches: Batches, before: float) -> ExportReport:
+def _measured(report: ExportReport, task: Task, batches: Batches, before: float) -> ExportReport:
     opens = FORMATS[report.format].open
     if opens is None:
         return report
-    correct, seen = _count(opens(Path(report.path)), batches)
-    return replace(report, accuracy=correct / seen, float_accuracy=before, examples=seen)
+    score, seen = _score(opens(Path(report.path)), task, batches)
+    rounded = replace(report, accuracy=score, float_accuracy=before, examples=seen)
+    return replace(rounded, metric=task.ranking)
 
 
-def _count(run: Opened, batches: Batches) -> tuple[int, int]:
-    correct = seen = 0
+def _score(run: Opened, task: Task, batches: Batches) -> tuple[float, int]:
+    """The ranking metric, and how many examples it was read on."""
+    scorer, seen = task.scorer(), 0
     with torch.inference_mode():
         for indices in batches.for_scoring(_BATCH, _EXAMPLES):
-            inputs, labels = batches.batch(indices)
-            correct += int((run(_named(inputs)).argmax(-1) == labels).sum())
+            inputs, targets = batches.batch(indices)
+            scorer.update(run(_named(inputs)), targets)
             seen += len(indices)
-    return correct, seen
+    return float(scorer.compute()[task.ranking.key]), seen
 
 
 def _named(inputs: Inputs) -> dict[str, Tensor]:

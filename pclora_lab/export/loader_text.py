@@ -4,14 +4,6 @@ from typing import Any
 
 __all__ = ["loader_text"]
 
-_AUTO = {
-    "text-classification": "AutoModelForSequenceClassification",
-    "image-classification": "AutoModelForImageClassification",
-    "language-model": "AutoModelForCausalLM",
-    "image-text": "AutoModel",
-}
-
-
 _SIDE_BY_SIDE = '''
 
 class SideBySide(nn.ModuleDict):
@@ -103,7 +95,9 @@ def loader_text(recipe: dict[str, Any], has_split: bool, int8: bool) -> str:
         int8: whether its matrices are written in 8 bits.
     """
     if recipe.get("library") == "transformers":
-        library, auto = "transformers", _AUTO[recipe["task"]]
+        from pclora_lab.models.hf_models import HF_TASKS  # timm's models need no transformers
+
+        library, auto = "transformers", HF_TASKS[recipe["task"]].__name__
         build = f'{auto}.from_config(AutoConfig.for_model(**config["transformers"]))'
         third = f"from transformers import AutoConfig, {auto}"
     elif recipe["architecture"] == "vit_digits":

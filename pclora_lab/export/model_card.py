@@ -10,14 +10,14 @@ from pclora_lab.fields import Part, values_of
 from pclora_lab.methods.registry import method_class
 from pclora_lab.runs import result_columns
 from pclora_lab.schema import number, record, text
+from pclora_lab.tasks.registry import metrics_of, task_of
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["model_card"]
 
 _HEAD = """---
 library_name: pclora-lab
-pipeline_tag: {task}
-tags:
+{tag}tags:
 - model-compression
 - low-rank
 - {method}
@@ -45,15 +45,14 @@ def model_card(
     """
     _NEEDED("result.json", result)
     title = method_class(result["method"]).title
-    is_text = result.get("input") == "text"
     head = _HEAD.format(
-        task="text-classification" if is_text else "image-classification",
+        tag=_pipeline_tag(result),
         method=result["method"].replace("_", "-"),
     )
     parts = [
         f"# {_short_name(config.model)}, compressed by {title}",
         _what(result, config, title),
-        "## Sizes and accuracy",
+        f"## Sizes and {metrics_of(result)[0].label}",
         _table(result, config),
         "## Data",
         _data(result, config),
@@ -68,6 +67,12 @@ def model_card(
         "share the model.",
     ]
     return head + "\n" + "\n\n".join(parts) + "\n"
+
+
+def _pipeline_tag(result: Mapping[str, Any]) -> str:
+    """The hub's name for the task, a line of its own."""
+    task = task_of(result)
+    return f"pipeline_tag: {task.pipeline_tag}\n" if task and task.pipeline_tag else ""
 
 
 def _short_name(name: str) -> str:
@@ -90,7 +95,8 @@ def _what(result: Mapping[str, Any], config: RunConfig, title: str) -> str:
 
 def _table(result: Mapping[str, Any], config: RunConfig) -> str:
     """Sizes first, then what is the better the higher."""
-    shown = [column for column in result_columns.RESULT_COLUMNS if column.card]
+    columns = result_columns.columns_of(metrics_of(result))
+    shown = [column for column in columns if column.card]
     lines = ["| | dense | this model |", "|---|---|---|"]
     for column in sorted(shown, key=lambda column: column.better == "higher"):
         keys = (column.before, column.key)
@@ -112,7 +118,8 @@ def _data(result: Mapping[str, Any], config: RunConfig) -> str:
     names = ", ".join(_one_line(name) for name in result.get("class_names") or ())
     said = [*account_lines(result.get("account")), *(result.get("notes") or ())]
     notes = "".join(f"\n* {_one_line(note)}" for note in said)
-    return f"`{_short_name(config.data)}`; classes: {names}.{notes}"
+    classes = f"; classes: {names}" if names else ""
+    return f"`{_short_name(config.data)}`{classes}.{notes}"
 
 
 def _recipe(config: RunConfig) -> str:

@@ -12,6 +12,8 @@ from pclora_lab.nn.forward import call_model
 from pclora_lab.nn.layers.copying import on_cpu
 from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.ownership import refuse_foreign
+from pclora_lab.tasks.classification import ACCURACY
+from pclora_lab.tasks.metrics import TaskMetric
 
 __all__ = ["ExportReport", "bytes_of", "deployed"]
 
@@ -28,10 +30,11 @@ class ExportReport:
         max_logit_difference: largest |Δlogit| between the export and the model in torch.
         latency_ms: median time of one example.
         dense_latency_ms: of the dense model, in the same runtime and the same minute.
-        accuracy: of what was written, where its weights are rounded; None elsewhere, or where no
-            data are at hand.
+        accuracy: or whatever the task's metric is, of what was written, where its weights are
+            rounded; None elsewhere, or where no data are at hand.
         float_accuracy: of the model in float32, on the same examples.
         examples: of the split that the run reported on, evenly spread over it.
+        metric: what ``accuracy`` and ``float_accuracy`` are of.
     """
 
     format: str
@@ -44,10 +47,11 @@ class ExportReport:
     accuracy: float | None = None
     float_accuracy: float | None = None
     examples: int = 0
+    metric: TaskMetric = ACCURACY
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, ready for JSON."""
-        return asdict(self)
+        return {**asdict(self), "metric": self.metric.key}
 
     def __str__(self) -> str:
         ratio = self.dense_latency_ms / self.latency_ms
@@ -59,8 +63,8 @@ class ExportReport:
         if self.accuracy is None or self.float_accuracy is None:
             return text
         return (
-            f"{text}, accuracy {self.accuracy:.1%} (float32 {self.float_accuracy:.1%}) on "
-            f"{self.examples:,} examples"
+            f"{text}, {self.metric.label} {self.metric.roughly(self.accuracy)} (float32 "
+            f"{self.metric.roughly(self.float_accuracy)}) on {self.examples:,} examples"
         )
 
 

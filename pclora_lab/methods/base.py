@@ -4,11 +4,12 @@ Training, comparison, command line and lab know methods by these verbs only. A n
 file with a config and a class, and one line in :data:`pclora_lab.methods.METHODS`.
 """
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,8 @@ from pclora_lab.methods.metrics import LR_SHARE, TASK, Metric
 from pclora_lab.nn.counting import ModelCounts, count_model
 from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.sizes import Plan, dense_plan
-from pclora_lab.tasks.losses import classification_loss
+from pclora_lab.tasks.base import Task
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
 from pclora_lab.wording import shown
 
 __all__ = [
@@ -76,15 +78,15 @@ class LossTerms(Protocol):
 
 
 class TaskLoss:
-    """Cross-entropy alone, for methods that learn without a teacher."""
+    """The task's own loss alone, for methods that learn without a teacher."""
 
-    def __init__(self, student: nn.Module) -> None:
-        self.student = student
+    def __init__(self, student: nn.Module, task: Task = IMAGE_CLASSIFICATION) -> None:
+        self.student, self.task = student, task
 
     def __call__(self, inputs: Batch, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """``{"loss": …, "task": …}``."""
-        task = classification_loss(call_model(self.student, inputs), labels)
-        return {"loss": task, "task": task}
+        loss = self.task.loss(call_model(self.student, inputs), labels)
+        return {"loss": loss, "task": loss}
 
     def close(self) -> None:
         """Nothing was hooked."""
@@ -181,6 +183,7 @@ class Method(Generic[ConfigT]):
         color: of its points where methods are compared, a color of
             :data:`pclora_lab.plots.palette.HUES` or ``#rrggbb``.
         marker: of its points, as matplotlib calls it.
+        task: that its students learn; see :meth:`for_task`.
     """
 
     name: ClassVar[str]
@@ -200,6 +203,7 @@ class Method(Generic[ConfigT]):
     in_default_comparison: ClassVar[bool] = False
     color: ClassVar[str] = "ink"
     marker: ClassVar[str] = "."
+    task: Task = IMAGE_CLASSIFICATION
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config
@@ -208,6 +212,14 @@ class Method(Generic[ConfigT]):
     def default_config(cls) -> MethodConfig:
         """The options that a comparison takes unless told otherwise."""
         return cls.Config()
+
+    def for_task(self, task: Task) -> Self:
+        """The same method with the losses of a task."""
+        if task is self.task:
+            return self
+        same = copy.copy(self)
+        same.task = task
+        return same
 
     def apply(self, model: nn.Module, context: MethodContext = MethodContext()) -> nn.Module:
         """A student; the model is not changed.
@@ -232,7 +244,7 @@ class Method(Generic[ConfigT]):
 
     def loss_terms(self, student: nn.Module, teacher: nn.Module) -> LossTerms:
         """What is minimized."""
-        return TaskLoss(student)
+        return TaskLoss(student, self.task)
 
     def after_backward(self, student: nn.Module) -> None:
         """Look at the gradients of a step, before the optimizer uses them."""

@@ -142,7 +142,7 @@ class SVDKD(LowRankMethod[SVDKDConfig]):
 
     def loss_terms(self, student: nn.Module, teacher: nn.Module) -> DistillationTerms:
         """See :func:`pclora_lab.total_loss`."""
-        return DistillationTerms(student, teacher)
+        return DistillationTerms(student, teacher, self.task)
 
     def finalize(self, student: nn.Module) -> nn.Module:
         """See :func:`pclora_lab.compress`."""

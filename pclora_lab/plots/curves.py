@@ -1,7 +1,8 @@
 """The curves of a history: which column is drawn where, and its points.
 
 What every run has is listed here; the rest comes from the methods' own descriptions, see
-:class:`pclora_lab.methods.Metric`.
+:class:`pclora_lab.methods.Metric`. What a task measures is drawn where classification's accuracy
+is (:func:`with_scores`), with the task's own name on the axis.
 """
 
 import functools
@@ -15,9 +16,11 @@ import numpy as np
 from pclora_lab.methods.metrics import Metric, Panel
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.plots.palette import COLORS, named_color
+from pclora_lab.tasks.classification import ACCURACY
+from pclora_lab.tasks.metrics import TaskMetric
 
 __all__ = ["Curve", "accuracy_title", "curves", "first_panel", "history_curves", "is_shown"]
-__all__ += ["points_of"]
+__all__ += ["is_share", "points_of", "score_axis", "score_ticks", "with_scores"]
 
 PANELS = {
     Panel.PROGRESS: "Base-weight fade",
@@ -155,7 +158,7 @@ def first_panel(columns: Iterable[str]) -> str:
     return next(titles, PANELS[Panel.PROGRESS])
 
 
-def accuracy_title(rows: Iterable[Mapping[str, Any]]) -> str:
+def accuracy_title(rows: Iterable[Mapping[str, Any]], metric: TaskMetric = ACCURACY) -> str:
     """Title of the accuracy's panel, with what its readings rest on where a history tells.
 
     Example:
@@ -164,8 +167,54 @@ def accuracy_title(rows: Iterable[Mapping[str, Any]]) -> str:
     """
     counts = (row["examples"] for row in rows if isinstance(row.get("examples"), Integral))
     count = next(counts, None)
-    title = PANELS[Panel.ACCURACY]
-    return title if count is None else f"Accuracy ({count:,} validation examples)"
+    of = "validation" if count is None else f"{count:,} validation examples"
+    return f"{metric.label[:1].upper()}{metric.label[1:]} ({of})"
+
+
+def is_share(metric: TaskMetric) -> bool:
+    """Whether an axis of it goes from 0 to 1, and is written in per cent."""
+    return (metric.low, metric.high, metric.unit) == (0, 1, "%")
+
+
+def score_axis(metric: TaskMetric) -> str:
+    """Title of the axis; one in per cent says so at its numbers.
+
+    Example:
+        >>> score_axis(ACCURACY), score_axis(TaskMetric("psnr", "PSNR", "dB"))
+        ('top-1 accuracy', 'PSNR (dB)')
+    """
+    return metric.title.removesuffix(" (%)") if is_share(metric) else metric.title
+
+
+def score_ticks(metric: TaskMetric) -> dict[str, Any]:
+    """Range and numbers of a plotly axis of the metric."""
+    if is_share(metric):
+        return {
+            "range": [0, 1.02], "autorange": False, "tickformat": ".0%", "hoverformat": ".1%"
+        }  # fmt: skip
+    return {"range": None, "autorange": True, "tickformat": "", "hoverformat": ".4~g"}
+
+
+def with_scores(
+    rows: Iterable[Mapping[str, Any]], metric: TaskMetric
+) -> Iterator[Mapping[str, Any]]:
+    """The rows with a task's metric in the columns of classification's, which the curves read.
+
+    Values are as a person reads them; shares stay as they are.
+
+    Example:
+        >>> list(with_scores([{"step": 3, "psnr": 28.3}], TaskMetric("psnr", "PSNR")))
+        [{'step': 3, 'psnr': 28.3, 'accuracy': 28.3}]
+    """
+    names = ("key", "of_teacher", "if_base_removed")
+    pairs = [(getattr(ACCURACY, name), getattr(metric, name)) for name in names]
+    if all(drawn == own for drawn, own in pairs):
+        yield from rows
+        return
+    scale = 1.0 if is_share(metric) else metric.scale
+    for row in rows:
+        there = {drawn: row[own] for drawn, own in pairs if isinstance(row.get(own), Real)}
+        yield {**row, **{drawn: scale * value for drawn, value in there.items()}}
 
 
 def curves(rows: Iterable[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:

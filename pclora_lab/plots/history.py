@@ -15,17 +15,30 @@ from pclora_lab.plots.curves import (
     curves,
     first_panel,
     history_curves,
+    is_share,
+    score_axis,
+    with_scores,
 )
 from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.theme import in_theme, themed
+from pclora_lab.tasks.classification import ACCURACY
+from pclora_lab.tasks.metrics import TaskMetric
 
 __all__ = ["history_figure"]
 
 
 @themed
-def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> NotebookFigure:
-    """The four panels of the lab as a matplotlib figure."""
-    rows = list(rows)
+def history_figure(
+    rows: Iterable[Mapping[str, Any]], title: str = "", metric: TaskMetric = ACCURACY
+) -> NotebookFigure:
+    """The four panels of the lab as a matplotlib figure.
+
+    Args:
+        rows: the history.
+        title: above the panels.
+        metric: of the run's task.
+    """
+    rows = list(with_scores(rows, metric))
     was_taught = any(row.get("phase") == "teacher" for row in rows)
     step_title = "step (the teacher's are negative)" if was_taught else "step"
     figure = NotebookFigure(figsize=(11, 7), layout="constrained")
@@ -38,12 +51,14 @@ def history_figure(rows: Iterable[Mapping[str, Any]], title: str = "") -> Notebo
             axis.plot(x, y, style, color=in_theme(curve.color), label=curve.name, linewidth=2)
     titles = PANELS | {
         Panel.PROGRESS: first_panel({name for row in rows for name in row}),
-        Panel.ACCURACY: accuracy_title(rows),
+        Panel.ACCURACY: accuracy_title(rows, metric),
     }
     for panel, axis in zip(Panel, axes, strict=True):
         axis.set(title=titles[panel], xlabel=step_title, ylabel=Y_TITLES[panel])
         axis.grid()
-    axes[Panel.ACCURACY].yaxis.set_major_formatter("{x:.0%}")
+    axes[Panel.ACCURACY].set_ylabel(score_axis(metric))
+    if is_share(metric):
+        axes[Panel.ACCURACY].yaxis.set_major_formatter("{x:.0%}")
     axes[Panel.LOSS].set_yscale("log")
     axes[Panel.COST].set_ylim(bottom=0)
     twin.set(ylabel="time per step (ms)", ylim=(0, None))

@@ -10,6 +10,7 @@ import numpy as np
 from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.theme import themed
 from pclora_lab.runs.replay import Predictions
+from pclora_lab.tasks.metrics import Verdict
 
 __all__ = [
     "LAYER_METRICS",
@@ -18,7 +19,9 @@ __all__ = [
     "examples_figure",
     "layer_heatmap",
     "layer_grid",
-    "prediction_text",
+    "target_text",
+    "verdict_text",
+    "verdict_texts",
 ]
 
 _SHORTEST = 0.16
@@ -149,16 +152,36 @@ def cell_edges(steps: Sequence[int]) -> np.ndarray:
     return np.concatenate([[steps[0]], middles, [steps[-1]]])
 
 
-def prediction_text(probabilities: Sequence[float], names: Sequence[str], label: int) -> str:
-    """The most likely class, how sure, and whether it is right.
+def verdict_text(verdict: Verdict) -> str:
+    """What a model says, how sure, and whether it is right.
 
     Example:
-        >>> prediction_text([0.1, 0.9], ["cat", "dog"], 0)
-        'dog 90% ✗'
+        >>> verdict_text(Verdict("dog", False, 0.9)), verdict_text(Verdict("28.3 dB"))
+        ('dog 90% ✗', '28.3 dB')
     """
-    best = int(np.argmax(probabilities))
-    name = names[best] if best < len(names) else str(best)
-    return f"{_short(name)} {100 * probabilities[best]:.0f}% {'✓' if best == label else '✗'}"
+    parts = [_short(verdict.text)]
+    parts += [] if verdict.sure is None else [f"{100 * verdict.sure:.0f}%"]
+    parts += [] if verdict.is_right is None else ["✓" if verdict.is_right else "✗"]
+    return " ".join(parts)
+
+
+def verdict_texts(predictions: Predictions, index: int, names: Sequence[str]) -> list[str]:
+    """What teacher and student say about an example.
+
+    Args:
+        predictions: of both.
+        index: of the example among them.
+        names: of the classes.
+    """
+    both = (predictions.teacher, predictions.student)
+    target = predictions.labels[index]
+    verdicts = (predictions.task.verdict(answers[index], target, names) for answers in both)
+    return [verdict_text(verdict) for verdict in verdicts]
+
+
+def target_text(predictions: Predictions, index: int, names: Sequence[str]) -> str:
+    """The class that is right, as far as there are classes."""
+    return _short(names[int(predictions.labels[index])]) if names else ""
 
 
 def _short(name: str, most: int = 14) -> str:
@@ -186,15 +209,12 @@ def examples_figure(
     for i, image in enumerate(images):
         gray = image.shape[0] == 1
         shown = image[0] if gray else image.transpose(1, 2, 0)
-        label = int(predictions.labels[i])
-        who = [
-            prediction_text(p[i].tolist(), names, label)
-            for p in (predictions.teacher, predictions.student)
-        ]
+        label = target_text(predictions, i, names)
+        who = verdict_texts(predictions, i, names)
         if maps is None:
-            _picture(axes[0, i], shown, f"{_short(names[label])}\nteacher: {who[0]}\n{who[1]}")
+            _picture(axes[0, i], shown, f"{label}\nteacher: {who[0]}\n{who[1]}")
             continue
-        _picture(axes[0, i], shown, _short(names[label]))
+        _picture(axes[0, i], shown, label)
         for axis, attention, text in zip(axes[1:, i], maps, who, strict=True):
             _picture(axis, shown, text)
             high, wide = shown.shape[:2]

@@ -5,18 +5,29 @@ and never made anew.
 """
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from pclora_lab.methods.metrics import Panel
-from pclora_lab.plots.curves import PANELS, Curve, curves, history_curves
+from pclora_lab.plots.curves import (
+    PANELS,
+    Curve,
+    curves,
+    history_curves,
+    score_axis,
+    score_ticks,
+    with_scores,
+)
 from pclora_lab.plots.figure import thinned
 from pclora_lab.plots.panels import cell_of, four_panels, style_axes
 from pclora_lab.runs.reader import Run
 from pclora_lab.runs.result_columns import finite
+from pclora_lab.tasks.classification import ACCURACY
+from pclora_lab.tasks.metrics import TaskMetric
+from pclora_lab.tasks.registry import metrics_of
 
 __all__ = ["MOST_RUNS", "fill_overlay", "overlay_figure", "plain_text"]
 
@@ -26,8 +37,6 @@ RUN_COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#555555",
 )  # fmt: skip
 _MOST_POINTS = 500
-# As plotly writes a value of a panel.
-_FORMATS = {Panel.ACCURACY: ".1%"}
 
 
 def plain_text(text: object) -> str:
@@ -83,13 +92,17 @@ def _trace(slot: int, color: str, dash: str, **more: Any) -> go.Scatter:
 
 
 def _add_curve(figure: go.Figure, slot: int, color: str, curve: Curve) -> None:
-    value = f"%{{y:{_FORMATS.get(curve.panel, '.4~g')}}}"
-    hover = f"step %{{x}}: {value} {curve.name}<extra>%{{fullData.name}}</extra>"
     # A table tells the lines of one run apart by it; they share the run's name.
-    told = {"hovertemplate": hover, "meta": curve.name}
+    told = {"hovertemplate": _hover(curve, ACCURACY), "meta": curve.name}
     trace = _trace(slot, color, curve.overlay_dash, showlegend=False, **told)
     secondary = curve.secondary if curve.panel == Panel.COST else None
     figure.add_trace(trace, secondary_y=secondary, **cell_of(curve.panel))
+
+
+def _hover(curve: Curve, metric: TaskMetric) -> str:
+    is_score = curve.panel == Panel.ACCURACY
+    value = f"%{{y:{score_ticks(metric)['hoverformat'] if is_score else '.4~g'}}}"
+    return f"step %{{x}}: {value} {curve.name}<extra>%{{fullData.name}}</extra>"
 
 
 def _style(figure: go.Figure) -> None:
@@ -109,32 +122,51 @@ def _style(figure: go.Figure) -> None:
 def fill_overlay(figure: go.Figure, runs: Sequence[Run]) -> go.Figure:
     """Put other runs into an :func:`overlay_figure`, also one that is a widget.
 
+    What tasks measure is drawn of runs that measure what the first one does.
+
     Args:
         figure: made by :func:`overlay_figure`.
         runs: the first eight are drawn.
     """
     drawn, each = list(runs)[:MOST_RUNS], 1 + len(_overlaid())
+    metric = _metric_of(drawn[0]) if drawn else ACCURACY
     with figure.batch_update():
+        axis = {"title_text": score_axis(metric), **score_ticks(metric)}
+        figure.update_yaxes(**axis, **cell_of(Panel.ACCURACY))
         for slot in range(MOST_RUNS):
             run = drawn[slot] if slot < len(drawn) else None
-            _fill_slot(figure.data[slot * each : (slot + 1) * each], run)
+            _fill_slot(figure.data[slot * each : (slot + 1) * each], run, metric)
         figure.layout.title.text = _title(len(drawn), len(runs))
     return figure
 
 
-def _fill_slot(traces: Sequence[Any], run: Run | None) -> None:
+def _metric_of(run: Run) -> TaskMetric:
+    return metrics_of(run.result or run.config)[0]
+
+
+def _fill_slot(traces: Sequence[Any], run: Run | None, metric: TaskMetric) -> None:
     nothing = [(np.empty(0), np.empty(0))] * len(history_curves())
-    points = curves(_drawable(run.rows)) if run is not None else nothing
+    points = nothing
+    if run is not None:
+        rows = with_scores(run.rows, metric) if _metric_of(run) == metric else map(_bare, run.rows)
+        points = curves(_drawable(rows))
     name = plain_text(run.folder.name) if run is not None else ""
     for trace in traces:
         trace.name, trace.visible = name, run is not None
-    for trace, index in zip(traces[1:], _overlaid(), strict=True):
+    for trace, (index, curve) in zip(traces[1:], _overlaid().items(), strict=True):
+        trace.hovertemplate = _hover(curve, metric)
         x, y = points[index]
         some = thinned(len(x), _MOST_POINTS)
         trace.x, trace.y = np.asarray(x)[some], np.asarray(y)[some]
 
 
-def _drawable(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _bare(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what another task measures."""
+    left_out = (ACCURACY.key, ACCURACY.of_teacher, ACCURACY.if_base_removed)
+    return {key: value for key, value in row.items() if key not in left_out}
+
+
+def _drawable(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of the training itself; what a person or another version wrote otherwise is left out."""
     columns = [curve.column for curve in history_curves()]
     return [

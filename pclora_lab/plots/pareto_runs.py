@@ -1,4 +1,4 @@
-"""Finished runs as points: accuracy over parameters or latency, as a plain plotly figure."""
+"""Finished runs as points: a task's metric over parameters or latency, as a plain plotly figure."""
 
 import math
 from collections.abc import Sequence
@@ -10,6 +10,9 @@ from pclora_lab.plots.method_styles import MARKERS, MethodStyle, method_styles
 from pclora_lab.plots.overlay import plain_text
 from pclora_lab.runs.reader import Run
 from pclora_lab.runs.result_columns import RESULT_COLUMNS, finite
+from pclora_lab.tasks.classification import ACCURACY
+from pclora_lab.tasks.metrics import TaskMetric
+from pclora_lab.tasks.registry import metrics_of
 
 __all__ = ["AXES", "fill_pareto", "pareto_runs_figure"]
 
@@ -18,7 +21,7 @@ _ANOTHER = MethodStyle("another method", "#000000", ".")
 
 
 def pareto_runs_figure() -> go.Figure:
-    """An empty plot of accuracy over size; :func:`fill_pareto` puts runs into it."""
+    """An empty plot of a metric over size; :func:`fill_pareto` puts runs into it."""
     figure = go.Figure(
         go.Scatter(
             name="no other run is better in both",
@@ -32,7 +35,7 @@ def pareto_runs_figure() -> go.Figure:
             name=style.title,
             mode="markers",
             marker={"color": style.color, "symbol": MARKERS[style.marker], "size": 10},
-            hovertemplate="%{text}<br>%{y:.2f}%, %{x:,.4~g}<extra></extra>",
+            hovertemplate=_hover(ACCURACY),
         )
     figure.update_layout(
         template="plotly_white",
@@ -45,8 +48,13 @@ def pareto_runs_figure() -> go.Figure:
         hovermode="closest",
     )
     figure.update_xaxes(type="log", exponentformat="none")
-    figure.update_yaxes(title_text="top-1 accuracy (%)")
+    figure.update_yaxes(title_text=ACCURACY.title)
     return figure
+
+
+def _hover(metric: TaskMetric) -> str:
+    unit = metric.unit if metric.unit in ("", "%") else f" {plain_text(metric.unit)}"
+    return f"%{{text}}<br>%{{y:.{metric.digits}f}}{unit}, %{{x:,.4~g}}<extra></extra>"
 
 
 def fill_pareto(figure: go.Figure, runs: Sequence[Run], over: str = "parameters left") -> go.Figure:
@@ -56,36 +64,41 @@ def fill_pareto(figure: go.Figure, runs: Sequence[Run], over: str = "parameters 
 
     Args:
         figure: made by :func:`pareto_runs_figure`.
-        runs: of one model and data set; those without a result are left out.
+        runs: of one model, data set and task; those without a result are left out.
         over: a key of :data:`AXES`.
     """
     column, title = AXES[over]
-    points = [point for run in runs if (point := _point(run, column)) is not None]
-    front = _front(points)
+    metric = next((metrics_of(run.result)[0] for run in runs if run.result), ACCURACY)
+    points = [point for run in runs if (point := _point(run, column, metric)) is not None]
+    front = _front(points, metric)
     with figure.batch_update():
         _set(figure.data[0], [(x, y) for x, y, *_ in front])
         for trace, name in zip(figure.data[1:], [*method_styles(), None], strict=True):
             _fill_method(trace, [point for point in points if point[2] == name])
+            trace.hovertemplate = _hover(metric)
         figure.layout.xaxis.title.text = title
+        figure.layout.yaxis.title.text = plain_text(metric.title)
     return figure
 
 
-def _point(run: Run, column: str) -> tuple[float, float, str | None, str] | None:
-    """x, accuracy in percent, method (None if this version has no such) and name."""
+def _point(
+    run: Run, column: str, metric: TaskMetric
+) -> tuple[float, float, str | None, str] | None:
+    """x, the metric as a person reads it, method (None if there is none here) and name."""
     result = run.result or {}
-    x, y = finite(result.get(column)), finite(result.get("accuracy"))
+    x, y = finite(result.get(column)), finite(result.get(metric.key))
     if x is None or y is None or x <= 0:
         return None
     method = result.get("method")
     known = isinstance(method, str) and method in method_styles()
-    return x, 100 * y, method if known else None, run.folder.name
+    return x, metric.scale * y, method if known else None, run.folder.name
 
 
-def _front(points: Sequence[tuple]) -> list[tuple]:
+def _front(points: Sequence[tuple], metric: TaskMetric) -> list[tuple]:
     best, front = -math.inf, []
-    for point in sorted(points, key=lambda p: (p[0], -p[1])):
-        if point[1] > best:
-            best = point[1]
+    for point in sorted(points, key=lambda p: (p[0], -metric.rank(p[1]))):
+        if metric.rank(point[1]) > best:
+            best = metric.rank(point[1])
             front.append(point)
     return front
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pclora_lab.json_files import to_json
 from pclora_lab.methods.base import MethodConfig
+from pclora_lab.tasks.registry import named_task
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["as_python"]
@@ -44,7 +45,7 @@ def as_python(config: RunConfig, root: str = "runs") -> str:
             "",
             call,
             f"*_, end = execute(config, root={_literal(root)})",
-            'print(end.result["accuracy"])',
+            f"print(end.result[{_literal(named_task(config.task).ranking.key)}])",
             "",
         ]
     )

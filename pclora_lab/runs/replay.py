@@ -31,12 +31,15 @@ from pclora_lab.nn.generators import RNG_LOCK
 from pclora_lab.runs.durable.places import home_of_teachers
 from pclora_lab.runs.reader import TEACHERS_FOLDER, Run, load_run
 from pclora_lab.runs.snapshots import list_snapshots, load_snapshot
+from pclora_lab.tasks.base import Task
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
+from pclora_lab.tasks.guessing import task_and_data
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.setup import load_dense
 from pclora_lab.training.state import load_trained
 from pclora_lab.training.teacher import needs_finetuning, read_teacher
 
-__all__ = ["Predictions", "Replay", "RunBasis", "SingularValues", "probabilities", "read_basis"]
+__all__ = ["Predictions", "Replay", "RunBasis", "SingularValues", "answers_of", "read_basis"]
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,16 @@ class Predictions:
     """What both models say about some examples.
 
     Attributes:
-        labels: class numbers ``(examples,)``.
-        teacher: probabilities ``(examples, classes)``.
+        labels: what is right, such as class numbers ``(examples,)``.
+        teacher: what the task makes of the outputs, such as probabilities ``(examples, classes)``.
         student: the same.
+        task: says what they mean.
     """
 
-    labels: Tensor
+    labels: Any
     teacher: Tensor
     student: Tensor
+    task: Task = IMAGE_CLASSIFICATION
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ class RunBasis:
         has_teacher: False where the dense model's head is new and says nothing.
         validation: that split, as the model takes it.
         raw: its examples as they were read.
-        class_names: of the data.
+        class_names: what the outputs stand for; empty where they are no classes.
+        task: of the run.
     """
 
     teacher: nn.Module
@@ -71,6 +77,7 @@ class RunBasis:
     validation: Batches
     raw: Sequence[Any]
     class_names: tuple[str, ...]
+    task: Task
 
 
 def read_basis(folder: Path, config: RunConfig, cache: DataCache) -> RunBasis:
@@ -84,16 +91,17 @@ def read_basis(folder: Path, config: RunConfig, cache: DataCache) -> RunBasis:
     Raises:
         ValueError: data or model can't be read, or the fine-tuned teacher is gone.
     """
-    data = cache.data(config)
+    task, data = task_and_data(config, cache)
     with RNG_LOCK:
-        teacher = load_dense(config, data).eval()
+        teacher = load_dense(config, data, task).eval()
     is_taught = needs_finetuning(teacher, config)
     has_teacher = is_taught or not head_is_new(teacher)
     if is_taught:
         read_teacher(teacher, data, config, home_of_teachers(folder) / TEACHERS_FOLDER)
-    batches = cache.batches(data, preprocessing_of(teacher, config.img_size), config.model)
-    validation = batches["validation"]
-    return RunBasis(teacher, has_teacher, validation, data.validation.examples, data.class_names)
+    preprocessing = preprocessing_of(teacher, config.img_size)
+    validation = cache.batches(data, preprocessing, config.model, task.batches)["validation"]
+    raw, names = data.validation.examples, task.class_names(data)
+    return RunBasis(teacher, has_teacher, validation, raw, names, task)
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,8 @@ class Replay:
     Attributes:
         teacher: the dense model, in eval mode, on the CPU.
         examples: the validation split, as the model takes it.
-        class_names: of the data.
+        class_names: what the outputs stand for; empty where they are no classes.
+        task: of the run.
         has_teacher: False where the dense model's head is new and says nothing.
 
     Raises:
@@ -146,6 +155,7 @@ class Replay:
         basis = read_basis(run.folder, self.config, cache)
         self.teacher, self.has_teacher = basis.teacher, basis.has_teacher
         self.examples, self.raw, self.class_names = basis.validation, basis.raw, basis.class_names
+        self.task = basis.task
         self._student: nn.Module | None = None
         self._at: int | None = None
 
@@ -213,8 +223,8 @@ class Replay:
             ValueError: an example that is not there.
         """
         inputs, labels = self._inputs(indices)
-        teacher, student = (probabilities(m, inputs) for m in self._both(step))
-        return Predictions(labels, teacher, student)
+        teacher, student = (answers_of(self.task, m, inputs) for m in self._both(step))
+        return Predictions(labels, teacher, student, self.task)
 
     def attention(self, step: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Attention maps of teacher and student; see :func:`attention_maps`."""
@@ -254,10 +264,10 @@ class Replay:
         return self.examples.batch(torch.as_tensor(list(indices), device="cpu"))
 
 
-def probabilities(model: nn.Module, inputs: Inputs) -> Tensor:
-    """What a classifier says, ``(examples, classes)``, in eval mode and float32."""
+def answers_of(task: Task, model: nn.Module, inputs: Inputs) -> Tensor:
+    """What a model says about some examples, as the task looks at it; in eval mode and float32."""
     with eval_mode(model):
-        return call_model(model, inputs).float().softmax(-1)
+        return task.answers(call_model(model, inputs))
 
 
 def _no_snapshots(run: Run) -> str:

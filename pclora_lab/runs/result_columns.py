@@ -1,20 +1,25 @@
 """The numbers of a run's result, each described once.
 
-Whatever shows results reads this list: the summary in a terminal and in the lab, the report, the
-model card, the list of runs, the table of a comparison. A new number is measured in
+What a task measures is described by the task (:class:`pclora_lab.tasks.TaskMetric`) and put before
+the rest. Whatever shows results reads these columns: the summary in a terminal and in the lab, the
+report, the model card, the list of runs, the table of a comparison. A new number is measured in
 :mod:`pclora_lab.training.result` and gets one entry here.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pclora_lab.data.account import account_lines
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
+from pclora_lab.tasks.metrics import TaskMetric
+from pclora_lab.tasks.registry import metrics_of
 from pclora_lab.training.result import LATENCY_EXAMPLES
 from pclora_lab.wording import listed
 
-__all__ = ["RESULT_COLUMNS", "ResultColumn", "finite", "latency_examples", "result_column"]
+__all__ = ["RESULT_COLUMNS", "ResultColumn", "columns_of", "compared_keys", "finite"]
+__all__ += ["latency_examples", "result_column"]
 
 Result = Mapping[str, Any]
 
@@ -37,7 +42,7 @@ class ResultColumn:
         card: its row in a model card; empty leaves it out there.
         compared: whether the rows of a comparison hold it.
         head: its head in the table of a comparison in a terminal; empty leaves it out there.
-        axis: title of the axis where accuracy is drawn over it; empty where it can't be.
+        axis: title of the axis where a task's metric is drawn over it; empty where it can't be.
     """
 
     key: str
@@ -81,8 +86,8 @@ class ResultColumn:
 
         A result of a version that did not measure this number has no such line either.
         """
-        # Without a teacher there is no accuracy of one; all else that is null was not measured.
-        there = {k: v for k, v in result.items() if v is not None or k == "teacher_accuracy"}
+        # Without a teacher there are no numbers of one; all else that is null was not measured.
+        there = {k: v for k, v in result.items() if v is not None or k.startswith("teacher_")}
         try:
             return self.text(there) if self.text is not None else self.format(there[self.key])
         except KeyError:
@@ -108,13 +113,30 @@ def latency_examples(result: Result) -> int | None:
         >>> latency_examples({"accuracy_examples": 360}), latency_examples({"accuracy_examples": 9})
         (64, 9)
     """
-    count = finite(result.get("accuracy_examples"))
+    count = finite(result.get(metrics_of(result)[0].examples))
     return None if count is None else min(LATENCY_EXAMPLES, int(count))
 
 
-def _teacher(result: Result) -> str:
-    accuracy = result["teacher_accuracy"]
-    return "–" if accuracy is None else f"{accuracy:.2%}"
+def _of_metrics(metrics: Iterable[TaskMetric]) -> Iterator[ResultColumn]:
+    """The teacher's and the student's number of every metric."""
+    for metric in metrics:
+        facts: dict[str, Any] = {"scale": metric.scale, "unit": metric.unit}
+        facts |= {"digits": metric.digits, "better": metric.better, "compared": True}
+        yield ResultColumn(
+            metric.of_teacher, f"teacher, test {metric.label}", text=_of_teacher(metric), **facts
+        )
+        yield ResultColumn(
+            metric.key, f"student, test {metric.label}", before=metric.of_teacher,
+            listed=metric.label, card=f"{metric.label} ({{split}})", **facts,
+        )  # fmt: skip
+
+
+def _of_teacher(metric: TaskMetric) -> Callable[[Result], str]:
+    def text(result: Result) -> str:
+        value = result[metric.of_teacher]
+        return "–" if value is None else metric.format(value)
+
+    return text
 
 
 def _classes(result: Result, most: int = 6) -> str | None:
@@ -147,16 +169,10 @@ def _memory(result: Result) -> str:
     return f"{result['peak_memory_mb']:,.0f} MB {whose}"
 
 
-# In the order of a summary's lines and of the columns in a list of runs.
+# In the order of a summary's lines and of the columns in a list of runs: of classification, and
+# those that a run of any task has.
 RESULT_COLUMNS = (
-    ResultColumn(
-        "teacher_accuracy", "teacher, test accuracy", 100, "%", 2, "higher", text=_teacher,
-        compared=True,
-    ),
-    ResultColumn(
-        "accuracy", "student, test accuracy", 100, "%", 2, "higher", before="teacher_accuracy",
-        listed="accuracy", card="accuracy ({split})", compared=True,
-    ),
+    *_of_metrics(IMAGE_CLASSIFICATION.metrics),
     ResultColumn("class_names", "classes", text=_classes),
     ResultColumn("account", "rows", text=_rows),
     ResultColumn(
@@ -207,6 +223,7 @@ RESULT_COLUMNS = (
     ResultColumn("peak_memory_mb", "peak memory", better="lower", text=_memory, compared=True),
     ResultColumn("device", compared=True),
     ResultColumn("precision", compared=True),
+    ResultColumn("task", compared=True),
     ResultColumn("lr", compared=True),
     ResultColumn("run_dir", "run folder", text=lambda r: r["run_dir"]),
 )  # fmt: skip
@@ -221,6 +238,20 @@ def result_column(key: str) -> ResultColumn:
     return {column.key: column for column in RESULT_COLUMNS}[key]
 
 
-def compared_keys() -> list[str]:
+def columns_of(metrics: Iterable[TaskMetric]) -> tuple[ResultColumn, ...]:
+    """The columns of a task's results: its metrics, and what the result of any run has.
+
+    Example:
+        >>> [c.key for c in columns_of([TaskMetric("psnr", "PSNR", "dB")])][:3]
+        ['teacher_psnr', 'psnr', 'class_names']
+    """
+    others = (column for column in RESULT_COLUMNS if column.key not in _CLASSIFICATION_KEYS)
+    return (*_of_metrics(metrics), *others)
+
+
+_CLASSIFICATION_KEYS = {column.key for column in _of_metrics(IMAGE_CLASSIFICATION.metrics)}
+
+
+def compared_keys(metrics: Iterable[TaskMetric] = IMAGE_CLASSIFICATION.metrics) -> list[str]:
     """Keys of a result that the rows of a comparison hold."""
-    return [column.key for column in RESULT_COLUMNS if column.compared]
+    return [column.key for column in columns_of(metrics) if column.compared]

@@ -1,15 +1,32 @@
+from .base import Task
+from .classification import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION, Classification
+from .guessing import task_and_data
 from .losses import (
     classification_loss,
     contrastive_loss,
     language_model_loss,
+    logit_loss,
     perplexity,
     zero_shot_accuracy,
 )
+from .metrics import Scorer, TaskMetric
+from .registry import TASKS, metrics_of, named_task
 
 __all__ = [
+    "IMAGE_CLASSIFICATION",
+    "TASKS",
+    "TEXT_CLASSIFICATION",
+    "Classification",
+    "Scorer",
+    "Task",
+    "TaskMetric",
     "classification_loss",
     "contrastive_loss",
     "language_model_loss",
+    "logit_loss",
+    "metrics_of",
+    "named_task",
     "perplexity",
+    "task_and_data",
     "zero_shot_accuracy",
 ]

@@ -1,4 +1,4 @@
-"""What a model is trained for: classes, the next word, or pictures that belong to texts."""
+"""Losses and scores: classes, the next word, pictures that belong to texts, a teacher's logits."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +14,7 @@ __all__ = [
     "classification_loss",
     "contrastive_loss",
     "language_model_loss",
+    "logit_loss",
     "perplexity",
     "zero_shot_accuracy",
 ]
@@ -88,6 +89,25 @@ def contrastive_loss(logits: Tensor, labels: Tensor | None = None) -> Tensor:
     pairs = torch.arange(logits.shape[0], device=logits.device)
     logits = logits.float()
     return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
+
+
+def logit_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
+    """``T² · KL(softmax(teacher/T) ‖ softmax(student/T))``, mean over the batch.
+
+    Args:
+        student: logits ``(batch, classes)``.
+        teacher: logits ``(batch, classes)``.
+        temperature: T.
+
+    Source: Hinton et al., arXiv:1503.02531.
+
+    Example:
+        >>> logit_loss(torch.ones(2, 3), torch.ones(2, 3)).item()
+        0.0
+    """
+    log_p = F.log_softmax(student.float() / temperature, dim=-1)
+    log_q = F.log_softmax(teacher.float() / temperature, dim=-1)
+    return temperature**2 * F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
 
 
 def perplexity(model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> float:

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from pclora_lab.data.reading.settings import ReadingSettings
 from pclora_lab.fields import (
     LARGEST_WHOLE,
     FieldError,
@@ -23,6 +22,7 @@ from pclora_lab.json_files import read_json, write_json
 from pclora_lab.methods.base import SMALLEST_LR, MethodConfig, check_lr
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS, config_from_dict
+from pclora_lab.tasks.settings import TaskSettings
 from pclora_lab.training.lambda_override import Override, check_overrides, parse_overrides
 from pclora_lab.wording import shown
 
@@ -73,8 +73,8 @@ def _takes_a_teacher(config: "RunConfig") -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(ReadingSettings):
-    """Everything that determines one run; how its data are read is described in the base class.
+class RunConfig(TaskSettings):
+    """Everything that determines one run; its task, and how its data are read, stand in the bases.
 
     Attributes:
         model: ``vit_digits``, ``bert_glosses``, a timm or transformers name, or a folder.

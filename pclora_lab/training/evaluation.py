@@ -1,8 +1,7 @@
-"""Accuracy: of any model on any split, and of a saved model on a data set's test split."""
+"""A task's metrics on any split; the accuracy of a saved model on a data set's test split."""
 
 from contextlib import closing, nullcontext
 
-import torch
 from accelerate import Accelerator
 from torch import nn
 
@@ -12,8 +11,49 @@ from pclora_lab.data.loading import load_data
 from pclora_lab.models.adapting import preprocessing_of
 from pclora_lab.nn.forward import call_model, eval_mode
 from pclora_lab.nn.layers.finite import NotFinite, where_not_finite
+from pclora_lab.tasks.base import Task
+from pclora_lab.tasks.classification import ACCURACY, IMAGE_CLASSIFICATION
 
-__all__ = ["accuracy", "test_accuracy"]
+__all__ = ["accuracy", "evaluate", "test_accuracy"]
+
+
+def evaluate(
+    task: Task,
+    model: nn.Module,
+    batches: Batches,
+    accelerator: Accelerator | None = None,
+    *,
+    limit: int | None = None,
+    batch_size: int = 256,
+) -> dict[str, float]:
+    """The task's metrics by key, in eval mode; the model's mode is restored.
+
+    Args:
+        task: says what is measured.
+        model: with the task's head.
+        batches: the split to read.
+        accelerator: precision; None computes as the model is.
+        limit: only so many evenly spread examples.
+        batch_size: examples at once.
+
+    Raises:
+        NotFinite: outputs are NaN or infinite; says where that begins.
+    """
+    device = next(model.parameters()).device
+    precision = accelerator.autocast if accelerator is not None else nullcontext
+    scorer = task.scorer()
+    feed = fed(batches, batches.for_scoring(batch_size, limit), device)
+    with eval_mode(model), precision(), closing(feed):
+        for inputs, targets in feed:
+            outputs = call_model(model, inputs)
+            scorer.update(outputs, targets)
+            if not bool(outputs.isfinite().all()):
+                raise NotFinite(
+                    f"the logits of {type(model).__name__} are NaN or infinite: "
+                    f"{where_not_finite(model, inputs)}"
+                )
+    scores = scorer.compute()
+    return {metric.key: float(scores[metric.key]) for metric in task.metrics}
 
 
 def accuracy(
@@ -24,36 +64,11 @@ def accuracy(
     limit: int | None = None,
     batch_size: int = 256,
 ) -> float:
-    """Top-1 accuracy in [0, 1], in eval mode; the model's mode is restored.
-
-    Args:
-        model: any classifier.
-        batches: the split to read.
-        accelerator: precision; None computes as the model is.
-        limit: only so many evenly spread examples.
-        batch_size: examples at once.
-
-    Raises:
-        NotFinite: logits are NaN or infinite; says where that begins.
-    """
-    device = next(model.parameters()).device
-    precision = accelerator.autocast if accelerator is not None else nullcontext
-    correct = seen = 0
-    feed = fed(batches, batches.for_scoring(batch_size, limit), device)
-    with eval_mode(model), precision(), closing(feed):
-        for inputs, labels in feed:
-            logits = call_model(model, inputs)
-            # Read together, so that a GPU is waited for once.
-            facts = torch.stack([(logits.argmax(-1) == labels).sum(), logits.isfinite().all()])
-            right, is_finite = facts.tolist()
-            if not is_finite:
-                raise NotFinite(
-                    f"the logits of {type(model).__name__} are NaN or infinite: "
-                    f"{where_not_finite(model, inputs)}"
-                )
-            correct += right
-            seen += len(labels)
-    return correct / seen
+    """Top-1 accuracy of a classifier, in [0, 1]; see :func:`evaluate`."""
+    scores = evaluate(
+        IMAGE_CLASSIFICATION, model, batches, accelerator, limit=limit, batch_size=batch_size
+    )
+    return scores[ACCURACY.key]
 
 
 def test_accuracy(model: nn.Module, data: str, *, batch_size: int = 256) -> float:

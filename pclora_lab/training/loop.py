@@ -138,7 +138,7 @@ def _run_method(
     set_metadata(
         small,
         pclora_method=config.method.to_dict(),
-        pclora_class_names=setup.data.class_names,
+        pclora_class_names=setup.class_names,
     )
     yield RunEnd(result, small.cpu(), setup.model.cpu())
 
@@ -156,7 +156,9 @@ def _teach(setup: RunSetup, folder: Path, checkpoint: Checkpoint | None) -> Iter
     start = (setup.model, setup.data, setup.batches, config, accelerator, folder)
     is_older = checkpoint is not None and checkpoint.identity is None
     begun_with = "" if setup.identity is None else setup.identity.teacher_key
-    events = train_teacher(*start, allow_former=is_older, begun_with=begun_with, ranks=setup.ranks)
+    events = train_teacher(
+        *start, allow_former=is_older, begun_with=begun_with, ranks=setup.ranks, task=setup.task
+    )
     # The rows of a teacher that has to be made again are in the history already.
     yield from (e for e in events if checkpoint is None or not isinstance(e, LogRow))
 
@@ -177,7 +179,7 @@ def _facts(
         "seconds": seconds,
         "report_on": config.report_on,
         "input": data.kind,
-        "class_names": list(data.class_names),
+        "class_names": list(setup.class_names),
         "account": data.account.to_dict() if data.account else None,
         "notes": [*_data_notes(data, setup.batches), *_run_notes(setup, student, driver)],
         "probe_percent": tracker.probe_percent,

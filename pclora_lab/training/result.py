@@ -10,7 +10,7 @@ from pclora_lab.nn.forward import call_model
 from pclora_lab.nn.latency import latency_ms
 from pclora_lab.nn.sizes import Plan
 from pclora_lab.training.device import hardware_name
-from pclora_lab.training.evaluation import accuracy
+from pclora_lab.training.evaluation import evaluate
 from pclora_lab.training.setup import RunSetup
 
 __all__ = ["LATENCY_EXAMPLES", "final_result"]
@@ -31,19 +31,21 @@ def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], n
     batches, device = setup.batches[setup.config.report_on], setup.accelerator.device
     count = setup.ranks.count
     setup.model.to(device)
-    teacher_accuracy = setup.teacher_accuracy()
+    teacher_scores = setup.teacher_scores()
     small = setup.method.finalize(student)
     inputs = batches.inputs(next(batches.in_order(LATENCY_EXAMPLES)), device)
     with torch.no_grad():
         gap = call_model(student.eval(), inputs) - call_model(small, inputs)
-    correct = accuracy(small, batches, batch_size=setup.config.eval_batch_size)
+    scores = evaluate(setup.task, small, batches, batch_size=setup.config.eval_batch_size)
     result = {
         "method": setup.method.name,
-        "accuracy": correct,
-        "accuracy_examples": len(batches),
+        "task": setup.task.name,
+        "metrics": [metric.to_dict() for metric in setup.task.metrics],
+        **scores,
+        setup.task.ranking.examples: len(batches),
         # The name that readers of earlier records know: the base is removed by now.
-        "accuracy_if_base_removed": correct,
-        "teacher_accuracy": teacher_accuracy,
+        **{metric.if_base_removed: scores[metric.key] for metric in setup.task.metrics},
+        **setup.task.of_teacher(teacher_scores),
         "max_logit_difference": gap.abs().max().item(),
         **_sizes(setup, student, small),
         "latency_ms_before": latency_ms(setup.model.eval(), inputs),

@@ -11,24 +11,17 @@ from torch import nn
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.splits import LabeledData
-from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.methods.base import Method, MethodContext
 from pclora_lab.methods.trial import ensure_tried
-from pclora_lab.models.adapting import (
-    head_is_new,
-    head_matches,
-    input_kind,
-    preprocessing_of,
-    reset_head,
-)
-from pclora_lab.models.hf_models import name_classes
-from pclora_lab.models.loading import load_model
+from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.nn.generators import generators_kept
-from pclora_lab.nn.metadata import recipe_of, set_metadata
 from pclora_lab.nn.sizes import Plan
-from pclora_lab.training.checkpoints.kept_accuracy import kept_accuracy
+from pclora_lab.tasks.base import Task
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
+from pclora_lab.tasks.guessing import task_and_data
+from pclora_lab.training.checkpoints.kept_scores import kept_scores
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import make_accelerator, resolve_device
 from pclora_lab.training.identity.former import former_teacher_key
@@ -38,7 +31,7 @@ from pclora_lab.training.parallel.ranks import ALONE, Ranks
 from pclora_lab.training.parallel.same import require_same
 from pclora_lab.training.precision import pinned
 from pclora_lab.training.state import Checkpoint
-from pclora_lab.training.teacher import key_by_identity, needs_finetuning, teacher_accuracy
+from pclora_lab.training.teacher import key_by_identity, needs_finetuning, teacher_scores
 
 __all__ = ["CALIBRATION_EXAMPLES", "RunSetup", "load_dense", "prepare"]
 
@@ -64,6 +57,7 @@ class RunSetup:
         teachers: folder of fine-tuned teachers, each in one by its key; None where there is none,
             or where another process writes.
         ranks: of the processes that train the run.
+        task: what is learned.
     """
 
     config: RunConfig
@@ -78,6 +72,12 @@ class RunSetup:
     identity: Identity | None
     teachers: Path | None = None
     ranks: Ranks = ALONE
+    task: Task = IMAGE_CLASSIFICATION
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the outputs stand for, one each; empty where they are no classes."""
+        return self.task.class_names(self.data)
 
     @property
     def needs_teacher(self) -> bool:
@@ -89,21 +89,22 @@ class RunSetup:
         """Whether the dense model knows the classes, or will."""
         return self.needs_teacher or not head_is_new(self.model)
 
-    def teacher_accuracy(self, limit: int | None = None) -> float | None:
+    def teacher_scores(self, limit: int | None = None) -> dict[str, float]:
         """Of the dense model, on so many validation examples or on all of the final split."""
         if not self.has_teacher:
-            return None
+            return {}
         # As the student is on the way; the final one in float32, as a saved model is read.
         precision = None if limit is None else self.accelerator
 
-        def measure() -> float:
+        def measure() -> dict[str, float]:
             shared = (self.cache, self.model, self.batches, self.config)
-            return teacher_accuracy(*shared, limit=limit, accelerator=precision)
+            return teacher_scores(*shared, limit=limit, accelerator=precision, task=self.task)
 
         identity = self.identity
         if limit is None and self.teachers and identity is not None and identity.teacher_key:
             folder = self.teachers / identity.teacher_key
-            return kept_accuracy(folder, identity, self.config.report_on, measure)
+            split, metrics = self.config.report_on, self.task.metrics
+            return kept_scores(folder, identity, split, metrics, measure)
         return measure()
 
     def make_student(self, generator: torch.Generator) -> nn.Module:
@@ -151,8 +152,9 @@ def prepare(
         ValueError: model and data do not fit each other or the checkpoint.
         RuntimeError: they are not the same in every process.
     """
-    data = cache.data(config)
-    model = load_dense(config, data)
+    task, data = task_and_data(config, cache)
+    method = method.for_task(task)
+    model = load_dense(config, data, task)
     device = resolve_device(config.device)
     # What an older version kept without an identity is known by the settings as they were asked.
     if checkpoint is None or checkpoint.identity is not None:
@@ -168,9 +170,10 @@ def prepare(
     counts = method.count(model)
     planned = method.plan(counts, model)
     model.to(accelerator.device)
-    batches = cache.batches(data, preprocessing_of(model, config.img_size), config.model)
+    preprocessing = preprocessing_of(model, config.img_size)
+    batches = cache.batches(data, preprocessing, config.model, task.batches)
     given = config, method, cache, data, batches, model, counts, planned, accelerator, identity
-    setup = RunSetup(*given, ranks=ranks)
+    setup = RunSetup(*given, ranks=ranks, task=task)
     return setup if checkpoint is None else _compared(setup, checkpoint, allow_changes)
 
 
@@ -233,60 +236,32 @@ def _compared(setup: RunSetup, checkpoint: Checkpoint, allow_changes: bool) -> R
     return replace(setup, identity=replace(now, notes=tuple(notes), teacher_key=key))
 
 
-def load_dense(config: RunConfig, data: LabeledData) -> nn.Module:
-    """The config's model with a head for the data's classes, before any fine-tuning.
+def load_dense(
+    config: RunConfig, data: LabeledData, task: Task = IMAGE_CLASSIFICATION
+) -> nn.Module:
+    """The config's model with the head that the task gives it, before any fine-tuning.
 
     Raises:
-        ValueError: it does not read what the data hold, or its new head can't teach logits.
+        ValueError: it does not read what the data hold, or its new head can't teach outputs.
     """
     # A library draws weights that are replaced at once, from generators that are the caller's.
     with generators_kept():
-        model = load_model(
+        model = task.load_model(
             config.model,
-            num_classes=data.num_classes,
+            data,
             img_size=config.img_size,
             max_tokens=config.max_tokens,
             split_qkv=config.split_qkv,
-            generator=torch.Generator().manual_seed(config.teacher_seed),
+            seed=config.teacher_seed,
         )
-    _require_head(model, config.model)
-    if input_kind(model) != data.kind:
-        usual = {"image": "vit_digits", "text": "bert_glosses"}[data.kind]
-        raise ValueError(
-            f"{config.model!r} reads {input_kind(model)}s, but {config.data!r} holds {data.kind}s: "
-            f"choose other data, or a model of {data.kind}s such as {usual}"
-        )
-    if not head_matches(model, data.class_names):
-        generator = torch.Generator().manual_seed(config.teacher_seed)
-        reset_head(model, data.num_classes, generator)
-    if recipe_of(model).get("library") == "transformers":
-        name_classes(model, data.class_names)
-    set_metadata(model, pclora_class_names=data.class_names)
-    if data.is_paired and TextPreprocessing.of(model).token_types:
-        set_metadata(model, pclora_recipe={**recipe_of(model), "token_types": True})
     logit_weight = getattr(config.method, "logit_weight", None)
     if config.teacher == "pretrained" and logit_weight and head_is_new(model):
         raise ValueError(
             f"logit_weight is {logit_weight}, but the pre-trained head of "
-            f"{config.model!r} does not fit the {data.num_classes} classes of {config.data!r}: "
+            f"{config.model!r} does not fit the {task.wanted_head(data)} of {config.data!r}: "
             'set logit_weight=0 or teacher="finetune"'
         )
     return model
-
-
-def _require_head(model: nn.Module, name: str) -> None:
-    """Refuse what transformers builds no classifier of, or does so only if asked."""
-    if getattr(model, "num_classes", None) is not None:
-        return
-    task = recipe_of(model).get("task")
-    kinds = {
-        "language-model": "a language model without a classification head, and transformers has "
-        "none for its type: take another type, such as bert or gpt2",
-        "image-text": "a model of images and texts without a classification head: to train its "
-        'image side, write "architectures": ["CLIPForImageClassification"] in its config.json',
-    }
-    what = kinds.get(str(task), "a model without a classification head: take a classifier")
-    raise ValueError(f"{name!r} is a {type(model).__name__}, {what}")
 
 
 def _calibration(batches: Batches, device: torch.device) -> Iterator[Inputs]:

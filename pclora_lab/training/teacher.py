@@ -19,7 +19,9 @@ from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.nn.forward import Inputs, call_model
 from pclora_lab.nn.layers.finite import NotFinite
 from pclora_lab.remarks import remark
-from pclora_lab.tasks.losses import classification_loss
+from pclora_lab.tasks.base import Task
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
+from pclora_lab.tasks.registry import key_facts
 from pclora_lab.training.checkpoints.kept_teacher import (
     keep_teacher,
     load_kept_teacher,
@@ -28,7 +30,7 @@ from pclora_lab.training.checkpoints.kept_teacher import (
 from pclora_lab.training.checkpoints.teacher_lock import lock_teacher
 from pclora_lab.training.checkpoints.teacher_progress import TeacherProgress
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.evaluation import accuracy
+from pclora_lab.training.evaluation import evaluate
 from pclora_lab.training.events import Event, LogRow, PhaseStart, Row, StepEnd
 from pclora_lab.training.identity.former import former_teacher_key
 from pclora_lab.training.identity.hashes import hash_of_architecture, hash_of_model
@@ -41,7 +43,7 @@ from pclora_lab.training.parallel.shards import send_weights
 from pclora_lab.training.precision import LossScaler
 from pclora_lab.wording import explained
 
-__all__ = ["key_by_identity", "needs_finetuning", "read_teacher", "teacher_accuracy", "teacher_key"]
+__all__ = ["key_by_identity", "needs_finetuning", "read_teacher", "teacher_key", "teacher_scores"]
 __all__ += ["train_teacher"]
 
 _WEIGHTS = "model.safetensors"
@@ -77,6 +79,7 @@ def key_by_identity(identity: Identity, config: RunConfig) -> str:
 def _key(hashes: Mapping[str, str], config: RunConfig) -> str:
     settings = values_of(config, Part.TEACHER, stored=True)
     facts = {name.removeprefix("teacher_"): value for name, value in settings.items()}
+    facts |= key_facts(config.task)
     return hash_of_texts(json.dumps({**facts, **hashes}, sort_keys=True))
 
 
@@ -91,6 +94,7 @@ def train_teacher(
     allow_former: bool = False,
     begun_with: str = "",
     ranks: Ranks = ALONE,
+    task: Task = IMAGE_CLASSIFICATION,
 ) -> Iterator[Event]:
     """Fine-tune the whole model on the data, in place, or load it if it was done before.
 
@@ -107,6 +111,7 @@ def train_teacher(
         begun_with: key of the teacher that a run began with, which another version of a library
             keeps under another one.
         ranks: of the processes that fine-tune it; the first looks for it and keeps it.
+        task: that it learns.
     """
     kept = folder / teacher_key(model, data, config)
     former = folder / former_teacher_key(model, data, config) if allow_former else None
@@ -117,7 +122,7 @@ def train_teacher(
         looking = _found(model, kept, before, former, locked)
         log = yield from ranks.while_main(looking, PhaseStart("waiting", 0))
         if log is None:
-            yield from _finetune(model, batches, config, accelerator, kept, ranks)
+            yield from _finetune(model, batches, config, accelerator, kept, ranks, task)
             return
     send_weights(model, ranks)
     yield PhaseStart("teacher", 0)
@@ -175,6 +180,7 @@ def _finetune(
     accelerator: Accelerator,
     kept: Path,
     ranks: Ranks,
+    task: Task,
 ) -> Iterator[Event]:
     """All steps that are left, and the teacher that comes out is kept."""
     optimizer = make_optimizer(model, config.weight_decay)
@@ -186,8 +192,11 @@ def _finetune(
     yield PhaseStart("teacher", config.teacher_steps)
     yield from [LogRow(row) for row in progress.log]
     try:
-        for step, means in _steps(progress, batches["train"], config, accelerator, ranks):
-            row = means and _row(step, means, model, batches["validation"], config, accelerator)
+        for step, means in _steps(progress, batches["train"], config, accelerator, ranks, task):
+            row = None
+            if means is not None:
+                scores = _reading(task, model, batches["validation"], config, accelerator)
+                row = {**_position(step, config), **scores, **means}
             progress.note(step, row)
             if row is not None:
                 yield LogRow(row)
@@ -219,16 +228,17 @@ def _steps(
     config: RunConfig,
     accelerator: Accelerator,
     ranks: Ranks,
+    task: Task,
 ) -> Iterator[tuple[int, dict[str, float | None] | None]]:
     model = progress.model
 
-    def cross_entropy(inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
-        task = classification_loss(call_model(model, inputs), labels)
-        return {"loss": task, "task": task}
+    def task_loss(inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
+        loss = task.loss(call_model(model, inputs), labels)
+        return {"loss": loss, "task": loss}
 
     steps = optimization_steps(
         model,
-        cross_entropy,
+        task_loss,
         batches,
         config,
         accelerator,
@@ -246,21 +256,18 @@ def _steps(
     return enumerate(steps, start=progress.step + 1)
 
 
-def _row(
-    step: int,
-    means: dict[str, float | None],
-    model: nn.Module,
-    batches: Batches,
-    config: RunConfig,
-    accelerator: Accelerator,
-) -> Row:
+def _position(step: int, config: RunConfig) -> Row:
+    return {"phase": "teacher", "step": step, "steps": config.teacher_steps}
+
+
+def _reading(
+    task: Task, model: nn.Module, batches: Batches, config: RunConfig, accelerator: Accelerator
+) -> dict[str, float]:
     limit, size = teacher_examples(config), config.eval_batch_size
-    measured = accuracy(model, batches, accelerator, limit=limit, batch_size=size)
-    position = {"phase": "teacher", "step": step, "steps": config.teacher_steps}
-    return {**position, "accuracy": measured, **means}
+    return evaluate(task, model, batches, accelerator, limit=limit, batch_size=size)
 
 
-def teacher_accuracy(
+def teacher_scores(
     cache: DataCache,
     teacher: nn.Module,
     batches: dict[str, Batches],
@@ -268,16 +275,18 @@ def teacher_accuracy(
     *,
     limit: int | None = None,
     accelerator: Accelerator | None = None,
-) -> float:
-    """Of the dense model; read once for all runs that share it.
+    task: Task = IMAGE_CLASSIFICATION,
+) -> dict[str, float]:
+    """The task's metrics of the dense model; read once for all runs that share it.
 
     Args:
-        cache: keeps it.
+        cache: keeps them.
         teacher: the dense model.
         batches: the three splits.
         config: of the run.
         limit: on so many validation examples; None reads all of the final split.
         accelerator: for its precision; without it in float32, as a saved model is read.
+        task: says what is measured.
     """
     split = config.report_on if limit is None else "validation"
     facts = tuple(values_of(config, Part.DATA, Part.TEACHER, Part.DENSE).values())
@@ -286,7 +295,7 @@ def teacher_accuracy(
     key = (*facts, make_method(config.method).starts_from, split, limit)
     size = config.eval_batch_size
 
-    def measure() -> float:
-        return accuracy(teacher, batches[split], accelerator, limit=limit, batch_size=size)
+    def measure() -> dict[str, float]:
+        return evaluate(task, teacher, batches[split], accelerator, limit=limit, batch_size=size)
 
     return cache.once(key, measure)

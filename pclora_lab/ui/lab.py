@@ -16,6 +16,7 @@ from pclora_lab.plots.theme import apply_theme
 from pclora_lab.runs.background_run import BackgroundRun, unwatch_runs, watch_runs
 from pclora_lab.runs.reader import Run, scan_runs
 from pclora_lab.runs.session import Session
+from pclora_lab.tasks.guessing import task_and_data
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.setup import load_dense
 from pclora_lab.ui.arrangement import CURVES, RANKS, RUNS, Arrangement
@@ -240,9 +241,10 @@ def _warm_up(config: RunConfig, cache: DataCache) -> None:
     if config.model not in EMBEDDED:
         return
     try:
-        data = cache.data(config)
-        model = load_dense(config, data)
-        cache.batches(data, preprocessing_of(model, config.img_size), config.model)
+        task, data = task_and_data(config, cache)
+        model = load_dense(config, data, task)
+        preprocessing = preprocessing_of(model, config.img_size)
+        cache.batches(data, preprocessing, config.model, task.batches)
     except Exception:  # noqa: BLE001 - the run will show it to the person who starts it
         return
 

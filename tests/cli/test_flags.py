@@ -27,7 +27,7 @@ OTHER = {
     "device": "cpu", "precision": "float32", "evaluations": 4, "eval_images": 6,
     "report_on": "validation", "layer_metrics": False, "snapshots": 0, "snapshot_mb": 2.5,
     "overrides": ((3, 0.5), (4, None)), "eval_batch_size": 10, "recompute": True,
-    "log_with": "tensorboard,wandb",
+    "log_with": "tensorboard,wandb", "task": "text-classification",
     "text_columns": ("d", "e"), "max_left_out": 0.25, "max_overlap": 0.5,
 }  # fmt: skip
 

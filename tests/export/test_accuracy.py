@@ -12,6 +12,7 @@ from pclora_lab.export.accuracy import with_accuracies
 from pclora_lab.export.formats import ExportFormat
 from pclora_lab.export.report import ExportReport
 from pclora_lab.methods.svd import SVDConfig
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
 from pclora_lab.training.config import RunConfig
 
 DATA = marked_digits(train=20, validation=90, test=70)
@@ -104,11 +105,12 @@ def test_a_thousand_examples_are_enough_and_all_are_taken_where_there_are_fewer(
             return torch.zeros(len(indices), 1, 2, 2), torch.tensor([0, 1, 0])[: len(indices)]
 
     run = lambda inputs: torch.tensor([[1.0, 0.0]]).repeat(len(inputs["pixel_values"]), 1)  # noqa: E731
-    assert accuracy_module._count(run, Fed()) == (3, 4) and seen == {"limit": 1000}
+    assert accuracy_module._score(run, IMAGE_CLASSIFICATION, Fed()) == (0.75, 4)
+    assert seen == {"limit": 1000}
     monkeypatch.setattr(
         accuracy_module, "FORMATS", {"rounding": ExportFormat("x", "", None, lambda _: run, True)}
     )
-    found = accuracy_module._measured(REPORT, Fed(), 0.25)
+    found = accuracy_module._measured(REPORT, IMAGE_CLASSIFICATION, Fed(), 0.25)
     assert (found.accuracy, found.float_accuracy, found.examples) == (0.75, 0.25, 4)
 
 

@@ -70,7 +70,7 @@ def test_data_and_recipe_are_told_line_by_line(result):
     assert "* rank: 3" in recipe and not any(line.startswith("* name") for line in recipe)
     assert all(line.startswith("* ") for line in recipe)
     bare = model_card({**result, "class_names": None, "account": None, "notes": None}, RunConfig())
-    assert section(bare, "Data") == ["`digits`; classes: ."]
+    assert section(bare, "Data") == ["`digits`."]
 
 
 @pytest.mark.parametrize(

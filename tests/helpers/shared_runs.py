@@ -25,6 +25,7 @@ from pclora_lab.methods import (
 )
 from pclora_lab.models.loading import load_model
 from pclora_lab.runs import execute
+from pclora_lab.tasks import heads
 from pclora_lab.training import StepEnd, result, setup, teacher
 from pclora_lab.training.parallel.ranks import StoppedElsewhere
 
@@ -65,11 +66,11 @@ def in_double() -> Iterator[None]:
         return load_model(*args, **kwargs).double()
 
     with (
-        mock.patch.object(setup, "load_model", load),
+        mock.patch.object(heads, "load_model", load),
         mock.patch.object(ImageBatches, "inputs", lambda *given: inputs(*given).double()),
-        mock.patch.object(result, "accuracy", return_value=0.5),
+        mock.patch.object(result, "evaluate", return_value={"accuracy": 0.5}),
         mock.patch.object(result, "latency_ms", return_value=1.0),
-        mock.patch.object(teacher, "accuracy", return_value=0.5),
+        mock.patch.object(teacher, "evaluate", return_value={"accuracy": 0.5}),
     ):
         yield
 

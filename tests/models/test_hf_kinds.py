@@ -192,7 +192,7 @@ def test_a_pair_of_encoders_is_no_classifier(tmp_path, monkeypatch):
     assert values["architectures"] == ["CLIPModel"]
     data = SimpleNamespace(num_classes=3, kind="image", class_names=NAMES)
     made = SimpleNamespace(pclora_recipe={"task": "image-text"})
-    monkeypatch.setattr("pclora_lab.training.setup.load_model", lambda *_, **__: made)
+    monkeypatch.setattr("pclora_lab.tasks.heads.load_model", lambda *_, **__: made)
     with pytest.raises(ValueError, match="without a classification head.*architectures"):
         load_dense(RunConfig(model=str(folder)), data)
 
@@ -200,7 +200,7 @@ def test_a_pair_of_encoders_is_no_classifier(tmp_path, monkeypatch):
 def test_a_language_model_alone_is_refused_by_name(monkeypatch):
     data = SimpleNamespace(num_classes=3, kind="text", class_names=NAMES)
     made = SimpleNamespace(pclora_recipe={"task": "language-model"})
-    monkeypatch.setattr("pclora_lab.training.setup.load_model", lambda *_, **__: made)
+    monkeypatch.setattr("pclora_lab.tasks.heads.load_model", lambda *_, **__: made)
     with pytest.raises(ValueError, match="'some/llm' is a .*a language model without a classif"):
         load_dense(RunConfig(model="some/llm"), data)
 

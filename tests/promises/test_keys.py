@@ -38,13 +38,14 @@ OTHER = {
     "device": "auto", "precision": "bfloat16", "evaluations": 3, "eval_images": 25,
     "eval_batch_size": 7, "report_on": "validation", "layer_metrics": False, "snapshots": 3,
     "snapshot_mb": 1.0, "overrides": ((1, 0.5),), "recompute": True, "log_with": "tensorboard",
+    "task": "image-classification",
 }  # fmt: skip
 # In the teacher's key for texts or by way of the data; they do nothing to these images.
 IDLE = {"max_tokens"}
 # What may differ between runs that are seeds or sizes of one experiment.
 ONE_EXPERIMENT = {
     "seed", "eval_batch_size", "layer_metrics", "snapshots", "snapshot_mb", "recompute",
-    "log_with",
+    "log_with", "task",
 }  # fmt: skip
 SIZES = {"rank": 9, "budget": 0.3}
 # Refused for these data or this model before anything is kept.
@@ -108,7 +109,7 @@ def test_a_teacher_of_other_weights_or_data_has_another_key():
 def looked_up(config, cache):
     setup = prepare(config, make_method(config.method), cache, None)
     first = setup.batches["train"].inputs(torch.arange(4))
-    return setup.teacher_accuracy(64), setup.teacher_accuracy(), first
+    return setup.teacher_scores(64), setup.teacher_scores(), first
 
 
 def test_what_runs_share_in_a_process_is_never_another_one_s(monkeypatch):

@@ -110,6 +110,7 @@ def test_a_row_of_a_comparison_holds_what_its_runs_cost_and_where():
         "accuracy", "teacher_accuracy", "params_before", "params_after", "params_trained",
         "params_removed_replaced", "macs_before", "macs_after", "bytes_on_disk", "seconds",
         "latency_ms_before", "latency_ms_after", "peak_memory_mb", "device", "precision", "lr",
+        "task",
     }  # fmt: skip
 
 
@@ -134,7 +135,7 @@ def test_which_numbers_are_better_the_higher_and_what_they_are_compared_with():
     }  # fmt: skip
     assert better[""] == {
         "class_names", "account", "params_before", "macs_before", "latency_ms_before", "device",
-        "precision", "lr", "run_dir",
+        "precision", "lr", "run_dir", "task",
     }  # fmt: skip
     macs = result_columns.result_column("macs_after")
     assert macs.value({"macs_after": 2_500_000}) == 2.5 and macs.format(2_540_000) == "2.5 MMACs"

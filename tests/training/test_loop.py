@@ -13,6 +13,7 @@ from pclora_lab import load_model
 from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
 from pclora_lab.training import loop
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, PhaseStart, Planned, Resolved, RunEnd, StepEnd
@@ -124,7 +125,7 @@ def test_a_pretrained_teacher_of_other_classes_distils_features_only(tmp_path, m
         return load_model(*args, **kwargs)
 
     monkeypatch.setattr("pclora_lab.training.setup.head_is_new", lambda model: True)
-    monkeypatch.setattr("pclora_lab.training.setup.load_model", ten_of_eleven)
+    monkeypatch.setattr("pclora_lab.tasks.heads.load_model", ten_of_eleven)
     events = list(train(dataclasses.replace(QUICK, teacher="pretrained", steps=4), tmp_path))
     assert events[-1].result["teacher_accuracy"] is None
     method = dataclasses.replace(QUICK.method, logit_weight=1.0)
@@ -266,7 +267,7 @@ class Parts:
             data=SimpleNamespace(kind="image", class_names=("a", "b"), account=None, notes=()),
             accelerator=SimpleNamespace(device=torch.device("cpu")), model=nn.Linear(2, 2),
             make_student=self.noted("student", nn.Linear(2, 2)), park_model=self.noted("park"),
-            needs_teacher=False, ranks=ALONE,
+            needs_teacher=False, ranks=ALONE, task=IMAGE_CLASSIFICATION, class_names=("a", "b"),
         )  # fmt: skip
         vars(self.setup).update(setup)
         tracker = SimpleNamespace(
@@ -412,7 +413,8 @@ def test_a_teacher_is_made_or_found_in_the_folder_of_teachers(
     events = parts.events(tmp_path, checkpoint=checkpoint)
     given, named = parts.called("teach")
     assert given[-1] == tmp_path / "teachers" and given[0] is parts.setup.model
-    assert named == {"allow_former": is_former, "begun_with": key, "ranks": ALONE}
+    given = {"ranks": ALONE, "task": parts.setup.task}
+    assert named == {"allow_former": is_former, "begun_with": key, **given}
     assert parts.called("with_teacher")[0][1:] == (checkpoint, tmp_path / "teachers")
     # The rows of a teacher that has to be made again are in the history already.
     told = events[1 : 4 if checkpoint is None else 3]

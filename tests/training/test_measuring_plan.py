@@ -223,9 +223,9 @@ def test_a_teachers_ten_readings_cost_a_tenth_of_its_steps(steps, batch_size, ex
 
 def test_the_history_is_measured_as_planned_and_says_on_how_many(tmp_path, monkeypatch):
     read = []
-    accuracy = metrics.accuracy
+    evaluate = metrics.evaluate
     monkeypatch.setattr(
-        metrics, "accuracy", lambda *a, **k: read.append(k["limit"]) or accuracy(*a, **k)
+        metrics, "evaluate", lambda *a, **k: read.append(k["limit"]) or evaluate(*a, **k)
     )
     config = RunConfig(steps=24, device="cpu", teacher_steps=2, batch_size=16)
     rows = [e.values for e in train(config, tmp_path) if isinstance(e, LogRow)]
@@ -240,13 +240,13 @@ def test_the_history_is_measured_as_planned_and_says_on_how_many(tmp_path, monke
 
 def test_a_teachers_accuracy_is_read_once_for_all_runs_and_processes(tmp_path, monkeypatch):
     whole = []
-    accuracy = teacher.accuracy
+    evaluate = teacher.evaluate
 
-    def counted(model, batches, *args, limit, **how):
+    def counted(*args, limit, **how):
         whole.append(limit)
-        return accuracy(model, batches, *args, limit=limit, **how)
+        return evaluate(*args, limit=limit, **how)
 
-    monkeypatch.setattr(teacher, "accuracy", counted)
+    monkeypatch.setattr(teacher, "evaluate", counted)
     config = RunConfig(steps=1, teacher="finetune", teacher_steps=2, evaluations=1, device="cpu")
 
     def told(seed: int) -> float:  # each with a cache of its own, as in another process

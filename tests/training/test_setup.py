@@ -14,6 +14,8 @@ from pclora_lab.methods.base import Method
 from pclora_lab.methods.full import FullConfig
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS, make_method
+from pclora_lab.models import hf_models
+from pclora_lab.tasks import heads
 from pclora_lab.training import setup as module
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.identity.former import former_teacher_key
@@ -31,6 +33,7 @@ from pclora_lab.training.teacher import key_by_identity
 DATA = marked_digits(train=600, validation=12, test=8)
 CONFIG = RunConfig(method=FullConfig(), steps=4, device="cpu", eval_images=5, eval_batch_size=8)
 SVD = METHODS["svd"].default_config()
+SCORES = {"accuracy": 0.625}
 
 
 def setup_of(checkpoint=None, *, allow_changes=False, **changes):
@@ -120,22 +123,23 @@ def asked(monkeypatch):
 
     def measured(cache, model, batches, config, **how):
         told.measured.append(how)
-        return 0.625
+        return SCORES
 
-    def kept(folder, identity, split, measure):
+    def kept(folder, identity, split, metrics, measure):
         told.kept.append((folder, identity, split))
         return measure()
 
-    monkeypatch.setattr(module, "teacher_accuracy", measured)
-    monkeypatch.setattr(module, "kept_accuracy", kept)
+    monkeypatch.setattr(module, "teacher_scores", measured)
+    monkeypatch.setattr(module, "kept_scores", kept)
     return told
 
 
 def test_on_the_way_a_teacher_is_read_as_the_student_is_and_in_the_end_as_a_saved_model(asked):
     made = setup_of()
-    assert made.teacher_accuracy(7) == made.teacher_accuracy() == 0.625
+    assert made.teacher_scores(7) == made.teacher_scores() == SCORES
     assert asked.measured == [
-        {"limit": 7, "accelerator": made.accelerator}, {"limit": None, "accelerator": None}
+        {"limit": 7, "accelerator": made.accelerator, "task": made.task},
+        {"limit": None, "accelerator": None, "task": made.task},
     ]  # fmt: skip
     assert asked.kept == []
 
@@ -146,21 +150,21 @@ def test_the_accuracy_of_a_kept_teacher_is_kept_beside_it_once_it_is_of_a_whole_
     made = setup_of(report_on="validation")
     identity = dataclasses.replace(made.identity, teacher="t", teacher_key="key")
     made = dataclasses.replace(made, identity=identity, teachers=tmp_path)
-    assert made.teacher_accuracy(7) == 0.625 and asked.kept == []
-    assert made.teacher_accuracy() == 0.625
+    assert made.teacher_scores(7) == SCORES and asked.kept == []
+    assert made.teacher_scores() == SCORES
     assert asked.kept == [(tmp_path / "key", identity, "validation")]
     for without in (
         {"teachers": None}, {"identity": None},
         {"identity": dataclasses.replace(identity, teacher_key="")},
     ):  # fmt: skip
-        assert dataclasses.replace(made, **without).teacher_accuracy() == 0.625
+        assert dataclasses.replace(made, **without).teacher_scores() == SCORES
     assert len(asked.kept) == 1
 
 
 def test_a_model_that_does_not_know_the_classes_has_no_accuracy(asked):
     made = setup_of(teacher="pretrained")
     made.model.pclora_head_is_new = True
-    assert made.teacher_accuracy() is None and made.teacher_accuracy(7) is None
+    assert made.teacher_scores() == made.teacher_scores(7) == {}
     assert asked.measured == []
 
 
@@ -364,7 +368,7 @@ def test_logits_of_a_head_that_is_new_and_not_trained_teach_nobody():
 def test_what_has_no_classes_is_refused_by_what_it_is(monkeypatch, task, words):
     model = nn.Linear(2, 2)
     model.pclora_recipe = {"task": task}
-    monkeypatch.setattr(module, "load_model", lambda *args, **options: model)
+    monkeypatch.setattr(heads, "load_model", lambda *args, **options: model)
     with pytest.raises(ValueError, match=f"'vit_digits' is a Linear, {words}"):
         load_dense(CONFIG, DATA)
 
@@ -381,11 +385,11 @@ def test_a_text_model_learns_the_classes_names_and_whether_texts_are_pairs(
     stubs = {
         "load_model": lambda *args, **options: model, "input_kind": lambda model: "text",
         "head_matches": lambda model, names: True,
-        "name_classes": lambda *given: named.append(given),
         "TextPreprocessing": SimpleNamespace(of=lambda m: SimpleNamespace(token_types=tells_apart)),
     }  # fmt: skip
     for name, stub in stubs.items():
-        monkeypatch.setattr(module, name, stub)
+        monkeypatch.setattr(heads, name, stub)
+    monkeypatch.setattr(hf_models, "name_classes", lambda *given: named.append(given))
     names = ("a", "b", "c")
     data = SimpleNamespace(num_classes=3, kind="text", class_names=names, is_paired=is_paired)
     assert load_dense(CONFIG, data) is model

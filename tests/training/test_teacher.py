@@ -15,6 +15,7 @@ from pclora_lab.data.cache import DataCache
 from pclora_lab.methods.full import FullConfig
 from pclora_lab.methods.registry import METHODS, make_method
 from pclora_lab.nn.layers.finite import NotFinite
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
 from pclora_lab.training import teacher as module
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import LogRow, PhaseStart, StepEnd
@@ -25,8 +26,8 @@ from pclora_lab.training.teacher import (
     key_by_identity,
     needs_finetuning,
     read_teacher,
-    teacher_accuracy,
     teacher_key,
+    teacher_scores,
     train_teacher,
 )
 
@@ -104,7 +105,7 @@ def test_readings_are_as_many_as_were_asked_for_and_of_many_steps_ten(
     tmp_path, monkeypatch, steps, evaluations, at
 ):
     limits = []
-    monkeypatch.setattr(module, "accuracy", lambda *a, **how: limits.append(how) or 0.5)
+    monkeypatch.setattr(module, "evaluate", lambda *a, **how: limits.append(how) or {})
     setup = setup_of(teacher_steps=steps, evaluations=evaluations, batch_size=1)
     assert [row["step"] for row in rows(taught(setup, tmp_path))] == at
     assert limits == [{"limit": 5, "batch_size": 4}] * len(at)
@@ -112,7 +113,7 @@ def test_readings_are_as_many_as_were_asked_for_and_of_many_steps_ten(
 
 def test_it_learns_on_the_train_split_and_is_read_on_the_validation_split(tmp_path, monkeypatch):
     setup, read = setup_of(teacher_steps=1), []
-    monkeypatch.setattr(module, "accuracy", lambda m, batches, *a, **k: read.append(batches) or 0)
+    monkeypatch.setattr(module, "evaluate", lambda t, m, part, *a, **k: read.append(part) or {})
     seen = []
     inputs = setup.batches["train"].batch
     monkeypatch.setattr(
@@ -217,23 +218,24 @@ def test_an_accuracy_is_of_the_final_split_or_of_some_of_the_validation_split(
     monkeypatch, limit, report_on, split
 ):
     asked = []
-    monkeypatch.setattr(module, "accuracy", lambda *given, **how: asked.append((given, how)) or 0.5)
+    monkeypatch.setattr(module, "evaluate", lambda *given, **how: asked.append((given, how)) or {})
     config = dataclasses.replace(CONFIG, report_on=report_on)
     cache, batches = DataCache(), {name: name for name in ("train", "validation", "test")}
     for _ in range(2):
-        found = teacher_accuracy(cache, "model", batches, config, limit=limit, accelerator="a")
-        assert found == 0.5
-    assert asked == [(("model", split, "a"), {"limit": limit, "batch_size": 4})]
+        found = teacher_scores(cache, "model", batches, config, limit=limit, accelerator="a")
+        assert found == {}
+    given = (IMAGE_CLASSIFICATION, "model", split, "a")
+    assert asked == [(given, {"limit": limit, "batch_size": 4})]
 
 
 def test_the_pre_trained_model_has_an_accuracy_of_its_own(monkeypatch):
     """Methods that start from it see it before any fine-tuning."""
     told = iter([0.25, 0.5, 0.75])
-    monkeypatch.setattr(module, "accuracy", lambda *given, **how: next(told))
+    monkeypatch.setattr(module, "evaluate", lambda *given, **how: next(told))
     cache, batches = DataCache(), {"test": None, "validation": None}
     svd = dataclasses.replace(CONFIG, method=METHODS["svd"].default_config())
     found = [
-        teacher_accuracy(cache, None, batches, config, limit=limit)
+        teacher_scores(cache, None, batches, config, limit=limit)
         for config, limit in ((CONFIG, None), (svd, None), (CONFIG, None), (CONFIG, 5))
     ]
     assert found == [0.25, 0.5, 0.25, 0.75]
@@ -269,7 +271,7 @@ def test_what_ends_a_fine_tuning_decides_what_is_left_of_it(tmp_path, monkeypatc
     with closing(train_teacher(*parts, tmp_path / "stopped")) as events:
         next(e for e in events if e == StepEnd("teacher", 3, 6))
     assert left(tmp_path / "stopped") == ["checkpoint.safetensors"]
-    monkeypatch.setattr(module, "accuracy", raising(NotFinite("the logits are NaN")))
+    monkeypatch.setattr(module, "evaluate", raising(NotFinite("the logits are NaN")))
     with pytest.raises(LossDiverged, match="the logits are NaN.*than teacher_lr=0.003"):
         taught(setup_of(), tmp_path / "broken")
     assert left(tmp_path / "broken") == []

@@ -6,12 +6,12 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pclora_lab.fields import option
 from pclora_lab.methods.metrics import Metric, Panel
+from pclora_lab.tasks.losses import logit_loss
 
 __all__ = [
     "FEATURE",
@@ -144,25 +144,6 @@ def _square_sum(x: Tensor) -> Tensor:
         flat = x.reshape(-1)
         return torch.dot(flat, flat)
     return torch.linalg.vector_norm(x, dtype=torch.float32).square()
-
-
-def logit_loss(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
-    """``T² · KL(softmax(teacher/T) ‖ softmax(student/T))``, mean over the batch.
-
-    Args:
-        student: logits ``(batch, classes)``.
-        teacher: logits ``(batch, classes)``.
-        temperature: T.
-
-    Source: Hinton et al., arXiv:1503.02531.
-
-    Example:
-        >>> logit_loss(torch.ones(2, 3), torch.ones(2, 3)).item()
-        0.0
-    """
-    log_p = F.log_softmax(student.float() / temperature, dim=-1)
-    log_q = F.log_softmax(teacher.float() / temperature, dim=-1)
-    return temperature**2 * F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
 
 
 def task_share_option() -> float:

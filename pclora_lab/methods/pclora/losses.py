@@ -2,19 +2,20 @@
 
 The terms stay apart until :func:`total_loss`, so that a plot can show each one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from pclora_lab.methods.distillation.losses import logit_loss
 from pclora_lab.methods.distillation.taps import FeaturePair, refuse_replicas
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.pclora.model import pclora_config, pclora_targets
 from pclora_lab.nn.forward import Inputs, call_model, eval_mode, token_mask
 from pclora_lab.nn.layers.wrappers import innermost
 from pclora_lab.nn.surgery import block_names
-from pclora_lab.tasks.losses import TaskLossFunction, classification_loss
+from pclora_lab.tasks.base import Task
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
+from pclora_lab.tasks.losses import TaskLossFunction, classification_loss, logit_loss
 
 __all__ = ["DistillationTerms", "Distiller", "total_loss"]
 
@@ -47,7 +48,8 @@ class Distiller:
         student: from :func:`pclora_lab.get_pclora_model`; if it is wrapped, the wrapper is run.
         teacher: the dense model that the student was made from.
         config: taps, α, logit term.
-        task_loss: logits and labels to one number; see :mod:`pclora_lab.tasks.losses`.
+        task_loss: outputs and labels to one number; see :mod:`pclora_lab.tasks.losses`.
+        imitation_loss: the student's outputs, the teacher's and a temperature to one number.
 
     Raises:
         ValueError: a logit term where the teacher's classes are not the student's.
@@ -60,9 +62,11 @@ class Distiller:
         config: PCLoRAConfig | None = None,
         *,
         task_loss: TaskLossFunction = classification_loss,
+        imitation_loss: Callable[[Tensor, Tensor, float], Tensor] = logit_loss,
     ) -> None:
         self._forward, self.student = student, innermost(student)
         self.teacher, self.task_loss = teacher, task_loss
+        self.imitation_loss = imitation_loss
         self.config = config if config is not None else pclora_config(student)
         names = pclora_targets(self.student)
         taps = names if self.config.taps == "linears" else block_names(names)
@@ -132,7 +136,7 @@ class Distiller:
                 f"{teacher.shape[-1]} classes and the student {student.shape[-1]}: set "
                 'logit_weight=0 or teacher="finetune"'
             )
-        return logit_loss(student, teacher, self.config.temperature)
+        return self.imitation_loss(student, teacher, self.config.temperature)
 
     def close(self) -> None:
         """Remove the hooks from both models."""
@@ -154,10 +158,15 @@ class DistillationTerms:
     Args:
         student: from :func:`pclora_lab.get_pclora_model`.
         teacher: the dense model that the student was made from.
+        task: whose losses are taken.
     """
 
-    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
-        self.distiller = Distiller(student, teacher)
+    def __init__(
+        self, student: nn.Module, teacher: nn.Module, task: Task = IMAGE_CLASSIFICATION
+    ) -> None:
+        self.distiller = Distiller(
+            student, teacher, task_loss=task.loss, imitation_loss=task.imitation_loss
+        )
 
     def __call__(self, inputs: Inputs, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """``loss`` and the terms that it is made of."""

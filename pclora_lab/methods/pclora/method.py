@@ -109,7 +109,7 @@ class PCLoRA(LowRankMethod[PCLoRAConfig]):
 
     def loss_terms(self, student: nn.Module, teacher: nn.Module) -> DistillationTerms:
         """See :func:`pclora_lab.total_loss`."""
-        return DistillationTerms(student, teacher)
+        return DistillationTerms(student, teacher, self.task)
 
     def notes(self, student: nn.Module) -> list[str]:
         """Says if the last step was trained with a base that is gone now."""

@@ -15,7 +15,8 @@ from pclora_lab.nn.forward import call_model, eval_mode
 from pclora_lab.nn.layers.wrappers import innermost
 from pclora_lab.nn.low_rank import LowRankLinear
 from pclora_lab.nn.surgery import block_names
-from pclora_lab.tasks.losses import classification_loss
+from pclora_lab.tasks.base import Task
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
 
 __all__ = ["RepairTerms", "feature_distillation", "weight_perturbation"]
 
@@ -111,10 +112,16 @@ def _shapes(features: Features) -> dict[Any, tuple[int, ...]]:
 class RepairTerms:
     """Stage 1: task + features + perturbation; stage 2: the task alone."""
 
-    def __init__(self, student: nn.Module, teacher: nn.Module, config: PELAConfig) -> None:
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        config: PELAConfig,
+        task: Task = IMAGE_CLASSIFICATION,
+    ) -> None:
         refuse_replicas(student)
         self.forward, self.student = student, innermost(student)
-        self.teacher, self.config = teacher, config
+        self.teacher, self.config, self.task = teacher, config, task
         record = pela_record(self.student)
         names = list(record["ranks"]) if record is not None else []
         linears = [n for n, m in teacher.named_modules() if isinstance(m, nn.Linear)]
@@ -126,11 +133,11 @@ class RepairTerms:
     def __call__(self, inputs: Batch, labels: Tensor, progress: float) -> dict[str, Tensor]:
         if progress >= self.config.repair:
             self.close()
-            return TaskLoss(self.forward)(inputs, labels, progress)
+            return TaskLoss(self.forward, self.task)(inputs, labels, progress)
         with self.features.comparing():
             with eval_mode(self.teacher):
                 call_model(self.teacher, inputs)
-            task = classification_loss(call_model(self.forward, inputs), labels)
+            task = self.task.loss(call_model(self.forward, inputs), labels)
         feature = self.features.loss()
         loss, terms = task + self.config.distil_weight * feature, {"task": task, "feature": feature}
         if self.config.perturbation_weight > 0:

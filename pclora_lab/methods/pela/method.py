@@ -137,7 +137,7 @@ class PELA(Method[PELAConfig]):
 
     def loss_terms(self, student: nn.Module, teacher: nn.Module) -> RepairTerms:
         """``task + w_f·features + w_p·perturbation``, then the task alone."""
-        return RepairTerms(student, teacher, self.config)
+        return RepairTerms(student, teacher, self.config, self.task)
 
     def finalize(self, student: nn.Module) -> nn.Module:
         """A copy in eval mode; ``.pela`` says ratio, ranks and exclusions."""

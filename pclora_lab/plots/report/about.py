@@ -58,7 +58,7 @@ def _teacher(facts: Facts) -> str:
     if taught:
         steps = max(step or 0 for step in taught)
         return f"{facts.model}, fine-tuned on {facts.data} first, {steps:,.0f} steps"
-    if facts.number("teacher_accuracy") is None:
+    if facts.scores[1] is None:
         return ""
     is_embedded = facts.run.config.get("model") in EMBEDDED
     origin = "comes with this package" if is_embedded else "was loaded"

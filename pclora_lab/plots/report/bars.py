@@ -1,10 +1,12 @@
-"""Before and after: accuracy, parameters, bytes, multiply-adds and latency as pairs of bars."""
+"""Before and after: the task's metric, parameters, bytes, multiply-adds, latency as bars."""
 
+import html
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pclora_lab.plots.report.facts import Facts
-from pclora_lab.plots.report.units import SAME_SPEED, count_wrong, percent, points, si, times
+from pclora_lab.plots.report.units import SAME_SPEED, change_text, count_wrong, percent, si, times
 
 __all__ = ["Pair", "bars_html", "pairs"]
 
@@ -44,7 +46,7 @@ def pairs(facts: Facts) -> list[Pair]:
     each, batch = facts.examples.removesuffix("s"), facts.latency_batch
     latency = "Latency of a batch" + (f" of {batch}" if batch else "")
     found = [
-        _accuracy(facts),
+        _score(facts),
         _smaller(facts, "Parameters", "params", lambda value: f"{value:,.0f}", "fewer"),
         _smaller(facts, "Weights in memory", "bytes", lambda value: si(value, "B"), "smaller"),
         _smaller(facts, f"Multiply-adds per {each}", "macs", si, "fewer"),
@@ -53,21 +55,25 @@ def pairs(facts: Facts) -> list[Pair]:
     return [pair for pair in found if pair is not None]
 
 
-def _accuracy(facts: Facts) -> Pair | None:
-    after, before = facts.number("accuracy"), facts.number("teacher_accuracy")
+def _score(facts: Facts) -> Pair | None:
+    metric, (after, before) = facts.metric, facts.scores
     if after is None:
         return None
     change = "no teacher"
     if before is not None:
-        difference = points(before, after)
-        change = f"{_sign(difference)}{abs(difference):.1f} points" if difference else "the same"
+        change = change_text(metric, before, after) or "the same"
     split = str(facts.result.get("report_on") or "test")
-    detail = _more_wrong(facts, after, before)
-    return Pair(f"Accuracy ({split})", before, after, 1.0, percent, change, detail)
+    label = html.escape(f"{metric.label[:1].upper()}{metric.label[1:]} ({split})")
+    # A share's bar is as long as all examples; another number's as the larger of the two.
+    full = metric.high if metric.high < math.inf else max(abs(after), abs(before or 0.0))
+    detail = _more_wrong(facts)
+    return Pair(label, before, after, full, facts.score_text, html.escape(change), detail)
 
 
-def _more_wrong(facts: Facts, after: float, before: float | None) -> str:
-    count = facts.number("accuracy_examples")
+def _more_wrong(facts: Facts) -> str:
+    count, (after, before) = facts.number(facts.metric.examples), facts.scores
+    if not facts.metric.counts_right:
+        return ""
     now, then = count_wrong(after, count), count_wrong(before, count)
     if now is None or then is None or now == then:
         return ""

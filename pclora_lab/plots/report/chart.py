@@ -1,13 +1,15 @@
-"""The chart that tells a run's story: accuracy over steps, with λ as an area behind it."""
+"""The chart that tells a run's story: its task's metric over steps, λ as an area behind it."""
 
+import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
-from pclora_lab.plots.report.units import percent
 from pclora_lab.runs.result_columns import finite
+from pclora_lab.tasks.classification import ACCURACY
+from pclora_lab.tasks.metrics import TaskMetric
 
 __all__ = ["chart_html", "nice_ticks"]
 
@@ -21,12 +23,12 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Line:
-    """A curve of accuracy.
+    """A curve of the metric.
 
     Attributes:
         kind: its class in the style sheet.
         name: in the legend.
-        points: step and accuracy.
+        points: step and value.
         has_marks: whether every reading is marked.
     """
 
@@ -36,40 +38,46 @@ class Line:
     has_marks: bool = True
 
 
-def chart_html(rows: Sequence[Mapping[str, Any]], validation: int | None = None) -> str:
+def chart_html(
+    rows: Sequence[Mapping[str, Any]],
+    validation: int | None = None,
+    metric: TaskMetric = ACCURACY,
+) -> str:
     """The chart of a history with legend and caption; empty where fewer than two readings are.
 
-    A run that ended while its teacher was fine-tuned shows the teacher's accuracy.
+    A run that ended while its teacher was fine-tuned shows the teacher's readings.
 
     Args:
         rows: the history.
         validation: how many examples that split has; None where that is not known.
+        metric: of the run's task.
     """
-    lines, lam = _own_lines(rows), _points(rows, "fade", "lam")
-    title = "Validation accuracy during the training"
+    lines, lam = _own_lines(rows, metric), _points(rows, "fade", "lam")
+    when = "during the training"
     if len(lines[0].points) < 2:
-        lam, title = [], "Validation accuracy while the teacher was fine-tuned"
-        teacher = _points(rows, "teacher", "accuracy")
+        lam, when = [], "while the teacher was fine-tuned"
+        teacher = _points(rows, "teacher", metric.key)
         lines = [Line("student", "teacher while fine-tuned", teacher)]
     elif lam:
-        title = "Validation accuracy while the base, the original frozen weights, fades"
+        when = "while the base, the original frozen weights, fades"
     if len(lines[0].points) < 2:
         return ""
     lines = [line for line in lines if line.points]
-    legend = "".join(_legend(line) for line in lines)
+    title = f"Validation {html.escape(metric.label)} {when}"
+    legend = "".join(_legend(line, metric) for line in lines)
     legend += '<span><i class="key lam"></i>λ (right axis)</span>' if lam else ""
-    caption = " ".join([*_lam_text(lines, lam), *_reading_text(rows, lines, validation)])
+    caption = " ".join([*_lam_text(lines, lam), *_reading_text(rows, lines, validation, metric)])
     return (
-        f"<h2>{title}</h2><p class='legend'>{legend}</p>{_svg(lines, lam)}"
+        f"<h2>{title}</h2><p class='legend'>{legend}</p>{_svg(lines, lam, metric)}"
         f"<p class='caption'>{caption}</p>"
     )
 
 
-def _own_lines(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
+def _own_lines(rows: Sequence[Mapping[str, Any]], metric: TaskMetric) -> list[Line]:
     named = (
-        ("student", "student", "accuracy", True),
-        ("removed", _IF_REMOVED, "accuracy_if_base_removed", True),
-        ("teacher", "teacher", "teacher_accuracy", False),
+        ("student", "student", metric.key, True),
+        ("removed", _IF_REMOVED, metric.if_base_removed, True),
+        ("teacher", "teacher", metric.of_teacher, False),
     )
     return [
         Line(kind, name, _points(rows, "fade", column), marked)
@@ -88,12 +96,16 @@ def _points(rows: Sequence[Mapping[str, Any]], phase: str, column: str) -> Point
     return sorted(pairs, key=lambda pair: pair[0])
 
 
-def _legend(line: Line) -> str:
-    return f'<span><i class="key {line.kind}"></i>{line.name} {percent(line.points[-1][1])}</span>'
+def _legend(line: Line, metric: TaskMetric) -> str:
+    value = html.escape(metric.roughly(line.points[-1][1]))
+    return f'<span><i class="key {line.kind}"></i>{line.name} {value}</span>'
 
 
 def _reading_text(
-    rows: Sequence[Mapping[str, Any]], lines: Sequence[Line], validation: int | None
+    rows: Sequence[Mapping[str, Any]],
+    lines: Sequence[Line],
+    validation: int | None,
+    metric: TaskMetric,
 ) -> Iterator[str]:
     counts = (row["examples"] for row in rows if isinstance(row.get("examples"), Integral))
     count = next(counts, None)
@@ -104,9 +116,10 @@ def _reading_text(
         f"Measured on {of}validation examples during training; the figures beside the names are "
         "the last ones."
     )
-    ticks = _accuracy_ticks(lines)
+    ticks = _ticks(lines, metric)
     if ticks[0] > 0:
-        yield f"The accuracy axis starts at {percent(ticks[0], _digits(ticks))}, not at 0."
+        start = html.escape(_tick_text(ticks[0], ticks, metric))
+        yield f"The {html.escape(metric.label)} axis starts at {start}, not at 0."
 
 
 def _lam_text(lines: Sequence[Line], lam: Points) -> Iterator[str]:
@@ -137,7 +150,7 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where a step and an accuracy stand in the picture."""
+    """Where a step and a value stand in the picture."""
 
     steps: float
     low: float
@@ -154,29 +167,32 @@ class _Frame:
         return " ".join(f"{self.x(step):.1f},{self.y(value):.1f}" for step, value in points)
 
 
-def _svg(lines: list[Line], lam: Points) -> str:
-    ticks = _accuracy_ticks(lines)
+def _svg(lines: list[Line], lam: Points, metric: TaskMetric) -> str:
+    ticks = _ticks(lines, metric)
     last = max(step for line in [*lines, Line("", "", lam)] for step, _ in line.points)
-    frame = _Frame(max(last, 1), ticks[0], min(ticks[-1], 1.0))
-    drawn = [_area(frame, lam), _grid(frame, ticks), _steps(frame), _lam_axis(frame, lam)]
+    frame = _Frame(max(last, 1), ticks[0], min(ticks[-1], metric.high))
+    drawn = [_area(frame, lam), _grid(frame, ticks, metric), _steps(frame), _lam_axis(frame, lam)]
     # The student last, and thinner than what lies under it: where lines meet both are seen.
     drawn += [_line(frame, line) for line in reversed(lines)]
     words = "; ".join(
-        f"{line.name}: {percent(line.points[0][1])} at first, {percent(line.points[-1][1])} at last"
+        f"{line.name}: {metric.roughly(line.points[0][1])} at first, "
+        f"{metric.roughly(line.points[-1][1])} at last"
         for line in lines
     )
-    head = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Accuracy over steps. {words}"'
+    what = f"{metric.label[:1].upper()}{metric.label[1:]}"
+    label = html.escape(f"{what} over steps. {words}")
+    head = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}"'
     return f"<svg {head}>{''.join(drawn)}</svg>"
 
 
-def _accuracy_ticks(lines: Sequence[Line]) -> list[float]:
-    """Over at least five points, so that one example more or less is no cliff."""
-    values = [value for line in lines for _, value in line.points]
-    low, high = 100 * min(values), 100 * max(values)
-    if high - low < 5:
+def _ticks(lines: Sequence[Line], metric: TaskMetric) -> list[float]:
+    """Of a share over at least five points, so that one example more or less is no cliff."""
+    values = [metric.scale * value for line in lines for _, value in line.points]
+    low, high = min(values), max(values)
+    if metric.counts_right and high - low < 5:
         low = max(0.0, high - 5)
         high = low + 5
-    return [tick / 100 for tick in nice_ticks(low, high, 5)]
+    return [tick / metric.scale for tick in nice_ticks(low, high, 5)]
 
 
 def _area(frame: _Frame, lam: Points) -> str:
@@ -188,20 +204,23 @@ def _area(frame: _Frame, lam: Points) -> str:
     return f'<polygon class="lam" points="{frame.path([*scaled, *ends])}"/>'
 
 
-def _grid(frame: _Frame, ticks: Sequence[float]) -> str:
-    digits = _digits(ticks)
+def _grid(frame: _Frame, ticks: Sequence[float], metric: TaskMetric) -> str:
     return "".join(
         f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{frame.y(tick):.1f}" '
         f'y2="{frame.y(tick):.1f}"/>'
         f'<text x="{_LEFT - 6}" y="{frame.y(tick) + 4:.1f}" text-anchor="end">'
-        f"{percent(tick, digits)}</text>"
+        f"{html.escape(_tick_text(tick, ticks, metric))}</text>"
         for tick in ticks
         if tick <= frame.high + 1e-9
     )
 
 
-def _digits(ticks: Sequence[float]) -> int:
-    return 0 if all(abs(100 * t - round(100 * t)) < 1e-6 for t in ticks) else 1
+def _tick_text(tick: float, ticks: Sequence[float], metric: TaskMetric) -> str:
+    """With as many digits as tell all ticks apart."""
+    values = [metric.scale * value for value in ticks]
+    exact = (n for n in range(6) if all(abs(v - round(v, n)) < 1e-6 for v in values))
+    number = f"{metric.scale * tick:.{next(exact, 6)}f}"
+    return f"{number}%" if metric.unit == "%" else number
 
 
 def _steps(frame: _Frame) -> str:

@@ -16,11 +16,15 @@ from pclora_lab.data.splits import example_text
 from pclora_lab.models.serialization import from_pretrained, low_rank_layers
 from pclora_lab.plots.report.units import percent
 from pclora_lab.runs.reader import Run
-from pclora_lab.runs.replay import Predictions, RunBasis, probabilities, read_basis
+from pclora_lab.runs.replay import Predictions, RunBasis, answers_of, read_basis
+from pclora_lab.tasks.base import Task
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
+from pclora_lab.tasks.guessing import task_and_data
+from pclora_lab.tasks.metrics import Verdict
 from pclora_lab.training.config import RunConfig
 from pclora_lab.wording import brief
 
-__all__ = ["Examples", "examples_html", "first_of_each_class", "read_examples"]
+__all__ = ["Examples", "examples_html", "read_examples"]
 
 _LONGEST_TEXT = 150
 _LARGEST_SIDE = 160
@@ -34,12 +38,13 @@ class Examples:
     Attributes:
         predictions: of both.
         has_teacher: False where the dense model's head was new and says nothing.
-        class_names: of the data.
+        class_names: what the outputs stand for; empty where they are no classes.
         pictures: uint8 ``(examples, channels, height, width)``, as the model takes them; None
-            where texts are classified.
+            of texts.
         raw: the examples as they were read.
         rows: how many examples every split has, by its name.
         replaced: names of the layers that the finished model has in low rank.
+        task: says what the answers mean.
     """
 
     predictions: Predictions
@@ -49,6 +54,7 @@ class Examples:
     raw: tuple[Any, ...]
     rows: Mapping[str, int]
     replaced: tuple[str, ...] = ()
+    task: Task = IMAGE_CLASSIFICATION
 
     @property
     def is_paired(self) -> bool:
@@ -57,7 +63,7 @@ class Examples:
 
 
 def read_examples(run: Run, count: int, cache: DataCache) -> Examples:
-    """Ask the finished model and its teacher about the first validation example of each class.
+    """Ask the finished model and its teacher about a few validation examples that the task chooses.
 
     Args:
         run: finished.
@@ -69,28 +75,17 @@ def read_examples(run: Run, count: int, cache: DataCache) -> Examples:
         OSError: a file may not be read.
     """
     config = RunConfig.from_dict(run.config)
-    basis, data = read_basis(run.folder, config, cache), cache.data(config)
+    basis, (task, data) = read_basis(run.folder, config, cache), task_and_data(config, cache)
     student = from_pretrained(run.folder / "compressed")
-    indices = first_of_each_class(basis.validation.labels, count)
-    inputs, labels = basis.validation.batch(torch.as_tensor(indices, device="cpu"))
-    said = Predictions(labels, probabilities(basis.teacher, inputs), probabilities(student, inputs))
+    indices = task.shown_examples(basis.validation, count)
+    inputs, targets = basis.validation.batch(torch.as_tensor(indices, device="cpu"))
+    teacher = answers_of(task, basis.teacher, inputs)
+    said = Predictions(targets, teacher, answers_of(task, student, inputs), task)
     raw = tuple(basis.raw[index] for index in indices)
     rows = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
     pictures, replaced = _pictures(basis, indices), tuple(low_rank_layers(student))
-    return Examples(said, basis.has_teacher, basis.class_names, pictures, raw, rows, replaced)
-
-
-def first_of_each_class(labels: Tensor, count: int) -> list[int]:
-    """Where every class comes first, class by class; then whatever else comes first.
-
-    Example:
-        >>> first_of_each_class(torch.tensor([1, 1, 0, 2, 1]), 4)
-        [2, 0, 3, 1]
-    """
-    found = labels.tolist()
-    firsts = [found.index(label) for label in sorted(set(found))][:count]
-    others = [index for index in range(len(found)) if index not in firsts]
-    return firsts + others[: count - len(firsts)]
+    facts = (basis.class_names, pictures, raw, rows, replaced, task)
+    return Examples(said, basis.has_teacher, *facts)
 
 
 def _pictures(basis: RunBasis, indices: list[int]) -> Tensor | None:
@@ -106,16 +101,20 @@ def examples_html(examples: Examples) -> str:
 
 
 def _chosen(examples: Examples) -> str:
-    labels, classes = examples.predictions.labels.tolist(), len(examples.class_names)
-    shown, different = len(labels), len(set(labels))
+    count, classes = len(examples.raw), len(examples.class_names)
+    begin = (
+        f"{count:,} of {examples.rows['validation']:,} validation {_things(examples)}: the first"
+    )
+    if not classes:
+        return f"{begin} ones, not chosen by how they turned out."
+    different = len(set(examples.predictions.labels.tolist()))
     which = (
         f"first {different} of {classes} classes" if different < classes else f"{classes} classes"
     )
-    rest = ", then others in their order" if different < shown else ""
+    rest = ", then others in their order" if different < count else ""
     return (
-        f"{shown:,} of {examples.rows['validation']:,} validation {_things(examples)}: the first "
-        f"of each of the {which}{rest}, not chosen by how it turned out. ✓ right, ✗ wrong; the "
-        "number is how sure the model is."
+        f"{begin} of each of the {which}{rest}, not chosen by how it turned out. ✓ right, ✗ wrong; "
+        "the number is how sure the model is."
     )
 
 
@@ -125,31 +124,42 @@ def _things(examples: Examples) -> str:
 
 def _score(examples: Examples) -> str:
     """So that one that is wrong is not taken for more than it is."""
-    said = examples.predictions
-    right = int((said.student.argmax(-1) == said.labels).sum())
-    teacher = int((said.teacher.argmax(-1) == said.labels).sum())
-    beside = f", the teacher {teacher}" if examples.has_teacher else ""
-    return (
-        f"The student has {right} of these {len(said.labels)} right{beside}: too few to judge it "
-        "by. The accuracy above is of the whole split."
+    count = len(examples.raw)
+    student, teacher = (
+        [_verdict(examples, answers, index).is_right for index in range(count)]
+        for answers in (examples.predictions.student, examples.predictions.teacher)
     )
+    if None in student:
+        metric = html.escape(examples.task.ranking.label)
+        return f"Too few to judge it by: the {metric} above is of the whole split."
+    beside = f", the teacher {sum(map(bool, teacher))}" if examples.has_teacher else ""
+    return (
+        f"The student has {sum(map(bool, student))} of these {count} right{beside}: too few to "
+        f"judge it by. The {html.escape(examples.task.ranking.label)} above is of the whole split."
+    )
+
+
+def _verdict(examples: Examples, answers: Tensor, index: int) -> Verdict:
+    target = examples.predictions.labels[index]
+    return examples.task.verdict(answers[index], target, examples.class_names)
 
 
 def _said(examples: Examples, index: int) -> list[tuple[str, str]]:
     """Who says what about an example, as HTML."""
-    label, names = int(examples.predictions.labels[index]), examples.class_names
     who = [("student", examples.predictions.student)]
     if examples.has_teacher:
         who.insert(0, ("teacher", examples.predictions.teacher))
-    return [(name, _verdict(said[index], names, label)) for name, said in who]
+    return [(name, _verdict_html(_verdict(examples, said, index))) for name, said in who]
 
 
-def _verdict(probabilities: Tensor, names: Sequence[str], label: int) -> str:
-    """The most likely class, whether it is right, and how sure the model is."""
-    best = int(probabilities.argmax())
-    kind, mark = ("right", "✓") if best == label else ("wrong", "✗")
-    sure = percent(float(probabilities[best]), 0)
-    return f'<b class="{kind}">{_class_html(names, best)} {mark}</b> <small>{sure}</small>'
+def _verdict_html(verdict: Verdict) -> str:
+    """What it says, whether that is right, and how sure the model is."""
+    text = f"<bdi>{html.escape(brief(verdict.text, _LONGEST_CLASS))}</bdi>"
+    sure = "" if verdict.sure is None else f" <small>{percent(verdict.sure, 0)}</small>"
+    if verdict.is_right is None:
+        return f"<b>{text}</b>{sure}"
+    kind, mark = ("right", "✓") if verdict.is_right else ("wrong", "✗")
+    return f'<b class="{kind}">{text} {mark}</b>{sure}'
 
 
 def _class_html(names: Sequence[str], number: int) -> str:
@@ -157,14 +167,18 @@ def _class_html(names: Sequence[str], number: int) -> str:
     return f"<bdi>{html.escape(brief(name, _LONGEST_CLASS))}</bdi>"
 
 
-def _label(examples: Examples, index: int) -> str:
-    return _class_html(examples.class_names, int(examples.predictions.labels[index]))
+def _labels(examples: Examples, index: int) -> list[tuple[str, str]]:
+    """What is right, where that is a class; nothing of another task."""
+    if not examples.class_names:
+        return []
+    label = int(examples.predictions.labels[index])
+    return [("label", _class_html(examples.class_names, label))]
 
 
 def _figures(examples: Examples, pictures: Tensor) -> str:
     figures = []
     for index, picture in enumerate(pictures):
-        lines = [("label", _label(examples, index)), *_said(examples, index)]
+        lines = [*_labels(examples, index), *_said(examples, index)]
         caption = "".join(f"<span><small>{who}</small> {what}</span>" for who, what in lines)
         figures.append(
             f'<figure><img src="{_source(picture)}" alt="example {index + 1}">'
@@ -184,13 +198,13 @@ def _source(picture: Tensor) -> str:
 
 
 def _table(examples: Examples) -> str:
-    heads = ["text", "label", *(who for who, _ in _said(examples, 0))]
+    lines = [[*_labels(examples, i), *_said(examples, i)] for i in range(len(examples.raw))]
+    heads = ["text", *(who for who, _ in lines[0])]
     rows = []
-    for index, raw in enumerate(examples.raw):
+    for raw, told in zip(examples.raw, lines, strict=True):
         text = example_text(raw)
         text = text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
-        cells = [f"<bdi>{html.escape(text)}</bdi>", _label(examples, index)]
-        cells += [said for _, said in _said(examples, index)]
+        cells = [f"<bdi>{html.escape(text)}</bdi>", *(what for _, what in told)]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return f'<table class="texts"><thead><tr>{head}</tr></thead>{"".join(rows)}</table>'

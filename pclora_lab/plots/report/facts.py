@@ -1,6 +1,7 @@
 """What a report rests on: a run folder, read once, with short names in place of paths."""
 
 import contextlib
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from pclora_lab.plots.method_styles import method_style
 from pclora_lab.runs.durable.places import without_places
 from pclora_lab.runs.reader import Run
 from pclora_lab.runs.result_columns import finite, latency_examples
+from pclora_lab.tasks.metrics import TaskMetric
+from pclora_lab.tasks.registry import metrics_of
 from pclora_lab.wording import brief
 
 __all__ = ["Facts", "options_in", "read_facts"]
@@ -32,7 +35,7 @@ class Facts:
         summary: what the method does, a sentence; empty of another package's.
         versions: of Python and packages, as far as they were written down.
         ended: seconds since 1970, or None.
-        is_text: whether texts are classified; None where nothing says so.
+        is_text: whether it reads texts; None where nothing says so.
     """
 
     run: Run
@@ -59,8 +62,22 @@ class Facts:
         return finite(self.result.get(key))
 
     @property
+    def metric(self) -> TaskMetric:
+        """What the run is judged by."""
+        return metrics_of(self.run.result or self.run.config)[0]
+
+    @property
+    def scores(self) -> tuple[float | None, float | None]:
+        """The finished model's and its teacher's, as far as they were measured."""
+        return self.number(self.metric.key), self.number(self.metric.of_teacher)
+
+    def score_text(self, value: float) -> str:
+        """A value of the metric, as HTML."""
+        return html.escape(self.metric.roughly(value))
+
+    @property
     def examples(self) -> str:
-        """What is classified, such as ``images``."""
+        """What the model reads, such as ``images``."""
         return "examples" if self.is_text is None else "texts" if self.is_text else "images"
 
     @property

@@ -1,11 +1,12 @@
 """What a run gained, in one sentence, and what became of a run that has not finished."""
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pclora_lab.plots.report.facts import Facts
 from pclora_lab.plots.report.page import name_html
-from pclora_lab.plots.report.units import SAME_SPEED, count_wrong, percent, points, times
+from pclora_lab.plots.report.units import SAME_SPEED, change_text, count_wrong, percent, times
 from pclora_lab.runs.result_columns import finite
 
 __all__ = ["headline", "lead"]
@@ -27,7 +28,7 @@ def lead(facts: Facts) -> str:
 
 
 def _gain(facts: Facts) -> str:
-    clauses = [part for part in (_size(facts), _accuracy(facts), _speed(facts)) if part]
+    clauses = [part for part in (_size(facts), _score(facts), _speed(facts)) if part]
     if not clauses:
         return f"{_with(facts)} {name_html(facts.model)} has finished; nothing was measured."
     joined = clauses[0] if len(clauses) == 1 else f"{'; '.join(clauses[:-1])}; and {clauses[-1]}"
@@ -36,7 +37,7 @@ def _gain(facts: Facts) -> str:
 
 def _caution(facts: Facts) -> str:
     """A difference of a few examples is not more than it is."""
-    if facts.number("accuracy") is None or facts.run.config.get("seed") is None:
+    if facts.scores[0] is None or facts.run.config.get("seed") is None:
         return ""
     return " This is one run with one seed: how much another seed would change was not measured."
 
@@ -63,25 +64,31 @@ def _size(facts: Facts) -> str:
     return f"{model} has <b>{how}</b> ({after:,.0f} instead of {before:,.0f}{layers})"
 
 
-def _accuracy(facts: Facts) -> str:
-    accuracy, count = facts.number("accuracy"), facts.number("accuracy_examples")
-    if accuracy is None:
+def _score(facts: Facts) -> str:
+    (score, _), count = facts.scores, facts.number(facts.metric.examples)
+    if score is None:
         return ""
     split = html.escape(str(facts.result.get("report_on") or "test"))
     which = f"{split} {facts.examples}"
     of = f"the {which}" if count is None else f"{count:,.0f} {which}"
-    said = f"its accuracy on {of} of {name_html(facts.data)} is <b>{percent(accuracy)}</b>"
-    return f"{said}, {_against_teacher(accuracy, facts.number('teacher_accuracy'), count)}"
+    said = f"its {html.escape(facts.metric.label)} on {of} of {name_html(facts.data)} is "
+    return f"{said}<b>{facts.score_text(score)}</b>, {_against_teacher(facts, count)}"
 
 
-def _against_teacher(accuracy: float, teacher: float | None, count: float | None) -> str:
-    if teacher is None:
+def _against_teacher(facts: Facts, count: float | None) -> str:
+    metric, (score, teacher) = facts.metric, facts.scores
+    if score is None or teacher is None:
         return "with no teacher to compare it with"
-    change = points(teacher, accuracy)
-    how = f"{abs(change):.1f} percentage points {'higher' if change > 0 else 'lower'} than before"
-    whose = f"the teacher, which is the model before, has {percent(teacher)}"
+    change = change_text(metric, teacher, score)
+    size = html.escape(change[1:].replace(" points", " percentage points"))
+    how = f"{size} {'higher' if change[:1] == '+' else 'lower'} than before"
     said = f"<b>{how if change else 'the same as before'}</b>"
-    return f"{said} ({_instead(count_wrong(accuracy, count), count_wrong(teacher, count))}{whose})"
+    wrong = ""
+    if metric.counts_right:
+        wrong = _instead(count_wrong(score, count), count_wrong(teacher, count))
+    return (
+        f"{said} ({wrong}the teacher, which is the model before, has {facts.score_text(teacher)})"
+    )
 
 
 def _instead(now: int | None, before: int | None) -> str:
@@ -113,15 +120,20 @@ def _progress(facts: Facts) -> str:
     said = [f"{state}{reason}, so there is no finished model."]
     row = next(_readings(facts), None)
     if row is not None:
-        teacher = finite(row.get("teacher_accuracy"))
-        beside = "" if teacher is None else f", the teacher {percent(teacher)}"
-        count = finite(row.get("examples"))
-        of = "the" if count is None else f"{count:,.0f}"
-        said.append(
-            f"At step {row['step']:,}, its last reading, the student got "
-            f"<b>{percent(row['accuracy'])}</b> of {of} validation examples right{beside}."
-        )
+        said.append(_last_reading(facts, row))
     return " ".join(said)
+
+
+def _last_reading(facts: Facts, row: Mapping[str, Any]) -> str:
+    metric = facts.metric
+    teacher, count = finite(row.get(metric.of_teacher)), finite(row.get("examples"))
+    beside = "" if teacher is None else f", the teacher {facts.score_text(teacher)}"
+    of = f"{'the' if count is None else f'{count:,.0f}'} validation examples"
+    score = f"<b>{facts.score_text(row[metric.key])}</b>"
+    begin = f"At step {row['step']:,}, its last reading, the student"
+    if metric.counts_right:
+        return f"{begin} got {score} of {of} right{beside}."
+    return f"{begin} had {score} ({html.escape(metric.label)}) on {of}{beside}."
 
 
 def _last_step(facts: Facts) -> str:
@@ -136,8 +148,8 @@ def _last_step(facts: Facts) -> str:
 
 
 def _readings(facts: Facts) -> Iterator[dict]:
-    """Rows of the method's own training that hold an accuracy, the last first."""
+    """Rows of the method's own training that hold the task's metric, the last first."""
     for row in reversed(list(facts.run.rows)):
         is_own = row.get("phase") == "fade" and isinstance(row.get("step"), int)
-        if is_own and finite(row.get("accuracy")) is not None:
+        if is_own and finite(row.get(facts.metric.key)) is not None:
             yield row

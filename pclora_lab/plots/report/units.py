@@ -3,7 +3,9 @@
 import math
 import time
 
-__all__ = ["SAME_SPEED", "count_wrong", "percent", "points", "si", "times", "utc"]
+from pclora_lab.tasks.metrics import TaskMetric
+
+__all__ = ["SAME_SPEED", "change_text", "count_wrong", "percent", "si", "times", "utc"]
 
 SAME_SPEED = 1.05
 """Up to this ratio two latencies are called the same: two measurements of one model differ so."""
@@ -22,14 +24,21 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}%"
 
 
-def points(before: float, after: float) -> float:
-    """By how many percentage points a share rose, to a tenth, as the shown shares differ.
+def change_text(metric: TaskMetric, before: float, after: float) -> str:
+    """By how much a metric has risen, in its unit; empty where no difference can be seen.
 
     Example:
-        >>> points(0.9806, 0.9694), points(0.5, 0.5)
-        (-1.2, 0.0)
+        >>> from pclora_lab.tasks import IMAGE_CLASSIFICATION
+        >>> change_text(IMAGE_CLASSIFICATION.ranking, 0.9806, 0.9694)
+        '−1.2 points'
+        >>> change_text(TaskMetric("psnr", "PSNR", "dB"), 28.3, 29.0)
+        '+0.7 dB'
     """
-    return round(round(100 * after, 1) - round(100 * before, 1), 1) + 0.0
+    number = metric.change(before, after)
+    if not float(number.replace(",", "")):
+        return ""
+    unit = "points" if metric.unit == "%" else metric.unit
+    return f"{number} {unit}".rstrip().replace("-", "−")
 
 
 def count_wrong(accuracy: float | None, count: float | None) -> int | None:

@@ -11,8 +11,8 @@ from pclora_lab.data import Preprocessing
 {load}
 prepare = Preprocessing.of(model)
 picture = prepare.to_bytes()(Image.open("picture.png"))
-logits = model(prepare.normalize(picture)[None]){of_output}
-print(model.pclora_class_names[logits.argmax()])
+{outputs} = model(prepare.normalize(picture)[None]){of_output}
+print({answer})
 """
 
 _TEXTS = """\
@@ -20,20 +20,27 @@ from pclora_lab import from_pretrained
 
 {load}
 inputs = model.pclora_text.encode([{text}])
-logits = model(**inputs){of_output}
-print(model.pclora_class_names[logits.argmax()])
+{outputs} = model(**inputs){of_output}
+print({answer})
 """
 
+_CLASS = ("logits", "model.pclora_class_names[logits.argmax()]")
 _TEXT, _PAIR = '"Any text."', '("The first text.", "The second one.")'
 
 
-def loading_code(is_text: bool | None, is_paired: bool = False, has_output: bool = False) -> str:
+def loading_code(
+    is_text: bool | None,
+    is_paired: bool = False,
+    has_output: bool = False,
+    has_classes: bool = True,
+) -> str:
     """Python that is run in the folder of the run.
 
     Args:
         is_text: what the model reads; None where nothing says so: then it is only loaded.
         is_paired: whether one example is a pair of texts.
         has_output: whether it is a model of transformers, which returns its logits in an object.
+        has_classes: whether the outputs stand for classes.
 
     Example:
         >>> print(loading_code(None))
@@ -45,4 +52,6 @@ def loading_code(is_text: bool | None, is_paired: bool = False, has_output: bool
     if is_text is None:
         return f"from pclora_lab import from_pretrained\n\n{_LOAD}\n"
     text, code = _PAIR if is_paired else _TEXT, _TEXTS if is_text else _IMAGES
-    return code.format(load=_LOAD, text=text, of_output=".logits" if has_output else "")
+    outputs, answer = _CLASS if has_classes else ("outputs", "outputs.shape")
+    of_output = ".logits" if has_output else ""
+    return code.format(load=_LOAD, text=text, of_output=of_output, outputs=outputs, answer=answer)

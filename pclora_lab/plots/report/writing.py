@@ -55,7 +55,7 @@ def write_report(
     found, reason = _read_again(facts, examples, cache or DataCache())
     sections = [
         section("Before and after", bars_html(facts)),
-        section("", chart_html(run.rows, found.rows["validation"] if found else None)),
+        section("", _chart(facts, found)),
         section("What it says about examples", examples_html(found) if found else reason),
         section("Load the finished model", _loading(facts, found)),
         section("Settings that differ from the defaults", _settings(facts)),
@@ -65,6 +65,11 @@ def write_report(
     text = page_html(headline(facts), lead(facts), sections)
     write_text(path, with_mark(without_home(text)))
     return path
+
+
+def _chart(facts: Facts, found: Examples | None) -> str:
+    count = found.rows["validation"] if found else None
+    return chart_html(facts.run.rows, count, facts.metric)
 
 
 def _read_again(facts: Facts, count: int, cache: DataCache) -> tuple[Examples | None, str]:
@@ -86,7 +91,8 @@ def _loading(facts: Facts, found: Examples | None) -> str:
     if not _has_model(facts):
         return ""
     is_paired = found.is_paired if found else bool(facts.run.config.get("text_columns"))
-    code = loading_code(facts.is_text, is_paired, facts.has_output)
+    has_classes = bool(facts.result.get("class_names"))
+    code = loading_code(facts.is_text, is_paired, facts.has_output, has_classes)
     return f'<pre>{html.escape(code)}</pre><p class="caption">{_about_loading(facts, found)}</p>'
 
 

@@ -2,7 +2,7 @@ from .cells import CellBusy, run_cell
 from .comparison import Comparison, Step
 from .grid import Cell, Grid
 from .lr_search import LRSearch
-from .table import compare, summarize
+from .table import compare, ranking_of, summarize
 from .workers import Workers
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Step",
     "Workers",
     "compare",
+    "ranking_of",
     "run_cell",
     "summarize",
 ]

@@ -29,6 +29,7 @@ from pclora_lab.runs.comparison.side_by_side import SideBySide
 from pclora_lab.runs.comparison.workers import Workers, resolved_precision
 from pclora_lab.runs.durable.places import settled
 from pclora_lab.runs.reader import load_run
+from pclora_lab.tasks.registry import named_task
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import Result, Row
 from pclora_lab.training.parallel.launch import refuse_several_processes
@@ -105,7 +106,8 @@ class Comparison:
         self.grid = Grid(self.base, methods, budgets, seeds, options or {})
         self.workers = Workers.of(workers, devices, self.base)
         self.out = given_path(out, "out")
-        self.search = LRSearch(self.out / "tuning", lrs)
+        self.task = named_task(self.base.task)
+        self.search = LRSearch(self.out / "tuning", lrs, self.task.ranking)
         for name in self.grid.methods:
             self._cells_to_come(name)  # refuses bad budgets, seeds and learning rates
         self._pin(claim_folder(self.out, self.base, self.grid.configs, self.search.given))
@@ -203,7 +205,8 @@ class Comparison:
         result = self._result(cell)
         facts = {"method": name, "budget": cell.budget, "seed": cell.seed}
         facts |= {"lr": cell.config.lr, "error": self._error(cell)}
-        self.search.note({**facts, "validation_accuracy": result and result["accuracy"]})
+        score = result and result[self.task.ranking.key]
+        self.search.note({**facts, self.search.column: score})
 
     def _result(self, cell: Cell) -> Result | None:
         return cell_result(cell, self.out, self._remark)
@@ -242,7 +245,7 @@ class Comparison:
         lr = self.search.best(name)
         cell = self.grid.cell(name, budget, seed, lr)
         result = self._result(cell) or {}
-        facts = {key: result.get(key) for key in result_columns.compared_keys()}
+        facts = {key: result.get(key) for key in result_columns.compared_keys(self.task.metrics)}
         return {
             "method": name,
             "budget": budget,

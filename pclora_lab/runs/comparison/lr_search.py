@@ -14,6 +14,8 @@ from pclora_lab.methods.base import LARGEST_LR, SMALLEST_LR
 from pclora_lab.methods.registry import method_class
 from pclora_lab.remarks import remark
 from pclora_lab.runs.durable.stored import read_tuning
+from pclora_lab.tasks.classification import ACCURACY
+from pclora_lab.tasks.metrics import TaskMetric
 from pclora_lab.wording import explained
 
 __all__ = ["FACTOR", "REACH", "LRSearch"]
@@ -32,14 +34,19 @@ class LRSearch:
         folder: choices are kept in ``folder/<method>.json``, so that another grid in the same
             comparison does not choose anew and make finished runs stale.
         given: the only learning rates to try; None takes each method's own and goes on from there.
+        metric: of the task, that the trials are ranked by.
 
     Attributes:
-        tried: one record per trial, with ``method``, ``lr``, ``validation_accuracy``, ``error``.
+        column: of a trial's number on validation data, such as ``validation_accuracy``.
+        tried: one record per trial, with ``method``, ``lr``, ``error`` and that number.
         chosen: learning rate by method, once its search is over.
     """
 
-    def __init__(self, folder: Path, given: Sequence[float] | None) -> None:
-        self.folder, self.given = folder, given
+    def __init__(
+        self, folder: Path, given: Sequence[float] | None, metric: TaskMetric = ACCURACY
+    ) -> None:
+        self.folder, self.given, self.metric = folder, given, metric
+        self.column = f"validation_{metric.key}"
         self.tried: list[dict[str, Any]] = []
         self.chosen: dict[str, float] = {}
 
@@ -90,7 +97,8 @@ class LRSearch:
         good = self._good(name)
         if not good:
             return self._own(name)[0]
-        return max(good, key=lambda trial: (trial["validation_accuracy"], trial["lr"]))["lr"]
+        rank = self.metric.rank
+        return max(good, key=lambda trial: (rank(trial[self.column]), trial["lr"]))["lr"]
 
     def _good(self, name: str) -> list[dict[str, Any]]:
         return [trial for trial in self.tried if trial["method"] == name and not trial["error"]]
@@ -115,7 +123,7 @@ class LRSearch:
     def recall(self, name: str) -> None:
         """Take over an earlier choice, if there is one that can be believed."""
         try:
-            known = read_tuning(self._file(name), name)
+            known = read_tuning(self._file(name), name, self.metric)
         except (OSError, ValueError) as error:
             remark(f"the choice in {self._file(name)} can't be used: {error}. It is made again")
             return

@@ -5,7 +5,8 @@ here. A file that was cut, edited to another type, or holds a number that is non
 place in it; what a newer version added is left as it is.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from pclora_lab.schema import (
     text,
     whole,
 )
+from pclora_lab.tasks.metrics import TaskMetric
+from pclora_lab.tasks.registry import metrics_of
 from pclora_lab.training.events import Result, Row
 
 __all__ = ["believed_row", "read_comparison", "read_result", "read_tuning"]
@@ -42,20 +45,18 @@ def _rate(place: str, value: Any) -> None:
     check_lr(place, value)
 
 
-_SHARES = ("accuracy", "accuracy_if_base_removed", "teacher_accuracy")
 _AMOUNTS = (
     "params_before", "params_after", "params_trained", "macs_before", "macs_after", "bytes_before",
     "bytes_after", "bytes_on_disk", "latency_ms_before", "latency_ms_after", "peak_memory_mb",
-    "seconds", "probe_percent", "max_logit_difference", "lr", "accuracy_examples",
+    "seconds", "probe_percent", "max_logit_difference", "lr",
 )  # fmt: skip
 _NUMBERS = ("params_removed_replaced", "params_removed_whole", "macs_removed_whole")
-_TEXTS = ("method", "device", "hardware", "precision", "report_on", "input", "run_dir")
+_TEXTS = ("method", "task", "device", "hardware", "precision", "report_on", "input", "run_dir")
 
 # A version that did not measure a number has none, or null.
 _RESULT = record(
     {},
     {
-        **dict.fromkeys(_SHARES, optional(_share)),
         **dict.fromkeys(_AMOUNTS, optional(_amount)),
         **dict.fromkeys(_NUMBERS, optional(number)),
         **dict.fromkeys(_TEXTS, optional(text())),
@@ -68,23 +69,31 @@ _RESULT = record(
     },
 )
 
-_MEASURED = record({"accuracy": _share, "params_after": _amount})
 
-_TUNING = record(
-    {
-        "lr": _rate,
-        "tried": listed(
-            record(
-                {
-                    "method": text(),
-                    "lr": _rate,
-                    "validation_accuracy": optional(_share),
-                    "error": optional(text()),
-                }
-            )
-        ),
+def _within(metric: TaskMetric) -> Check:
+    is_open = metric.low == -math.inf and metric.high == math.inf
+    return number if is_open else number_within(metric.low, metric.high)
+
+
+def _measured(metrics: Sequence[TaskMetric]) -> Check:
+    """What others are compared with: the metric that ranks, and the size."""
+    return record({metrics[0].key: _within(metrics[0]), "params_after": _amount})
+
+
+def _scores(metrics: Sequence[TaskMetric]) -> Check:
+    checks = {
+        column: optional(_within(metric))
+        for metric in metrics
+        for column in (metric.key, metric.if_base_removed, metric.of_teacher)
     }
-)
+    return record({}, {**checks, metrics[0].examples: optional(_amount)})
+
+
+def _tuning(metric: TaskMetric) -> Check:
+    score = {f"validation_{metric.key}": optional(_within(metric))}
+    tried = record({"method": text(), "lr": _rate, **score, "error": optional(text())})
+    return record({"lr": _rate, "tried": listed(tried)})
+
 
 _COMPARISON = record({"base": mapping(_anything), "methods": mapping(mapping(_anything))})
 
@@ -103,7 +112,7 @@ def read_result(folder: Path, *, measured: bool = False) -> Result | None:
 
     Args:
         folder: of the run.
-        measured: require what others are compared with: accuracy and size.
+        measured: require what others are compared with: the metric that ranks, and the size.
 
     Raises:
         ValueError: the file can't be believed; names it and the place in it.
@@ -116,19 +125,26 @@ def read_result(folder: Path, *, measured: bool = False) -> Result | None:
     # Earlier versions wrote NaN where a number was not measured.
     values = with_nulls(_renamed(values))
     _RESULT(path.name, values)
+    metrics = metrics_of(values)
+    _scores(metrics)(path.name, values)
     if measured:
-        _MEASURED(path.name, values)
+        _measured(metrics)(path.name, values)
     return values
 
 
-def read_tuning(path: Path, method: str) -> dict[str, Any] | None:
+def read_tuning(path: Path, method: str, metric: TaskMetric) -> dict[str, Any] | None:
     """The learning rate that was chosen for a method, and what was tried; None without a file.
+
+    Args:
+        path: of the file.
+        method: its name.
+        metric: that the trials are ranked by.
 
     Raises:
         ValueError: the file can't be believed, or its choice is none of what was tried.
         OSError: it may not be read.
     """
-    values = _checked(path, _TUNING)
+    values = _checked(path, _tuning(metric))
     if values is None:
         return None
     good = [t["lr"] for t in values["tried"] if t["method"] == method and not t["error"]]

@@ -1,4 +1,4 @@
-"""How accurate would a rank be? Finished runs are asked.
+"""How accurate would a rank be? Finished runs are asked, of the same task and by its own metric.
 
 Sizes are arithmetic (:mod:`pclora_lab.nn.sizes`). How accurate a rank is nobody knows before a
 training, so nothing is said about ranks outside of those that were run."""
@@ -6,12 +6,15 @@ training, so nothing is said about ranks outside of those that were run."""
 import math
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from pclora_lab.runs.estimates.alike import comparable
 from pclora_lab.runs.estimates.finished import FinishedRun, finished_runs, shipped_runs
+from pclora_lab.tasks.classification import ACCURACY
+from pclora_lab.tasks.metrics import TaskMetric
+from pclora_lab.tasks.registry import named_task
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["AccuracyEstimate", "RankPoint", "accuracy_estimate", "expected_accuracy"]
@@ -28,7 +31,7 @@ class RankPoint:
     Attributes:
         rank: the one that all layers have; None where they differ.
         params: of the finished model.
-        mean: accuracy, mean over the seeds.
+        mean: of the task's ranking metric, over the seeds.
         std: its sample standard deviation; None for one seed.
         seeds: how many there were.
         shipped: how many of them come with the package.
@@ -55,11 +58,12 @@ class AccuracyEstimate:
 
     Attributes:
         rank: that was asked about; None for ranks by layer.
-        mean: accuracy to expect; None where the runs can't say.
+        mean: value of the metric to expect; None where the runs can't say.
         std: its standard deviation over seeds; None where it is unknown.
         points: the runs behind it, by size.
         seeds: how many runs the mean was read from.
         note: where the numbers come from, or why there are none.
+        metric: what the numbers are of.
     """
 
     rank: int | None
@@ -68,6 +72,7 @@ class AccuracyEstimate:
     points: tuple[RankPoint, ...]
     note: str
     seeds: int = 0
+    metric: TaskMetric = ACCURACY
 
 
 def rank_points(
@@ -82,12 +87,13 @@ def rank_points(
             of the same size and seed.
     """
     groups: dict[tuple[int | None, int], dict[int, FinishedRun]] = {}
+    key = named_task(config.task).ranking.key
     # Oldest first, so that a run that was repeated counts once, as it came out last.
     for run in (*(shipped_runs() if with_shipped else ()), *finished_runs(runs)):
-        if comparable(run.config, config, *_SIZES):
+        if key in run.numbers and comparable(run.config, config, *_SIZES):
             size = (_uniform_rank(run.config), run.numbers["params_after"])
             groups.setdefault(size, {})[run.config.seed] = run
-    points = [_point(size, list(seeds.values())) for size, seeds in groups.items()]
+    points = [_point(size, list(seeds.values()), key) for size, seeds in groups.items()]
     return tuple(sorted(points, key=lambda point: point.params))
 
 
@@ -98,11 +104,11 @@ def _uniform_rank(config: RunConfig) -> int | None:
     return rank if isinstance(rank, int) and budget is None and is_uniform else None
 
 
-def _point(size: tuple[int | None, int], found: list[FinishedRun]) -> RankPoint:
-    accuracies = [run.numbers["accuracy"] for run in found]
-    spread = statistics.stdev(accuracies) if len(accuracies) > 1 else None
+def _point(size: tuple[int | None, int], found: list[FinishedRun], key: str) -> RankPoint:
+    values = [run.numbers[key] for run in found]
+    spread = statistics.stdev(values) if len(values) > 1 else None
     shipped = sum(run.is_shipped for run in found)
-    return RankPoint(*size, statistics.fmean(accuracies), spread, len(accuracies), shipped)
+    return RankPoint(*size, statistics.fmean(values), spread, len(values), shipped)
 
 
 def accuracy_estimate(
@@ -113,7 +119,7 @@ def accuracy_estimate(
     params: int | None = None,
     with_shipped: bool = False,
 ) -> AccuracyEstimate | None:
-    """The accuracy that finished runs let one expect at a rank, with its spread over seeds.
+    """What finished runs let one expect of a rank by the task's metric, with its spread over seeds.
 
     Between two ranks that were run, mean and spread are interpolated linearly in log rank. Where
     ranks differ by layer, or come from a budget, the parameters of the whole model take the
@@ -134,6 +140,13 @@ def accuracy_estimate(
     points = rank_points(runs, config, with_shipped=with_shipped)
     if not points:
         return None
+    found = _estimate(points, rank, params)
+    return replace(found, metric=named_task(config.task).ranking)
+
+
+def _estimate(
+    points: tuple[RankPoint, ...], rank: int | str | Mapping[str, int] | None, params: int | None
+) -> AccuracyEstimate:
     by_rank = [_Placed(point.rank, point) for point in points if point.rank is not None]
     if isinstance(rank, int) and by_rank:
         by_rank.sort(key=lambda placed: placed.at)

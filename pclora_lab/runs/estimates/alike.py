@@ -5,6 +5,7 @@ from typing import Any
 
 from pclora_lab.fields import Part, values_of
 from pclora_lab.runs.durable.places import whole_data, whole_model
+from pclora_lab.tasks.registry import key_facts
 from pclora_lab.training.config import RunConfig
 
 __all__ = ["comparable"]
@@ -25,7 +26,7 @@ def comparable(run: RunConfig, wanted: RunConfig, *but: str) -> bool:
         ...     RunConfig(steps=5), RunConfig(), "steps")
         (False, True)
     """
-    skipped = {"seed", "model", "data", "method", *values_of(wanted, Part.OBSERVES), *but}
+    skipped = {"seed", "model", "data", "method", "task", *values_of(wanted, Part.OBSERVES), *but}
     if wanted.precision == "auto":
         skipped.add("precision")
     one, other = run.method, wanted.method
@@ -33,6 +34,8 @@ def comparable(run: RunConfig, wanted: RunConfig, *but: str) -> bool:
         type(one) is type(other)
         and _same(one, other, set(but))
         and _same(run, wanted, skipped)
+        # A task that is named may be the one that is guessed otherwise.
+        and key_facts(run.task) == key_facts(wanted.task)
         # The same file may have been named from another folder.
         and whole_model(run.model) == whole_model(wanted.model)
         and whole_data(run.data) == whole_data(wanted.data)

@@ -9,6 +9,7 @@ from pclora_lab.files import data_dir, given_path
 from pclora_lab.json_files import read_json
 from pclora_lab.machine import is_on_this_machine
 from pclora_lab.runs.durable.stored import read_result
+from pclora_lab.tasks.registry import metrics_of
 from pclora_lab.training.config import RunConfig, upgrade_config
 
 __all__ = ["FinishedRun", "finished_runs", "shipped_runs"]
@@ -22,7 +23,8 @@ class FinishedRun(NamedTuple):
 
     Attributes:
         config: its settings.
-        numbers: ``accuracy`` and ``params_after``; latencies where they were measured.
+        numbers: ``params_after`` and the metric that ranks, such as ``accuracy``; latencies where
+            they were measured.
         is_here: whether it ran on this machine.
         is_shipped: whether it is of the record that comes with the package.
     """
@@ -57,7 +59,7 @@ def _read_run(path: Path, *ages: int) -> FinishedRun | None:
             return None  # and no run of the default settings
         config = upgrade_config(settings)
         result = read_result(path.parent, measured=True) or {}
-        numbers = {name: result[name] for name in ("params_after", "accuracy")}
+        numbers = {name: result[name] for name in ("params_after", metrics_of(result)[0].key)}
         numbers |= {name: result.get(name) for name in _TIMES}
         # λ may have been moved by hand, which the settings do not tell.
         config["overrides"] = result.get("overrides", config.get("overrides", ()))

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from pclora_lab.methods.metrics import LR_SHARE
 from pclora_lab.nn.layers.finite import NotFinite
 from pclora_lab.remarks import remark
 from pclora_lab.training.device import memory_mb
-from pclora_lab.training.evaluation import accuracy
+from pclora_lab.training.evaluation import evaluate
 from pclora_lab.training.lambda_override import LambdaDriver
 from pclora_lab.training.measuring.layer_probe import LayerProbe
 from pclora_lab.training.measuring.peak_memory import PeakMemory
@@ -86,12 +86,13 @@ class MetricTracker:
 
     def __init__(self, setup: RunSetup, student: nn.Module, driver: LambdaDriver) -> None:
         self.config, self.method, self.accelerator = setup.config, setup.method, setup.accelerator
+        self.task = setup.task
         self.student, self.driver, self.clock = student, driver, RunClock()
         self.peak = PeakMemory(self.accelerator.device)
         self.batches, train = setup.batches["validation"], setup.batches["train"]
         self.dense_params = sum(p.numel() for p in setup.model.parameters())
         self.plan = _plan(setup)
-        self.teacher_accuracy = setup.teacher_accuracy(self.plan.examples)
+        self.teacher_scores = setup.teacher_scores(self.plan.examples)
         indices = next(train.in_order(PROBE_EXAMPLES, PROBE_EXAMPLES))
         self.probe = train.inputs(indices, self.accelerator.device)
         self.layers: LayerProbe | None = None
@@ -125,7 +126,7 @@ class MetricTracker:
             **means,
             **self._lr_share(means),
             **self._measured(step),
-            "teacher_accuracy": self.teacher_accuracy,
+            **self.task.of_teacher(self.teacher_scores),
             "examples": self.plan.examples,
             "held_params": held,
             "held_percent": 100 * held / self.dense_params,
@@ -140,9 +141,10 @@ class MetricTracker:
             return {}
         return {"lr_share": lr / self.config.peak_lr}
 
-    def _accuracy(self) -> float:
+    def _scores(self) -> dict[str, float]:
         config = self.config
-        return accuracy(
+        return evaluate(
+            self.task,
             self.student,
             self.batches,
             self.accelerator,
@@ -150,9 +152,9 @@ class MetricTracker:
             batch_size=config.eval_batch_size,
         )
 
-    def _accuracy_at(self, step: int) -> float:
+    def _scores_at(self, step: int) -> dict[str, float]:
         try:
-            return self._accuracy()
+            return self._scores()
         except NotFinite as error:
             if not self.method.trains or step == 0:
                 raise
@@ -164,24 +166,32 @@ class MetricTracker:
 
     def _measured(self, step: int) -> dict[str, Any]:
         if step not in self.plan.steps:
-            return {"accuracy": None, "accuracy_if_base_removed": None}
+            return self._columns({}, {})
         with self.peak.left_out():
             return self._read(step)
 
     def _read(self, step: int) -> dict[str, Any]:
-        """Both accuracies, after what the probe batch tells."""
+        """The metrics, also without the base, after what the probe batch tells."""
         facts = self._probed(step)
-        as_it_is = self._accuracy_at(step)
+        as_it_is = self._scores_at(step)
         if not self.method.fades:
-            return {**facts, "accuracy": as_it_is, "accuracy_if_base_removed": None}
+            return {**facts, **self._columns(as_it_is, {})}
         without_base = self.method.without_base(self.student)
-        removed: float | None = as_it_is
+        removed = as_it_is
         if without_base is not None:
-            removed = None
+            removed = {}
             # What a student can't do yet is no reason to end its training.
             with without_base, contextlib.suppress(NotFinite):
-                removed = self._accuracy()
-        return {**facts, "accuracy": as_it_is, "accuracy_if_base_removed": removed}
+                removed = self._scores()
+        return {**facts, **self._columns(as_it_is, removed)}
+
+    def _columns(
+        self, as_it_is: Mapping[str, float], removed: Mapping[str, float]
+    ) -> dict[str, float | None]:
+        """Both readings of every metric; None where it was not measured."""
+        metrics = self.task.metrics
+        values = {metric.key: as_it_is.get(metric.key) for metric in metrics}
+        return values | {m.if_base_removed: removed.get(m.key) for m in metrics}
 
     def _probed(self, step: int) -> dict[str, Any]:
         """What the probe batch tells, with the layers' distances where they are planned."""

@@ -45,7 +45,8 @@ class ComparisonView(widgets.VBox):
 
     def draw(self, comparison: Comparison) -> None:
         """The figure of what is there; nothing before the first run has ended."""
-        rows = [row for row in comparison.rows() if row["accuracy"] is not None]
+        score = comparison.task.ranking.key
+        rows = [row for row in comparison.rows() if row[score] is not None]
         if rows:
             self.picture.value = pareto_figure(rows).png(scale=1.0)
 

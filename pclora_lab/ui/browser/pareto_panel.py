@@ -1,4 +1,4 @@
-"""Accuracy over size in a figure whose points open their runs."""
+"""A task's metric over size in a figure whose points open their runs."""
 
 from collections.abc import Callable, Sequence
 from itertools import compress
@@ -9,6 +9,7 @@ import ipywidgets as widgets
 from pclora_lab.plots.pareto_runs import AXES, fill_pareto, pareto_runs_figure
 from pclora_lab.runs.reader import Run
 from pclora_lab.runs.result_columns import finite
+from pclora_lab.tasks.registry import metrics_of
 from pclora_lab.ui.browser.table_rows import group_of
 from pclora_lab.ui.widgets.chart import Chart, Click
 
@@ -42,7 +43,7 @@ class ParetoPanel:
             layout=widgets.Layout(width="auto"),
         )
         wide = {"layout": widgets.Layout(width="340px"), "style": {"description_width": "60px"}}
-        tip = "accuracies on other models, data or splits can't be compared"
+        tip = "runs of other tasks, models, data or splits can't be compared"
         self.group = widgets.Dropdown(description="runs of", tooltip=tip, **wide)
         tip = "what the accuracy is set against"
         self.axis = widgets.Dropdown(options=list(AXES), description="over", tooltip=tip, **wide)
@@ -53,9 +54,8 @@ class ParetoPanel:
         self.widget.add_class("pclora-runs-pareto")
 
     def show(self, runs: Sequence[Run]) -> None:
-        """Take over the runs that have an accuracy; the group that is shown stays if it can."""
-        measured = (finite((run.result or {}).get("accuracy")) is not None for run in runs)
-        self._runs = list(compress(runs, measured))
+        """Take over the runs that were measured; the group that is shown stays if it can."""
+        self._runs = list(compress(runs, map(_is_measured, runs)))
         groups = list(dict.fromkeys(map(group_of, self._runs)))
         if list(self.group.options) != groups:
             before = self.group.value
@@ -75,3 +75,8 @@ class ParetoPanel:
         names = self.chart.figure.data[click["curve"]].customdata
         if names is not None and click["point"] < len(names):  # the front has none
             self._on_click(str(names[click["point"]]))
+
+
+def _is_measured(run: Run) -> bool:
+    result = run.result or {}
+    return finite(result.get(metrics_of(result)[0].key)) is not None

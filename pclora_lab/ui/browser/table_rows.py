@@ -7,6 +7,7 @@ from typing import Any
 from pclora_lab.runs import result_columns
 from pclora_lab.runs.reader import Run, UnreadableRun
 from pclora_lab.runs.result_columns import ResultColumn, finite
+from pclora_lab.tasks.registry import TASKS, task_of
 
 __all__ = ["group_of", "table_columns", "table_row"]
 
@@ -26,7 +27,9 @@ _NAMES = {"run": "name"}
 
 
 def _listed() -> list[ResultColumn]:
-    return [column for column in result_columns.RESULT_COLUMNS if column.listed]
+    """The metric that ranks the runs of each task, and what the result of any run has."""
+    metrics = {task.ranking.key: task.ranking for task in TASKS.values()}
+    return [column for column in result_columns.columns_of(metrics.values()) if column.listed]
 
 
 def _described(column: ResultColumn) -> dict[str, Any]:
@@ -58,9 +61,12 @@ def table_row(entry: Run | UnreadableRun) -> dict[str, Any]:
 
 
 def group_of(run: Run) -> str:
-    """Model, data and split: only runs that share them can be compared by accuracy."""
-    config = run.config
+    """Model, data, task and split: only runs that share them can be compared."""
+    config, task = run.config, task_of(run.config)
     words = f"{_text(config.get('model')) or '?'} on {_text(config.get('data')) or '?'}"
+    # A task that is not the usual one of its data says so.
+    if task is None or task.key_facts():
+        words += f", {_text(config.get('task')) if task is None else task.title}"
     split = _text(config.get("report_on")) or "test"
     return words if split == "test" else f"{words} ({split})"
 

@@ -12,6 +12,7 @@ from pclora_lab.runs.reader import Run, load_run
 from pclora_lab.runs.resuming import can_resume
 from pclora_lab.runs.session import Session
 from pclora_lab.runs.session_state import OVER, SessionState
+from pclora_lab.tasks.registry import named_task
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.identity.record import RunChanged
 from pclora_lab.ui.html import MessageBox, button, error_html
@@ -129,7 +130,7 @@ class ShownRun:
             self.changes.take_back()
             self._begin(run.folder, config, f"{run.folder.name} ({run.state or run.status})")
             self.views.update(run.rows)
-            self.tiles.update(run.rows)
+            self.tiles.update(run.rows, named_task(config.task).ranking)
             self.lambda_slider.show_past(run.rows)
         self.exports.allow(run.result is not None)
         self.message.value = _outcome(run)
@@ -202,7 +203,7 @@ class ShownRun:
             if self.opened is None:  # the run that trains is also the one that is shown
                 self.lambda_slider.update(session, snapshot)
                 self.views.update(snapshot.rows, self.lambda_slider.hand)
-                self.tiles.update(snapshot.rows)
+                self.tiles.update(snapshot.rows, named_task(session.config.task).ranking)
                 if snapshot.result is not None:
                     self.tiles.show_result(snapshot.result)
         if snapshot.state in OVER:

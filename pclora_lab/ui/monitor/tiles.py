@@ -1,5 +1,6 @@
-"""Four large numbers of the run that is shown: accuracy, size, speed, λ."""
+"""Four large numbers of the run that is shown: its task's metric, size, speed, λ."""
 
+import html
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -8,6 +9,9 @@ import ipywidgets as widgets
 from pclora_lab.nn.sizes import Plan
 from pclora_lab.runs.estimates.accuracy import AccuracyEstimate
 from pclora_lab.runs.result_columns import finite, latency_examples
+from pclora_lab.tasks.classification import ACCURACY
+from pclora_lab.tasks.metrics import TaskMetric
+from pclora_lab.tasks.registry import metrics_of
 from pclora_lab.ui.monitor.lambda_slider import LambdaSlider
 
 __all__ = ["Tiles"]
@@ -22,7 +26,7 @@ class Tiles:
         lambda_slider: λ by hand.
 
     Attributes:
-        accuracy: of the student, beside its teacher's.
+        accuracy: or whatever the task's metric is, of the student, beside its teacher's.
         size: parameters removed, by both counts.
         speed: how much faster, as measured at the end.
         widget: to display.
@@ -60,9 +64,11 @@ class Tiles:
         """
         self.clear_results()
         if found is not None and found.mean is not None:
-            spread = "" if found.std is None else f" <em>± {100 * found.std:.1f}</em>"
             runs = "1 earlier run tells" if found.seeds == 1 else f"{found.seeds} earlier runs tell"
-            self.accuracy.value = _tile(f"≈ {found.mean:.1%}{spread}", f"expected, as {runs}")
+            number = f"≈ {found.metric.roughly(found.mean)}"
+            if found.std is not None:
+                number += f" <em>± {found.metric.number(found.std)}</em>"
+            self.accuracy.value = _tile(number, f"expected, as {runs}")
         if speedup is not None:
             number, what = _speed(speedup)
             self.speed.value = _tile(f"≈ {number}", f"{what}, as a run of this size was here")
@@ -74,37 +80,48 @@ class Tiles:
         else:
             self._show_size(planned.replaced.params_removed, planned.whole_model.params_removed)
 
-    def update(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """The newest accuracies of a history."""
-        rows = [row for row in rows if finite(row.get("accuracy")) is not None]
+    def update(self, rows: Iterable[Mapping[str, Any]], metric: TaskMetric = ACCURACY) -> None:
+        """The newest readings of a history.
+
+        Args:
+            rows: of the run.
+            metric: of its task.
+        """
+        rows = [row for row in rows if finite(row.get(metric.key)) is not None]
         if not rows:
             return
         row = rows[-1]
         while_teaching = row.get("phase") == "teacher"
-        teacher = None if while_teaching else finite(row.get("teacher_accuracy"))
-        what = "teacher, while it is fine-tuned" if while_teaching else "validation accuracy"
-        self._show_accuracy(row["accuracy"], teacher, what)
+        teacher = None if while_teaching else finite(row.get(metric.of_teacher))
+        what = "teacher, while it is fine-tuned" if while_teaching else f"validation {metric.label}"
+        self._show_score(metric, row[metric.key], teacher, what)
 
     def show_result(self, result: Mapping[str, Any]) -> None:
         """The final numbers; what was not measured keeps its dash."""
-        accuracy = finite(result.get("accuracy"))
-        if accuracy is not None:
+        metric = metrics_of(result)[0]
+        score = finite(result.get(metric.key))
+        if score is not None:
             split = result.get("report_on", "test")
-            teacher = finite(result.get("teacher_accuracy"))
-            self._show_accuracy(accuracy, teacher, f"{split} accuracy")
+            teacher = finite(result.get(metric.of_teacher))
+            self._show_score(metric, score, teacher, f"{split} {metric.label}")
         whole = finite(result.get("params_removed_whole"))
         if whole is not None:
             self._show_size(finite(result.get("params_removed_replaced")), whole)
         self._show_speed(result)
 
-    def _show_accuracy(self, accuracy: float, teacher: float | None, what: str) -> None:
-        number = f"{accuracy:.1%}"
+    def _show_score(
+        self, metric: TaskMetric, score: float, teacher: float | None, what: str
+    ) -> None:
+        # Another package's label is a text like a user's.
+        number, what = html.escape(metric.roughly(score)), html.escape(what)
         if teacher is None:
             self.accuracy.value = _tile(number, what)
             return
-        gap = 100 * (accuracy - teacher)
-        text = f"{number} <em>{gap:+.1f}</em>".replace("-", "−")
-        self.accuracy.value = _tile(text, f"{what} · teacher {teacher:.1%}")
+        gap = metric.number(score - teacher)
+        sign = "" if gap.startswith("-") else "+"
+        text = f"{number} <em>{sign}{gap}</em>".replace("-", "−")
+        beside = html.escape(metric.roughly(teacher))
+        self.accuracy.value = _tile(text, f"{what} · teacher {beside}")
 
     def _show_size(self, replaced: float | None, whole: float) -> None:
         if replaced is None:

@@ -12,6 +12,7 @@ from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.nn.sizes import Plan
 from pclora_lab.runs.estimates.accuracy import AccuracyEstimate, expected_accuracy, rank_points
 from pclora_lab.runs.estimates.latency import latency_estimate
+from pclora_lab.tasks.registry import named_task
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.background import BackgroundTask
 from pclora_lab.ui.html import button, live_text
@@ -130,7 +131,8 @@ class RankPanel:
         self.picture.value = ""
         if chosen.plan.ranks:
             points = rank_points(self.root, chosen.config, with_shipped=True)
-            self.picture.value = rank_svg(chosen.counts, params, points, found)
+            metric = named_task(chosen.config.task).ranking
+            self.picture.value = rank_svg(chosen.counts, params, points, found, metric)
 
     def measure(self) -> None:
         """Measure in the background; the result appears beside the button.
@@ -184,8 +186,9 @@ def _change(before: float, after: float, unit: float, digits: int) -> str:
 
 def _accuracy_text(found: AccuracyEstimate | None) -> str:
     if found is None:
-        return "expected accuracy: no finished run differs from this in size and seed only"
+        return "no finished run differs from this in size and seed only, so nothing is expected"
+    metric = found.metric
     if found.mean is None:
-        return f"expected accuracy: {found.note}"
-    spread = f" ± {found.std:.1%}" if found.std is not None else ""
-    return f"expected accuracy: {found.mean:.1%}{spread}, {found.note}"
+        return f"expected {metric.label}: {found.note}"
+    spread = f" ± {metric.roughly(found.std)}" if found.std is not None else ""
+    return f"expected {metric.label}: {metric.roughly(found.mean)}{spread}, {found.note}"

@@ -1,11 +1,14 @@
-"""Accuracy and size over rank, as an SVG made of numbers only."""
+"""A task's metric and size over rank, as an SVG of numbers and the names of the metric."""
 
 import math
 from collections.abc import Sequence
+from html import escape
 
 from pclora_lab.nn.counting import ModelCounts
 from pclora_lab.plots.palette import COLORS
 from pclora_lab.runs.estimates.accuracy import AccuracyEstimate, RankPoint
+from pclora_lab.tasks.classification import ACCURACY
+from pclora_lab.tasks.metrics import TaskMetric
 
 __all__ = ["rank_svg"]
 
@@ -24,6 +27,7 @@ def rank_svg(
     params: int,
     points: Sequence[RankPoint],
     estimate: AccuracyEstimate | None = None,
+    metric: TaskMetric = ACCURACY,
 ) -> str:
     """Size of the whole model as a line, finished runs as dots, the chosen size as an upright.
 
@@ -34,6 +38,7 @@ def rank_svg(
         params: of the finished model as it is chosen now.
         points: finished runs; the error bars are one standard deviation.
         estimate: what they let one expect at the chosen size.
+        metric: what is drawn of the runs.
 
     Example:
         A dot for the run, and one in the legend:
@@ -44,7 +49,7 @@ def rank_svg(
         >>> rank_svg(counts, 2000, [RankPoint(8, 2000, 0.9, None, 1)]).count("<circle")
         2
     """
-    picture = _Picture(counts, points)
+    picture = _Picture(counts, points, metric)
     x = picture.x(picture.rank_of(params))
     body = picture.axes() + _line([(x, _TOP), (x, _HEIGHT - _BOTTOM)], _GUIDE, 1, "2 3")
     ends = range(1, max(2, counts.largest_rank) + 1)
@@ -58,7 +63,7 @@ def rank_svg(
         body += picture.whisker(x, estimate.mean, estimate.std)
         body += _shape("diamond", x, picture.y(estimate.mean), "none")
     body += _legend(bool(points), estimate is not None and estimate.mean is not None)
-    label = "Size of the whole model and accuracy of finished runs over rank"
+    label = f"Size of the whole model and {escape(metric.label)} of finished runs over rank"
     return (
         f'<svg role="img" aria-label="{label}" width="{_WIDTH}" height="{_HEIGHT}" '
         f'viewBox="0 0 {_WIDTH} {_HEIGHT}" style="max-width:100%">{body}</svg>'
@@ -66,17 +71,22 @@ def rank_svg(
 
 
 class _Picture:
-    """Where ranks, sizes and accuracies stand."""
+    """Where ranks, sizes and scores stand."""
 
-    def __init__(self, counts: ModelCounts, points: Sequence[RankPoint]) -> None:
-        self.counts = counts
+    def __init__(
+        self, counts: ModelCounts, points: Sequence[RankPoint], metric: TaskMetric
+    ) -> None:
+        self.counts, self.metric = counts, metric
         self.fixed = counts.params - sum(la.params for la in counts.layers)
         self.fixed += sum(la.low_rank_params(0) for la in counts.layers)
         self.each = self.params_of(1) - self.fixed
         self.largest = max(2, counts.largest_rank, *(self.rank_of(p.params) for p in points), 2)
         ends = [p.mean + s * (p.std or 0) for p in points for s in (-1, 1)] or [0.0, 1.0]
-        self.low = max(0.0, math.floor(20 * min(ends) - 0.2) / 20)
-        self.high = min(1.0, math.ceil(20 * max(ends) + 0.2) / 20)
+        # Twentieths of a share; of another number, of what it spans or is.
+        step = 1.0 if metric.low == 0 and metric.high == 1 else max(ends) - min(ends) or max(ends)
+        step = abs(step) / 20 or 1.0
+        self.low = max(metric.low, step * math.floor(min(ends) / step - 0.2))
+        self.high = min(metric.high, step * math.ceil(max(ends) / step + 0.2))
 
     def params_of(self, rank: float) -> float:
         """Parameters of the whole model at one rank for all layers."""
@@ -92,8 +102,8 @@ class _Picture:
         share = math.log(rank) / math.log(self.largest)
         return _LEFT + min(share, 1.0) * (_WIDTH - _LEFT - _RIGHT)
 
-    def y(self, accuracy: float) -> float:
-        share = (accuracy - self.low) / (self.high - self.low)
+    def y(self, score: float) -> float:
+        share = (score - self.low) / (self.high - self.low)
         return _TOP + (1 - min(max(share, 0.0), 1.0)) * (_HEIGHT - _TOP - _BOTTOM)
 
     def y_size(self, params: float) -> float:
@@ -110,12 +120,15 @@ class _Picture:
         body = _line(frame, _GUIDE, 1)
         for share in (0.0, 0.5, 1.0):
             y = bottom - share * (bottom - _TOP) + 4
-            accuracy = 100 * (self.low + share * (self.high - self.low))
-            body += _text(_LEFT - 5, y, f"{accuracy:.3g}", "end")
+            score = self.metric.scale * (self.low + share * (self.high - self.low))
+            body += _text(_LEFT - 5, y, f"{score:.3g}", "end")
             body += _text(right + 5, y, f"{100 * share:.0f}")
         for rank in _ticks(self.largest):
             body += _text(self.x(rank), bottom + 14, str(rank), "middle")
-        body += _text(2, 12, "top-1 (%)") + _text(_WIDTH - 2, 12, "size (%)", "end")
+        unit = f" ({self.metric.unit})" if self.metric.unit else ""
+        body += _text(2, 12, escape(self.metric.label + unit)) + _text(
+            _WIDTH - 2, 12, "size (%)", "end"
+        )
         return body + _text((_LEFT + right) / 2, _HEIGHT - 12, "rank (log scale)", "middle")
 
 

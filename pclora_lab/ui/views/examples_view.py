@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pclora_lab.data.splits import example_text
-from pclora_lab.plots.layers import examples_figure, prediction_text
+from pclora_lab.plots.layers import examples_figure, verdict_texts
 from pclora_lab.runs.replay import Predictions, Replay
 from pclora_lab.runs.snapshots import list_snapshots
 from pclora_lab.ui.html import picture_html
@@ -108,12 +108,12 @@ def _description(replay: Replay, indices: list[int], predictions: Predictions) -
     """The same as in the picture."""
     parts = []
     for i, index in enumerate(indices):
-        label, names = int(predictions.labels[i]), replay.class_names
-        teacher, student = (
-            prediction_text(p[i].tolist(), names, label)
-            for p in (predictions.teacher, predictions.student)
+        names = replay.class_names
+        teacher, student = verdict_texts(predictions, i, names)
+        name = (
+            f"example {index}, {names[int(predictions.labels[i])]}" if names else f"example {index}"
         )
-        parts.append(f"example {index}, {names[label]}: teacher {teacher}, student {student}")
+        parts.append(f"{name}: teacher {teacher}, student {student}")
     return "; ".join(parts)
 
 
@@ -140,13 +140,9 @@ def _texts(replay: Replay, indices: list[int], predictions: Predictions) -> str:
     for i, index in enumerate(indices):
         text = example_text(replay.raw[index])
         text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-        label = int(predictions.labels[i])
-        cells = (
-            text,
-            replay.class_names[label],
-            prediction_text(predictions.teacher[i].tolist(), replay.class_names, label),
-            prediction_text(predictions.student[i].tolist(), replay.class_names, label),
-        )
+        names = replay.class_names
+        label = names[int(predictions.labels[i])] if names else ""
+        cells = (text, label, *verdict_texts(predictions, i, names))
         lines.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
     head = "".join(f"<th style='text-align:left'>{c}</th>" for c in ("text", "class", "teacher"))
     return (

@@ -7,7 +7,14 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 
 from pclora_lab.methods.metrics import Metric
-from pclora_lab.plots.curves import Curve, accuracy_title, is_shown, points_of
+from pclora_lab.plots.curves import (
+    Curve,
+    accuracy_title,
+    is_shown,
+    points_of,
+    score_ticks,
+    with_scores,
+)
 from pclora_lab.plots.live import (
     NARROW_PANELS,
     NARROW_STORY,
@@ -20,6 +27,8 @@ from pclora_lab.plots.live import (
 )
 from pclora_lab.plots.run_axis import BY_HAND, held_spans, with_held
 from pclora_lab.plots.theme import apply_theme
+from pclora_lab.tasks.classification import ACCURACY
+from pclora_lab.tasks.metrics import TaskMetric
 from pclora_lab.ui.widgets.chart import Chart
 from pclora_lab.ui.widgets.run_axis import RunAxis
 
@@ -53,7 +62,7 @@ class LiveView:
             narrow_below=560, axis=self.axis,
         )  # fmt: skip
         self._clear_legend(self.story.figure)
-        self._drawn, self._run = 0, 0
+        self._drawn, self._run, self._score = 0, 0, ACCURACY
         self._columns: tuple[str, ...] = ()
         self._named: tuple[Curve, ...] = ()
         row = widgets.Box([self.story] if beside is None else [beside, self.story])
@@ -68,13 +77,19 @@ class LiveView:
         """Both, from top to bottom."""
         return self.story, self.panels
 
-    def clear(self, steps: int, metrics: Sequence[Metric] = ()) -> None:
+    def clear(
+        self, steps: int, metrics: Sequence[Metric] = (), score: TaskMetric = ACCURACY
+    ) -> None:
         """Empty all panels for a new run, fit the axes to its steps, keep the curves it has.
 
         Args:
             steps: optimizer steps of the method.
             metrics: what the method reports.
+            score: what its task measures.
         """
+        self._score = score
+        with self.story.changing() as figure:
+            figure.update_yaxes(**score_ticks(score))
         self._columns = tuple(metric.key for metric in metrics)
         # Another run: what was zoomed or hidden in the last one is forgotten.
         self._run += 1
@@ -123,7 +138,7 @@ class LiveView:
     def _draw(self, rows: tuple[Mapping[str, Any], ...], steps: int) -> None:
         self._drawn = len(rows)
         self.axis.show(rows, steps)
-        held, rows = held_spans(rows), tuple(with_held(rows))
+        held, rows = held_spans(rows), tuple(with_scores(with_held(rows), self._score))
         parts = [(*part, points_of(rows, part[1])) for part in self._drawn_curves()]
         first = min((x[0] for _, _, points in parts for x, _ in points if len(x)), default=0)
         for chart, drawn, points in parts:
@@ -133,7 +148,7 @@ class LiveView:
                 title = "step (the teacher's are negative)" if first < 0 else "step"
                 figure.update_xaxes(range=[first, steps], title_text=title)
                 if chart is self.story:
-                    figure.layout.title.text = accuracy_title(rows)
+                    figure.layout.title.text = accuracy_title(rows, self._score)
                     figure.layout.shapes = held_shapes(held)
                 else:
                     pairs = zip(drawn, points, strict=True)

@@ -16,6 +16,8 @@ from pclora_lab.plots.layers import LAYER_METRICS, layer_heatmap
 from pclora_lab.plots.theme import apply_theme, use_theme
 from pclora_lab.runs.replay import Replay
 from pclora_lab.runs.snapshots import list_snapshots
+from pclora_lab.tasks.metrics import TaskMetric
+from pclora_lab.tasks.registry import named_task
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.html import MessageBox, picture_html
 from pclora_lab.ui.kernel_rest import seconds_at_rest
@@ -42,6 +44,11 @@ _PICTURE_ONLY = (
     "This front end draws no interactive figures, so they are shown as pictures and redrawn now "
     "and then. In JupyterLab, Voilà or a notebook with widgets they are live."
 )
+
+
+def _metric_of(config: RunConfig | None) -> TaskMetric:
+    """What the task of a run measures."""
+    return named_task(None if config is None else config.task).ranking
 
 
 class RunViews:
@@ -118,7 +125,7 @@ class RunViews:
             self.title.value = f"<b>{html.escape(title)}</b>"
             self.problem.value = ""
             self.timeline.begin(config.steps)
-            self.live.clear(config.steps, method.metrics)
+            self.live.clear(config.steps, method.metrics, _metric_of(config))
             self._hand = (None, False)
             self._show_layer(config)
             self.layers.clear(config.steps)
@@ -227,7 +234,7 @@ class RunViews:
             return
         self._picture.layout.display = ""
         has_layers = any(row.get(self.layers.fact.value) for row in rows)
-        figure = history_figure(rows)
+        figure = history_figure(rows, metric=_metric_of(self._config))
         if tab == LAYERS and has_layers:
             figure = layer_heatmap(rows, self.layers.fact.value)
         what = LAYER_METRICS[self.layers.fact.value].title if tab == LAYERS else "curves"

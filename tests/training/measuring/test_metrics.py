@@ -63,7 +63,8 @@ def prepared():
 @pytest.fixture
 def tracker_of(prepared, monkeypatch):
     """A tracker of a method, and the accuracies that it will read one after another."""
-    monkeypatch.setattr(type(prepared), "teacher_accuracy", lambda self, limit=None: limit / 100)
+    scores = lambda self, limit=None: {"accuracy": limit / 100}  # noqa: E731
+    monkeypatch.setattr(type(prepared), "teacher_scores", scores)
 
     def make(method=None, accuracies=(), **changes):
         config = dataclasses.replace(CONFIG, **changes)
@@ -73,14 +74,14 @@ def tracker_of(prepared, monkeypatch):
         tracker, left = MetricTracker(setup, student, driver), list(accuracies)
         tracker.read = []
 
-        def accuracy(model, batches, accelerator, **how):
+        def evaluate(task, model, batches, accelerator, **how):
             tracker.read.append((model, batches, accelerator, how))
             found = left.pop(0) if left else 0.5
             if isinstance(found, Exception):
                 raise found
-            return found
+            return {"accuracy": found}
 
-        monkeypatch.setattr(metrics, "accuracy", accuracy)
+        monkeypatch.setattr(metrics, "evaluate", evaluate)
         return tracker
 
     return make
