@@ -101,6 +101,10 @@ def test_a_number_of_the_card_is_read_as_its_column_says():
 def test_a_size_in_bytes_is_told_in_megabytes():
     (size,) = (column for column in RESULT_COLUMNS if column.key == "bytes_after")
     assert size.text({"bytes_before": 1_824_000, "bytes_after": 256_400}) == "1.82 → 0.26 MB"
+    # A megabyte is a million bytes.
+    many = {"bytes_before": 9 * 10**9, "bytes_after": 10**10, "bytes_on_disk": 9 * 10**9}
+    assert size.text(many) == "9000.00 → 10000.00 MB"
+    assert result_columns.result_column("bytes_on_disk").line(many) == "9000.00 MB"
 
 
 def test_a_row_of_a_comparison_holds_what_its_runs_cost_and_where():
@@ -170,3 +174,11 @@ def test_a_summary_tells_every_number_in_its_own_words(run):
     for key, label in (("bytes_on_disk", "on disk"), ("params_trained", "trained")):
         del result[key]
         assert label not in dict(result_lines(result))
+
+
+@pytest.mark.parametrize("column", RESULT_COLUMNS, ids=lambda column: column.key)
+def test_a_number_alone_is_what_is_written_with_its_unit(column):
+    """A table of runs has the numbers, a summary the words: a person reads the same in both."""
+    value = column.value({column.key: 1234.5678})
+    number = column.format(1234.5678).removesuffix(column.unit).replace(",", "")
+    assert float(number) == pytest.approx(value, abs=0.5 * 10**-column.digits)
