@@ -208,6 +208,14 @@ def test_a_config_file_without_a_version_is_of_the_first_format(tmp_path):
     assert config.method.rank_allocation == "energy"
 
 
+@pytest.mark.parametrize("version", range(1, CONFIG_FORMAT + 1))
+def test_every_format_up_to_this_one_is_read(version):
+    assert RunConfig.from_dict({"version": version, "steps": 7}) == RunConfig(steps=7)
+    assert upgrade_config({"version": version, "steps": 7}) == {"steps": 7}
+    # What a newer one wrote is left for whoever reads it.
+    assert upgrade_config({"version": CONFIG_FORMAT + 1}) == {"version": CONFIG_FORMAT + 1}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -232,6 +240,9 @@ def test_a_config_file_without_a_version_is_of_the_first_format(tmp_path):
         ({"version": 99}, "newer version of pclora_lab .format 99, this one reads up to"),
         ({"version": 99, "quantum": 1}, "newer version of pclora_lab"),
         ({"version": "new"}, "version is 'new': it must be a whole number"),
+        ({"version": 0}, "version is 0: it must be a whole number from 1 on"),
+        ({"version": True}, "version is True: it must be a whole number from 1 on"),
+        ({"version": 1.5}, "version is 1.5: it must be a whole number from 1 on"),
         ([1], "holds a list, not an object"),
     ],
 )
