@@ -5,13 +5,16 @@ stays the truth: a tracker that fails is left out, and the run goes on.
 """
 
 import contextlib
+import importlib
 import io
+import os
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from accelerate import PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from PIL import Image
 
@@ -20,6 +23,7 @@ from pclora_lab.fields import FieldError
 from pclora_lab.files import without_home
 from pclora_lab.runs.reader import load_run
 from pclora_lab.training.config import RunConfig
+from pclora_lab.training.device import resolve_device
 from pclora_lab.training.events import Event, LogRow, Row, RunEnd
 from pclora_lab.wording import shown
 
@@ -30,6 +34,9 @@ PROJECT = "pclora_lab"
 
 # What a tracker calls the name of one run.
 _RUN_NAME = {"wandb": "name", "trackio": "name", "mlflow": "run_name", "swanlab": "experiment_name"}
+
+# For somebody at the terminal; without an answer the run goes on without the tracker.
+_LOGIN_SECONDS = "30"
 
 # Where these are told a picture by itself; the others take a list of them.
 _ONE_BY_ONE = ("aim", "clearml")
@@ -90,14 +97,24 @@ class TrackerLogger:
         more: dict[str, Any] = {}
         if self.name in _RUN_NAME:
             more[_RUN_NAME[self.name]] = self.folder.name
-        if self.name == "wandb":  # or it makes a folder wherever the process stands
+        if self.name == "wandb":
+            # Or it makes a folder wherever the process stands, and waits for an answer for good.
             more["dir"] = str(self.folder)
+            os.environ.setdefault("WANDB_LOGIN_TIMEOUT", _LOGIN_SECONDS)
         if kind.requires_logging_directory:
             more["logging_dir"] = str(self.folder)
         project = self.name if kind.requires_logging_directory else PROJECT
+        # accelerate's trackers ask it which process this is; the first to ask chooses its device.
+        PartialState(cpu=resolve_device(self.config.device).type == "cpu")
         tracker = kind(project, **more)
-        tracker.start()
-        tracker.store_init_configuration(dict(_settings(self.config.to_dict())))
+        try:
+            tracker.start()
+            tracker.store_init_configuration(dict(_settings(self.config.to_dict())))
+        except Exception:
+            # Or what it has begun would take in the next run of this process.
+            with contextlib.suppress(Exception):
+                tracker.finish()
+            raise
         # A run that is taken up does not train its teacher again.
         self._before = _last_step_of_the_teacher(self.folder)
         return tracker
@@ -123,7 +140,8 @@ class TrackerLogger:
 
 
 def _takes_pictures(tracker: GeneralTracker) -> bool:
-    return hasattr(tracker, "log_images") or hasattr(tracker, "log_figure")
+    ways = (hasattr(tracker, "log_images"), hasattr(tracker, "log_figure"))
+    return any(ways) or tracker.name == "trackio"
 
 
 def _show(tracker: GeneralTracker, name: str, figure: Drawn, step: int) -> None:
@@ -133,6 +151,9 @@ def _show(tracker: GeneralTracker, name: str, figure: Drawn, step: int) -> None:
         return
     with Image.open(io.BytesIO(figure.png(1.0))) as image:
         pixels = np.asarray(image.convert("RGB"))  # (height, width, 3)
+    if tracker.name == "trackio":  # accelerate hands it numbers only
+        tracker.log({name: importlib.import_module("trackio").Image(pixels)}, step=step)
+        return
     more = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
     shown = pixels if tracker.name in _ONE_BY_ONE else pixels[None]
     tracker.log_images({name: shown}, step=step, **more)

@@ -1,12 +1,17 @@
 """Trackers are told what the run folder holds; what they can't take ends no run."""
 
+import io
 import json
+import os
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from accelerate import tracking
+from accelerate.logging import get_logger
+from accelerate.state import AcceleratorState
+from PIL import Image
 
 from pclora_lab import RunConfig, load_run
 from pclora_lab.cli.main import main
@@ -58,6 +63,8 @@ def wandb(monkeypatch):
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "wandb", Remembers)
     monkeypatch.setattr(trackers, "find_spec", lambda name: name if name == "wandb" else None)
     monkeypatch.setattr(Remembers, "made", [])
+    monkeypatch.setenv("WANDB_LOGIN_TIMEOUT", "9999")  # so that it is as before afterwards
+    monkeypatch.delenv("WANDB_LOGIN_TIMEOUT")
     # Drawing takes longer than such a run.
     monkeypatch.setattr(trackers, "_FIGURES", [])
     return Remembers.made
@@ -69,6 +76,8 @@ def test_a_tracker_gets_the_rows_of_the_history_and_the_result(tmp_path, wandb):
     (tracker,) = wandb
     more = {"name": "mine", "dir": str(run.folder)}
     assert (tracker.project, tracker.more) == ("pclora_lab", more)
+    # Without credentials it asks on a terminal, and goes on without an answer.
+    assert float(os.environ["WANDB_LOGIN_TIMEOUT"]) <= 60
     assert tracker.is_finished and tracker.config["method.rank"] == QUICK.method.rank
     rows = [dict(trackers.numbers_of(row)) for row in load_run(run.folder).rows]
     assert [values for _, values in tracker.rows[:-1]] == rows
@@ -86,6 +95,21 @@ def test_a_tracker_that_takes_pictures_gets_the_figures_of_the_run(tmp_path, wan
     for step, (picture,) in pictures.values():
         assert step == QUICK.steps and picture.dtype == np.uint8
         assert picture.shape[2] == 3 and min(picture.shape[:2]) > 200 and picture.std() > 10
+
+
+def test_trackio_gets_pictures_of_its_own_kind(monkeypatch):
+    logged = []
+    tracker = SimpleNamespace(
+        name="trackio", log=lambda values, step: logged.append((values, step))
+    )
+    monkeypatch.setitem(sys.modules, "trackio", SimpleNamespace(Image=lambda pixels: pixels.shape))
+    with Image.new("RGB", (30, 20)) as image:
+        image.save(drawn := io.BytesIO(), "png")
+    assert trackers._takes_pictures(tracker)
+    figure = SimpleNamespace(png=lambda scale: drawn.getvalue())
+    trackers._show(tracker, "figures/curves", figure, 3)
+    assert logged == [({"figures/curves": (20, 30, 3)}, 3)]
+    assert not trackers._takes_pictures(SimpleNamespace(name="dvclive"))
 
 
 class Writes:
@@ -147,6 +171,25 @@ def test_one_without_credentials_is_said_once_and_the_run_goes_on(tmp_path, monk
     with pytest.warns(UserWarning, match="TrackerLogger.log failed .RuntimeError: no API key") as w:
         *_, end = execute(QUICK, tmp_path)
     assert end.result["accuracy"] >= 0 and len([m for m in w if "API key" in str(m.message)]) == 1
+
+
+def test_one_that_logs_as_accelerates_own_is_told_the_first_row_of_a_process(
+    tmp_path, monkeypatch, wandb
+):
+    start = Remembers.start
+    logger = get_logger(__name__)  # refuses to say anything before there is a state
+    monkeypatch.setattr(Remembers, "start", lambda self: (start(self), logger.debug("started")))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    run = execute(QUICK, tmp_path)
+    list(run)
+    assert len(wandb[0].rows) == len(load_run(run.folder).rows) + 1
+
+
+def test_one_that_begins_and_fails_is_ended(tmp_path, monkeypatch, wandb):
+    monkeypatch.setattr(Remembers, "store_init_configuration", lambda self, values: 1 / 0)
+    with pytest.warns(UserWarning, match="TrackerLogger.log failed .ZeroDivisionError"):
+        list(execute(QUICK, tmp_path))
+    assert wandb[0].is_finished
 
 
 def test_one_that_is_not_installed_is_refused_before_anything_is_done(tmp_path, capsys):
