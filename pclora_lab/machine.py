@@ -21,6 +21,7 @@ __all__ = [
     "processor",
     "this_host",
     "this_process",
+    "usable_cores",
 ]
 
 _CLOCK_SLACK_SECONDS = 60.0
@@ -85,9 +86,19 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf8", errors="replace").splitlines()
         names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
         name = next(names, "") or name
-    usable = getattr(os, "sched_getaffinity", None)
-    cores = len(usable(0)) if usable else os.cpu_count() or 1
+    cores = usable_cores()
     return f"{name or 'CPU'}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use: in a cluster's job fewer than the machine has.
+
+    Example:
+        >>> 1 <= usable_cores() <= os.cpu_count()
+        True
+    """
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def describe_process(facts: Mapping[str, Any]) -> str:

@@ -5,8 +5,9 @@ import contextlib
 import dataclasses
 import math
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from pclora_lab.training.config import RunConfig
 from pclora_lab.wording import explained
 
 if TYPE_CHECKING:
+    from pclora_lab.runs.comparison import Workers
     from pclora_lab.runs.result_columns import ResultColumn
 
 __all__ = ["add_compare_flags", "run_compare", "set_by_comparison"]
@@ -53,15 +55,35 @@ def add_compare_flags(parser: argparse.ArgumentParser, methods: tuple[str, ...])
     )
     add(
         "--workers",
-        default="1",
+        default=None,
         metavar="N",
         help="processes that run cells side by side, each with one thread on a CPU, or auto "
-        "(default: 1, this process)",
+        "(default: 1, this process; of ray and dask auto)",
     )
     add(
         "--devices",
         default=None,
         help="devices dealt out to the workers, e.g. cuda:0,cuda:1 (default: all GPUs there are)",
+    )
+    add(
+        "--backend",
+        default="loky",
+        metavar="NAME",
+        help="what runs the workers: loky (this machine), ray, dask, or a backend of joblib's",
+    )
+    add(
+        "--address",
+        default=None,
+        metavar="HOST:PORT",
+        help="of a Ray or dask that runs, or auto for a Ray of this machine (default: workers of "
+        "this machine); its nodes need --out, model and data at the same place",
+    )
+    add(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an environment variable of every worker; can be repeated",
     )
     add("--out", default="runs/comparison", help="folder of the comparison; it can be resumed")
     add("--force", action="store_true", help="replace files of other origin in that folder")
@@ -85,13 +107,21 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _workers(text: str) -> int | str:
-    if text == "auto":
+def _workers(text: str | None) -> int | str | None:
+    if text is None or text == "auto":
         return text
     try:
         return int(text)
     except ValueError:
         raise ValueError(f"--workers {text!r} is no number: use 1, 2, … or auto") from None
+
+
+def _environment(given: list[str]) -> dict[str, str]:
+    """``["HF_HOME=/shared/hf"]`` as variables by name."""
+    for text in given:
+        if not text.partition("=")[1]:
+            raise ValueError(f"--env {text!r} is not NAME=VALUE, e.g. HF_HOME=/shared/hf")
+    return dict(text.split("=", 1) for text in given)
 
 
 def _options(given: list[str]) -> dict[str, MethodConfig]:
@@ -117,7 +147,8 @@ def run_compare(args: argparse.Namespace, base: RunConfig) -> int:
     from pclora_lab.runs.comparison import Comparison
     from pclora_lab.training.device import resolve_device
 
-    resolve_device(base.device)
+    if args.backend == "loky":  # nodes of a cluster may have other devices
+        resolve_device(base.device)
     out = Path(args.out)
     if not (out / "comparison.json").is_file():  # else the folder is a comparison's
         refuse_foreign([out / "result.json", out / "pareto.png"], force=args.force)
@@ -131,6 +162,9 @@ def run_compare(args: argparse.Namespace, base: RunConfig) -> int:
         lrs=_numbers(args.lrs, "--lrs", float) if args.lrs else None,
         workers=_workers(args.workers),
         devices=_names(args.devices) if args.devices else None,
+        backend=args.backend,
+        address=args.address,
+        environment=_environment(args.env),
     )
     with stop_requests() as request, progress_bar() as bar, closing(comparison.run()) as steps:
         for step in steps:
@@ -174,11 +208,11 @@ def _write(comparison: Any, rows: list[dict[str, Any]]) -> None:
     from pclora_lab.plots.pareto import pareto_figure
 
     places = comparison.base.model, comparison.base.data, comparison.out
-    arguments = (_shown_argument(argument) for argument in sys.argv[1:])
+    arguments = (_shown_argument(argument) for argument in _without_values(sys.argv[1:]))
     command = ["pclora-lab", *(f"'{a}'" if " " in a else a for a in arguments)]
     facts = {
         "command": without_home(" ".join(command)),
-        "hardware": _hardware(rows, comparison.workers.count),
+        "hardware": _hardware(rows, comparison.workers),
         "torch": torch.__version__,
         "base": {k: _shown(v) for k, v in comparison.base.to_dict().items() if k != "method"},
         "methods": {name: config.to_dict() for name, config in comparison.grid.configs.items()},
@@ -204,6 +238,22 @@ def _shown(value: Any) -> Any:
     return without_home(short_name(value)) if isinstance(value, str) else value
 
 
+def _without_values(arguments: Sequence[str]) -> list[str]:
+    """The same with names of environment variables only: one may hold a token.
+
+    Example:
+        >>> _without_values(["--env", "HF_TOKEN=secret", "--env=A=b", "--seeds", "0"])
+        ['--env', 'HF_TOKEN=…', '--env=A=…', '--seeds', '0']
+    """
+    before = ["", *arguments]
+    return [
+        re.sub(r"^((?:--env=)?[^=]*=).*", r"\1…", text, flags=re.DOTALL)
+        if text.startswith("--env=") or flag == "--env"
+        else text
+        for flag, text in zip(before, arguments, strict=False)
+    ]
+
+
 def _shown_argument(text: str) -> str:
     """Of a path its last part: a record may be shared."""
     flag, sign, value = text.partition("=") if text.startswith("--") else ("", "", text)
@@ -219,14 +269,17 @@ def _shown_row(row: Mapping[str, Any], *places: Path | str) -> dict[str, Any]:
     return {**row, "error": error and without_places(error, *places)}
 
 
-def _hardware(rows: list[dict[str, Any]], workers: int) -> str:
+def _hardware(rows: list[dict[str, Any]], workers: "Workers") -> str:
     import torch
 
     device = next((row["device"] for row in rows if row["device"]), "cpu")
+    if workers.backend.is_elsewhere:
+        each = "GPU" if device.startswith("cuda") else "thread"
+        return f"{workers.count} workers of {workers.backend.name}, 1 {each} each"
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    if workers > 1:
-        return f"{os.cpu_count()} CPU cores, {workers} workers of 1 thread"
+    if not workers.is_this_process:
+        return f"{os.cpu_count()} CPU cores, {workers.count} workers of 1 thread"
     return f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads"
 
 

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
     "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/what_can_go_wrong.md",
-    "docs/glossary.md", "docs/notation.md", "docs/other_libraries.md", "docs/questions.md",
+    "docs/glossary.md", "docs/more_processes.md", "docs/notation.md", "docs/other_libraries.md",
+    "docs/questions.md",
 )  # fmt: skip
 ROOMS = (
     *("nn", "data", "models", "tasks", "methods", "training", "runs"),

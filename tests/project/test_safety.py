@@ -35,7 +35,7 @@ def test_nobody_trusts_code_from_elsewhere():
 
 
 # joblib's worker processes, which exchange objects with their parent only.
-_OPENS_NO_FILE = {"joblib.externals.loky"}
+_OPENS_NO_FILE = {"joblib.externals.loky", "joblib.parallel"}
 
 
 @pytest.mark.parametrize("name", ["pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal"])

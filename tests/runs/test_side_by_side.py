@@ -12,9 +12,11 @@ import torch
 
 from pclora_lab.cli.main import main
 from pclora_lab.locks import FolderLock
-from pclora_lab.machine import this_process
+from pclora_lab.machine import this_process, usable_cores
 from pclora_lab.runs.comparison import CellBusy, Comparison, Workers, run_cell, side_by_side
 from pclora_lab.runs.comparison import workers as workers_module
+from pclora_lab.runs.comparison.in_turn import Outcome
+from pclora_lab.runs.comparison.work import Report
 from pclora_lab.training.config import RunConfig
 
 BASE = RunConfig(steps=2, evaluations=1, eval_images=16, device="cpu")
@@ -71,11 +73,12 @@ def test_a_killed_worker_costs_its_unsaved_steps_only(tmp_path):
 
 
 def test_a_cell_that_ends_its_worker_each_time_is_a_row_that_says_so(tmp_path, monkeypatch):
-    def die(cell, out):
-        if cell.seed == 0:
-            with open(out / "deaths", "a") as file:
+    def die(job):
+        if job.cell.seed == 0:
+            with open(job.out / "deaths", "a") as file:
                 file.write("x")
             os.kill(os.getpid(), signal.SIGKILL)
+        return Report(Outcome())
 
     monkeypatch.setattr(side_by_side, "work", die)
     monkeypatch.setattr(side_by_side, "TRIES", 2)
@@ -182,7 +185,7 @@ def test_workers_that_can_not_be_are_refused(four_gpus, count, devices, device, 
 
 
 def test_auto_looks_at_the_memory(monkeypatch):
-    base, cores = RunConfig(device="cpu"), os.cpu_count() or 1
+    base, cores = RunConfig(device="cpu"), usable_cores()
 
     def free(gigabytes):
         facts = type("Memory", (), {"available": gigabytes * 1e9})
@@ -197,6 +200,11 @@ def test_auto_looks_at_the_memory(monkeypatch):
     [
         (["--workers", "some"], "--workers 'some' is no number"),
         (["--workers", "0"], "workers is 0"),
+        (["--backend", "sparkle"], "backend is 'sparkle': use one of loky, ray, dask"),
+        (["--backend", "threading"], "backend is 'threading'"),
+        (["--address", "10.0.0.1:6379"], "loky has none: leave it out"),
+        (["--env", "HF_HOME"], "--env 'HF_HOME' is not NAME=VALUE"),
+        (["--env", "=x"], "a name has no ="),
         (["--devices", "gpu"], "unknown device 'gpu'"),
         (["--devices", "cpu,cpu"], "each once"),
     ],

@@ -18,15 +18,16 @@ from pclora_lab.remarks import remark
 from pclora_lab.runs.comparison.grid import Cell
 from pclora_lab.runs.durable.stored import read_result
 from pclora_lab.runs.execution import Execution, execute
-from pclora_lab.runs.folder import delete_run
+from pclora_lab.runs.folder import delete_run, is_being_written
 from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.resuming import can_resume, resume
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import Resolved, Result, StepEnd
 
-__all__ = ["CellBusy", "cell_folder", "cell_result", "cell_steps", "run_cell"]
+__all__ = ["LOCKS", "CellBusy", "cell_folder", "cell_result", "cell_steps", "run_cell"]
 
-_LOCKS = "locks"
+LOCKS = "locks"
+"""Where a comparison's processes agree who works on what."""
 
 
 class CellBusy(RuntimeError):
@@ -125,14 +126,17 @@ def cell_steps(
 def _claimed(cell: Cell, out: Path) -> Iterator[None]:
     """Inside, the cell is ours.
 
-    The lock is not the run folder's own, which is not there yet, or may be deleted first.
+    The lock is not the run folder's own, which is not there yet, or may be deleted first. Where a
+    disk does not lock across machines, the beats of a run that goes on elsewhere show it.
     """
-    lock = FolderLock(make_folder(out / _LOCKS), f"{cell.name}.lock")
+    lock = FolderLock(make_folder(out / LOCKS), f"{cell.name}.lock")
     if not lock.acquire():
         if lock.is_held_by_this_thread:
             raise RuntimeError(f"this thread runs the cell {cell.name} of {out} already")
         raise CellBusy(f"the cell {cell.name} of {out} is being run by {lock.holder}")
     try:
+        if is_being_written(folder := cell_folder(cell, out)):
+            raise CellBusy(f"the cell {cell.name} of {out} is {load_run(folder).state}")
         yield
     finally:
         lock.release()

@@ -10,6 +10,7 @@ run in turn, or by several processes side by side, with the same results.
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +18,19 @@ from typing import Any
 
 from pclora_lab.files import given_path
 from pclora_lab.methods.base import MethodConfig
-from pclora_lab.methods.registry import make_method, method_class
-from pclora_lab.remarks import Remarks
-from pclora_lab.runs import result_columns
-from pclora_lab.runs.comparison.cells import cell_folder, cell_result
+from pclora_lab.runs.comparison.backend import LOKY, Backend
 from pclora_lab.runs.comparison.claim import claim_folder, pin_precision
+from pclora_lab.runs.comparison.engines.opening import open_engine
 from pclora_lab.runs.comparison.grid import Cell, Grid
 from pclora_lab.runs.comparison.in_turn import InTurn
 from pclora_lab.runs.comparison.lr_search import LRSearch
+from pclora_lab.runs.comparison.results import Results
 from pclora_lab.runs.comparison.side_by_side import SideBySide
-from pclora_lab.runs.comparison.workers import Workers, resolved_precision
+from pclora_lab.runs.comparison.workers import Workers
 from pclora_lab.runs.durable.places import settled
-from pclora_lab.runs.reader import load_run
 from pclora_lab.tasks.registry import named_task
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import Result, Row
+from pclora_lab.training.events import Row
 from pclora_lab.training.parallel.launch import refuse_several_processes
 
 __all__ = ["Comparison", "Step"]
@@ -78,13 +77,21 @@ class Comparison:
         lrs: learning rates tried for every method; with one there is nothing to choose. None
             starts from each method's own few and goes on outwards while the best is at the edge.
         workers: processes that run cells side by side, each with one thread on a CPU; ``auto``
-            takes as many as devices, cores and memory allow. 1 runs them in this process.
+            takes as many as devices, cores and memory allow. 1 runs them in this process; None is
+            1, and ``auto`` for an engine.
         devices: dealt out to the workers, such as ``("cuda:0", "cuda:1")``; None takes all there
             are of the base's kind.
+        backend: what runs the workers: ``loky`` on this machine, ``ray``, ``dask``, or one that is
+            registered with joblib.
+        address: of a Ray or dask that runs; None starts workers on this machine. Its nodes need
+            ``out``, model and data at the same place as here.
+        environment: variables of every worker.
 
     Raises:
         ValueError: unknown method, a budget outside (0, 1], nothing to compare, more workers than
-            devices, or a folder that holds a comparison with another configuration.
+            devices, no such backend, or a folder that holds a comparison with another
+            configuration.
+        ImportError: the backend is not installed.
         RuntimeError: a launcher has started several processes.
     """
 
@@ -98,13 +105,17 @@ class Comparison:
         out: Path | str = "runs/comparison",
         options: Mapping[str, MethodConfig] | None = None,
         lrs: Sequence[float] | None = None,
-        workers: int | str = 1,
+        workers: int | str | None = None,
         devices: Sequence[str] | None = None,
+        backend: str = LOKY,
+        address: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         refuse_several_processes("the comparison, which has workers of its own,")
         self.base = settled(base if base is not None else RunConfig(evaluations=4))
         self.grid = Grid(self.base, methods, budgets, seeds, options or {})
-        self.workers = Workers.of(workers, devices, self.base)
+        runs_them = Backend.of(backend, address, environment)
+        self._asked = self.workers = Workers.of(workers, devices, self.base, runs_them)
         self.out = given_path(out, "out")
         self.task = named_task(self.base.task)
         self.search = LRSearch(self.out / "tuning", lrs, self.task.ranking)
@@ -113,8 +124,7 @@ class Comparison:
         self._pin(claim_folder(self.out, self.base, self.grid.configs, self.search.given))
         for name in self.grid.methods:
             self.search.recall(name)
-        self.errors: dict[str, str] = {}
-        self._remarks = Remarks()
+        self._results = Results(self.out, self.task)
 
     def _pin(self, precision: str) -> None:
         """Every cell computes in what ``auto`` stood for in the first one."""
@@ -144,17 +154,21 @@ class Comparison:
         with contextlib.closing(self._runner()) as self._running:
             # In turn, a method's rows are there before the next one's search begins.
             names = self.grid.methods
-            for group in [[name] for name in names] if self.workers.count == 1 else [names]:
+            is_in_turn = self.workers.is_this_process
+            for group in [[name] for name in names] if is_in_turn else [names]:
                 yield from self._tune(group)
                 yield from self._steps([cell for name in group for cell in self.cells(name)])
 
     def _runner(self) -> InTurn | SideBySide:
-        if self.workers.count == 1:
-            return InTurn(self.out, self._resolved, self._remark)
+        if self.workers.is_this_process:
+            return InTurn(self.out, self._resolved, self._results.remark)
+        out = Path(os.path.abspath(self.out))
+        opened = open_engine(self._asked, self.base, out)
         # Each worker would resolve it by itself, and two machines could differ.
-        if self.base.precision == "auto" and (found := resolved_precision(self.base)):
-            self._resolved(found)
-        return SideBySide(self.out, self.workers, self._remark)
+        if self.base.precision == "auto" and opened.precision:
+            self._resolved(opened.precision)
+        self.workers = dataclasses.replace(self._asked, count=opened.count)
+        return SideBySide(out, opened.engine, opened.count, self._results.remark)
 
     def _resolved(self, precision: str) -> None:
         self._pin(precision)
@@ -194,7 +208,7 @@ class Comparison:
                 self._done += moved.cell.steps
                 del going[name]
                 if outcome.error is not None:
-                    self.errors[name] = outcome.error
+                    self._results.errors[name] = outcome.error
             done = self._done + sum(going.values())
             found = outcome is not None and outcome.was_there
             active = tuple(going)
@@ -202,31 +216,11 @@ class Comparison:
 
     def _note_trial(self, name: str, cell: Cell) -> None:
         """Keep what was tried."""
-        result = self._result(cell)
+        result = self._results.result(cell)
         facts = {"method": name, "budget": cell.budget, "seed": cell.seed}
-        facts |= {"lr": cell.config.lr, "error": self._error(cell)}
+        facts |= {"lr": cell.config.lr, "error": self._results.error(cell)}
         score = result and result[self.task.ranking.key]
         self.search.note({**facts, self.search.column: score})
-
-    def _result(self, cell: Cell) -> Result | None:
-        return cell_result(cell, self.out, self._remark)
-
-    def _remark(self, text: str) -> None:
-        self._remarks.failed(text, text)
-
-    def _error(self, cell: Cell) -> str | None:
-        if self._result(cell) is not None:
-            return None
-        if cell.name in self.errors:
-            return self.errors[cell.name]
-        folder = cell_folder(cell, self.out)
-        if not folder.is_dir():
-            return "not run yet"
-        try:
-            run = load_run(folder)
-            return "its result is missing" if run.status == "finished" else run.error
-        except (OSError, ValueError) as error:
-            return f"not run yet: {error}"
 
     def rows(self) -> list[Row]:
         """One row per method, budget and seed; plain types only.
@@ -235,24 +229,8 @@ class Comparison:
         that trains nothing is run once per budget and stands at every seed.
         """
         return [
-            self._row(name, budget, seed)
+            self._results.row(self.grid, name, budget, seed, self.search.best(name))
             for name in self.grid.methods
             for budget in self.grid.budgets
             for seed in self.grid.seeds
         ]
-
-    def _row(self, name: str, budget: float, seed: int) -> dict[str, Any]:
-        lr = self.search.best(name)
-        cell = self.grid.cell(name, budget, seed, lr)
-        result = self._result(cell) or {}
-        facts = {key: result.get(key) for key in result_columns.compared_keys(self.task.metrics)}
-        return {
-            "method": name,
-            "budget": budget,
-            "seed": seed,
-            **facts,
-            "uses_budget": cell.budget is not None,
-            "starts_from": make_method(self.grid.configs[name]).starts_from,
-            "steps": self.base.steps if method_class(name).trains else 0,
-            "error": self._error(cell),
-        }

@@ -1,0 +1,1 @@
+"""What runs the workers of a comparison: one file for each engine."""
