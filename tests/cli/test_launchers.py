@@ -14,7 +14,7 @@ from pclora_lab import load_run
 # Listens on this machine's loopback interface, like the processes that it starts.
 LAUNCHER = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d",
             "--rdzv-endpoint", "localhost:0", "-m", "pclora_lab"]  # fmt: skip
-SETTINGS = ["--steps", "200", "--device", "cpu", "--evaluations", "2", "--eval-images", "16"]
+SETTINGS = ["--steps", "120", "--device", "cpu", "--evaluations", "2", "--eval-images", "16"]
 
 
 def start(tmp_path, *arguments):
@@ -50,7 +50,7 @@ def test_ctrl_c_stops_both_processes_and_resume_goes_on_in_both(tmp_path):
     assert run.status == "stopped" and (folder / "checkpoint.safetensors").is_file()
     assert (tmp_path / "said.txt").read_text().count("stopping after this step") == 1
     result = ended(start(tmp_path, "resume", str(folder)), tmp_path)
-    assert result["steps"] == 200 and result["hardware"].endswith(", 2 processes")
+    assert result["steps"] == 120 and result["hardware"].endswith(", 2 processes")
     assert load_run(folder).status == "finished"
     steps = [row["step"] for row in load_run(folder).rows]
-    assert steps == sorted(set(steps)) and steps[-1] == 200
+    assert steps == sorted(set(steps)) and steps[-1] == 120

@@ -121,9 +121,9 @@ def _meet(count: int, sign: str) -> None:
         raise RuntimeError(
             f"{sign}, but {', '.join(missing)} is not set, so that {count} processes could not "
             f"find each other, and each would train the whole run again. Start it with "
-            f"{_command(count)} or `accelerate launch --num_processes {count} -m pclora_lab train "
-            "…`. (If there is one process only, unset the variable; in a training loop of your own "
-            "torch.distributed is yours.)"
+            f"{_command(count)} or `accelerate launch --multi_gpu --num_processes {count} -m "
+            "pclora_lab train …`. (If there is one process only, unset the variable; in a training "
+            "loop of your own torch.distributed is yours.)"
         )
     with _on_loopback():
         distributed.init_process_group("gloo")

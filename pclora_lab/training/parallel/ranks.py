@@ -213,8 +213,10 @@ def lost_explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        # gloo says before it where in its source, and behind it what that may mean.
+        reason = first_line(error).rpartition("] ")[2].partition(". ")[0]
         raise ProcessLost(
-            f"another process of this run is gone ({first_line(error)}): what it said stands "
+            f"another process of this run is gone ({reason}): what it said stands "
             "above. `pclora-lab resume` under the same launcher goes on from the last "
             "checkpoint"
         ) from error

@@ -128,9 +128,9 @@ class ShardedSteps(WholeSteps):
     hold the same gradients to the last bit, so that clipping, the optimizer and an allocator that
     looks at gradients do the same in each.
 
-    The sums are plain all-reduces after the backward pass. ``DistributedDataParallel`` would send
-    while it computes, but it keeps hold of the buffers of a base that is dropped, and averages as
-    if all parts had the same size.
+    The sums are plain all-reduces after the backward pass. ``DistributedDataParallel`` sends while
+    it computes (between two CPU processes both took the same time), but it keeps hold of the
+    buffers of a base that is dropped, and averages as if all parts had the same size.
 
     Args:
         batches: training data.

@@ -126,6 +126,8 @@ def test_the_worst_word_counts_and_names_who_said_it():
 
 
 def test_a_lost_connection_is_explained():
-    with pytest.raises(ProcessLost, match="is gone .Connection closed by peer.*pclora-lab resume"):
+    with pytest.raises(
+        ProcessLost, match="is gone .Connection closed by peer.: what .*pclora-lab resume"
+    ):
         with lost_explained():
-            raise RuntimeError("Connection closed by peer\nException raised from …")
+            raise RuntimeError("[pair.cc:1] Connection closed by peer. Check logs.\nRaised from …")

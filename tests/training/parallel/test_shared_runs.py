@@ -9,6 +9,7 @@ from pairs import two_of
 from safetensors.torch import load_file
 
 from pclora_lab import load_run
+from pclora_lab.runs.checkpoints import load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,7 @@ def test_a_process_that_is_stopped_stops_the_other_after_the_same_step(both):
     assert first == "StoppedElsewhere: process 1 of 2 was stopped" and not second
     run = load_run(folder / "runs/stops")
     assert run.status == "stopped" and run.rows[-1]["step"] == 3
+    assert load_checkpoint(run.folder).step == 3
 
 
 def test_a_process_that_fails_ends_the_other_which_says_so(both):
