@@ -6,8 +6,8 @@ import time
 import pytest
 
 from pclora_lab.json_files import read_json, write_json
-from pclora_lab.machine import this_process
-from pclora_lab.runs.durable import heartbeat
+from pclora_lab.machine import this_host, this_process
+from pclora_lab.runs.durable import heartbeat, signs
 from pclora_lab.runs.durable.signs import duration
 from pclora_lab.runs.folder import delete_run, is_being_written, new_run_folder
 from pclora_lab.runs.reader import load_run, scan_runs
@@ -67,6 +67,22 @@ def test_a_machine_that_was_restarted_has_killed_its_runs(folder):
     beat(folder, 400 * 86400, boot="the one before")
     run = load_run(folder)
     assert (run.status, run.state) == ("failed", "killed") and "restarted" in run.error
+
+
+@pytest.mark.parametrize(
+    ("host", "silent", "state"),
+    [
+        # Of the same name, but not restarted since: another container, say.
+        (this_host(), 200, "no sign of life for 3 min"),
+        ("node3", 400 * 86400, "no sign of life for 400 days"),
+    ],
+)
+def test_a_silent_run_was_killed_by_a_restart_only_of_its_own_machine_and_since(
+    folder, monkeypatch, host, silent, state
+):
+    monkeypatch.setattr(signs.psutil, "boot_time", lambda: time.time() - 86400)
+    beat(folder, silent, boot="another", host=host)
+    assert load_run(folder).state == state
 
 
 @pytest.mark.parametrize("change", [{"started": 1}, {"pid": 2**22 + 1}])
