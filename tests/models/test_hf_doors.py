@@ -1,6 +1,7 @@
 """Devices, adapters, quantizers and the hub: what transformers' users do next to a saved model."""
 
 import copy
+from importlib.util import find_spec
 
 import peft
 import pytest
@@ -183,6 +184,23 @@ def test_what_quantizes_gets_the_layers_after_they_stand(folders, rounding, tmp_
     dense = opened("bert", folders / "dense" / "bert", quantization_config=copy.copy(rounding))
     assert dense.hf_quantizer.seen
     assert not hasattr(opened("bert", folder), "hf_quantizer")
+
+
+@pytest.mark.skipif(not find_spec("torchao"), reason="torchao is not installed")
+@pytest.mark.filterwarnings("ignore")  # torch's and torchao's own, of each other
+def test_torchao_itself_finds_both_layers_while_opening_and_later(folders):
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+    from transformers import TorchAoConfig
+
+    kind = Int8WeightOnlyConfig()
+    folder = folders / "finished" / "bert"
+    plain = opened("bert", folder)
+    later = opened("bert", folder)
+    quantize_(later, kind)
+    for model in (later, opened("bert", folder, quantization_config=TorchAoConfig(kind))):
+        modules = {type(layer.weight).__module__ for layer in inner(model).values()}
+        assert all(name.startswith("torchao.") for name in modules)
+        torch.testing.assert_close(logits(model), logits(plain), rtol=0.1, atol=0.1)
 
 
 @pytest.fixture

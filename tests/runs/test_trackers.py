@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import subprocess
 import sys
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -208,10 +210,55 @@ def test_unknown_trackers_are_refused(tmp_path, value):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.skipif("tensorboard" not in sys.modules and not trackers.find_spec("tensorboard"),
-                    reason="tensorboard is not installed")  # fmt: skip
-def test_of_tensorboard_a_folder_in_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(trackers, "find_spec", lambda name: name)
+def installed(name):
+    """A mark for what needs a tracker itself."""
+    return pytest.mark.skipif(not find_spec(name), reason=f"{name} is not installed")
+
+
+@installed("tensorboard")
+def test_tensorboard_itself_has_the_rows_and_the_figures(tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setattr(trackers, "find_spec", find_spec)
+    monkeypatch.setattr(trackers, "_FIGURES", FIGURES)
     run = execute(RunConfig(**{**vars(QUICK), "log_with": "tensorboard"}), tmp_path)
-    list(run)
-    assert list(run.folder.glob("tensorboard/events*"))
+    *_, end = run
+    kept = EventAccumulator(str(run.folder / "tensorboard")).Reload()
+    told = {}
+    for row in load_run(run.folder).rows:
+        for name, value in trackers.numbers_of(row):
+            told.setdefault(name, []).append((row["step"], pytest.approx(float(value), rel=1e-5)))
+    told["final/accuracy"] = [(QUICK.steps, pytest.approx(end.result["accuracy"]))]
+    for name, values in told.items():
+        assert [(event.step, event.value) for event in kept.Scalars(name)] == values, name
+    assert "figures/curves" in kept.Tags()["images"]
+
+
+WANDB = """
+import sys, warnings
+from pclora_lab import RunConfig
+from pclora_lab.runs.execution import execute
+config = RunConfig(steps=2, evaluations=1, eval_images=16, device="cpu", log_with="wandb")
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    run = execute(config, sys.argv[1], name="mine")
+    *_, end = run
+print([str(w.message) for w in caught if "TrackerLogger" in str(w.message)])
+"""
+
+
+@installed("wandb")
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_wandb_itself_without_credentials(mode, tmp_path, monkeypatch):
+    home = {"HOME": str(tmp_path), "WANDB_MODE": mode, "WANDB_LOGIN_TIMEOUT": "1"}
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    environment = {**os.environ, **home, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", WANDB, str(tmp_path)], capture_output=True, text=True,
+        env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    said = done.stdout.splitlines()[-1]
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert said.count("the run goes on without it") == (mode == "online")
+    pictures = list(tmp_path.glob("mine/wandb/offline-*/files/media/images/figures/curves*.png"))
+    assert len(pictures) == (mode == "offline") and not (tmp_path / "wandb").exists()
