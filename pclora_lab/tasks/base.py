@@ -111,6 +111,8 @@ class Task:
     def loss(self, outputs: Tensor, targets: Any) -> Tensor:
         """What is minimized, one number, in float32; its gradient reaches the outputs.
 
+        A mean over the examples: several processes of one run weight their parts of a batch so.
+
         Args:
             outputs: of the model, ``(batch, …)``.
             targets: as the task's batches give them.

@@ -149,7 +149,8 @@ def main(rank: int, folder: Path) -> None:
     root = folder / "runs"
     save_file(stopped_and_resumed(root), folder / f"{rank}.safetensors")
     scenes = (differs, is_small, stops_alone, fails_alone)
-    found = {scene.__name__: outcome(scene, rank, root) for scene in scenes}
+    with in_double():
+        found = {scene.__name__: outcome(scene, rank, root) for scene in scenes}
     (folder / f"{rank}.json").write_text(json.dumps(found))
 
 

@@ -8,7 +8,7 @@ import torch
 from pairs import two_of
 from safetensors.torch import load_file
 
-from pclora_lab import load_run
+from pclora_lab import load_run, resume
 from pclora_lab.runs.checkpoints import load_checkpoint
 
 
@@ -61,6 +61,16 @@ def test_a_process_that_is_stopped_stops_the_other_after_the_same_step(both):
     run = load_run(folder / "runs/stops")
     assert run.status == "stopped" and run.rows[-1]["step"] == 3
     assert load_checkpoint(run.folder).step == 3
+
+
+def test_what_two_processes_began_one_can_end_and_says_so(both):
+    folder, alone = both
+    with shared_runs.in_double():
+        *_, end = resume(folder / "runs/stops", cache=shared_runs.CACHE)
+    remark = "taken up at step 3 with processes 2, now 1: the last digits may differ"
+    assert remark in end.result["notes"]
+    own = {key: value for key, value in alone.items() if key.startswith("lora/")}
+    torch.testing.assert_close(shared_runs.weights_of(end, "lora"), own, rtol=0, atol=1e-5)
 
 
 def test_a_process_that_fails_ends_the_other_which_says_so(both):
