@@ -162,6 +162,8 @@ def test_a_replay_gives_the_pictures_back(finished, run, cache):
     found = replay.predictions(replay.steps[-1], [0, 5])
     inputs, clean = replay.examples.batch(torch.tensor([0, 5]))
     assert torch.equal(found.labels, clean) and found.student.shape == clean.shape
+    with torch.no_grad():
+        assert torch.equal(found.teacher, replay.teacher(inputs))
     errors = (found.teacher - clean).square().mean(1)
     said = [found.task.verdict(found.teacher[i], clean[i], ()).text for i in range(2)]
     assert said == [f"{error:.4f}" for error in errors.tolist()]
@@ -170,13 +172,20 @@ def test_a_replay_gives_the_pictures_back(finished, run, cache):
     assert plots.examples_figure(images, found, replay.class_names).png()
 
 
-def test_what_if_asks_runs_of_the_same_task_only(finished, run, config):
+class Sharpening(Denoising):
+    name = "sharpening"
+
+
+def test_what_if_asks_runs_of_the_same_task_only(finished, run, config, monkeypatch):
     root = run.folder.parent
     (point,) = rank_points(root, config)
     assert point.mean == finished.result["mse"]
     assert rank_points(root, dataclasses.replace(config, task=None)) == ()
     found = accuracy_estimate(root, config, 4)
     assert found.metric.key == "mse" and found.mean == finished.result["mse"]
+    # Another task may well have the same metric.
+    monkeypatch.setitem(TASKS._entries, "sharpening", Sharpening())
+    assert rank_points(root, dataclasses.replace(config, task="sharpening")) == ()
 
 
 def test_a_comparison_ranks_by_it_and_chooses_the_lowest(config, tmp_path):
