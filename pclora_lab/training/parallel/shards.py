@@ -148,7 +148,7 @@ class ShardedSteps(WholeSteps):
             )
         self.ranks, self.sharded = ranks, ShardedBatches(batches, ranks)
         super().__init__(self.sharded)
-        self._own = torch.empty(0)
+        self._own = torch.empty(0, device="cpu")
 
     def begin(self, model: nn.Module) -> None:
         """All processes train what the first one has, to the last bit."""
