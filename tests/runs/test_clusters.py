@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,6 @@ def test_an_address_where_somebody_else_listens_is_given_up(tmp_path, backend, m
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         command = [sys.executable, "-m", "pclora_lab", "compare", "--methods", "svd"]
         command += ["--backend", backend, "--address", address, "--out", str(tmp_path)]
-        began = time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
-    assert done.returncode == 2 and f"no {backend} answers at" in done.stderr
-    assert time.monotonic() - began < 45  # 30 s, and the start of Python
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=ROOT)
+    said = f"no {backend} answers at {address} (nothing was heard for 20 s)"
+    assert done.returncode == 2 and said in done.stderr

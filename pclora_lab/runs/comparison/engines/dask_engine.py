@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from pclora_lab.runs.comparison.engines.patience import within_seconds
 from pclora_lab.runs.comparison.workers import Needs, Workers
 
 __all__ = ["DaskEngine"]
 
-_SECONDS_TO_CONNECT = 25
+_SECONDS_TO_CONNECT = 20.0
 
 
 class DaskEngine:
@@ -51,10 +52,14 @@ class DaskEngine:
 
         backend = workers.backend
         backend.require_answer()
+        found: list[Any] = []
         try:
-            return Client(self._cluster or backend.address, timeout=_SECONDS_TO_CONNECT)
-        except (OSError, TimeoutError) as error:
+            # dask's own limit is for each of its tries.
+            at = self._cluster or backend.address
+            within_seconds(_SECONDS_TO_CONNECT, lambda: found.append(Client(at)))
+        except OSError as error:  # a TimeoutError is one
             raise backend.no_answer(str(error)) from error
+        return found[0]
 
     def _check(self, workers: Workers) -> None:
         if self._cluster is not None:

@@ -14,7 +14,7 @@ from pclora_lab.training.config import RunConfig
 
 __all__ = ["RayEngine"]
 
-_SECONDS_TO_CONNECT = 25.0
+_SECONDS_TO_CONNECT = 20.0
 
 
 class RayEngine:
