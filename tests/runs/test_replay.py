@@ -17,8 +17,9 @@ from pclora_lab.nn.forward import call_model
 from pclora_lab.runs import replay as module
 from pclora_lab.runs.folder import new_run_folder
 from pclora_lab.runs.recorder import RunRecorder
-from pclora_lab.runs.replay import Replay, probabilities, read_basis
+from pclora_lab.runs.replay import Replay, answers_of, read_basis
 from pclora_lab.runs.snapshots import list_snapshots, save_snapshot
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import AdapterSnapshot, LogRow, RunEnd
 from pclora_lab.training.loop import train
@@ -322,7 +323,7 @@ def test_probabilities_are_read_in_eval_mode_and_float32_and_the_mode_is_put_bac
             return x.half()
 
     model = Doubtful().train(training)
-    found = probabilities(model, torch.tensor([[0.0, 3.0]]))
+    found = answers_of(IMAGE_CLASSIFICATION, model, torch.tensor([[0.0, 3.0]]))
     assert found.dtype == torch.float32 and model.training is training
     torch.testing.assert_close(found, torch.tensor([[0.0, 3.0]]).softmax(-1))
 
@@ -343,7 +344,7 @@ def test_a_teacher_that_was_fine_tuned_is_read_from_beside_the_run(
     read = []
     model = load_model("vit_digits").train()
     model.pclora_head_is_new = is_new
-    monkeypatch.setattr(module, "load_dense", lambda config, data: model)
+    monkeypatch.setattr(module, "load_dense", lambda config, data, task: model)
     monkeypatch.setattr(module, "read_teacher", lambda *given: read.append(given))
     config = RunConfig(teacher=teacher)
     basis = read_basis(tmp_path / "runs" / "one", config, CACHE)
