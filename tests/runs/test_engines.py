@@ -19,8 +19,10 @@ from pclora_lab.runs.comparison import CellBusy, Comparison, Workers, run_cell
 from pclora_lab.runs.comparison import backend as backend_module
 from pclora_lab.runs.comparison.backend import Backend
 from pclora_lab.runs.comparison.cells import cell_folder
+from pclora_lab.runs.comparison.engines.ray_engine import RayEngine
 from pclora_lab.runs.comparison.side_by_side import SideBySide
 from pclora_lab.runs.comparison.work import Job, look_around, work
+from pclora_lab.runs.comparison.workers import Needs
 from pclora_lab.training.config import RunConfig
 
 BASE = RunConfig(steps=2, evaluations=1, eval_images=16, device="cpu", layer_metrics=False)
@@ -232,3 +234,60 @@ def test_a_record_holds_no_value_of_a_variable():
     assert _without_values(given) == [
         "--env", "HF_TOKEN=…", "--env=A=…", "--seeds", "0", "--lrs=1e-3",
     ]  # fmt: skip
+
+
+class PretendedRay:
+    """What the engine asks Ray for; nodes of 4 cores, 8 GB, and some GPUs."""
+
+    def __init__(self, gpus):
+        self.begun, self.options, self.ended = [], {}, 0
+        self._node = {"CPU": 4.0, "memory": 8e9, **({"GPU": float(gpus)} if gpus else {})}
+
+    def is_initialized(self):
+        return False
+
+    def init(self, *address, **options):
+        self.begun.append((address, options))
+
+    def cluster_resources(self):
+        return self._node
+
+    def nodes(self):
+        return [{"Alive": alive, "Resources": self._node} for alive in (True, True, False)]
+
+    def remote(self, **options):
+        self.options = options
+        return lambda function: function
+
+    def shutdown(self):
+        self.ended += 1
+
+
+@pytest.mark.parametrize(("gpus", "device", "rooms"), [(0, "auto", (8, 4)), (1, "auto", (2, 2))])
+def test_what_ray_is_asked_for(monkeypatch, gpus, device, rooms):
+    ray = PretendedRay(gpus)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setenv("RAY_AUTH_MODE", "")  # so that it is put back afterwards
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    workers = Workers(2, backend=Backend("ray", environment={"A": "1"}))
+    engine = RayEngine(workers, RunConfig(device=device))
+    # A Ray that somebody else has started on this machine is not joined unasked.
+    assert ray.begun[0][0] == ("local",) and ray.begun[0][1]["num_cpus"] == 2
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert ray.options["max_retries"] == 0 and ray.options["num_gpus"] == gpus
+    assert ray.options["runtime_env"]["env_vars"]["A"] == "1"
+    assert (engine.room(Needs(None, 0.0)), engine.room(Needs(None, 4e9))) == rooms
+    with pytest.raises(ValueError, match="no node of this Ray has .* and 80.0 GB"):
+        engine.room(Needs(None, 8e10))
+    engine.close()
+    assert ray.ended == 1
+
+
+def test_a_gpu_that_ray_has_not_is_refused(monkeypatch):
+    ray = PretendedRay(0)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(Backend, "require_answer", lambda self: None)
+    with pytest.raises(ValueError, match='device is "cuda", but no node of this Ray has a GPU'):
+        RayEngine(Workers(None, backend=Backend("ray", "node1:6379")), RunConfig(device="cuda"))
+    assert ray.begun[0][0] == ("node1:6379",) and ray.ended == 1

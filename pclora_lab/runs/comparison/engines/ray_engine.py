@@ -37,6 +37,7 @@ class RayEngine:
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         import ray
 
+        self._running: set[Any] = set()
         self._ray, self._is_ours = ray, not ray.is_initialized()
         if self._is_ours:
             self._connect(workers)
@@ -52,7 +53,6 @@ class RayEngine:
             scheduling_strategy="SPREAD",
             runtime_env={"env_vars": workers.environment()},
         )(_call)
-        self._running: set[Any] = set()
 
     def _connect(self, workers: Workers) -> None:
         backend = workers.backend
@@ -60,7 +60,7 @@ class RayEngine:
         quiet = {"log_to_driver": False, "logging_level": "error"}
         if backend.address is None:
             local = {"num_cpus": workers.count, "num_gpus": len(workers.devices)}
-            self._ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **local, **quiet)
+            self._ray.init("local", include_dashboard=False, **local, **quiet)
             return
         try:
             within_seconds(_SECONDS_TO_CONNECT, lambda: self._ray.init(backend.address, **quiet))
