@@ -27,6 +27,7 @@ def test_a_line_tells_size_gap_and_time_beside_those_of_the_dense_model():
         "times as long)"
     )
     plain = REPORT.to_dict()
+    assert plain.pop("metric") == "accuracy"
     assert ExportReport(**plain) == REPORT and plain["examples"] == 0
     half = dataclasses.replace(REPORT, accuracy=0.5)
     assert str(half) == str(REPORT), "an accuracy says nothing without the one before"
