@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,12 +246,11 @@ def _without_values(arguments: Sequence[str]) -> list[str]:
         >>> _without_values(["--env", "HF_TOKEN=secret", "--env=A=b", "--seeds", "0"])
         ['--env', 'HF_TOKEN=…', '--env=A=…', '--seeds', '0']
     """
-    before = ["", *arguments]
     return [
         re.sub(r"^((?:--env=)?[^=]*=).*", r"\1…", text, flags=re.DOTALL)
         if text.startswith("--env=") or flag == "--env"
         else text
-        for flag, text in zip(before, arguments, strict=False)
+        for flag, text in pairwise(["", *arguments])
     ]
 
 

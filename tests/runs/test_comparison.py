@@ -239,10 +239,10 @@ def test_a_trial_that_fails_is_not_tried_for_ever(tmp_path, monkeypatch):
     monkeypatch.setattr(METHODS["full"], "lr_grid", (1e-4, 2e-4))
     comparison = Comparison(BASE, methods=("full",), budgets=(0.1,), seeds=(0,), out=tmp_path)
     tried = iter((0.1, 0.2))
-    result = comparison._result
+    result = comparison._results.result
     monkeypatch.setattr(
-        comparison,
-        "_result",
+        comparison._results,
+        "result",
         lambda cell: (r := result(cell)) and {**r, "accuracy": next(tried, 0.3)},
     )
     list(comparison.run())

@@ -1,7 +1,6 @@
 """The processes of one run: each has a number, and all of them end after the same event."""
 
 import contextlib
-import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
+from pclora_lab.json_files import parse_json, to_json
 from pclora_lab.wording import first_line
 
 __all__ = ["ALONE", "ProcessLost", "Ranks", "StoppedElsewhere"]
@@ -174,7 +174,7 @@ class Ranks:
         if self.count == 1:
             return (yield from work)
         if not self.is_main:
-            while (said := json.loads(self.gathered("")[0])) == _WAITING:
+            while (said := self._heard_from_main()) == _WAITING:
                 yield waiting
             return said
         with contextlib.closing(work):
@@ -182,10 +182,13 @@ class Ranks:
                 try:
                     event = next(work)
                 except StopIteration as over:
-                    self.gathered(json.dumps(over.value))
+                    self.gathered(to_json(over.value))
                     return over.value
-                self.gathered(json.dumps(_WAITING))
+                self.gathered(to_json(_WAITING))
                 yield event
+
+    def _heard_from_main(self) -> Any:
+        return parse_json(self.gathered("")[0], "what process 0 says")
 
     def by_main(self, make: Callable[[], str]) -> str:
         """What the first process does alone while the others wait, and tells them.

@@ -1,9 +1,9 @@
 """What all processes of a run must have alike, compared before the first step."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pclora_lab.json_files import parse_json, to_json
 from pclora_lab.training.parallel.ranks import Ranks
 
 __all__ = ["require_same"]
@@ -23,8 +23,8 @@ def require_same(ranks: Ranks, facts: Mapping[str, Any], what: str) -> None:
     Example:
         >>> require_same(Ranks(), {"lr": 0.1}, "settings")
     """
-    own = json.dumps(dict(_flat(facts)), sort_keys=True, default=str)
-    first, *others = (json.loads(text) for text in ranks.gathered(own))
+    own = to_json(dict(_flat(facts)), sort_keys=True, default=str)
+    first, *others = (parse_json(text, what) for text in ranks.gathered(own))
     for number, other in enumerate(others, start=1):
         names = [name for name in {**first, **other} if first.get(name) != other.get(name)]
         if names:
