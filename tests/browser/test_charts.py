@@ -121,12 +121,16 @@ def begin(page: Page, name: str = "begin") -> None:
     last_point(page, 200)
 
 
-def point_at(page: Page, x: float, y: float, told: re.Pattern[str]) -> None:
-    """Move the pointer there until the chart has told this: a page may still be drawing."""
+def point_at(page: Page, share: float, told: re.Pattern[str]) -> None:
+    """Move the pointer to that share of the first panel's width until the chart has told this.
+
+    A page may still be drawing, or scrolling, so the panel is looked for again each time.
+    """
     values = chart(page, STORY).locator(".pclora-values")
-    for _ in range(40):
-        page.mouse.move(x - 3, y)
-        page.mouse.move(x, y)
+    for _ in range(100):
+        left, top, width, height = panel(page, 0)
+        page.mouse.move(left + share * width - 3, top + height / 2)
+        page.mouse.move(left + share * width, top + height / 2)
         page.wait_for_timeout(100)
         if values.count() and told.search(values.inner_text().replace("\n", "")):
             return
@@ -150,6 +154,15 @@ def axes(page: Page, kind: str, what: str) -> list:
                 .map(plot => what.split('.').reduce((part, name) => part[name], plot[kind])))""",
         [kind, what],
     )
+
+
+def await_axes(page: Page, what: str, wanted: list) -> None:
+    """Wait until the x axes of all panels have this: they are drawn one after the other."""
+    for _ in range(100):
+        if axes(page, "xaxis", what) == wanted:
+            return
+        page.wait_for_timeout(100)
+    assert axes(page, "xaxis", what) == wanted
 
 
 def panel(page: Page, number: int) -> tuple[float, float, float, float]:
@@ -182,11 +195,11 @@ def zoom(page: Page, number: int) -> None:
 
 def test_x_is_steps_or_time_in_all_panels_at_once(page: Page) -> None:
     begin(page)
-    assert axes(page, "xaxis", "title.text") == ["step"] * 4
+    await_axes(page, "title.text", ["step"] * 4)
     use(page, "Time")
     last_point(page, 0.5 + 0.03 * 200)
-    assert axes(page, "xaxis", "title.text") == ["training time (s)"] * 4
-    assert axes(page, "xaxis", "range.1") == pytest.approx([6.5] * 4)
+    await_axes(page, "title.text", ["training time (s)"] * 4)
+    await_axes(page, "range.1", pytest.approx([6.5] * 4))
     use(page, "more points")
     last_point(page, 0.5 + 0.03 * 204)
     expect(page.get_by_role("button", name="Time", exact=True)).to_have_attribute(
@@ -196,14 +209,13 @@ def test_x_is_steps_or_time_in_all_panels_at_once(page: Page) -> None:
 
 def test_over_time_a_teacher_that_recorded_none_is_left_out(page: Page) -> None:
     begin(page, "begin with a teacher")
-    assert axes(page, "xaxis", "range.0") == [-20] * 4
-    left, top, width, height = panel(page, 0)
+    await_axes(page, "range.0", [-20] * 4)
     told = re.compile(r"step −1\dteacher while fine-tuned 40.0%")
-    point_at(page, left + 0.01 * width, top + height / 2, told)
+    point_at(page, 0.01, told)
     use(page, "Time")
     last_point(page, 6.5)
-    assert axes(page, "xaxis", "title.text") == ["training time (s), without the teacher's"] * 4
-    assert axes(page, "xaxis", "range.0") == [0] * 4
+    await_axes(page, "title.text", ["training time (s), without the teacher's"] * 4)
+    await_axes(page, "range.0", [0] * 4)
 
 
 def test_a_run_without_times_says_so(page: Page) -> None:
@@ -213,7 +225,7 @@ def test_a_run_without_times_says_so(page: Page) -> None:
     button.focus()
     expect(page.get_by_text("This run has not recorded when its steps were taken")).to_be_visible()
     page.keyboard.press("Enter")
-    assert axes(page, "xaxis", "title.text") == ["step"] * 4
+    await_axes(page, "title.text", ["step"] * 4)
 
 
 @pytest.mark.parametrize("unit", ["Steps", "Time"])
@@ -248,9 +260,8 @@ def test_where_a_hand_held_lambda_is_shaded_and_named(page: Page) -> None:
     assert page.evaluate(shape) == [[80, 140]]
     legend = chart(page, STORY).locator(".legendtext")
     expect(legend.filter(has_text="λ held by hand")).to_have_count(1)
-    left, top, width, height = panel(page, 0)
-    point_at(page, left + width * 110 / 300, top + height / 2, re.compile("λ held by hand 0.50"))
-    point_at(page, left + width * 160 / 300, top + height / 2, re.compile("step 160(?!.*by hand)"))
+    point_at(page, 110 / 300, re.compile("step 110.*λ held by hand 0.50"))
+    point_at(page, 160 / 300, re.compile("step 160(?!.*by hand)"))
     use(page, "Time")
     last_point(page, 6.5)
     assert page.evaluate(shape) == [pytest.approx([0.5 + 0.03 * 80, 0.5 + 0.03 * 140])]
