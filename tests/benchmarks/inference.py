@@ -31,6 +31,13 @@ from pclora_lab.nn.runtime.plain_attention import plain_attention
 Run = Callable[[Tensor], Any]
 
 
+def models_of(rank: int) -> dict[str, nn.Module]:
+    """ViT-B for ten classes, dense and cut to a rank."""
+    torch.manual_seed(0)
+    dense = load_model("vit_base_patch16_224", num_classes=10, pretrained=False).eval()
+    return {"dense": dense, "small": SVD(SVDConfig(rank=rank)).apply(dense).eval()}
+
+
 def in_torch(model: nn.Module) -> dict[str, Run]:
     """Eager, compiled, and both in bfloat16."""
     half = deepcopy(model).to(torch.bfloat16)
@@ -91,14 +98,11 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--result", type=Path)
     args = parser.parse_args()
-    torch.manual_seed(0)
-    dense = load_model("vit_base_patch16_224", num_classes=10, pretrained=False).eval()
-    small = SVD(SVDConfig(rank=args.rank)).apply(dense).eval()
-    models = {"dense": dense, "small": small}
+    models = models_of(args.rank)
     record: dict[str, Any] = {
         "command": "python tests/benchmarks/inference.py " + " ".join(sys.argv[1:]),
         "hardware": f"{os.cpu_count()} {platform.machine()} cores, torch {torch.__version__}",
-        "macs": count_macs(dense) / count_macs(small),
+        "macs": count_macs(models["dense"]) / count_macs(models["small"]),
     }
     with tempfile.TemporaryDirectory() as folder:
         ways = {

@@ -1,9 +1,10 @@
-"""Where does the time of a step go?
+"""Where does the time of a step go, and where that of a pass without gradients?
 
 ``python tests/benchmarks/profile_step.py --result data/results/profile_step.json`` runs torch's
 profiler over some steps of each kind and adds up the time that operators take themselves, by what
-they are for, as a share of a whole step of full fine-tuning. Profiling slows small operators down:
-compare the columns, and take a step's time from ``step.py``.
+they are for, as a share of a whole step of full fine-tuning; and over passes of one image through
+ViT-B, dense and at rank 32, as a share of the dense pass in the same precision. Profiling slows
+small operators down: compare the columns, and take times from ``step.py`` and ``inference.py``.
 """
 
 import argparse
@@ -13,13 +14,17 @@ import platform
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from inference import models_of
 from step import MODELS, steps_of
+from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from pclora_lab.nn.runtime.freed_memory import freed_memory_kept
+from pclora_lab.nn.runtime.plain_attention import plain_attention
 
 KINDS = ("full", "zeros", "activation_svd", "after", "naive")
 # By the beginning of an operator's name; the first that fits counts.
@@ -64,14 +69,30 @@ def shares(name: str, count: int) -> dict[str, dict[str, float]]:
     steps = steps_of(name, only=KINDS)
     with freed_memory_kept():
         found = {kind: milliseconds(step, count) for kind, step in steps.items()}
-    whole = found["full"].total()
-    return {
-        kind: {
-            **{group: round(times[group] / whole, 3) for group in (*GROUPS, "everything else")},
-            "whole": round(times.total() / whole, 3),
-        }
-        for kind, times in found.items()
-    }
+    return {kind: divided(times, found["full"].total()) for kind, times in found.items()}
+
+
+def divided(times: Counter[str], whole: float) -> dict[str, float]:
+    """Each group's share of something whole, and their sum."""
+    shares = {group: round(times[group] / whole, 3) for group in (*GROUPS, "everything else")}
+    return {**shares, "whole": round(times.total() / whole, 3)}
+
+
+def passes(count: int) -> dict[str, dict[str, float]]:
+    """Of ViT-B and one image, by precision and model, divided by the dense model's pass."""
+    models, found = models_of(rank=32), {}
+    for dtype in (torch.float32, torch.bfloat16):
+        x, precision = torch.randn(1, 3, 224, 224, dtype=dtype), str(dtype).partition(".")[2]
+        plain = plain_attention() if dtype == torch.bfloat16 else nullcontext()
+        with torch.inference_mode(), plain:
+            times = {name: milliseconds(_pass(m.to(dtype), x), count) for name, m in models.items()}
+        for name, of_model in times.items():
+            found[f"{precision}, {name}"] = divided(of_model, times["dense"].total())
+    return found
+
+
+def _pass(model: nn.Module, x: torch.Tensor) -> Callable[[], None]:
+    return lambda: (model(x), None)[1]
 
 
 def main() -> None:
@@ -82,6 +103,7 @@ def main() -> None:
     parser.add_argument("--result", type=Path)
     args = parser.parse_args()
     found = {name: shares(name, args.steps) for name in args.models}
+    found["vit_base, a pass"] = passes(4 * args.steps)
     print(json.dumps(found, indent=1), file=sys.stderr)
     hardware = f"{os.cpu_count()} {platform.machine()} cores, torch {torch.__version__}"
     command = "python tests/benchmarks/profile_step.py " + " ".join(sys.argv[1:])
