@@ -7,12 +7,12 @@ What can't be used stays out and is kept as a :class:`PluginProblem`; the rest w
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-__all__ = ["PluginError", "PluginProblem", "Registry"]
+__all__ = ["PluginError", "PluginProblem", "Registry", "require_class", "require_defined"]
 
 # Names stand in flags, in comma-separated lists and in folder names.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -56,6 +56,55 @@ class PluginProblem:
     def __str__(self) -> str:
         where = f"{self.name} = {self.value} in {self.group}"
         return f"package {self.package} ({where}) is left out: {self.reason}. {self.cure}"
+
+
+def require_class(loaded: object, base: type[T], kind: str, example: str) -> type[T]:
+    """What an entry point gave, if it is a class of the kind.
+
+    Args:
+        loaded: what the entry point points to.
+        base: what it must be a subclass of.
+        kind: of the plugin, such as ``method``; the base is public in the room of that name.
+        example: of a class, for the cure.
+
+    Raises:
+        PluginError: it is something else.
+    """
+    if not (isinstance(loaded, type) and issubclass(loaded, base)):
+        raise PluginError(
+            f"{loaded!r} is no subclass of pclora_lab.{kind}s.{base.__name__}",
+            f"Let the entry point name the {kind}'s class, such as package.module:{example}",
+        )
+    return loaded
+
+
+def require_defined(
+    name: str, loaded: type, base: type, verbs: Sequence[str], words: Sequence[str] = ()
+) -> None:
+    """Refuse a class that leaves out what it must have, or is called otherwise.
+
+    Args:
+        name: of the entry point; the class must bear the same.
+        loaded: the class.
+        base: whose verbs are not to be taken as they are.
+        verbs: that the class must define.
+        words: attributes that must not be empty.
+
+    Raises:
+        PluginError: what is missing, and what to add.
+    """
+    missing = [verb for verb in verbs if getattr(loaded, verb) is getattr(base, verb)]
+    missing += [word for word in words if not getattr(loaded, word, None)]
+    if missing:
+        raise PluginError(
+            f"{loaded.__name__} lacks {', '.join(missing)}",
+            "Define what the base class leaves open",
+        )
+    if (own := getattr(loaded, "name", None)) != name:
+        raise PluginError(
+            f"{loaded.__name__}.name is {own!r}, the entry point's name is {name!r}",
+            "Give both the same name",
+        )
 
 
 class Registry(Mapping[str, T], Generic[T]):

@@ -6,7 +6,7 @@ from pclora_lab.fields import KINDS, options_of
 from pclora_lab.methods.base import Method, MethodConfig, check_lr
 from pclora_lab.methods.layer_parts import LayerParts
 from pclora_lab.methods.metrics import Metric
-from pclora_lab.plugins import PluginError
+from pclora_lab.plugins import PluginError, require_class, require_defined
 
 __all__ = ["check_method"]
 
@@ -24,30 +24,11 @@ def check_method(name: str, loaded: object) -> type[Method]:
     Raises:
         PluginError: what is missing, and what to add.
     """
-    if not (isinstance(loaded, type) and issubclass(loaded, Method)):
-        raise PluginError(
-            f"{loaded!r} is no subclass of pclora_lab.methods.Method",
-            "Let the entry point name the method's class, such as package.module:TopK",
-        )
-    _check_verbs(name, loaded)
-    _check_config(name, loaded)
-    _check_description(loaded)
-    return loaded
-
-
-def _check_verbs(name: str, method: type[Method]) -> None:
-    missing = [verb for verb in _VERBS if getattr(method, verb) is getattr(Method, verb)]
-    if missing:
-        raise PluginError(
-            f"{method.__name__} lacks {', '.join(missing)}",
-            "Define what the base class leaves open",
-        )
-    if getattr(method, "name", None) != name:
-        raise PluginError(
-            f"{method.__name__}.name is {getattr(method, 'name', None)!r}, the entry point's name "
-            f"is {name!r}",
-            "Give both the same name",
-        )
+    method = require_class(loaded, Method, "method", example="TopK")
+    require_defined(name, method, Method, _VERBS)
+    _check_config(name, method)
+    _check_description(method)
+    return method
 
 
 def _check_config(name: str, method: type[Method]) -> None:

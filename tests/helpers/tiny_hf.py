@@ -20,6 +20,8 @@ from transformers import (
     ViTImageProcessor,
 )
 
+from pclora_lab.quiet import quiet
+
 NAMES = ("ant", "bee", "cat")
 TYPES = (
     "bert",
@@ -102,3 +104,22 @@ def altered(source: Path, folder: Path, name: str = "config.json", **changes: An
 def seeded(seed: int) -> torch.Generator:
     """The same draws for the same seed."""
     return torch.Generator().manual_seed(seed)
+
+
+def opened(kind: str, folder: Path, **options: Any) -> Any:
+    """The model of a folder, through the door of its kind."""
+    with quiet():
+        return auto_class(kind).from_pretrained(folder, **options)
+
+
+def batch(kind: str) -> dict[str, torch.Tensor]:
+    """Two images or texts, always the same."""
+    if kind == "vit":
+        return {"pixel_values": torch.randn(2, 3, 16, 16, generator=seeded(1))}
+    return {"input_ids": torch.randint(5, 90, (2, 9), generator=seeded(1))}
+
+
+def logits(model: Any, kind: str) -> torch.Tensor:
+    """What a model makes of them."""
+    with torch.no_grad():
+        return model(**batch(kind)).logits

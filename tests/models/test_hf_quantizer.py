@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
-from tiny_hf import auto_class, seeded, write_model
+from tiny_hf import auto_class, batch, logits, opened, seeded, write_model
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -47,22 +47,6 @@ def folders(tmp_path_factory) -> Path:
         dense = opened(kind, write_model(root / "dense" / kind, kind))
         SVD(SVDConfig(rank=2)).apply(dense).save_pretrained(write_model(root / kind, kind))
     return root
-
-
-def opened(kind, folder, **options):
-    with quiet():
-        return auto_class(kind).from_pretrained(folder, **options)
-
-
-def batch(kind):
-    if kind == "vit":
-        return {"pixel_values": torch.randn(2, 3, 16, 16, generator=seeded(1))}
-    return {"input_ids": torch.randint(5, 90, (2, 9), generator=seeded(1))}
-
-
-def logits(model, kind):
-    with torch.no_grad():
-        return model(**batch(kind)).logits
 
 
 def cut(kind, folders):

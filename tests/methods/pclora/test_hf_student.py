@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from datasets import Dataset
-from tiny_hf import auto_class, seeded, write_model
+from tiny_hf import batch, logits, opened, seeded, write_model
 from transformers import AutoModel, Trainer, TrainingArguments
 
 from pclora_lab import (
@@ -30,22 +30,6 @@ KINDS = ("bert", "gpt2", "vit")
 def dense(tmp_path_factory):
     root = tmp_path_factory.mktemp("dense")
     return {kind: write_model(root / kind, kind) for kind in KINDS}
-
-
-def opened(kind, folder, **options):
-    with quiet():
-        return auto_class(kind).from_pretrained(folder, **options)
-
-
-def batch(kind):
-    if kind == "vit":
-        return {"pixel_values": torch.randn(2, 3, 16, 16, generator=seeded(1))}
-    return {"input_ids": torch.randint(5, 90, (2, 9), generator=seeded(1))}
-
-
-def logits(model, kind):
-    with torch.no_grad():
-        return model(**batch(kind)).logits
 
 
 def student_of(kind, folder, progress=0.3, **options):
