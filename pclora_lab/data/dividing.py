@@ -8,7 +8,6 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from pclora_lab.data.account import DataError
-from pclora_lab.data.pictures import DecodedImages
 from pclora_lab.data.splits import Split
 
 __all__ = ["divide", "take_rows", "three_splits"]
@@ -16,10 +15,13 @@ __all__ = ["divide", "take_rows", "three_splits"]
 
 def take_rows(split: Split, indices: np.ndarray) -> Split:
     """Some rows of a split, in this order."""
-    examples = split.examples
-    if isinstance(examples, DecodedImages):
-        return Split(examples.take(indices), split.labels[indices])
-    return Split([examples[i] for i in indices], split.labels[indices])
+    masks = None if split.masks is None else _taken(split.masks, indices)
+    return Split(_taken(split.examples, indices), split.labels[indices], masks)
+
+
+def _taken(examples: Sequence[Any], indices: np.ndarray) -> Sequence[Any]:
+    take = getattr(examples, "take", None)  # what is decoded on access stays so
+    return take(indices) if take is not None else [examples[i] for i in indices]
 
 
 def divide(split: Split, held_out: int | float) -> tuple[Split, Split]:

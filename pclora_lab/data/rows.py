@@ -17,7 +17,7 @@ from pclora_lab.data.reading.tables import as_dataset
 from pclora_lab.data.splits import Split
 from pclora_lab.wording import listed
 
-__all__ = ["joined_splits", "raw_split", "sample_texts"]
+__all__ = ["joined_splits", "picture_column", "raw_split", "sample_texts"]
 
 _SAMPLE = 100
 
@@ -49,7 +49,7 @@ def raw_split(
     numbers = classes.of(labels)
     examples: Sequence[Any]
     if columns.kind == "image":
-        examples, is_there, is_outside = _pictures(table, columns.content, ledger.place)
+        examples, is_there, is_outside = picture_column(table, columns.content[0], ledger.place)
         reason = "with a picture outside of the data's own folder, which is not read"
         _leave(ledger, split, reason, is_outside, columns.content[0])
     else:
@@ -98,14 +98,25 @@ def _unknown(
     return [(f"with labels {which}", is_unknown)]
 
 
-def _pictures(
-    table: datasets.Dataset, content: tuple[str, ...], place: Path | Sequence[Path] | None
+def picture_column(
+    table: datasets.Dataset,
+    column: str,
+    place: Path | Sequence[Path] | None,
+    argument: str = "image_column",
 ) -> tuple[DecodedImages, np.ndarray, np.ndarray]:
-    """The pictures of a column, which rows have one, and which name one outside of a folder."""
-    column = content[0]
+    """The pictures of a column, which rows have one, and which name one outside of a folder.
+
+    Args:
+        table: of one split.
+        column: of pictures.
+        place: that paths must not lead out of, see :class:`Ledger`.
+        argument: by which the column was named, for the error.
+
+    Raises:
+        DataError: it holds something else.
+    """
     wrong = DataError(
-        f"column {column!r} holds no images: pass another image_column "
-        f"({listed(table.column_names)})"
+        f"column {column!r} holds no images: pass another {argument} ({listed(table.column_names)})"
     )
     try:
         pictures = table.cast_column(column, datasets.Image())

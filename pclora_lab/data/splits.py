@@ -16,10 +16,15 @@ __all__ = ["LabeledData", "Split", "example_text", "hash_of_texts", "short_name"
 
 @dataclass(frozen=True)
 class Split:
-    """Raw examples and their class numbers; ``examples[i]`` is a PIL image, a string, or a pair."""
+    """Raw examples and their class numbers; ``examples[i]`` is a PIL image, a string, or a pair.
+
+    ``masks[i]`` is a picture of the same size whose gray values are the class numbers of the
+    pixels, 255 for none; the labels are all 0 then.
+    """
 
     examples: Sequence[Any]
     labels: np.ndarray
+    masks: Sequence[Image.Image] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,6 +70,11 @@ class LabeledData:
         return len(self.content) == 2
 
     @property
+    def has_masks(self) -> bool:
+        """Whether the classes are those of pixels."""
+        return self.train.masks is not None
+
+    @property
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.class_names)
@@ -74,6 +84,7 @@ class LabeledData:
         names = ", ".join(self.class_names[:10]) + (", …" if self.num_classes > 10 else "")
         sizes = " / ".join(f"{len(split):,}" for split in (self.train, self.validation, self.test))
         things = "pairs of texts" if self.is_paired else f"{self.kind}s"
+        things += " with masks" if self.has_masks else ""
         return (
             f"{short_name(self.name)}: {sizes} {things} to train, validate and test on, "
             f"{self.num_classes} classes ({names})"
@@ -122,10 +133,11 @@ def _hash_of_splits(splits: Mapping[str, Split], facts: Sequence[str]) -> str:
     for name, split in splits.items():
         _add(digest, _characters(name))
         _add(digest, np.ascontiguousarray(split.labels, dtype="<i8").tobytes())
-        # A picture of a table or a folder as its bytes, which takes no decoding.
-        read = getattr(split.examples, "content", None) or partial(_content, split.examples)
-        for index in range(len(split)):
-            _add(digest, read(index))
+        for examples in (split.examples, split.masks or ()):
+            # A picture of a table or a folder as its bytes, which takes no decoding.
+            read = getattr(examples, "content", None) or partial(_content, examples)
+            for index in range(len(examples)):
+                _add(digest, read(index))
     return digest.hexdigest()[:16]
 
 

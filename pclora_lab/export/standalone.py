@@ -96,6 +96,11 @@ def export_standalone(
             written computes something else.
     """
     recipe = require_recipe(model)
+    if recipe.get("head") is not None:
+        raise ValueError(
+            "the plain format has no head that answers for every pixel yet: export as onnx or "
+            "torch-export, or load the compressed folder with from_pretrained"
+        )
     check_weights_finite(model, "it is not exported")
     model, dense = on_cpu(model), on_cpu(dense if dense is not None else dense_twin(model))
     folder = given_path(folder, "folder")

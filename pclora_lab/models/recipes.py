@@ -13,7 +13,9 @@ from torch import nn
 
 from pclora_lab.models.saved_layers import check_sizes, empty_layers, weight_files
 from pclora_lab.models.timm_models import load_timm
+from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.metadata import pretrained_cfg_of, set_metadata
+from pclora_lab.nn.patch_head import PATCHES, attach_patch_head
 from pclora_lab.nn.split_qkv import split_qkv as split_fused
 from pclora_lab.nn.surgery import replace_modules
 
@@ -58,8 +60,21 @@ def _rebuild_timm(recipe: dict[str, Any]) -> nn.Module:
     )
     classes = {"num_classes": recipe["num_classes"]}  # its saved head fits
     config = {**pretrained_cfg_of(model), **recipe["preprocessing"], **classes}
-    set_metadata(model, pretrained_cfg=config, pclora_head_is_new=False)
+    set_metadata(model, pretrained_cfg=config)
+    if recipe.get("head") is not None:
+        _attach_head(model, recipe)
+    set_metadata(model, pclora_head_is_new=False)
     return model.eval()
+
+
+def _attach_head(model: nn.Module, recipe: dict[str, Any]) -> None:
+    if recipe["head"] != PATCHES:
+        raise ValueError(
+            f"the saved model has a head {recipe['head']!r}, unknown to this version: update "
+            "pclora-lab"
+        )
+    with generators_kept():  # what is drawn is replaced by the saved head
+        attach_patch_head(model, recipe["num_classes"])
 
 
 def _bare_name(architecture: object) -> str:

@@ -92,6 +92,7 @@ _SAVED = record(
         "model": optional(record({}, {
             "library": text(),
             "architecture": text(),
+            "head": text(),
             "task": text(),
             "num_classes": optional(whole(0, 2**20)),
             "img_size": optional(one_of_kinds(_side, listed(_side), expected="a side in pixels")),

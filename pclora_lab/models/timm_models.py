@@ -21,6 +21,7 @@ from pclora_lab.nn.forward import example_input
 from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.heads import draw_head
 from pclora_lab.nn.metadata import pretrained_cfg_of, set_metadata
+from pclora_lab.nn.patch_head import attach_patch_head, has_patch_head
 from pclora_lab.wording import listed
 
 __all__ = [
@@ -123,6 +124,9 @@ def draw_timm_head(model: nn.Module, generator: torch.Generator | None) -> None:
 
 def reset_timm_head(model: nn.Module, num_classes: int, generator: torch.Generator | None) -> None:
     """A new classifier for another number of classes, in place."""
+    if has_patch_head(model):
+        attach_patch_head(model, num_classes, generator)
+        return
     _classifier(model).reset_classifier(num_classes)
     draw_timm_head(model, generator)
 

@@ -180,8 +180,8 @@ def verdict_texts(predictions: Predictions, index: int, names: Sequence[str]) ->
 
 
 def target_text(predictions: Predictions, index: int, names: Sequence[str]) -> str:
-    """The class that is right, as far as there are classes."""
-    return _short(names[int(predictions.labels[index])]) if names else ""
+    """What is right, where a few words say it, such as a class."""
+    return _short(predictions.task.label(predictions.labels[index], names))
 
 
 def _short(name: str, most: int = 14) -> str:

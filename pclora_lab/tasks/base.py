@@ -143,6 +143,15 @@ class Task:
         """Which examples of a split a report shows: the first ones."""
         return list(range(min(count, len(batches))))
 
+    def label(self, target: Any, names: Sequence[str]) -> str:
+        """What is right for one example in a few words; empty where that would take more.
+
+        Args:
+            target: of the example.
+            names: from :meth:`class_names`.
+        """
+        return ""
+
     def verdict(self, answer: Tensor, target: Any, names: Sequence[str]) -> Verdict:
         """What an answer says about one example, in a few words.
 

@@ -30,7 +30,7 @@ class Classification(Task):
 
     def suits(self, data: "LabeledData") -> bool:
         """Data of what it reads, with classes."""
-        return data.kind == self.input and data.num_classes > 0
+        return data.kind == self.input and data.num_classes > 0 and not data.has_masks
 
     def class_names(self, data: "LabeledData") -> tuple[str, ...]:
         """The data's."""
@@ -81,6 +81,10 @@ class Classification(Task):
     def shown_examples(self, batches: "Batches", count: int) -> list[int]:
         """See :func:`first_of_each_class`."""
         return first_of_each_class(batches.labels, count)
+
+    def label(self, target: Any, names: Sequence[str]) -> str:
+        """The name of the class."""
+        return names[int(target)] if int(target) < len(names) else str(int(target))
 
     def verdict(self, answer: Tensor, target: Any, names: Sequence[str]) -> Verdict:
         """The most likely class, whether it is right, and how sure the model is."""

@@ -105,9 +105,10 @@ def _chosen(examples: Examples) -> str:
     begin = (
         f"{count:,} of {examples.rows['validation']:,} validation {_things(examples)}: the first"
     )
-    if not classes:
+    right = {_label(examples, index) for index in range(count)}
+    if not all(right):
         return f"{begin} ones, not chosen by how they turned out."
-    different = len(set(examples.predictions.labels.tolist()))
+    different = len(right)
     which = (
         f"first {different} of {classes} classes" if different < classes else f"{classes} classes"
     )
@@ -162,17 +163,15 @@ def _verdict_html(verdict: Verdict) -> str:
     return f'<b class="{kind}">{text} {mark}</b>{sure}'
 
 
-def _class_html(names: Sequence[str], number: int) -> str:
-    name = names[number] if number < len(names) else str(number)
-    return f"<bdi>{html.escape(brief(name, _LONGEST_CLASS))}</bdi>"
+def _label(examples: Examples, index: int) -> str:
+    return examples.task.label(examples.predictions.labels[index], examples.class_names)
 
 
 def _labels(examples: Examples, index: int) -> list[tuple[str, str]]:
     """What is right, where that is a class; nothing of another task."""
-    if not examples.class_names:
+    if not (label := _label(examples, index)):
         return []
-    label = int(examples.predictions.labels[index])
-    return [("label", _class_html(examples.class_names, label))]
+    return [("label", f"<bdi>{html.escape(brief(label, _LONGEST_CLASS))}</bdi>")]
 
 
 def _figures(examples: Examples, pictures: Tensor) -> str:

@@ -110,9 +110,8 @@ def _description(replay: Replay, indices: list[int], predictions: Predictions) -
     for i, index in enumerate(indices):
         names = replay.class_names
         teacher, student = verdict_texts(predictions, i, names)
-        name = (
-            f"example {index}, {names[int(predictions.labels[i])]}" if names else f"example {index}"
-        )
+        label = predictions.task.label(predictions.labels[i], names)
+        name = f"example {index}, {label}" if label else f"example {index}"
         parts.append(f"{name}: teacher {teacher}, student {student}")
     return "; ".join(parts)
 
@@ -141,7 +140,7 @@ def _texts(replay: Replay, indices: list[int], predictions: Predictions) -> str:
         text = example_text(replay.raw[index])
         text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
         names = replay.class_names
-        label = names[int(predictions.labels[i])] if names else ""
+        label = predictions.task.label(predictions.labels[i], names)
         cells = (text, label, *verdict_texts(predictions, i, names))
         lines.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
     head = "".join(f"<th style='text-align:left'>{c}</th>" for c in ("text", "class", "teacher"))
