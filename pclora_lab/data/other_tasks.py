@@ -37,6 +37,8 @@ _MULTI_LABEL = "multi-label data (several classes at once)"
 
 _TOKEN_LABEL = "token-level labels (one for each word)"
 
+_MASKS = "segmentation masks"
+
 _REGRESSION = "regression targets"
 
 
@@ -57,13 +59,14 @@ class OtherTask:
     task: str
 
     def __str__(self) -> str:
-        return f"{self.what}. These look like {self.task}, which is another task"
+        hint = ": set task to semantic-segmentation" if self.task == _MASKS else ""
+        return f"{self.what}. These look like {self.task}, which is another task{hint}"
 
 
 def other_task_of_column(feature: Any, arrow_type: pa.DataType) -> OtherTask | None:
     """What a label column's type says; None for one that may hold classes."""
     if isinstance(feature, datasets.Image) or _is_picture(arrow_type):
-        return OtherTask("a picture in each row", "segmentation masks")
+        return OtherTask("a picture in each row", _MASKS)
     if isinstance(arrow_type, _LISTS):
         if pa.types.is_floating(arrow_type.value_type):
             return OtherTask("a list of numbers in each row", _REGRESSION)

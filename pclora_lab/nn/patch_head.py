@@ -105,7 +105,9 @@ def _grid_and_size(model: nn.Module) -> tuple[tuple[int, int], tuple[int, int]]:
             "head per patch needs: take a plain vision transformer, such as "
             "deit_tiny_patch16_224 or vit_small_patch16_224"
         )
-    if hasattr(model, "head_dist") or not isinstance(body.head, nn.Linear | nn.Identity | PatchHead):
+    if hasattr(model, "head_dist") or not isinstance(
+        body.head, nn.Linear | nn.Identity | PatchHead
+    ):
         raise ValueError(
             f"the head of a {kind} is not one linear layer, so that none can be put in its place: "
             "take a plain vision transformer, such as deit_tiny_patch16_224"

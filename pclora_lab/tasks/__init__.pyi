@@ -11,22 +11,27 @@ from .losses import (
 )
 from .metrics import Scorer, TaskMetric
 from .registry import TASKS, metrics_of, named_task
+from .segmentation import SEMANTIC_SEGMENTATION, Confusion, iou_by_class, segmentation_loss
 
 __all__ = [
     "IMAGE_CLASSIFICATION",
+    "SEMANTIC_SEGMENTATION",
     "TASKS",
     "TEXT_CLASSIFICATION",
     "Classification",
+    "Confusion",
     "Scorer",
     "Task",
     "TaskMetric",
     "classification_loss",
     "contrastive_loss",
+    "iou_by_class",
     "language_model_loss",
     "logit_loss",
     "metrics_of",
     "named_task",
     "perplexity",
+    "segmentation_loss",
     "task_and_data",
     "zero_shot_accuracy",
 ]

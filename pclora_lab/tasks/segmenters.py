@@ -1,0 +1,70 @@
+"""A model with a head for the classes of pixels, before any fine-tuning."""
+
+import torch
+from torch import nn
+
+from pclora_lab.data.splits import LabeledData
+from pclora_lab.models.adapting import head_matches, input_kind, reset_head
+from pclora_lab.models.loading import load_model
+from pclora_lab.nn.forward import call_model, eval_mode, example_input
+from pclora_lab.nn.metadata import recipe_of, set_metadata
+from pclora_lab.nn.patch_head import attach_patch_head, has_patch_head
+
+__all__ = ["load_segmenter"]
+
+_CURE = "take a plain vision transformer of timm's, such as deit_tiny_patch16_224"
+
+
+def load_segmenter(
+    name: str,
+    data: LabeledData,
+    *,
+    img_size: int | None = None,
+    split_qkv: bool = False,
+    seed: int = 0,
+) -> nn.Module:
+    """A vision transformer with a linear layer per patch; see :class:`PatchHead`.
+
+    Args:
+        name: timm's, a folder, or a saved segmenter, whose head is kept where it is for these
+            classes.
+        data: with masks.
+        img_size: side of the input in pixels; None keeps the model's own.
+        split_qkv: take fused query-key-value layers apart.
+        seed: draws a new head.
+
+    Raises:
+        ValueError: a model of texts or of transformers, or without one grid of patches.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    model = load_model(name, img_size=img_size, split_qkv=split_qkv)
+    if input_kind(model) != "image":
+        raise ValueError(f"{name!r} reads texts, and masks are of images: {_CURE}")
+    if recipe_of(model).get("library") == "transformers":
+        raise ValueError(
+            f"{name!r} is a {type(model).__name__} of transformers, of which this version makes no "
+            f"segmenter: {_CURE}"
+        )
+    if not has_patch_head(model):
+        attach_patch_head(model, data.num_classes, generator)
+    elif not head_matches(model, data.class_names):
+        reset_head(model, data.num_classes, generator)
+    _require_pixels(model, name)
+    set_metadata(model, pclora_class_names=data.class_names)
+    return model
+
+
+def _require_pixels(model: nn.Module, name: str) -> None:
+    """Some models hand other things to their head than the tokens in their order."""
+    example = example_input(model)
+    assert isinstance(example, torch.Tensor)
+    wanted = (model.num_classes, *example.shape[-2:])
+    try:
+        with eval_mode(model):
+            found = tuple(call_model(model, example).shape[1:])
+    except (RuntimeError, ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{name!r} can't have a head per patch ({error}): {_CURE}") from error
+    if found != wanted:
+        raise ValueError(
+            f"{name!r} with a head per patch answers {found} where {wanted} is asked: {_CURE}"
+        )
