@@ -7,6 +7,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pclora_lab.data.account import DataError, Ledger
 from pclora_lab.data.columns import Columns
@@ -126,7 +127,11 @@ def picture_column(
     if not pa.types.is_struct(stored.type):
         raise wrong
     bytes_, paths = (
-        pa.chunked_array([chunk.field(name).is_valid() for chunk in stored.chunks], pa.bool_())
+        # A row that is null as a whole may have a field that is not.
+        pa.chunked_array(
+            [pc.and_(chunk.is_valid(), chunk.field(name).is_valid()) for chunk in stored.chunks],
+            pa.bool_(),
+        )
         for name in ("bytes", "path")
     )
     is_there = bytes_.to_numpy().astype(bool)

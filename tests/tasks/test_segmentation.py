@@ -1,0 +1,274 @@
+"""Semantic segmentation from its numbers to a whole run that is saved, read, replayed, exported."""
+
+import dataclasses
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from segmenters import write_small_vit
+
+from pclora_lab.data.cache import DataCache
+from pclora_lab.data.segmentation.scenes import digit_scenes
+from pclora_lab.data.splits import LabeledData
+from pclora_lab.export.run import export_run
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.registry import METHODS
+from pclora_lab.models.adapting import preprocessing_of
+from pclora_lab.models.serialization import from_pretrained
+from pclora_lab.plots.layers import examples_figure
+from pclora_lab.plots.report import write_report
+from pclora_lab.runs.execution import execute
+from pclora_lab.runs.replay import Replay
+from pclora_lab.runs.summary import result_table
+from pclora_lab.tasks.segmentation import (
+    SEMANTIC_SEGMENTATION as TASK,
+)
+from pclora_lab.tasks.segmentation import (
+    Confusion,
+    iou_by_class,
+    segmentation_loss,
+)
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.evaluation import evaluate
+from pclora_lab.training.events import RunEnd
+
+
+def drawn(classes=4, size=(5, 7), count=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(count, classes, *size, generator=generator)
+    masks = torch.randint(0, classes, (count, *size), generator=generator)
+    masks[torch.rand(masks.shape, generator=generator) < 0.2] = 255
+    return logits, masks
+
+
+def test_the_loss_is_the_mean_over_labeled_pixels():
+    logits, masks = drawn()
+    chosen = logits.movedim(1, -1)[masks != 255].double().log_softmax(-1)
+    expected = -chosen.gather(1, masks[masks != 255][:, None]).mean()
+    assert segmentation_loss(logits, masks).item() == pytest.approx(expected.item(), rel=1e-6)
+    half = segmentation_loss(logits.bfloat16(), masks)
+    assert half.dtype == torch.float32
+
+
+def test_nothing_labeled_is_a_loss_of_zero_with_a_gradient_of_zero():
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    loss = segmentation_loss(logits, torch.full((2, 4, 4), 255))
+    loss.backward()
+    assert loss.item() == 0 and not logits.grad.any()
+    assert TASK.verdict(logits[0].softmax(0), torch.full((4, 4), 255), ()).text == (
+        "nothing is labeled"
+    )
+
+
+def test_masks_that_do_not_fit_the_logits_are_refused():
+    logits, masks = drawn()
+    with pytest.raises(ValueError, match="class 4 of a mask is outside the model's head.* 4 class"):
+        segmentation_loss(logits, masks.masked_fill(masks == 0, 4))
+    with pytest.raises(ValueError, match="logits are of 5×7 pixels, the masks of 7×5"):
+        segmentation_loss(logits, masks.transpose(1, 2))
+
+
+def test_the_confusion_counts_like_a_loop_over_pixels():
+    seen, both, either, right = Confusion(), np.zeros(4), np.zeros(4), []
+    for seed in range(3):
+        logits, masks = drawn(seed=seed)
+        masks[masks == 3] = 0  # a class that stands in answers only
+        seen.update(logits, masks)
+        answers = logits.argmax(1)[masks != 255]
+        truth = masks[masks != 255]
+        for number in range(4):
+            both[number] += int(((answers == number) & (truth == number)).sum())
+            either[number] += int(((answers == number) | (truth == number)).sum())
+        right += (answers == truth).tolist()
+    found = seen.compute()
+    assert seen.by_class().tolist() == pytest.approx((both / either).tolist())
+    assert found["miou"] == pytest.approx((both / either).mean())
+    assert found["pixel_accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_a_class_that_never_occurs_is_not_in_the_mean():
+    seen = Confusion()
+    logits = F.one_hot(torch.tensor([[[0, 0, 1, 1]]]), 3).movedim(-1, 1).float()
+    seen.update(logits, torch.tensor([[[0, 1, 1, 1]]]))
+    assert seen.by_class()[2].isnan()
+    assert seen.compute()["miou"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchmetrics") is None, reason="no torchmetrics")
+def test_torchmetrics_counts_the_same():
+    from torchmetrics.classification import MulticlassJaccardIndex
+
+    logits, masks = drawn()
+    seen = Confusion()
+    seen.update(logits, masks)
+    theirs = MulticlassJaccardIndex(4, average="none", ignore_index=255)(logits, masks)
+    assert seen.by_class().tolist() == pytest.approx(theirs.tolist())
+
+
+def test_imitation_compares_each_pixel():
+    student, _ = drawn()
+    teacher, _ = drawn(seed=1)
+    p, q = (logits.double().div(2).log_softmax(1) for logits in (teacher, student))
+    expected = 4 * (p.exp() * (p - q)).sum(1).mean()
+    found = TASK.imitation_loss(student, teacher, 2.0)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return RunConfig(
+        task="semantic-segmentation", data="digit_scenes",
+        model=str(write_small_vit(tmp_path_factory.mktemp("models") / "vit")),
+        method=PCLoRAConfig(rank=4, init="svd", logit_weight=0.5), steps=6, batch_size=16,
+        teacher_steps=60, teacher_lr=3e-3, evaluations=2, eval_images=32, snapshots=3,
+        device="cpu", precision="float32",
+    )  # fmt: skip
+
+
+class SmallScenes(DataCache):
+    """Of few scenes, so that reading and measuring take no time."""
+
+    def __init__(self):
+        super().__init__()
+        whole = digit_scenes()
+        parts = {"train": 160, "validation": 40, "test": 40}
+        splits = {}
+        for name, count in parts.items():
+            split = getattr(whole, name)
+            splits[name] = dataclasses.replace(
+                split, examples=split.examples[:count], labels=split.labels[:count],
+                masks=split.masks[:count],
+            )  # fmt: skip
+        self.scenes = LabeledData("digit_scenes", "image", **splits, class_names=whole.class_names)
+
+    def data(self, config, read=None):
+        return self.scenes
+
+
+@pytest.fixture(scope="module")
+def cache():
+    return SmallScenes()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, config, cache):
+    *_, end = execute(config, tmp_path_factory.mktemp("runs"), cache=cache)
+    return end
+
+
+def test_a_run_measures_what_is_measured_again(finished, cache):
+    result = finished.result
+    batches = TASK.batches(cache.scenes.test, preprocessing_of(finished.model))
+    own = evaluate(TASK, finished.model, batches)
+    assert result["miou"] == own["miou"] and result["pixel_accuracy"] == own["pixel_accuracy"]
+    assert result["miou_examples"] == 40 and result["task"] == "semantic-segmentation"
+    assert "accuracy" not in result and result["class_names"][:2] == ["background", "0"]
+    # Background alone is a mean of 1/11 of its own IoU.
+    assert result["teacher_pixel_accuracy"] > 0.7
+    table = result_table(result)
+    assert "student, test mIoU" in table and "pixel accuracy" in table
+    by_class = iou_by_class(finished.model, batches, result["class_names"])
+    assert np.mean([*by_class.values()]) == pytest.approx(result["miou"])
+
+
+def test_the_model_is_saved_without_pickle_and_answers_the_same(finished, tmp_path):
+    folder = tmp_path / "again"
+    saved = from_pretrained(f"{finished.result['run_dir']}/compressed")
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(saved(images), finished.model.cpu().eval()(images))
+    assert saved(images).shape == (2, 11, 32, 32)
+    assert preprocessing_of(saved).crop_mode == "squash"
+    assert preprocessing_of(saved) == preprocessing_of(finished.model)
+    from pclora_lab.models.serialization import save_pretrained
+
+    config = json.loads((save_pretrained(saved, folder) / "config.json").read_text())
+    assert config["model"]["head"] == "patches"
+    config["model"]["head"] = "another"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="a head 'another', unknown to this version"):
+        from_pretrained(folder)
+
+
+def test_a_saved_segmenter_is_trained_further(finished, cache):
+    folder = f"{finished.result['run_dir']}/compressed"
+    again = TASK.load_model(folder, cache.scenes)
+    with torch.no_grad():
+        images = torch.randn(2, 3, 32, 32)
+        assert torch.equal(again(images), finished.model.cpu().eval()(images))
+    fewer = dataclasses.replace(cache.scenes, class_names=("paper", "ink"))
+    other = TASK.load_model(folder, fewer, seed=3)
+    assert other(images).shape == (2, 2, 32, 32)
+    assert torch.equal(
+        other.head.linear.weight, TASK.load_model(folder, fewer, seed=3).head.linear.weight
+    )
+
+
+def test_report_and_replay_show_it(finished, cache):
+    run_dir = finished.result["run_dir"]
+    from pathlib import Path
+
+    report = write_report(Path(run_dir), cache=cache).read_text(encoding="utf8")
+    assert "mIoU" in report and "top-1" not in report
+    replay = Replay(Path(run_dir), cache=cache)
+    found = replay.predictions(replay.steps[-1], [0, 5])
+    assert found.student.shape == (2, 11, 32, 32) and found.labels.shape == (2, 32, 32)
+    images = replay.examples.raw(torch.tensor([0, 5])).numpy()
+    assert examples_figure(images, found, replay.class_names).png()
+    assert found.task.verdict(found.teacher[0], found.labels[0], ()).text.startswith("mIoU ")
+
+
+def test_shown_examples_cover_the_classes(cache, finished):
+    batches = TASK.batches(cache.scenes.validation, preprocessing_of(finished.model))
+    shown = TASK.shown_examples(batches, 6)
+    assert len(shown) == len(set(shown)) == 6
+    masks = batches.batch(torch.tensor(shown))[1]
+    assert set(masks.unique().tolist()) >= set(range(11))
+
+
+def test_exports_answer_the_same_or_say_why_not(finished, tmp_path):
+    from pathlib import Path
+
+    folder = Path(finished.result["run_dir"])
+    (report,) = export_run(folder, tmp_path / "onnx", ["onnx"])
+    assert report.max_logit_difference < 1e-4
+    with pytest.raises(ValueError, match="no head that answers for every pixel yet"):
+        export_run(folder, tmp_path / "plain", ["standalone"])
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n != "pclora"])
+def test_every_method_learns_it(name, config, cache, tmp_path):
+    method = METHODS[name].default_config()
+    small = dataclasses.replace(
+        config, method=method, lr=None, steps=2, snapshots=0, teacher_steps=2, layer_metrics=False
+    )
+    *_, end = execute(small, tmp_path, cache=cache)
+    assert isinstance(end, RunEnd) and 0 <= end.result["miou"] <= 1
+
+
+@pytest.mark.parametrize(
+    "model, reason",
+    [
+        ("bert_glosses", "reads texts, and masks are of images"),
+        ("config:vit", "of transformers, of which this version makes no segmenter"),
+    ],
+)
+def test_a_model_that_can_not_have_the_head_is_refused(cache, model, reason, monkeypatch):
+    from pclora_lab.tasks import segmenters
+
+    if model.startswith("config:"):
+        from tiny import tiny
+
+        monkeypatch.setattr(segmenters, "load_model", lambda *_, **__: tiny("vit"))
+    with pytest.raises(ValueError, match=reason):
+        TASK.load_model(model, cache.scenes)
+
+
+def test_data_without_masks_are_refused(config, tmp_path):
+    with pytest.raises(ValueError, match="no column of masks|task is 'semantic"):
+        list(execute(dataclasses.replace(config, data="glosses"), tmp_path))
+    with pytest.raises(ValueError, match="set task to semantic-segmentation"):
+        list(execute(dataclasses.replace(config, task=None), tmp_path))
