@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pclora_lab.plots.examples.masks import MASK_SIDES, painted_masks
 from pclora_lab.plots.figure import NotebookFigure
 from pclora_lab.plots.theme import themed
 from pclora_lab.runs.replay import Predictions
@@ -203,6 +204,8 @@ def examples_figure(
         names: of the classes.
         maps: attention of teacher and student ``(examples, rows, columns)``, if they have one.
     """
+    if painted_masks(predictions, 0) is not None:
+        return _masks_figure(images, predictions, names)
     count, rows = len(images), 1 if maps is None else 3
     figure = NotebookFigure(figsize=(1.62 * count + 0.3, 1.75 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, count, squeeze=False)
@@ -220,6 +223,25 @@ def examples_figure(
             high, wide = shown.shape[:2]
             axis.imshow(attention[i], cmap="inferno", alpha=0.65, extent=(0, wide, high, 0))
     sides = ("image", "teacher", "student")[:rows]
+    for axis, side in zip(axes[:, 0], sides, strict=True):
+        axis.set_ylabel(side)
+    return figure
+
+
+def _masks_figure(
+    images: np.ndarray, predictions: Predictions, names: Sequence[str]
+) -> NotebookFigure:
+    """Examples in columns: the image, the right classes of its pixels, and what both models say."""
+    sides = ("image", *MASK_SIDES)
+    size = (1.62 * len(images) + 0.3, 1.75 * len(sides) + 0.6)
+    figure = NotebookFigure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(sides), len(images), squeeze=False)
+    for i, image in enumerate(images):
+        shown = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
+        titles = ("", "", *verdict_texts(predictions, i, names), "")
+        pictures = (shown, *(painted_masks(predictions, i) or ()))
+        for axis, picture, title in zip(axes[:, i], pictures, titles, strict=True):
+            _picture(axis, picture, title)
     for axis, side in zip(axes[:, 0], sides, strict=True):
         axis.set_ylabel(side)
     return figure

@@ -233,6 +233,10 @@ class _SemanticSegmentation(Task):
         others = (index for index in range(len(batches)) if index not in chosen)
         return [*chosen, *others][:count]
 
+    def pixel_classes(self, answer: Tensor, target: Any) -> tuple[Tensor, Tensor]:
+        """The most likely class of each pixel, and the right one."""
+        return answer.argmax(0), target
+
     def verdict(self, answer: Tensor, target: Any, names: Sequence[str]) -> Verdict:
         """The image's own mIoU, and how sure the model is of a labeled pixel."""
         is_labeled = target.ne(UNLABELED)

@@ -18,10 +18,11 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.models.adapting import preprocessing_of
 from pclora_lab.models.serialization import from_pretrained
+from pclora_lab.plots.examples.masks import class_color, painted_masks
 from pclora_lab.plots.layers import examples_figure
 from pclora_lab.plots.report import write_report
 from pclora_lab.runs.execution import execute
-from pclora_lab.runs.replay import Replay
+from pclora_lab.runs.replay import Predictions, Replay
 from pclora_lab.runs.summary import result_table
 from pclora_lab.tasks.segmentation import (
     SEMANTIC_SEGMENTATION as TASK,
@@ -213,12 +214,29 @@ def test_report_and_replay_show_it(finished, cache):
 
     report = write_report(Path(run_dir), cache=cache).read_text(encoding="utf8")
     assert "mIoU" in report and "top-1" not in report
+    assert report.count('alt="truth"') == report.count('alt="they differ"') > 0
     replay = Replay(Path(run_dir), cache=cache)
     found = replay.predictions(replay.steps[-1], [0, 5])
     assert found.student.shape == (2, 11, 32, 32) and found.labels.shape == (2, 32, 32)
     images = replay.examples.raw(torch.tensor([0, 5])).numpy()
     assert examples_figure(images, found, replay.class_names).png()
     assert found.task.verdict(found.teacher[0], found.labels[0], ()).text.startswith("mIoU ")
+
+
+def test_masks_are_painted_by_class_and_where_the_two_differ():
+    target = torch.tensor([[0, 1], [2, 255]])
+    said = [
+        F.one_hot(torch.tensor(m), 3).movedim(-1, 0).float()
+        for m in ([[0, 1], [2, 0]], [[0, 2], [2, 0]])
+    ]
+    found = Predictions(target[None], said[0][None], said[1][None], TASK)
+    truth, teacher, student, differ = painted_masks(found, 0)
+    assert truth[1, 1].tolist() == [255, 255, 255] and truth[0, 1].tolist() == [*class_color(1)]
+    assert (teacher[0, 1] == class_color(1)).all() and (student[0, 1] == class_color(2)).all()
+    assert (differ != differ[0, 0]).any(-1).tolist() == [[False, True], [False, False]]
+    labels = Predictions(torch.tensor([1]), torch.ones(1, 3), torch.ones(1, 3))
+    assert painted_masks(labels, 0) is None
+    assert len({class_color(number) for number in range(150)}) == 150
 
 
 def test_shown_examples_cover_the_classes(cache, finished):
@@ -268,7 +286,7 @@ def test_a_model_that_can_not_have_the_head_is_refused(cache, model, reason, mon
 
 
 def test_data_without_masks_are_refused(config, tmp_path):
-    with pytest.raises(ValueError, match="no column of masks|task is 'semantic"):
+    with pytest.raises(ValueError, match="glosses holds a class for each example and no masks"):
         list(execute(dataclasses.replace(config, data="glosses"), tmp_path))
     with pytest.raises(ValueError, match="set task to semantic-segmentation"):
         list(execute(dataclasses.replace(config, task=None), tmp_path))

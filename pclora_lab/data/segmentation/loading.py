@@ -15,6 +15,7 @@ from PIL import Image
 
 from pclora_lab.data.account import DataError, Ledger
 from pclora_lab.data.dividing import three_splits
+from pclora_lab.data.loading import EMBEDDED_DATA
 from pclora_lab.data.overlap import leave_shared_rows
 from pclora_lab.data.pictures import DecodedImages
 from pclora_lab.data.reading.trees import split_named
@@ -77,6 +78,11 @@ def load_masked_data(
     name = source_name(data)
     if name == "digit_scenes":
         return digit_scenes()
+    if name in EMBEDDED_DATA:
+        raise DataError(
+            f"{name} holds a class for each example and no masks: choose digit_scenes or other "
+            "data, or another task"
+        )
     ledger = Ledger()
     tables, folder = _tables(data, name, ledger)
     first = tables.get("train", next(iter(tables.values())))

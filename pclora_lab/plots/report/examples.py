@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.splits import example_text
 from pclora_lab.models.serialization import from_pretrained, low_rank_layers
+from pclora_lab.plots.examples.masks import MASK_SIDES, painted_masks
 from pclora_lab.plots.report.units import percent
 from pclora_lab.runs.reader import Run
 from pclora_lab.runs.replay import Predictions, RunBasis, answers_of, read_basis
@@ -179,17 +181,33 @@ def _figures(examples: Examples, pictures: Tensor) -> str:
     for index, picture in enumerate(pictures):
         lines = [*_labels(examples, index), *_said(examples, index)]
         caption = "".join(f"<span><small>{who}</small> {what}</span>" for who, what in lines)
-        figures.append(
-            f'<figure><img src="{_source(picture)}" alt="example {index + 1}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
+        image = f'<img src="{_source(_array(picture))}" alt="example {index + 1}">'
+        masks = _masks(examples, index)
+        figures.append(f"<figure>{image}{masks}<figcaption>{caption}</figcaption></figure>")
     return f'<div class="examples">{"".join(figures)}</div>'
 
 
-def _source(picture: Tensor) -> str:
-    """A picture as an address that holds it."""
+def _masks(examples: Examples, index: int) -> str:
+    """The classes of its pixels as pictures, where a task has some."""
+    painted = painted_masks(examples.predictions, index) or []
+    told = [
+        (side, picture)
+        for side, picture in zip(MASK_SIDES, painted, strict=bool(painted))
+        if examples.has_teacher or side in ("truth", "student")
+    ]
+    return "".join(
+        f'<img src="{_source(picture)}" alt="{side}" title="{side}">' for side, picture in told
+    )
+
+
+def _array(picture: Tensor) -> np.ndarray:
     values = picture.permute(1, 2, 0).numpy()
-    image = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+    return values[..., 0] if values.shape[2] == 1 else values
+
+
+def _source(values: np.ndarray) -> str:
+    """A picture as an address that holds it."""
+    image = Image.fromarray(values)
     image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
     data = io.BytesIO()
     image.save(data, format="png", optimize=True)
