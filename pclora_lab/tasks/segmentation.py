@@ -196,7 +196,9 @@ class _SemanticSegmentation(Task):
         """A vision transformer with a linear layer per patch and bilinear upsampling."""
         from pclora_lab.tasks.segmenters import load_segmenter
 
-        return load_segmenter(name, data, img_size=img_size, split_qkv=split_qkv, seed=seed)
+        return load_segmenter(
+            name, data, img_size=img_size, max_tokens=max_tokens, split_qkv=split_qkv, seed=seed
+        )
 
     def wanted_head(self, data: "LabeledData") -> str:
         """How many classes a pixel may have."""
@@ -208,8 +210,7 @@ class _SemanticSegmentation(Task):
 
     def imitation_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """:func:`logit_loss` of each pixel, mean over all of them, labeled or not."""
-        pixels = (logits.movedim(1, -1).flatten(0, -2) for logits in (student, teacher))
-        return logit_loss(*pixels, temperature)
+        return logit_loss(_pixels(student), _pixels(teacher), temperature)
 
     def scorer(self) -> Confusion:
         """See :class:`Confusion`."""
@@ -238,14 +239,17 @@ class _SemanticSegmentation(Task):
         return answer.argmax(0), target
 
     def verdict(self, answer: Tensor, target: Any, names: Sequence[str]) -> Verdict:
-        """The image's own mIoU, and how sure the model is of a labeled pixel."""
-        is_labeled = target.ne(UNLABELED)
-        if not bool(is_labeled.any()):
+        """The image's own mIoU."""
+        if not bool(target.ne(UNLABELED).any()):
             return Verdict("nothing is labeled")
         seen = self.scorer()
         seen.update(answer[None], target[None])
-        said = f"mIoU {MIOU.roughly(seen.compute()[MIOU.key])}"
-        return Verdict(said, sure=float(answer.amax(0)[is_labeled].mean()))
+        return Verdict(f"mIoU {MIOU.roughly(seen.compute()[MIOU.key])}")
+
+
+def _pixels(logits: Tensor) -> Tensor:
+    """Every pixel as an example, ``(batch · height · width, classes)``."""
+    return logits.movedim(1, -1).flatten(0, -2)
 
 
 SEMANTIC_SEGMENTATION = _SemanticSegmentation()

@@ -20,6 +20,7 @@ def load_segmenter(
     data: LabeledData,
     *,
     img_size: int | None = None,
+    max_tokens: int | None = None,
     split_qkv: bool = False,
     seed: int = 0,
 ) -> nn.Module:
@@ -30,6 +31,7 @@ def load_segmenter(
             classes.
         data: with masks.
         img_size: side of the input in pixels; None keeps the model's own.
+        max_tokens: of a model of texts, which is refused by name.
         split_qkv: take fused query-key-value layers apart.
         seed: draws a new head.
 
@@ -37,7 +39,7 @@ def load_segmenter(
         ValueError: a model of texts or of transformers, or without one grid of patches.
     """
     generator = torch.Generator().manual_seed(seed)
-    model = load_model(name, img_size=img_size, split_qkv=split_qkv)
+    model = load_model(name, img_size=img_size, max_tokens=max_tokens, split_qkv=split_qkv)
     if input_kind(model) != "image":
         raise ValueError(f"{name!r} reads texts, and masks are of images: {_CURE}")
     if recipe_of(model).get("library") == "transformers":

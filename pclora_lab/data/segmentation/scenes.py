@@ -38,7 +38,10 @@ def digit_scenes(seed: int = 0) -> LabeledData:
     total = sum(_SCENES.values())
     account = Account(Tally(0, 0), Tally(0, 0), Tally(total, total))
     names = ("background", *digits.class_names)
-    return LabeledData("digit_scenes", "image", **splits, class_names=names, account=account)
+    return LabeledData(
+        "digit_scenes", "image", splits["train"], splits["validation"], splits["test"], names,
+        account=account,
+    )  # fmt: skip
 
 
 def _drawn(digits: Split, count: int, generator: np.random.Generator) -> Split:

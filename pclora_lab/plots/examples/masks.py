@@ -49,13 +49,13 @@ def painted_masks(predictions: Predictions, index: int) -> list[np.ndarray] | No
         None where the task has no classes of pixels.
     """
     task, target = predictions.task, predictions.labels[index]
-    answers = (predictions.teacher[index], predictions.student[index])
-    said = [task.pixel_classes(answer, target) for answer in answers]
-    if said[0] is None or said[1] is None:
+    of_teacher = task.pixel_classes(predictions.teacher[index], target)
+    of_student = task.pixel_classes(predictions.student[index], target)
+    if of_teacher is None or of_student is None:
         return None
-    (teacher, truth), (student, _) = said
-    differs = (teacher != student).cpu().numpy()[..., None]
-    where = np.where(differs, np.uint8(_OTHER), np.uint8(_SAME))
+    (teacher, truth), (student, _) = of_teacher, of_student
+    differs = (teacher != student).cpu().numpy()
+    where = np.array([_SAME, _OTHER], dtype=np.uint8)[differs.astype(int)]
     return [*map(_painted, (truth, teacher, student)), where]
 
 
