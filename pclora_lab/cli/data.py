@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pclora_lab.cli.flags import add_run_flags, run_from_flags
-from pclora_lab.data.splits import LabeledData
+from pclora_lab.data.splits import LabeledData, Split
 from pclora_lab.fields import Part, options_of
 from pclora_lab.json_files import to_json
 from pclora_lab.training.config import RunConfig
@@ -26,8 +26,9 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
 def run_data(args: argparse.Namespace) -> int:
     """Print the account, the splits and the classes; returns 0."""
     from pclora_lab.data.cache import DataCache
+    from pclora_lab.tasks.guessing import task_and_data
 
-    data = DataCache().data(run_from_flags(args, RunConfig(data=args.data)))
+    _, data = task_and_data(run_from_flags(args, RunConfig(data=args.data)), DataCache())
     print(data.summary())
     for line in data.account.lines() if data.account else []:
         print(line)
@@ -40,19 +41,26 @@ def run_data(args: argparse.Namespace) -> int:
 
 
 def _counts(data: LabeledData) -> dict[str, list[int]]:
-    """Examples of every class, by split."""
+    """Examples of every class, by split; of masks, their pixels."""
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    return {
-        name: np.bincount(split.labels, minlength=data.num_classes).tolist()
-        for name, split in splits.items()
-    }
+    return {name: _count(split, data.num_classes).tolist() for name, split in splits.items()}
+
+
+def _count(split: Split, classes: int) -> np.ndarray:
+    if split.masks is None:
+        return np.bincount(split.labels, minlength=classes)
+    counts = np.zeros(classes, dtype=np.int64)
+    for mask in split.masks:
+        counts += np.bincount(np.asarray(mask).ravel(), minlength=256)[:classes]
+    return counts
 
 
 def _print_classes(data: LabeledData) -> None:
     counts = _counts(data)
     shown = data.class_names[:_MOST_CLASSES]
-    width = min(40, max(map(len, (*shown, "class"))))
-    print(f"{'class':{width}} " + " ".join(f"{name:>10}" for name in counts))
+    head = "class of pixels" if data.has_masks else "class"
+    width = min(40, max(map(len, (*shown, head))))
+    print(f"{head:{width}} " + " ".join(f"{name:>10}" for name in counts))
     for number, name in enumerate(shown):
         numbers = " ".join(f"{split[number]:10,}" for split in counts.values())
         print(f"{_one_line(name, width):{width}} {numbers}")

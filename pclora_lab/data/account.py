@@ -28,10 +28,14 @@ class DataError(ValueError):
     """Data that can't be what was meant; names what was found, the reason and the cure.
 
     A value that is shown may be a cell of a million characters: its middle is left out.
+
+    Attributes:
+        task: name of the task that the data seem to be for, None where they show none.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, task: str | None = None) -> None:
         super().__init__(brief(message, _LONGEST_MESSAGE))
+        self.task = task
 
 
 class AccountError(RuntimeError):

@@ -91,7 +91,8 @@ def find_columns(
         found = other_task_of_table(table)
         raise DataError(
             f"no image column found in {data!r} and none of texts: its columns are {have}; pass "
-            "image_column or text_column" + (f". {found}" if found else "")
+            "image_column or text_column" + (f". {found}" if found else ""),
+            found.name if found else None,
         )
     if label in content:
         raise DataError(
@@ -99,7 +100,7 @@ def find_columns(
             f"its columns are {have}; pass another label_column"
         )
     if label is None:
-        raise DataError(_no_label(table, data, have))
+        raise _no_label(table, data, have)
     return Columns("image" if image else "text", content, label)
 
 
@@ -115,12 +116,12 @@ def _refuse_both(given: Mapping[str, str | None], pair: Sequence[str] | None) ->
         )
 
 
-def _no_label(table: datasets.Dataset, data: str, have: str) -> str:
+def _no_label(table: datasets.Dataset, data: str, have: str) -> DataError:
     said = f"no label column found in {data!r}: its columns are {have}; pass label_column"
     if any(_is_value(column) for column in table.column_names):
         said += ". Its first line looks like a row: a heading must name the columns"
     found = other_task_of_table(table)
-    return said + (f". {found}" if found else "")
+    return DataError(said + (f". {found}" if found else ""), found.name if found else None)
 
 
 def _is_value(column: str) -> bool:

@@ -74,7 +74,8 @@ class LabelColumn:
         if found:
             raise DataError(
                 f"column {column!r} of {data!r} is no label column: it holds {found}; pass another "
-                f"label_column ({listed(table.column_names)})"
+                f"label_column ({listed(table.column_names)})",
+                found.name,
             )
         names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
         values, codes = _encoded(arrow)

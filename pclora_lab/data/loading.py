@@ -80,7 +80,8 @@ def load_data(
     if name == "digits":
         return _digits()
     if name == "digit_scenes":
-        raise DataError("digit_scenes holds masks: set task to semantic-segmentation")
+        task = "semantic-segmentation"
+        raise DataError(f"{name} holds masks: set task to {task}", task)
     ledger = Ledger()
     tables = read_tables(str(_glosses_folder()) if name == "glosses" else data, ledger)
     if not any(map(len, tables.values())):

@@ -58,8 +58,13 @@ class OtherTask:
     what: str
     task: str
 
+    @property
+    def name(self) -> str | None:
+        """Of the task, where this package has it."""
+        return "semantic-segmentation" if self.task == _MASKS else None
+
     def __str__(self) -> str:
-        hint = ": set task to semantic-segmentation" if self.task == _MASKS else ""
+        hint = f": set task to {self.name}" if self.name else ""
         return f"{self.what}. These look like {self.task}, which is another task{hint}"
 
 

@@ -13,6 +13,7 @@ from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from pclora_lab.data.account import DataError, Ledger
 from pclora_lab.data.reading.frames import from_frame
 from pclora_lab.data.reading.hub import cache_folders, read_hub
+from pclora_lab.data.reading.mask_folders import are_masked
 from pclora_lab.data.reading.metadata import has_metadata, read_described_pictures
 from pclora_lab.data.reading.pictures import read_picture_folder, read_text_folder
 from pclora_lab.data.reading.tables import (
@@ -148,6 +149,13 @@ def _read_folder(path: Path, ledger: Ledger, name: str) -> dict[str, datasets.Da
     _leave_unusable(found, ledger)
     if found.pictures:
         ledger.place = None  # they are listed here, and their paths in a table compared with it
+    if are_masked(found.pictures):
+        task = "semantic-segmentation"
+        raise DataError(
+            f"data {name!r} has a folder of images and one of masks with the same names, which are "
+            f"no classes of images: set task to {task}",
+            task,
+        )
     if found.pictures and has_metadata(found):
         return read_described_pictures(path, found, ledger, name)
     if found.pictures:

@@ -1,5 +1,6 @@
 """The task of a configuration and its data: named there, or guessed from what the data hold."""
 
+from pclora_lab.data.account import DataError
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.splits import LabeledData
 from pclora_lab.tasks.base import Task
@@ -16,9 +17,18 @@ def task_and_data(config: TaskSettings, cache: DataCache) -> tuple[Task, Labeled
         ValueError: data that can't be read, or that the named task can't learn from.
     """
     if config.task is None:
-        data = cache.data(config)
+        try:
+            data = cache.data(config)
+        except DataError as error:
+            # Some data can't be read as classes, and say for which task they can.
+            if error.task is None:
+                raise
+            return _of_task(TASKS.require(error.task), config, cache)
         return next((task for task in BUILT_IN if task.suits(data)), named_task(None)), data
-    task = TASKS.require(config.task)
+    return _of_task(TASKS.require(config.task), config, cache)
+
+
+def _of_task(task: Task, config: TaskSettings, cache: DataCache) -> tuple[Task, LabeledData]:
     data = task.data(config, cache)
     if not task.suits(data):
         others = [other.name for other in BUILT_IN if other.suits(data)]

@@ -153,6 +153,9 @@ def prepare(
         RuntimeError: they are not the same in every process.
     """
     task, data = task_and_data(config, cache)
+    if config.task is None and task.key_facts():
+        # A run from before there were tasks has none and classifies; any other one says it.
+        config = replace(config, task=task.name)
     method = method.for_task(task)
     model = load_dense(config, data, task)
     device = resolve_device(config.device)

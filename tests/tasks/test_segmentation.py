@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,13 +18,17 @@ from pclora_lab.export.run import export_run
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.models.adapting import preprocessing_of
-from pclora_lab.models.serialization import from_pretrained
+from pclora_lab.models.serialization import from_pretrained, save_pretrained
 from pclora_lab.plots.examples.masks import class_color, painted_masks
 from pclora_lab.plots.layers import examples_figure
 from pclora_lab.plots.report import write_report
 from pclora_lab.runs.execution import execute
+from pclora_lab.runs.reader import load_run
 from pclora_lab.runs.replay import Predictions, Replay
 from pclora_lab.runs.summary import result_table
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
+from pclora_lab.tasks.guessing import task_and_data
+from pclora_lab.tasks.registry import key_facts
 from pclora_lab.tasks.segmentation import (
     SEMANTIC_SEGMENTATION as TASK,
 )
@@ -184,8 +189,6 @@ def test_the_model_is_saved_without_pickle_and_answers_the_same(finished, tmp_pa
     assert saved(images).shape == (2, 11, 32, 32)
     assert preprocessing_of(saved).crop_mode == "squash"
     assert preprocessing_of(saved) == preprocessing_of(finished.model)
-    from pclora_lab.models.serialization import save_pretrained
-
     config = json.loads((save_pretrained(saved, folder) / "config.json").read_text())
     assert config["model"]["head"] == "patches"
     config["model"]["head"] = "another"
@@ -210,8 +213,6 @@ def test_a_saved_segmenter_is_trained_further(finished, cache):
 
 def test_report_and_replay_show_it(finished, cache):
     run_dir = finished.result["run_dir"]
-    from pathlib import Path
-
     report = write_report(Path(run_dir), cache=cache).read_text(encoding="utf8")
     assert "mIoU" in report and "top-1" not in report
     assert report.count('alt="truth"') == report.count('alt="they differ"') > 0
@@ -248,8 +249,6 @@ def test_shown_examples_cover_the_classes(cache, finished):
 
 
 def test_exports_answer_the_same_or_say_why_not(finished, tmp_path):
-    from pathlib import Path
-
     folder = Path(finished.result["run_dir"])
     (report,) = export_run(folder, tmp_path / "onnx", ["onnx"])
     assert report.max_logit_difference < 1e-4
@@ -288,5 +287,21 @@ def test_a_model_that_can_not_have_the_head_is_refused(cache, model, reason, mon
 def test_data_without_masks_are_refused(config, tmp_path):
     with pytest.raises(ValueError, match="glosses holds a class for each example and no masks"):
         list(execute(dataclasses.replace(config, data="glosses"), tmp_path))
-    with pytest.raises(ValueError, match="set task to semantic-segmentation"):
-        list(execute(dataclasses.replace(config, task=None), tmp_path))
+
+
+def test_the_task_is_guessed_from_masks_and_written_down(config, tmp_path):
+    for data in ("digits", "digit_scenes"):
+        task, found = task_and_data(dataclasses.replace(config, task=None, data=data), DataCache())
+        assert task is (TASK if found.has_masks else IMAGE_CLASSIFICATION)
+    guessed = dataclasses.replace(
+        config, task=None, steps=1, teacher="pretrained", method=METHODS["full"].default_config(),
+        lr=None, snapshots=0, layer_metrics=False,
+    )  # fmt: skip
+    *_, end = execute(guessed, tmp_path)
+    run = load_run(Path(end.result["run_dir"]))
+    assert run.config["task"] == end.result["task"] == "semantic-segmentation"
+
+
+def test_a_teacher_of_the_task_is_not_taken_for_a_classifier(config):
+    keys = [key_facts(name) for name in (None, "image-classification", "semantic-segmentation")]
+    assert keys[0] == keys[1] != keys[2]

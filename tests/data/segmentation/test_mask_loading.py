@@ -140,6 +140,9 @@ def test_two_folders_with_matching_names(tmp_path, layout):
         row = same[np.asarray(picture).tobytes()]
         assert np.array_equal(np.asarray(classes), np.asarray(mask(row)))
         assert layout == "{kind}" or row % 3 == 2
+    with pytest.raises(DataError, match="no classes of images: set task to") as error:
+        load_data(str(tmp_path))
+    assert error.value.task == "semantic-segmentation"
 
 
 def test_an_image_without_a_mask_and_a_mask_without_an_image_are_counted(tmp_path):
@@ -188,9 +191,10 @@ def test_scenes_are_the_same_each_time_and_of_digits_that_are_new_in_each_split(
 
 
 def test_without_the_task_masks_are_refused_with_its_name():
-    for data in (tables("label"), "digit_scenes"):
-        with pytest.raises(DataError, match="semantic-segmentation"):
+    for data in (tables("label"), tables("annotation"), "digit_scenes"):
+        with pytest.raises(DataError, match="semantic-segmentation") as error:
             load_data(data)
+        assert error.value.task == "semantic-segmentation"
     with pytest.raises(DataError, match="no column of masks found"):
         load_masked_data({"train": pd.DataFrame({"image": [stored(image(0))], "x": [1]})})
     with pytest.raises(DataError, match="leave text_column"):

@@ -11,12 +11,28 @@ from pclora_lab.data.reading.tables import as_dataset
 from pclora_lab.data.reading.trees import split_named
 from pclora_lab.data.reading.walking import FoundFiles, find_files
 
-__all__ = ["has_mask_folders", "read_mask_folders"]
+__all__ = ["are_masked", "has_mask_folders", "read_mask_folders"]
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit")
 _MASKS = (
     "masks", "mask", "annotations", "annotation", "labels", "label", "segmentationclass", "gtfine",
 )  # fmt: skip
+
+
+def are_masked(pictures: Sequence[Path]) -> bool:
+    """Whether most of the images have a mask of the same name in a folder of masks.
+
+    Example:
+        >>> are_masked([Path("images/a.jpg"), Path("masks/a.png")])
+        True
+        >>> are_masked([Path("image/a.jpg"), Path("mask/b.png")])
+        False
+    """
+    places = {
+        kind: {_place(path) for path in pictures if _kind(path) == kind}
+        for kind in ("image", "mask")
+    }
+    return 2 * len(places["image"] & places["mask"]) > len(places["image"])
 
 
 def has_mask_folders(folder: Path) -> bool:
