@@ -25,6 +25,28 @@ class Pair(nn.Sequential):
 '''
 
 
+_PATCH_HEAD = '''
+
+class PatchHead(nn.Module):
+    """A linear layer per patch, then bilinear upsampling: classes of pixels."""
+
+    def __init__(self, width, num_classes, grid, size):
+        super().__init__()
+        self.linear, self.grid, self.size = nn.Linear(width, num_classes), tuple(grid), tuple(size)
+
+    def forward(self, tokens):
+        height, width = self.grid
+        patches = self.linear(tokens[:, -height * width :]).float()
+        coarse = patches.transpose(1, 2).unflatten(2, (height, width))
+        return nn.functional.interpolate(coarse, size=self.size, mode="bilinear")
+'''
+
+
+_PUT_HEAD = """
+    # Every token passes on to the head, where one or their mean did.
+    model.global_pool, model.head = "", PatchHead(**config["patch_head"])"""
+
+
 _LOAD = 'load_model(model, Path(folder) / "model.safetensors")'
 
 
@@ -60,7 +82,7 @@ def check(file, expected):
 def load(folder=Path(__file__).parent):
     config = json.loads((Path(folder) / "config.json").read_text())
     check(Path(folder) / "model.safetensors", config["sha256"])
-    model = {build}
+    model = {build}{head}
     for name, layer in config["low_rank"].items():
         width, rank, out = layer["in"], layer["rank"], layer["out"]
         first = nn.Embedding(width, rank) if layer["table"] else nn.Linear(width, rank, bias=False)
@@ -109,12 +131,14 @@ def loader_text(recipe: dict[str, Any], has_split: bool, int8: bool) -> str:
     reads = "load_file" if int8 else "load_model"
     lines = [f"from safetensors.torch import {reads}", "from torch import nn", third]
     lines += ["import torch"] if has_split else []
+    has_head = recipe.get("head") is not None
     lines.sort(key=lambda line: (line.startswith("from"), line))
     return _LOADER.format(
         library=library,
         imports="\n".join(lines),
         build=build,
-        classes=_PAIR + (_SIDE_BY_SIDE if has_split else ""),
+        head=_PUT_HEAD if has_head else "",
+        classes=_PAIR + (_SIDE_BY_SIDE if has_split else "") + (_PATCH_HEAD if has_head else ""),
         put=_PUT_SPLIT if has_split else _PUT,
         load=_LOAD_ROUNDED.format() if int8 else _LOAD,
     )

@@ -24,6 +24,7 @@ from pclora_lab.nn.latency import latency_ms
 from pclora_lab.nn.layers.copying import on_cpu
 from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.nn.low_rank import LowRankEmbedding, LowRankLinear
+from pclora_lab.nn.patch_head import PatchHead
 from pclora_lab.nn.split_qkv import SplitLinear
 from pclora_lab.nn.surgery import deepcopy_sharing, replace_modules
 from pclora_lab.ownership import is_ours
@@ -96,11 +97,6 @@ def export_standalone(
             written computes something else.
     """
     recipe = require_recipe(model)
-    if recipe.get("head") is not None:
-        raise ValueError(
-            "the plain format has no head that answers for every pixel yet: export as onnx or "
-            "torch-export, or load the compressed folder with from_pretrained"
-        )
     check_weights_finite(model, "it is not exported")
     model, dense = on_cpu(model), on_cpu(dense if dense is not None else dense_twin(model))
     folder = given_path(folder, "folder")
@@ -109,6 +105,8 @@ def export_standalone(
     layers = {name: _shape(layer) for name, layer in sorted(low_rank_layers(model).items())}
     config = _config(recipe) | {"low_rank": layers, "transformers_weights": _OWN_LOADER}
     config["class_names"] = list(getattr(model, "pclora_class_names", None) or ()) or None
+    if isinstance(head := getattr(model, "head", None), PatchHead):
+        config["patch_head"] = head.sizes()
     has_split = any(isinstance(module, SplitLinear) for module in model.modules())
     with staged_folder(folder) as stage:
         if int8:

@@ -50,6 +50,13 @@ class PatchHead(nn.Module):
         coarse = patches.float().transpose(1, 2).unflatten(2, (height, width))
         return F.interpolate(coarse, size=self.size, mode="bilinear", align_corners=False)
 
+    def sizes(self) -> dict[str, Any]:
+        """What it is built with, as plain types."""
+        width, classes = self.linear.in_features, self.linear.out_features
+        return {
+            "width": width, "num_classes": classes, "grid": [*self.grid], "size": [*self.size],
+        }  # fmt: skip
+
     def extra_repr(self) -> str:
         """The grid and the size."""
         return f"grid={self.grid}, size={self.size}"

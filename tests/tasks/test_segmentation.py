@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -248,12 +249,18 @@ def test_shown_examples_cover_the_classes(cache, finished):
     assert set(masks.unique().tolist()) >= set(range(11))
 
 
-def test_exports_answer_the_same_or_say_why_not(finished, tmp_path):
-    folder = Path(finished.result["run_dir"])
-    (report,) = export_run(folder, tmp_path / "onnx", ["onnx"])
-    assert report.max_logit_difference < 1e-4
-    with pytest.raises(ValueError, match="no head that answers for every pixel yet"):
-        export_run(folder, tmp_path / "plain", ["standalone"])
+def test_exports_answer_the_same_and_say_how_good_they_are(finished, tmp_path):
+    folder, formats = Path(finished.result["run_dir"]), ["standalone", "plain-int8", "onnx"]
+    plain, rounded, onnx = export_run(folder, tmp_path, formats)
+    assert plain.max_logit_difference < 1e-5 and onnx.max_logit_difference < 1e-4
+    assert rounded.metric.key == "miou" and "mIoU" in str(rounded)
+    loaded = runpy.run_path(str(Path(plain.path) / "load.py"))["load"]()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        own = finished.model.cpu().eval()(images)
+        torch.testing.assert_close(loaded(images), own, atol=1e-5, rtol=1e-4)
+    card = (tmp_path / "README.md").read_text(encoding="utf8")
+    assert "pipeline_tag: image-segmentation" in card and "| mIoU (test) |" in card
 
 
 @pytest.mark.parametrize("name", [n for n in METHODS if n != "pclora"])
