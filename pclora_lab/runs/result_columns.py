@@ -146,6 +146,17 @@ def _classes(result: Result, most: int = 6) -> str | None:
     return f"{len(names)}: {listed(names, most)}"
 
 
+def _by_class(result: Result, most: int = 4) -> str | None:
+    """The lowest of each number that every class has, as shares in per cent."""
+    parts = []
+    names = result.get("class_names") or []
+    for what, values in (result.get("by_class") or {}).items():
+        known = [(v, name) for v, name in zip(values, names, strict=False) if v is not None]
+        lowest = ", ".join(f"{name} {v:.1%}" for v, name in sorted(known)[:most])
+        parts.append(f"{what}: {lowest}" + (", …" if len(known) > most else ""))
+    return "; ".join(parts) or None
+
+
 def _rows(result: Result) -> str | None:
     """Of the rows all numbers, of files and columns those that are not used."""
     lines = account_lines(result.get("account"))
@@ -245,9 +256,15 @@ def columns_of(metrics: Iterable[TaskMetric]) -> tuple[ResultColumn, ...]:
         >>> [c.key for c in columns_of([TaskMetric("psnr", "PSNR", "dB")])][:3]
         ['teacher_psnr', 'psnr', 'class_names']
     """
-    others = (column for column in RESULT_COLUMNS if column.key not in _CLASSIFICATION_KEYS)
-    return (*_of_metrics(metrics), *others)
+    columns = [*_of_metrics(metrics)]
+    for column in RESULT_COLUMNS:
+        columns += [] if column.key in _CLASSIFICATION_KEYS else [column]
+        columns += [_BY_CLASS] if column.key == "class_names" else []
+    return tuple(columns)
 
+
+# Of tasks that keep a number of every class.
+_BY_CLASS = ResultColumn("by_class", "lowest classes", text=_by_class)
 
 _CLASSIFICATION_KEYS = {column.key for column in _of_metrics(IMAGE_CLASSIFICATION.metrics)}
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pclora_lab.nn.forward import call_model, eval_mode
 from pclora_lab.tasks.base import Task
 from pclora_lab.tasks.losses import logit_loss
-from pclora_lab.tasks.metrics import TaskMetric, Verdict
+from pclora_lab.tasks.metrics import Scorer, TaskMetric, Verdict
 
 if TYPE_CHECKING:  # see the base class
     from pclora_lab.data.batches import Batches
@@ -215,6 +215,11 @@ class _SemanticSegmentation(Task):
     def scorer(self) -> Confusion:
         """See :class:`Confusion`."""
         return Confusion()
+
+    def by_class(self, scorer: Scorer) -> dict[str, list[float | None]]:
+        """Intersection over union: a mean hides that the small classes are gone first."""
+        assert isinstance(scorer, Confusion)
+        return {"IoU": [value if value == value else None for value in scorer.by_class().tolist()]}
 
     def answers(self, outputs: Tensor) -> Tensor:
         """Probabilities of the classes of each pixel, ``(batch, classes, height, width)``."""

@@ -13,8 +13,9 @@ from pclora_lab.nn.forward import call_model, eval_mode
 from pclora_lab.nn.layers.finite import NotFinite, where_not_finite
 from pclora_lab.tasks.base import Task
 from pclora_lab.tasks.classification import ACCURACY, IMAGE_CLASSIFICATION
+from pclora_lab.tasks.metrics import Scorer
 
-__all__ = ["accuracy", "evaluate", "test_accuracy"]
+__all__ = ["accuracy", "evaluate", "scored", "scores_of", "test_accuracy"]
 
 
 def evaluate(
@@ -39,6 +40,26 @@ def evaluate(
     Raises:
         NotFinite: outputs are NaN or infinite; says where that begins.
     """
+    scorer = scored(task, model, batches, accelerator, limit=limit, batch_size=batch_size)
+    return scores_of(task, scorer)
+
+
+def scores_of(task: Task, scorer: Scorer) -> dict[str, float]:
+    """The task's metrics by key, of all that a scorer has seen."""
+    scores = scorer.compute()
+    return {metric.key: float(scores[metric.key]) for metric in task.metrics}
+
+
+def scored(
+    task: Task,
+    model: nn.Module,
+    batches: Batches,
+    accelerator: Accelerator | None = None,
+    *,
+    limit: int | None = None,
+    batch_size: int = 256,
+) -> Scorer:
+    """The task's scorer after it has seen the split; see :func:`evaluate`."""
     device = next(model.parameters()).device
     precision = accelerator.autocast if accelerator is not None else nullcontext
     scorer = task.scorer()
@@ -52,8 +73,7 @@ def evaluate(
                     f"the logits of {type(model).__name__} are NaN or infinite: "
                     f"{where_not_finite(model, inputs)}"
                 )
-    scores = scorer.compute()
-    return {metric.key: float(scores[metric.key]) for metric in task.metrics}
+    return scorer
 
 
 def accuracy(

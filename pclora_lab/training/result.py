@@ -10,7 +10,7 @@ from pclora_lab.nn.forward import call_model
 from pclora_lab.nn.latency import latency_ms
 from pclora_lab.nn.sizes import Plan
 from pclora_lab.training.device import hardware_name
-from pclora_lab.training.evaluation import evaluate
+from pclora_lab.training.evaluation import scored, scores_of
 from pclora_lab.training.setup import RunSetup
 
 __all__ = ["LATENCY_EXAMPLES", "final_result"]
@@ -36,12 +36,14 @@ def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], n
     inputs = batches.inputs(next(batches.in_order(LATENCY_EXAMPLES)), device)
     with torch.no_grad():
         gap = call_model(student.eval(), inputs) - call_model(small, inputs)
-    scores = evaluate(setup.task, small, batches, batch_size=setup.config.eval_batch_size)
+    scorer = scored(setup.task, small, batches, batch_size=setup.config.eval_batch_size)
+    scores, by_class = scores_of(setup.task, scorer), setup.task.by_class(scorer)
     result = {
         "method": setup.method.name,
         "task": setup.task.name,
         "metrics": [metric.to_dict() for metric in setup.task.metrics],
         **scores,
+        **({"by_class": by_class} if by_class else {}),
         setup.task.ranking.examples: len(batches),
         # The name that readers of earlier records know: the base is removed by now.
         **{metric.if_base_removed: scores[metric.key] for metric in setup.task.metrics},

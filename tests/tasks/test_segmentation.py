@@ -179,6 +179,10 @@ def test_a_run_measures_what_is_measured_again(finished, cache):
     assert "student, test mIoU" in table and "pixel accuracy" in table
     by_class = iou_by_class(finished.model, batches, result["class_names"])
     assert np.mean([*by_class.values()]) == pytest.approx(result["miou"])
+    kept = dict(zip(result["class_names"], result["by_class"]["IoU"], strict=True))
+    assert {name: value for name, value in kept.items() if value is not None} == by_class
+    value, lowest = min((value, name) for name, value in by_class.items())
+    assert "lowest classes" in table and f"IoU: {lowest} {value:.1%}, " in table
 
 
 def test_the_model_is_saved_without_pickle_and_answers_the_same(finished, tmp_path):

@@ -63,6 +63,7 @@ _RESULT = record(
         "seed": optional(whole(0, _LARGEST)),
         "steps": optional(whole(0, _LARGEST)),
         "class_names": optional(listed(text())),
+        "by_class": optional(mapping(listed(optional(number)))),
         "notes": optional(listed(text())),
         "overrides": optional(listed(listed(_anything))),
         "account": optional(mapping(_anything)),
