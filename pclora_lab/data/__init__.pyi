@@ -3,6 +3,7 @@ from .batches import Batches
 from .cache import DataCache
 from .images import ImageBatches, Preprocessing
 from .loading import EMBEDDED_DATA, load_data
+from .segmentation.loading import load_masked_data
 from .splits import LabeledData, Split, short_name
 from .texts import TextBatches, TextPreprocessing
 
@@ -20,5 +21,6 @@ __all__ = [
     "TextBatches",
     "TextPreprocessing",
     "load_data",
+    "load_masked_data",
     "short_name",
 ]

@@ -5,8 +5,10 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from pclora_lab.models.timm_models import timm_recipe
+from pclora_lab.nn.counting import count_macs
 from pclora_lab.nn.metadata import set_metadata
 from pclora_lab.nn.patch_head import PatchHead, attach_patch_head, has_patch_head
 
@@ -70,3 +72,10 @@ def test_refused_where_there_is_no_grid_or_no_single_layer(name, options):
     set_metadata(model, pclora_recipe=timm_recipe(model, None, None))
     with pytest.raises(ValueError, match="take a plain vision transformer"):
         attach_patch_head(model, 5)
+
+
+def test_it_is_counted_as_torch_counts_it():
+    model = attach_patch_head(build(), 5).to("meta")
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, 32, 32, device="meta"))
+    assert 2 * count_macs(model) == counter.get_total_flops()
