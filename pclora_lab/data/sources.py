@@ -13,7 +13,7 @@ from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from pclora_lab.data.account import DataError, Ledger
 from pclora_lab.data.reading.frames import from_frame
 from pclora_lab.data.reading.hub import cache_folders, read_hub
-from pclora_lab.data.reading.mask_folders import are_masked
+from pclora_lab.data.reading.masked.folders import are_masked
 from pclora_lab.data.reading.metadata import has_metadata, read_described_pictures
 from pclora_lab.data.reading.pictures import read_picture_folder, read_text_folder
 from pclora_lab.data.reading.tables import (

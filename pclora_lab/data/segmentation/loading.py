@@ -18,7 +18,7 @@ from pclora_lab.data.dividing import three_splits
 from pclora_lab.data.loading import EMBEDDED_DATA
 from pclora_lab.data.overlap import leave_shared_rows
 from pclora_lab.data.pictures import DecodedImages
-from pclora_lab.data.reading.mask_folders import has_mask_folders, read_mask_folders
+from pclora_lab.data.reading.masked.folders import has_mask_folders, read_mask_folders
 from pclora_lab.data.reading.trees import split_named
 from pclora_lab.data.rows import picture_column
 from pclora_lab.data.segmentation.masks import UNLABELED, ClassMasks, MaskError, class_numbers
