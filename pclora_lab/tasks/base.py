@@ -135,15 +135,16 @@ class Task:
         """A new one, which has seen nothing."""
         raise NotImplementedError
 
-    def by_class(self, scorer: Scorer) -> dict[str, list[float | None]]:
+    def by_class(self, scorer: Scorer) -> dict[str, list[float | None]] | None:
         """What a result keeps of every class beside the metrics, by the name of the number.
 
-        One value each in the order of :meth:`class_names`, None for a class that did not occur.
+        One value each in the order of :meth:`class_names`, None for a class that did not occur;
+        None where classes have no numbers of their own.
 
         Args:
             scorer: from :meth:`scorer`, which has seen a split.
         """
-        return {}
+        return None
 
     def answers(self, outputs: Tensor) -> Tensor:
         """Outputs as they are looked at, in float32, such as probabilities of classes."""
