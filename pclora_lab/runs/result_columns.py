@@ -151,7 +151,9 @@ def _by_class(result: Result, most: int = 4) -> str | None:
     parts = []
     names = result.get("class_names") or []
     for what, values in (result.get("by_class") or {}).items():
-        known = [(v, name) for v, name in zip(values, names, strict=False) if v is not None]
+        if len(values) != len(names):
+            continue  # a file that somebody has edited
+        known = [(v, name) for v, name in zip(values, names, strict=True) if v is not None]
         lowest = ", ".join(f"{name} {v:.1%}" for v, name in sorted(known)[:most])
         parts.append(f"{what}: {lowest}" + (", …" if len(known) > most else ""))
     return "; ".join(parts) or None

@@ -189,10 +189,12 @@ def _figures(examples: Examples, pictures: Tensor) -> str:
 
 def _masks(examples: Examples, index: int) -> str:
     """The classes of its pixels as pictures, where a task has some."""
-    painted = painted_masks(examples.predictions, index) or []
+    painted = painted_masks(examples.predictions, index)
+    if not painted:
+        return ""
     told = [
         (side, picture)
-        for side, picture in zip(MASK_SIDES, painted, strict=bool(painted))
+        for side, picture in zip(MASK_SIDES, painted, strict=True)
         if examples.has_teacher or side in ("truth", "student")
     ]
     return "".join(
