@@ -107,7 +107,7 @@ def third_party(path: Path) -> dict[str, int]:
 # Imported where the format or the command is asked for, behind an error that names the extra.
 OPTIONAL = {
     "onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx", "voila": "app", "tornado": "app",
-    "ray": "cluster", "distributed": "dask",
+    "ray": "cluster", "distributed": "dask", "gguf": "gguf",
 }  # fmt: skip
 
 

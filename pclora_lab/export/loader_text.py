@@ -60,6 +60,12 @@ _LOAD_ROUNDED = """tensors = load_file(Path(folder) / "model.safetensors")
         raise ValueError(f"the weights are of another model: {{[*missing, *unknown]}}")"""
 
 
+# What ends a text, and how one is continued, where the model itself was told.
+_GENERATION = """
+    if (Path(folder) / "generation_config.json").is_file():
+        model.generation_config = type(model.generation_config).from_pretrained(folder)"""
+
+
 _LOADER = '''"""Load this model with {library} and safetensors alone."""
 
 import hashlib
@@ -89,7 +95,7 @@ def load(folder=Path(__file__).parent):
         kind = nn.Sequential if layer["table"] else Pair
         pair = kind(first, nn.Linear(rank, out, bias=layer["bias"]))
         {put}
-    {load}
+    {load}{generation}
     return model.eval()
 
 
@@ -141,4 +147,5 @@ def loader_text(recipe: dict[str, Any], has_split: bool, int8: bool) -> str:
         classes=_PAIR + (_SIDE_BY_SIDE if has_split else "") + (_PATCH_HEAD if has_head else ""),
         put=_PUT_SPLIT if has_split else _PUT,
         load=_LOAD_ROUNDED.format() if int8 else _LOAD,
+        generation=_GENERATION if recipe.get("task") == "language-model" else "",
     )

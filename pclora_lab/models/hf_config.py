@@ -11,6 +11,8 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+from pclora_lab.models.hf.gguf import gguf_config
+from pclora_lab.models.hf.gguf_header import is_gguf
 from pclora_lab.models.saved_layers import METHOD, check_config
 
 __all__ = [
@@ -76,7 +78,10 @@ def config_of(name: str, *, weights: bool = True) -> PreTrainedConfig:
     Raises:
         ValueError: see :func:`load_hf`.
         ConnectionError: see :func:`load_hf`.
+        ImportError: see :func:`load_hf`.
     """
+    if is_gguf(name):
+        return gguf_config(name)
     kind = name.removeprefix("config:") if name.startswith("config:") else None
     if not weights and kind is None and not Path(name).is_dir():
         kind = _DEFAULTS.get(name.rpartition("/")[2])

@@ -13,6 +13,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
@@ -24,6 +25,9 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
+from pclora_lab.models.hf.gguf import as_dense, refuse_other_sizes, unpacking
+from pclora_lab.models.hf.gguf_header import gguf_source, is_gguf
+from pclora_lab.models.hf.heads import refuse_other_heads, require_causal
 from pclora_lab.models.hf_config import (
     LOCAL_KEYS,
     config_in,
@@ -61,6 +65,7 @@ HF_TASKS = {
     "text-classification": AutoModelForSequenceClassification,
     "image-classification": AutoModelForImageClassification,
     "language-model": AutoModelForCausalLM,
+    "masked-language-model": AutoModelForMaskedLM,
     "image-text": AutoModel,
 }
 
@@ -82,9 +87,10 @@ def load_hf(
     """One of transformers' models.
 
     Args:
-        name: hub name, ``config:TYPE`` for an untrained model of a type's default size, or a
-            folder.
-        task: a key of :data:`HF_TASKS`; None takes classification where the type has it.
+        name: hub name, ``config:TYPE`` for an untrained model of a type's default size, a GGUF
+            file, or a folder.
+        task: a key of :data:`HF_TASKS`; None takes classification where the type has it, and of a
+            GGUF file the language model unless there are classes.
         num_classes: classes of the head; None keeps the model's own.
         tokens: longest text; None takes 128 or what the model has room for.
         pretrained: False builds the architecture only.
@@ -92,8 +98,10 @@ def load_hf(
 
     Raises:
         ValueError: unknown type or name, code of its own, pickled or damaged weights, a tokenizer
-            that is not the model's, more tokens than it has positions.
+            that is not the model's, more tokens than it has positions, a task that the model or
+            its type is not for.
         ConnectionError: not in the local cache and the hub can't be reached.
+        ImportError: a GGUF file, and the package gguf is missing.
     """
     pretrained = pretrained and not name.startswith("config:")
     config = config_of(name, weights=pretrained)
@@ -104,9 +112,12 @@ def load_hf(
     config.architectures = config.architectures or []
     if not isinstance(config.architectures, list):
         raise ValueError(f"config.json of {name!r}: architectures must be a list of names")
+    if task is None and is_gguf(name) and num_classes is None:
+        task = "language-model"
     task = task or _usual_task(config, name)
     if task not in HF_TASKS:
         raise ValueError(f"unknown task {task!r}: use one of {', '.join(HF_TASKS)}")
+    refuse_other_heads(config, task, name)
     is_labeled = task.endswith("classification")
     if is_labeled:
         refuse_other_tasks(config, num_classes, name)
@@ -125,6 +136,8 @@ def load_hf(
         set_metadata(model, num_classes=config.num_labels, pclora_head_is_new=is_new)
         if not is_new and (names := named_classes(config)):
             set_metadata(model, pclora_class_names=names)
+    if task == "language-model":
+        require_causal(model, name)
     for head in sorted(new):
         draw_head(model.get_submodule(head), generator)
     recipe: dict[str, Any] = {"library": "transformers", "task": task, "img_size": None}
@@ -153,6 +166,8 @@ def _refuse_large(name: str, task: str, config: PreTrainedConfig, pretrained: bo
             described = build_hf(config, task)
         except RuntimeError:
             return  # some need numbers to be built
+    if is_gguf(name):
+        refuse_other_sizes(described, name)
     refuse_too_large(described, files, name)
 
 
@@ -236,16 +251,21 @@ def _read_weights(
     name: str, task: str, config: PreTrainedConfig
 ) -> tuple[PreTrainedModel, set[str]]:
     """The model with its weights, and the names of the heads that are new."""
-    with plain_errors(name), quiet(), _building:
+    place, gguf = gguf_source(name)
+    with plain_errors(name), quiet(), _building, unpacking(name) as options:
         model, info = HF_TASKS[task].from_pretrained(
-            name,
+            place,
             config=config,
             ignore_mismatched_sizes=True,
             use_safetensors=True,
             trust_remote_code=False,
             dtype=torch.float32,
             output_loading_info=True,
+            **gguf,
+            **options,
         )
+    if gguf:
+        as_dense(model)
     absent = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
     names = classifier_names(model)
     in_head = {key for key in absent if key.split(".")[0] in names}

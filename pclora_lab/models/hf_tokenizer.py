@@ -11,6 +11,8 @@ from transformers import (
 )
 
 from pclora_lab.data.texts import TextPreprocessing, reads_token_types
+from pclora_lab.models.hf.gguf import own_tokens
+from pclora_lab.models.hf.gguf_header import gguf_source, is_gguf
 from pclora_lab.models.hf_config import config_in, plain_errors
 
 __all__ = ["check_tokenizer", "load_hf_tokenizer", "text_preprocessing"]
@@ -55,18 +57,21 @@ def load_hf_tokenizer(source: str, config: PreTrainedConfig) -> PreTrainedTokeni
             "tokenizer.save_pretrained(folder)"
         )
     tokenizer = _read_tokenizer(source)
+    if is_gguf(source):
+        tokenizer = own_tokens(tokenizer, config.vocab_size)
     check_tokenizer(tokenizer, config, source)
     return tokenizer
 
 
 def _read_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder, of the hub or of its cache."""
+    """The tokenizer of a folder or GGUF file, of the hub or of its cache."""
     file = Path(source) / "tokenizer.json"
+    place, gguf = gguf_source(source)
     try:
         if file.is_file():
             return PreTrainedTokenizerFast.from_pretrained(file.parent)
         with plain_errors(source):
-            return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **gguf)
     except ConnectionError:
         raise
     # The reader behind it raises bare exceptions of its own.

@@ -14,6 +14,7 @@ from pclora_lab.files import data_dir
 from pclora_lab.models.adapting import head_is_new, input_kind, reset_head
 from pclora_lab.models.embedded import EMBEDDED, check_embedded
 from pclora_lab.models.folders import read_config, require_safetensors
+from pclora_lab.models.hf.gguf_header import is_gguf
 from pclora_lab.models.saved_layers import check_config, refuse_export, refuse_low_rank
 from pclora_lab.models.timm_models import (
     check_timm_folder,
@@ -52,16 +53,17 @@ def load_model(
 
     Args:
         name: ``vit_digits``, ``bert_glosses``, a timm name, a transformers model's hub name
-            (``owner/name``), ``config:TYPE`` for an untrained transformers model, or a folder
-            (also as ``local-dir:PATH``) with ``config.json`` and ``model.safetensors``: timm's,
-            transformers' or a finished run's ``compressed``.
+            (``owner/name``), ``config:TYPE`` for an untrained transformers model, a ``.gguf``
+            file, or a folder (also as ``local-dir:PATH``) with ``config.json`` and
+            ``model.safetensors``: timm's, transformers' or a finished run's ``compressed``.
         num_classes: classes of the head; None keeps the model's own. Where they differ, the head
             is new.
         img_size: side of the input in pixels; None keeps the model's own.
         max_tokens: longest text in tokens; None takes 128, or what the model has room for.
         split_qkv: take fused query-key-value layers apart into three linear layers.
         task: of a transformers model, ``text-classification``, ``image-classification``,
-            ``language-model`` or ``image-text``; None takes classification where there is one.
+            ``language-model``, ``masked-language-model`` or ``image-text``; None takes
+            classification where there is one, and of a GGUF file its language model.
         pretrained: False builds the architecture only.
         width: another width of the embedding; such a model has no pre-trained weights.
         generator: draws a new head.
@@ -71,6 +73,7 @@ def load_model(
             the model cannot take, code or pickled weights, a tokenizer of another model, weights
             that are damaged, NaN or infinite.
         ConnectionError: the weights are not in the local cache and the hub can't be reached.
+        ImportError: a GGUF file, and the package gguf is missing.
     """
     name = _normalize(str(name) if isinstance(name, Path) else name)
     for what, given in (("num_classes", num_classes), ("width", width)):
@@ -106,6 +109,7 @@ def _load(
     folder = Path(name.removeprefix(_FOLDER))
     is_folder = name.startswith(_FOLDER)
     if is_folder and (saved := _saved_model(folder, pretrained)) is not None:
+        _refuse_other_task(saved, name, task, num_classes)
         _set_tokens(saved, max_tokens)
         return _with_head(saved, name, num_classes, img_size, generator)
     is_theirs = _is_transformers(name, folder if is_folder else None, pretrained)
@@ -155,6 +159,8 @@ def _is_transformers(name: str, folder: Path | None, pretrained: bool) -> bool:
         return False
     if name in EMBEDDED:
         return name == "bert_glosses"
+    if is_gguf(name):
+        return True
     if not is_timm_name(name):
         from pclora_lab.models.hf_config import is_hf_name
 
@@ -199,6 +205,23 @@ def _saved_model(folder: Path, pretrained: bool) -> nn.Module | None:
     return saved.float()
 
 
+def _refuse_other_task(
+    model: nn.Module, name: str, task: str | None, num_classes: int | None
+) -> None:
+    """A finished model does what it was trained for; its own recipe speaks for it."""
+    own = recipe_of(model).get("task")
+    if task is not None and own is not None and task != own:
+        raise ValueError(
+            f"{name!r} was saved as {own!r}, and task is {task!r}: leave task out, or take the "
+            "model that it was made from"
+        )
+    if num_classes is not None and getattr(model, "num_classes", None) is None:
+        raise ValueError(
+            f"{name!r} was saved as {own!r}, which has no classes, and {num_classes} are asked "
+            "for: take the model that it was made from, or a classifier"
+        )
+
+
 def _set_tokens(model: nn.Module, max_tokens: int | None) -> None:
     if max_tokens is None or input_kind(model) != "text":
         return
@@ -220,7 +243,7 @@ def _with_head(
     recipe = recipe_of(model)
     if img_size not in (None, recipe["img_size"]) and img_size != _side(model):
         raise ValueError(f"{name!r} was saved for img_size={recipe['img_size']}, not {img_size}")
-    if num_classes not in (None, model.num_classes):
+    if num_classes is not None and num_classes != model.num_classes:
         reset_head(model, num_classes, generator)
     return model.eval()
 
@@ -252,7 +275,7 @@ def describe_model(
 
 
 def local_model(name: str) -> Path | None:
-    """The folder that a name stands for; None where it is the name of a model.
+    """The folder or GGUF file that a name stands for; None where it is the name of a model.
 
     Raises:
         ValueError: no name, or a path that leads nowhere.
@@ -262,7 +285,8 @@ def local_model(name: str) -> Path | None:
         True
     """
     normal = _normalize(name)
-    return Path(normal.removeprefix(_FOLDER)) if normal.startswith(_FOLDER) else None
+    is_local = normal.startswith(_FOLDER) or is_gguf(normal)
+    return Path(normal.removeprefix(_FOLDER)) if is_local else None
 
 
 def _normalize(name: str) -> str:
@@ -276,8 +300,12 @@ def _normalize(name: str) -> str:
         return name
     is_named = name.startswith(_FOLDER)
     folder = Path(name.removeprefix(_FOLDER)).expanduser()
+    if folder.is_file() and is_gguf(name):
+        return str(folder)
     if is_named or folder.is_dir():
         return f"{_FOLDER}{folder}"
+    if is_gguf(name):
+        raise ValueError(f"model {name!r} is a GGUF file by its name, but there is no such file")
     if name.startswith(("/", "./", "../", "~")) or "\\" in name:
         raise ValueError(f"model {name!r} is a path, but there is no such folder")
     return name

@@ -1,0 +1,1 @@
+"""What transformers' models are read from, and what their heads are for."""
