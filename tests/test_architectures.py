@@ -37,6 +37,8 @@ VARIANTS = {
     "gpt2_split": ("gpt2", "language-model", {"split_qkv": True}, {}),
     "llama_words": ("llama", None, {}, LOW_RANK_WORDS),
     "llama_language": ("llama", "language-model", {}, LOW_RANK_WORDS),
+    "bert_hidden_words": ("bert", "masked-language-model", {}, {}),
+    "modernbert_hidden_words": ("modernbert", "masked-language-model", {}, {}),
     "clip_pairs": ("clip", None, {}, {}),
 }
 # One of each kind of timm's blocks, and the convolutional one that is refused.

@@ -119,8 +119,9 @@ def export_standalone(
         (stage / "load.py").write_text(loader_text(recipe, has_split, int8), encoding="utf8")
         if (preprocessing := getattr(model, "pclora_text", None)) is not None:
             preprocessing.tokenizer.save_pretrained(stage)
-        if recipe.get("task") == "language-model":
-            text = to_json(model.generation_config.to_diff_dict(), indent=1, sort_keys=True) + "\n"
+        generation: Any = getattr(model, "generation_config", None)
+        if generation is not None and recipe.get("task") == "language-model":
+            text = to_json(generation.to_diff_dict(), indent=1, sort_keys=True) + "\n"
             (stage / "generation_config.json").write_text(text, encoding="utf8")
         if (processor := recipe.get("preprocessing", {}).get("processor")) is not None:
             text = to_json(processor, indent=1, sort_keys=True) + "\n"

@@ -29,7 +29,18 @@ STEPS = ("load", "count", "fade", "compress", "save", "standalone", "torch_expor
 WORKS = "works"
 # Without one of these there is no next one; exports stand beside each other.
 _NEEDED = STEPS[:4]
-_LOSSES = {"language-model": language_model_loss, "image-text": contrastive_loss}
+
+
+def hidden_words_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """As if every word were hidden."""
+    return classification_loss(logits.flatten(0, 1), labels.flatten())
+
+
+_LOSSES = {
+    "language-model": language_model_loss,
+    "masked-language-model": hidden_words_loss,
+    "image-text": contrastive_loss,
+}
 
 
 class Walk:
@@ -99,7 +110,7 @@ class Walk:
         torch.testing.assert_close(first, self.before, atol=1e-4, rtol=1e-4)
         loss = _LOSSES.get(self.teacher.pclora_recipe.get("task"), classification_loss)
         labels = torch.tensor([0, 1, 2, 0])
-        if loss is language_model_loss:
+        if loss in (language_model_loss, hidden_words_loss):
             labels = self.inputs["input_ids"]
         distiller = Distiller(student, self.teacher, task_loss=loss)
         named = student.named_parameters()
