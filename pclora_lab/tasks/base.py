@@ -111,13 +111,27 @@ class Task:
     def loss(self, outputs: Tensor, targets: Any) -> Tensor:
         """What is minimized, one number, in float32; its gradient reaches the outputs.
 
-        A mean over the examples: several processes of one run weight their parts of a batch so.
+        A mean over the examples, or over what :meth:`units` counts: several processes of one run
+        weight their parts of a batch so.
 
         Args:
             outputs: of the model, ``(batch, …)``.
             targets: as the task's batches give them.
         """
         raise NotImplementedError
+
+    def units(self, targets: Any) -> Tensor | None:
+        """How many things :meth:`loss` is the mean over, where these are no examples.
+
+        Labeled pixels, say, or guessed tokens, of which one example holds more than another.
+
+        Args:
+            targets: as the task's batches give them, of a batch or a part of it.
+
+        Returns:
+            A whole number, 0-dim, where the targets are; None where every example counts as one.
+        """
+        return None
 
     def imitation_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """What distillation compares beside features: how far the outputs are from the teacher's.

@@ -34,10 +34,9 @@ _LOOKED_THROUGH = 64
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Cross-entropy, mean over the labeled pixels of the batch, in float32; 0 where none is.
 
-    A large image with few labels thus counts less than one that is labeled throughout. Several
-    processes of one run each take this mean over their own part of a batch and weight it by their
-    examples, so that the sum is the whole batch's loss only where the parts have as many labeled
-    pixels per image.
+    An image with few labels thus counts less than one that is labeled throughout. Several processes
+    of one run weight the means of their parts by their labeled pixels, which makes it the same
+    mean.
 
     Args:
         logits: ``(batch, classes, height, width)``.
@@ -207,6 +206,10 @@ class _SemanticSegmentation(Task):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """See :func:`segmentation_loss`."""
         return segmentation_loss(outputs, targets)
+
+    def units(self, targets: Tensor) -> Tensor:
+        """Labeled pixels."""
+        return targets.ne(UNLABELED).sum()
 
     def imitation_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """:func:`logit_loss` of each pixel, mean over all of them, labeled or not."""

@@ -108,6 +108,7 @@ class Fit:
             scaler=self.scaler,
             first=first,
             ranks=self.setup.ranks,
+            units=self.setup.task.units,
         )
 
     def _logged(self, step: int, means: dict[str, float | None] | None) -> Iterator[Event]:

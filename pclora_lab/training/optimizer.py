@@ -21,6 +21,7 @@ from pclora_lab.nn.surgery import transformer_blocks
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.parallel.ranks import ALONE, Ranks
 from pclora_lab.training.parallel.shards import steps_of
+from pclora_lab.training.parallel.weighting import Units
 from pclora_lab.training.precision import LossScaler
 
 __all__ = ["LossDiverged", "Meter", "learning_rate", "make_optimizer", "optimization_steps"]
@@ -201,6 +202,7 @@ def optimization_steps(
     scaler: LossScaler | None = None,
     first: int = 0,
     ranks: Ranks = ALONE,
+    units: Units | None = None,
 ) -> Iterator[dict[str, float | None] | None]:
     """Take optimizer steps; yields after each one.
 
@@ -224,6 +226,7 @@ def optimization_steps(
         scaler: of the loss in float16, likewise.
         first: steps that are done already; their batches are drawn and left out.
         ranks: of the processes that take these steps together.
+        units: what the task's loss is a mean over; see :meth:`pclora_lab.tasks.Task.units`.
 
     Yields:
         None, or after a logged step the mean of each term since the last one, with ``lr`` and
@@ -237,7 +240,7 @@ def optimization_steps(
     device = accelerator.device
     meter = meter or Meter(device, f"{lr_name}={peak_lr:g}")
     scaler = scaler or LossScaler(accelerator)
-    taking = steps_of(batches, ranks)
+    taking = steps_of(batches, ranks, units)
     taking.begin(model)
     indices = islice(batches.shuffled(config.batch_size, generator), first, steps)
     draws, taken = _draws(model), _steps_taken(optimizer) + scaler.skipped
@@ -254,6 +257,7 @@ def optimization_steps(
             for group in optimizer.param_groups:
                 group["lr"] = lr
             inputs, labels = next(feed)
+            taking.weigh(labels)
             randomness = _own_randomness(draws, taking.seed(generator.initial_seed(), step / steps))
             with accelerator.autocast(), randomness, recomputed(blocks), taking.forward():
                 terms = loss_terms(inputs, labels)

@@ -29,6 +29,7 @@ from pclora_lab.training.identity.hashes import hash_of_model, identity_of
 from pclora_lab.training.identity.record import Identity, differences, refuse_changes
 from pclora_lab.training.parallel.ranks import ALONE, Ranks
 from pclora_lab.training.parallel.same import require_same
+from pclora_lab.training.parallel.weighting import task_of_parts
 from pclora_lab.training.precision import pinned
 from pclora_lab.training.state import Checkpoint
 from pclora_lab.training.teacher import key_by_identity, needs_finetuning, teacher_scores
@@ -156,6 +157,7 @@ def prepare(
     if config.task is None and task.key_facts():
         # A run from before there were tasks has none and classifies; any other one says it.
         config = replace(config, task=task.name)
+    task = task_of_parts(task, ranks)
     method = method.for_task(task)
     model = load_dense(config, data, task)
     device = resolve_device(config.device)

@@ -252,6 +252,7 @@ def _steps(
         scaler=progress.scaler,
         first=progress.step,
         ranks=ranks,
+        units=task.units,
     )
     return enumerate(steps, start=progress.step + 1)
 

@@ -1,8 +1,9 @@
 """One process's part of every batch, and gradients that are those of the whole batch."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -13,6 +14,7 @@ from pclora_lab.methods.distillation.losses import token_means_weighted
 from pclora_lab.nn.forward import Inputs
 from pclora_lab.remarks import remark
 from pclora_lab.training.parallel.ranks import Ranks, lost_explained
+from pclora_lab.training.parallel.weighting import Units, losses_weighted, part_weight
 
 __all__ = ["ShardedBatches", "ShardedSteps", "WholeSteps", "send_weights", "steps_of"]
 
@@ -103,6 +105,9 @@ class WholeSteps:
         """Of what a forward pass draws."""
         return hash(parts)
 
+    def weigh(self, labels: Any) -> None:
+        """Before a forward pass on the batch of these labels."""
+
     def forward(self) -> AbstractContextManager[None]:
         """Around a forward pass and its losses."""
         return nullcontext()
@@ -124,9 +129,10 @@ class ShardedSteps(WholeSteps):
 
     Each process multiplies its loss by its share of the batch's examples, and the gradients are
     added up: ``∇L = Σ_r (n_r / n) ∇L_r``, which is the whole batch's gradient for every mean over
-    examples. Means over real tokens are weighted with the tokens on top. Afterwards all processes
-    hold the same gradients to the last bit, so that clipping, the optimizer and an allocator that
-    looks at gradients do the same in each.
+    examples. Means over real tokens are weighted with the tokens on top, and a task's loss with what
+    it is a mean over (:meth:`pclora_lab.tasks.Task.units`). Afterwards all processes hold the same
+    gradients to the last bit, so that clipping, the optimizer and an allocator that looks at
+    gradients do the same in each.
 
     The sums are plain all-reduces after the backward pass. ``DistributedDataParallel`` sends while
     it computes (between two CPU processes both took the same time), but it keeps hold of the
@@ -135,12 +141,13 @@ class ShardedSteps(WholeSteps):
     Args:
         batches: training data.
         ranks: of this process.
+        units: what the task's loss is a mean over; without it, examples.
 
     Raises:
         ValueError: fewer training examples than processes.
     """
 
-    def __init__(self, batches: Batches, ranks: Ranks) -> None:
+    def __init__(self, batches: Batches, ranks: Ranks, units: Units | None = None) -> None:
         if len(batches) < ranks.count:
             raise ValueError(
                 f"{len(batches)} training examples can't be divided among {ranks.count} processes: "
@@ -149,6 +156,8 @@ class ShardedSteps(WholeSteps):
         self.ranks, self.sharded = ranks, ShardedBatches(batches, ranks)
         super().__init__(self.sharded)
         self._own = torch.empty(0, device="cpu")
+        self._units = units
+        self._weight: Tensor | None = None
 
     def begin(self, model: nn.Module) -> None:
         """All processes train what the first one has, to the last bit."""
@@ -163,9 +172,16 @@ class ShardedSteps(WholeSteps):
         """The first process draws what one alone would; no other draws the same."""
         return hash((*parts, self.ranks.number) if self.ranks.number else parts)
 
-    def forward(self) -> AbstractContextManager[None]:
+    def weigh(self, labels: Any) -> None:
+        """How much this process's part counts in a mean over pixels or tokens."""
+        own = None if self._units is None else self._units(labels)
+        self._weight = part_weight(own, self.sharded.share, self.ranks)
+
+    @contextmanager
+    def forward(self) -> Iterator[None]:
         """Around a forward pass and its losses."""
-        return token_means_weighted(self.sharded.token_weight)
+        with token_means_weighted(self.sharded.token_weight), losses_weighted(self._weight):
+            yield
 
     def loss(self, terms: dict[str, Tensor]) -> Tensor:
         """This process's part of the whole batch's loss."""
@@ -216,6 +232,12 @@ def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     yield from open_.values()
 
 
-def steps_of(batches: Batches, ranks: Ranks) -> WholeSteps:
-    """How the processes take their steps."""
-    return WholeSteps(batches) if ranks.count == 1 else ShardedSteps(batches, ranks)
+def steps_of(batches: Batches, ranks: Ranks, units: Units | None = None) -> WholeSteps:
+    """How the processes take their steps.
+
+    Args:
+        batches: training data.
+        ranks: of this process.
+        units: what the task's loss is a mean over; without it, examples.
+    """
+    return WholeSteps(batches) if ranks.count == 1 else ShardedSteps(batches, ranks, units)
