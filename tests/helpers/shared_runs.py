@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -15,7 +16,8 @@ from torch import distributed
 
 from pclora_lab import RunConfig, resume
 from pclora_lab.data.cache import DataCache
-from pclora_lab.data.images import ImageBatches
+from pclora_lab.data.images import Preprocessing
+from pclora_lab.data.segmentation.batches import MaskBatches
 from pclora_lab.methods import (
     FullConfig,
     LoRAConfig,
@@ -25,8 +27,9 @@ from pclora_lab.methods import (
 )
 from pclora_lab.models.loading import load_model
 from pclora_lab.runs import execute
-from pclora_lab.tasks import heads
+from pclora_lab.tasks import heads, segmenters
 from pclora_lab.training import StepEnd, result, setup, teacher
+from pclora_lab.training.evaluation import scored
 from pclora_lab.training.parallel.ranks import StoppedElsewhere
 
 STEPS, STOP = 10, 6
@@ -50,6 +53,11 @@ CONFIGS = {
     "text": of(
         PCLoRAConfig(rank=4, init="svd", logit_weight=0.5), model="bert_glosses", data="glosses",
     ),
+    # Parts with unequal numbers of labeled pixels.
+    "pixels": of(
+        PCLoRAConfig(rank=4, init="svd", logit_weight=0.5), data="digit_scenes",
+        task="semantic-segmentation", teacher="finetune", teacher_steps=4,
+    ),
     "pela": of(PELAConfig(repair=0.5, perturbation_weight=1.0)),
     "snella": of(SNELLAConfig(rank=4, allocations=5)),
     "lora": of(LoRAConfig(rank=4)),
@@ -59,20 +67,33 @@ CONFIGS = {
 
 @contextmanager
 def in_double() -> Iterator[None]:
-    """Models and images of a run in float64; what is only measured at the end is left out."""
-    inputs = ImageBatches.inputs
+    """Models and images of a run in float64; what is only measured at the end is cut short."""
+    normalize, scores = Preprocessing.normalize, {"accuracy": 0.5, "miou": 0.5}
+    scores["pixel_accuracy"] = 0.5
 
     def load(*args, **kwargs):
         return load_model(*args, **kwargs).double()
 
     with (
         mock.patch.object(heads, "load_model", load),
-        mock.patch.object(ImageBatches, "inputs", lambda *given: inputs(*given).double()),
-        mock.patch.object(result, "evaluate", return_value={"accuracy": 0.5}),
+        mock.patch.object(segmenters, "load_model", load),
+        mock.patch.object(Preprocessing, "normalize", lambda *given: normalize(*given).double()),
+        mock.patch.object(MaskBatches, "masks", half_labeled),
+        mock.patch.object(result, "scored", partial(scored, limit=16)),
         mock.patch.object(result, "latency_ms", return_value=1.0),
-        mock.patch.object(teacher, "evaluate", return_value={"accuracy": 0.5}),
+        mock.patch.object(teacher, "evaluate", return_value=scores),
     ):
         yield
+
+
+_masks = MaskBatches.masks
+
+
+def half_labeled(batches: MaskBatches, indices: torch.Tensor) -> torch.Tensor:
+    """Of every second image, the upper half only."""
+    masks = _masks(batches, indices)
+    masks[indices % 2 == 0, 4:] = 255
+    return masks
 
 
 def weights_of(end, name: str) -> dict[str, torch.Tensor]:

@@ -47,7 +47,7 @@ def test_the_first_process_alone_writes(both):
     folder, _ = both
     made = {path.name for path in (folder / "runs").iterdir()}
     assert made == {*shared_runs.CONFIGS, "teachers", "stops", "fails"}
-    assert len(list((folder / "runs/teachers").glob("*/model.safetensors"))) == 1
+    assert len(list((folder / "runs/teachers").glob("*/model.safetensors"))) == 2
 
 
 def told(folder, scene):
