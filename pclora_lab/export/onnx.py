@@ -15,6 +15,7 @@ from pclora_lab.export.report import ExportReport, bytes_of, deployed, free_axes
 from pclora_lab.files import given_path, staged
 from pclora_lab.nn.forward import as_inputs, call_model, try_inputs
 from pclora_lab.nn.latency import median_ms
+from pclora_lab.nn.layers.windows import window_attention_spelled_out
 from pclora_lab.ownership import MARK
 from pclora_lab.quiet import quiet
 
@@ -149,7 +150,8 @@ def write_graph(
     inputs = try_inputs(model)
     written = to_low_rank_attention(model) if inside_rank else model
     # Weights of more than 2 GB stand in a file of their own, which the graph knows by name.
-    with staged(file.parent) as stage, quiet(loggers=_LOGGERS, ignore_warnings=True):
+    silence = quiet(loggers=_LOGGERS, ignore_warnings=True)
+    with staged(file.parent) as stage, silence, window_attention_spelled_out(written):
         program: Any = torch.onnx.export(
             deployed(written, inputs),
             (),

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -11,13 +11,13 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoImageProcessor, BaseImageProcessor, PreTrainedConfig
 
-from pclora_lab.data.images import resize_by
+from pclora_lab.data.images import build_processor, resize_by
 from pclora_lab.models.hf_config import plain_errors
 from pclora_lab.nn.layers.tracing import try_input
 from pclora_lab.nn.metadata import pretrained_cfg_of
 from pclora_lab.quiet import quiet
 
-__all__ = ["check_image_size", "image_settings"]
+__all__ = ["check_image_size", "image_settings", "refuse_side"]
 
 _FILE = "preprocessor_config.json"
 _USUAL_SIDE = 224
@@ -25,18 +25,21 @@ _USUAL_SIDE = 224
 _ODD_SIZES = (37, 53), (61, 41)
 
 
-def image_settings(name: str, config: PreTrainedConfig, pretrained: bool) -> dict[str, Any]:
+def image_settings(
+    name: str, config: PreTrainedConfig, pretrained: bool, side: int | None = None
+) -> dict[str, Any]:
     """timm's words for the input, and the values of the image processor that makes it.
 
     Args:
         name: hub name or folder.
         config: of the model.
         pretrained: False takes what a folder has, and else the sizes of the configuration.
+        side: of a square to squash every picture to, in pixels; None keeps the model's own size.
 
     Raises:
         ValueError: no processor where there must be one, or one that can't be followed.
     """
-    channels, height, width = _shape(config)
+    channels, height, width = _shape(config) if side is None else (_shape(config)[0], side, side)
     settings = {
         "input_size": (channels, height, width),
         "mean": (0.5,) * channels,
@@ -58,9 +61,18 @@ def image_settings(name: str, config: PreTrainedConfig, pretrained: bool) -> dic
             f"are not known: save the model's image processor there, "
             f"processor.save_pretrained(folder) ({error})"
         ) from error
+    if side is not None:
+        processor = _of_size(processor, side)
     with torch.device("cpu"):  # also where a model is only described
         settings |= processor_settings(processor, channels, name)
     return {**settings, "processor": processor_values(processor)}
+
+
+def _of_size(processor: BaseImageProcessor, side: int) -> BaseImageProcessor:
+    """The same for another size, without a crop."""
+    size = {"height": side, "width": side}
+    changed = {"do_resize": True, "size": size, "do_center_crop": False, "crop_size": None}
+    return build_processor({**processor_values(processor), **changed})
 
 
 def _shape(config: PreTrainedConfig) -> tuple[int, int, int]:
@@ -69,6 +81,14 @@ def _shape(config: PreTrainedConfig) -> tuple[int, int, int]:
     size = getattr(described, "image_size", None) or _USUAL_SIDE
     height, width = (size, size) if isinstance(size, int) else size
     return getattr(described, "num_channels", 3), height, width
+
+
+def refuse_side(name: str) -> NoReturn:
+    """Refuse another size of the input, where positions are learned for the model's own."""
+    raise ValueError(
+        f"{name!r} is a transformers model, whose input size is fixed: leave img_size out, or "
+        "take the same model from timm"
+    )
 
 
 def check_image_size(model: nn.Module, name: str) -> None:

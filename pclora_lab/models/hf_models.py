@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForMaskedLM,
+    AutoModelForSemanticSegmentation,
     AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
@@ -22,12 +23,14 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
 from pclora_lab.models.hf.gguf import as_dense, refuse_other_sizes, unpacking
 from pclora_lab.models.hf.gguf_header import gguf_source, is_gguf
-from pclora_lab.models.hf.heads import refuse_other_heads, require_causal
+from pclora_lab.models.hf.heads import output_layers, refuse_other_heads, require_causal
+from pclora_lab.models.hf.segmenters import PIXELS, SEGMENTERS, check_segmenter
 from pclora_lab.models.hf_config import (
     LOCAL_KEYS,
     config_in,
@@ -40,14 +43,13 @@ from pclora_lab.models.hf_config import (
     safe_config,
     saved_for_another_task,
 )
-from pclora_lab.models.hf_images import check_image_size, image_settings
+from pclora_lab.models.hf_images import check_image_size, image_settings, refuse_side
 from pclora_lab.models.hf_quantizer import build_layers
 from pclora_lab.models.hf_tokenizer import load_hf_tokenizer, text_preprocessing
 from pclora_lab.models.saved_layers import refuse_too_large, weight_files
 from pclora_lab.nn.generators import generators_kept
-from pclora_lab.nn.heads import classifier_names, draw_head
+from pclora_lab.nn.heads import classifier_names, draw_head, with_outputs
 from pclora_lab.nn.metadata import note_precision, recipe_of, set_metadata
-from pclora_lab.nn.surgery import get_linear
 from pclora_lab.quiet import quiet
 from pclora_lab.wording import listed
 
@@ -67,6 +69,7 @@ HF_TASKS = {
     "language-model": AutoModelForCausalLM,
     "masked-language-model": AutoModelForMaskedLM,
     "image-text": AutoModel,
+    PIXELS: AutoModelForSemanticSegmentation,
 }
 
 
@@ -81,6 +84,7 @@ def load_hf(
     task: str | None = None,
     num_classes: int | None = None,
     tokens: int | None = None,
+    img_size: int | None = None,
     pretrained: bool = True,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
@@ -93,6 +97,7 @@ def load_hf(
             GGUF file the language model unless there are classes.
         num_classes: classes of the head; None keeps the model's own.
         tokens: longest text; None takes 128 or what the model has room for.
+        img_size: side of the input in pixels, of a model that answers for pixels.
         pretrained: False builds the architecture only.
         generator: draws a new head.
 
@@ -118,9 +123,14 @@ def load_hf(
     if task not in HF_TASKS:
         raise ValueError(f"unknown task {task!r}: use one of {', '.join(HF_TASKS)}")
     refuse_other_heads(config, task, name)
-    is_labeled = task.endswith("classification")
-    if is_labeled:
+    is_labeled = task == PIXELS or task.endswith("classification")
+    if task == PIXELS:
+        check_segmenter(config, name)
+    elif img_size is not None:
+        refuse_side(name)
+    if is_labeled and task != PIXELS:
         refuse_other_tasks(config, num_classes, name)
+    if is_labeled:
         if num_classes not in (None, config.num_labels):
             config.num_labels = num_classes
     new: set[str] = set()
@@ -140,10 +150,10 @@ def load_hf(
         require_causal(model, name)
     for head in sorted(new):
         draw_head(model.get_submodule(head), generator)
-    recipe: dict[str, Any] = {"library": "transformers", "task": task, "img_size": None}
+    recipe: dict[str, Any] = {"library": "transformers", "task": task, "img_size": img_size}
     recipe["num_classes"] = getattr(model, "num_classes", None)
-    if task == "image-classification":
-        recipe["preprocessing"] = image_settings(name, config, pretrained)
+    if task in ("image-classification", PIXELS):
+        recipe["preprocessing"] = image_settings(name, config, pretrained, img_size)
         set_metadata(model, pretrained_cfg=recipe["preprocessing"])
         check_image_size(model, name)
     else:
@@ -227,6 +237,7 @@ def _usual_task(config: PreTrainedConfig, name: str) -> str:
     heads = {
         "text-classification": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
         "image-classification": MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+        PIXELS: MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES if kind in SEGMENTERS else {},
     }
     saved_as = config.architectures or []
     for task, mapping in heads.items():
@@ -241,6 +252,8 @@ def _usual_task(config: PreTrainedConfig, name: str) -> str:
         return "image-classification"
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return "language-model"
+    if kind in SEGMENTERS:
+        return PIXELS
     raise ValueError(
         f"{name!r} is of type {kind!r}, which transformers can't build as a classifier of texts or "
         "images, a language model or CLIP"
@@ -317,22 +330,11 @@ def name_classes(model: nn.Module, names: tuple[str, ...]) -> None:
 def reset_hf_head(model: nn.Module, num_classes: int, generator: torch.Generator | None) -> None:
     """New last layers for another number of classes, in place."""
     config = config_in(model)
-    for name in _output_layers(model):
+    for name in output_layers(model):
         parent, _, child = name.rpartition(".")
-        old = get_linear(model, name)
-        head = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
+        head = with_outputs(model.get_submodule(name), num_classes)
         draw_head(head, generator)
-        setattr(model.get_submodule(parent), child, head.to(old.weight.device))
+        setattr(model.get_submodule(parent), child, head)
     config.num_labels = num_classes
     recipe_of(model)["config"] = safe_config(config)
     set_metadata(model, num_classes=num_classes)
-
-
-def _output_layers(model: nn.Module) -> list[str]:
-    """The last layer of the head; of a distilled model, of both heads."""
-    names = classifier_names(model)
-    linears = [n for n, m in model.named_modules()
-               if isinstance(m, nn.Linear) and n.split(".")[0] in names]  # fmt: skip
-    classes = config_in(model).num_labels
-    last = {n.split(".")[0]: n for n in linears if get_linear(model, n).out_features == classes}
-    return list(last.values()) if len(last) > 1 else linears[-1:]

@@ -62,8 +62,9 @@ def load_model(
         max_tokens: longest text in tokens; None takes 128, or what the model has room for.
         split_qkv: take fused query-key-value layers apart into three linear layers.
         task: of a transformers model, ``text-classification``, ``image-classification``,
-            ``language-model``, ``masked-language-model`` or ``image-text``; None takes
-            classification where there is one, and of a GGUF file its language model.
+            ``semantic-segmentation``, ``language-model``, ``masked-language-model`` or
+            ``image-text``; None takes classification where there is one, and of a GGUF file its
+            language model.
         pretrained: False builds the architecture only.
         width: another width of the embedding; such a model has no pre-trained weights.
         generator: draws a new head.
@@ -118,7 +119,7 @@ def _load(
     if is_theirs:
         from pclora_lab.models.hf_models import load_hf
 
-        _refuse_pixels(name, img_size, width)
+        _refuse_width(name, width)
         if name in EMBEDDED and pretrained:
             check_embedded(name)
         source = str(data_dir(name)) if name in EMBEDDED else name.removeprefix(_FOLDER)
@@ -127,6 +128,7 @@ def _load(
             task=task,
             num_classes=num_classes,
             tokens=max_tokens,
+            img_size=img_size,
             pretrained=pretrained,
             generator=generator,
         )
@@ -170,12 +172,7 @@ def _is_transformers(name: str, folder: Path | None, pretrained: bool) -> bool:
     return False
 
 
-def _refuse_pixels(name: str, img_size: int | None, width: int | None) -> None:
-    if img_size is not None:
-        raise ValueError(
-            f"{name!r} is a transformers model, whose input size is fixed: leave img_size out, or "
-            "take the same model from timm"
-        )
+def _refuse_width(name: str, width: int | None) -> None:
     if width is not None:
         raise ValueError(f"{name!r} can't be built narrower: only timm's models can")
 

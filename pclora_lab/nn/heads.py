@@ -4,8 +4,9 @@ import torch
 from torch import nn
 
 from pclora_lab.nn.metadata import pretrained_cfg_of
+from pclora_lab.nn.surgery import as_linear
 
-__all__ = ["classifier_names", "draw_head", "is_head"]
+__all__ = ["classifier_names", "draw_head", "is_head", "with_outputs"]
 
 # Of models that say nothing about themselves.
 _COMMON_NAMES = frozenset({"head", "classifier", "pre_classifier", "score", "fc"})
@@ -16,8 +17,8 @@ def classifier_names(model: nn.Module) -> frozenset[str]:
 
     timm's models record theirs. A classifier of transformers keeps its base model in one child, and
     whatever else has weights beside it is the head (ModernBERT's ``head`` and ``classifier``,
-    DeBERTa's ``pooler`` and ``classifier``, both heads of a distilled DeiT). Other models are taken
-    by the common names.
+    DeBERTa's ``pooler`` and ``classifier``, both heads of a distilled DeiT, SegFormer's decoder).
+    Other models are taken by the common names.
 
     Example:
         >>> model = nn.Module()
@@ -27,8 +28,10 @@ def classifier_names(model: nn.Module) -> frozenset[str]:
     """
     recorded = pretrained_cfg_of(model).get("classifier") or ()
     own = frozenset({recorded} if isinstance(recorded, str) else recorded)
-    base = getattr(model, "base_model_prefix", "")
-    if base and hasattr(model, base) and "Classification" in type(model).__name__:
+    kind = type(model).__name__
+    base = getattr(model, "base_model_prefix", "") or "backbone"
+    has_head = "Classification" in kind or "SemanticSegmentation" in kind
+    if has_head and hasattr(model, base):
         children = (n for n, m in model.named_children() if next(m.parameters(), None) is not None)
         return own | frozenset(children) - {base}
     return own | _COMMON_NAMES
@@ -37,6 +40,26 @@ def classifier_names(model: nn.Module) -> frozenset[str]:
 def is_head(name: str, model: nn.Module) -> bool:
     """Whether a module is (a part of) the classifier; see :func:`classifier_names`."""
     return name in classifier_names(model)
+
+
+def with_outputs(layer: nn.Module, outputs: int) -> nn.Linear | nn.Conv2d:
+    """A new last layer like another one, with another number of outputs.
+
+    Args:
+        layer: linear, or a convolution that looks at one pixel.
+        outputs: of the new one.
+
+    Example:
+        >>> with_outputs(nn.Conv2d(4, 2, 1), 3)
+        Conv2d(4, 3, kernel_size=(1, 1), stride=(1, 1))
+    """
+    if isinstance(layer, nn.Conv2d):
+        bias, device = layer.bias is not None, layer.weight.device
+        return nn.Conv2d(layer.in_channels, outputs, 1, bias=bias, device=device)
+    old = as_linear(layer)
+    assert isinstance(old, nn.Linear), "a table of words is no head"
+    bias, device = old.bias is not None, old.weight.device
+    return nn.Linear(old.in_features, outputs, bias=bias, device=device)
 
 
 @torch.no_grad()

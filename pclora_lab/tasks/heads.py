@@ -8,6 +8,7 @@ from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.models.adapting import head_matches, input_kind, reset_head
 from pclora_lab.models.loading import load_model
 from pclora_lab.nn.metadata import recipe_of, set_metadata
+from pclora_lab.tasks.segmenters import answers_for_pixels
 
 __all__ = ["load_classifier"]
 
@@ -62,6 +63,11 @@ def load_classifier(
 
 def _require_classifier(model: nn.Module, name: str) -> None:
     """Refuse what transformers builds no classifier of, or does so only if asked."""
+    if answers_for_pixels(model):
+        raise ValueError(
+            f"{name!r} has a class for every pixel and none for a whole image: choose the task "
+            "semantic-segmentation, or a model with a classifier"
+        )
     if getattr(model, "num_classes", None) is not None:
         return
     task = recipe_of(model).get("task")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # see the base class
     from pclora_lab.data.texts import TextPreprocessing
 
 __all__ = ["MIOU", "PIXEL_ACCURACY", "SEMANTIC_SEGMENTATION", "Confusion", "iou_by_class"]
-__all__ += ["segmentation_loss"]
+__all__ += ["segmentation_loss", "upsampled"]
 
 MIOU = TaskMetric("miou", "mIoU", "%", scale=100, low=0, high=1)
 PIXEL_ACCURACY = TaskMetric("pixel_accuracy", "pixel accuracy", "%", scale=100, low=0, high=1)
@@ -31,6 +31,31 @@ UNLABELED = 255
 _LOOKED_THROUGH = 64
 
 
+def upsampled(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Logits in the size of the masks: bilinearly, where a model answers more coarsely.
+
+    Args:
+        logits: ``(batch, classes, height, width)``.
+        size: height and width of the masks.
+
+    Raises:
+        ValueError: the logits are of more pixels than the masks.
+
+    Example:
+        >>> upsampled(torch.zeros(1, 4, 8, 8), (32, 32)).shape
+        torch.Size([1, 4, 32, 32])
+    """
+    if (found := tuple(logits.shape[-2:])) == tuple(size):
+        return logits
+    if any(one > other for one, other in zip(found, size, strict=True)):
+        sizes = ["×".join(map(str, one)) for one in (found, size)]
+        raise ValueError(
+            f"the logits are of {sizes[0]} pixels, the masks of {sizes[1]}: resize the masks by "
+            "nearest neighbor, or the logits"
+        )
+    return F.interpolate(logits.float(), size=tuple(size), mode="bilinear", align_corners=False)
+
+
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Cross-entropy, mean over the labeled pixels of the batch, in float32; 0 where none is.
 
@@ -39,11 +64,11 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     mean.
 
     Args:
-        logits: ``(batch, classes, height, width)``.
+        logits: ``(batch, classes, height, width)``; smaller ones are :func:`upsampled`.
         masks: class numbers ``(batch, height, width)``; 255 does not count.
 
     Raises:
-        ValueError: masks of another size than the logits, or a class outside the head (the latter
+        ValueError: masks that are smaller than the logits, or a class outside the head (the latter
             is seen on the CPU only: a GPU would have to wait).
 
     Example:
@@ -52,12 +77,7 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
         1.3863
     """
     classes = logits.shape[1]
-    if logits.shape[-2:] != masks.shape[-2:]:
-        sizes = ["×".join(map(str, one.shape[-2:])) for one in (logits, masks)]
-        raise ValueError(
-            f"the logits are of {sizes[0]} pixels, the masks of {sizes[1]}: resize the masks by "
-            "nearest neighbor, or the logits"
-        )
+    logits = upsampled(logits, masks.shape[-2:])
     is_labeled = masks.ne(UNLABELED)
     if masks.device.type == "cpu" and (largest := int(masks.mul(is_labeled).max())) >= classes:
         raise ValueError(
@@ -93,10 +113,11 @@ class Confusion:
         """Take in a batch.
 
         Args:
-            outputs: logits ``(batch, classes, height, width)``.
+            outputs: logits ``(batch, classes, height, width)``; smaller ones are
+                :func:`upsampled`.
             targets: class numbers ``(batch, height, width)``; 255 does not count.
         """
-        classes = outputs.shape[1]
+        outputs, classes = upsampled(outputs, targets.shape[-2:]), outputs.shape[1]
         is_labeled = targets.ne(UNLABELED)
         # What is not labeled goes into a bin of its own, so that a GPU is not waited for.
         pairs = torch.where(is_labeled, targets * classes + outputs.argmax(1), classes**2)
@@ -192,7 +213,7 @@ class _SemanticSegmentation(Task):
         split_qkv: bool = False,
         seed: int = 0,
     ) -> nn.Module:
-        """A vision transformer with a linear layer per patch and bilinear upsampling."""
+        """A vision transformer with a linear layer per patch, SegFormer or UPerNet."""
         from pclora_lab.tasks.segmenters import load_segmenter
 
         return load_segmenter(
@@ -225,7 +246,10 @@ class _SemanticSegmentation(Task):
         return {"IoU": [value if value == value else None for value in scorer.by_class().tolist()]}
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """Probabilities of the classes of each pixel, ``(batch, classes, height, width)``."""
+        """Probabilities of the classes of each pixel, ``(batch, classes, height, width)``.
+
+        As fine as the model answers, which may be more coarsely than the masks.
+        """
         return outputs.float().softmax(1)
 
     def shown_examples(self, batches: "Batches", count: int) -> list[int]:
@@ -244,7 +268,7 @@ class _SemanticSegmentation(Task):
 
     def pixel_classes(self, answer: Tensor, target: Any) -> tuple[Tensor, Tensor]:
         """The most likely class of each pixel, and the right one."""
-        return answer.argmax(0), target
+        return upsampled(answer[None], target.shape[-2:])[0].argmax(0), target
 
     def verdict(self, answer: Tensor, target: Any, names: Sequence[str]) -> Verdict:
         """The image's own mIoU."""

@@ -10,9 +10,10 @@ from pclora_lab.nn.forward import call_model, eval_mode, example_input
 from pclora_lab.nn.metadata import recipe_of, set_metadata
 from pclora_lab.nn.patch_head import attach_patch_head, has_patch_head
 
-__all__ = ["load_segmenter"]
+__all__ = ["answers_for_pixels", "load_segmenter"]
 
 _CURE = "take a plain vision transformer of timm's, such as deit_tiny_patch16_224"
+_TASK = "semantic-segmentation"
 
 
 def load_segmenter(
@@ -24,36 +25,57 @@ def load_segmenter(
     split_qkv: bool = False,
     seed: int = 0,
 ) -> nn.Module:
-    """A vision transformer with a linear layer per patch; see :class:`PatchHead`.
+    """A vision transformer with a linear layer per patch, or one of transformers' own segmenters.
+
+    The first is timm's with a :class:`PatchHead`; the others are SegFormer and UPerNet on Swin or
+    ConvNeXt, whose decoder is kept. One that was saved as a classifier gets a new decoder.
 
     Args:
-        name: timm's, a folder, or a saved segmenter, whose head is kept where it is for these
-            classes.
+        name: timm's, transformers', a folder, or a saved segmenter, whose head is kept where it is
+            for these classes.
         data: with masks.
-        img_size: side of the input in pixels; None keeps the model's own.
+        img_size: side of the input in pixels, to which pictures and masks are squashed; None keeps
+            the model's own.
         max_tokens: of a model of texts, which is refused by name.
         split_qkv: take fused query-key-value layers apart.
         seed: draws a new head.
 
     Raises:
-        ValueError: a model of texts or of transformers, or without one grid of patches.
+        ValueError: a model of texts, another one of transformers, or without one grid of patches.
     """
     generator = torch.Generator().manual_seed(seed)
-    model = load_model(name, img_size=img_size, max_tokens=max_tokens, split_qkv=split_qkv)
+    sizes = {"img_size": img_size, "max_tokens": max_tokens}
+    model = load_model(name, task=_TASK, split_qkv=split_qkv, generator=generator, **sizes)
     if input_kind(model) != "image":
         raise ValueError(f"{name!r} reads texts, and masks are of images: {_CURE}")
-    if recipe_of(model).get("library") == "transformers":
+    is_theirs = recipe_of(model).get("library") == "transformers"
+    if is_theirs and not answers_for_pixels(model):
         raise ValueError(
             f"{name!r} is a {type(model).__name__} of transformers, of which this version makes no "
             f"segmenter: {_CURE}"
         )
-    if not has_patch_head(model):
+    if not answers_for_pixels(model):
         attach_patch_head(model, data.num_classes, generator)
     elif not head_matches(model, data.class_names):
         reset_head(model, data.num_classes, generator)
-    _require_pixels(model, name)
+    if is_theirs:
+        from pclora_lab.models.hf_models import name_classes  # timm's models need none of it
+
+        name_classes(model, data.class_names)
+    else:
+        _require_pixels(model, name)
     set_metadata(model, pclora_class_names=data.class_names)
     return model
+
+
+def answers_for_pixels(model: nn.Module) -> bool:
+    """Whether a loaded model has a head for the classes of pixels.
+
+    Example:
+        >>> answers_for_pixels(load_model("vit_digits"))
+        False
+    """
+    return has_patch_head(model) or recipe_of(model).get("task") == _TASK
 
 
 def _require_pixels(model: nn.Module, name: str) -> None:

@@ -20,8 +20,8 @@ from pclora_lab.training.state import (
     Checkpoint,
     load_training_state,
     snapshot_steps,
+    snapshot_tensors,
     trained_bytes,
-    trained_tensors,
     training_state,
 )
 
@@ -121,7 +121,7 @@ class Fit:
     def _snapshot(self, step: int) -> AdapterSnapshot:
         self.driver.set_step(step)
         lam = self.driver.facts.get("lam", 0.0)
-        return AdapterSnapshot(step, lam, trained_tensors(self.student))
+        return AdapterSnapshot(step, lam, snapshot_tensors(self.student))
 
     def _checkpoint(self, step: int) -> Checkpoint:
         method, tracker = self.setup.method, self.tracker

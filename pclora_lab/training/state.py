@@ -18,6 +18,7 @@ __all__ = [
     "training_state",
     "snapshot_note",
     "snapshot_steps",
+    "snapshot_tensors",
     "trained_tensors",
     "load_training_state",
 ]
@@ -35,10 +36,23 @@ def trained_tensors(student: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def snapshot_tensors(student: nn.Module) -> dict[str, Tensor]:
+    """:func:`trained_tensors`, and what batch normalization has gathered on the way."""
+    gathered = {name: _copy(buffer) for name, buffer in _moving_statistics(student).items()}
+    return trained_tensors(student) | gathered
+
+
+def _moving_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """Means and variances that a training changes although they are no parameters, by name."""
+    ends = ("running_mean", "running_var")
+    return {n: b for n, b in model.named_buffers() if n.rpartition(".")[2] in ends}
+
+
 def trained_bytes(student: nn.Module) -> int:
     """Size of one snapshot's file, headers included."""
     trained = [p for p in student.parameters() if p.requires_grad]
-    return sum(p.numel() * p.element_size() + _HEADER for p in trained)
+    moving = _moving_statistics(student).values() if trained else ()
+    return sum(t.numel() * t.element_size() + _HEADER for t in (*trained, *moving))
 
 
 def snapshot_steps(steps: int, count: int, each: int, most_bytes: float) -> tuple[int, ...]:
@@ -81,7 +95,7 @@ def load_trained(student: nn.Module, tensors: dict[str, Tensor], what: str = "sn
 
     Args:
         student: to write to.
-        tensors: from :func:`trained_tensors`.
+        tensors: from :func:`trained_tensors` or :func:`snapshot_tensors`.
         what: they come from, for the message of an error.
 
     Raises:
@@ -94,11 +108,12 @@ def load_trained(student: nn.Module, tensors: dict[str, Tensor], what: str = "sn
 
 def _refuse_misfits(
     student: nn.Module, tensors: Mapping[str, Tensor], what: str
-) -> dict[str, nn.Parameter]:
-    """The student's trained parameters by name; nothing is changed."""
-    there = {n: p for n, p in student.named_parameters() if p.requires_grad}
-    if missing := sorted(set(there) - set(tensors)):
+) -> dict[str, Tensor]:
+    """The student's trained parameters and moving statistics by name; nothing is changed."""
+    trained: dict[str, Tensor] = {n: p for n, p in student.named_parameters() if p.requires_grad}
+    if missing := sorted(set(trained) - set(tensors)):
         raise ValueError(f"the {what} lacks {missing[0]}: it was made with other settings")
+    there = trained | _moving_statistics(student)
     for name, tensor in tensors.items():
         if name not in there or there[name].shape != tensor.shape:
             raise ValueError(

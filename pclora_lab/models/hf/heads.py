@@ -12,10 +12,13 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
+from pclora_lab.models.hf.segmenters import output_convolution
 from pclora_lab.nn.forward import call_model, eval_mode
+from pclora_lab.nn.heads import classifier_names
+from pclora_lab.nn.surgery import get_linear
 from pclora_lab.wording import listed
 
-__all__ = ["refuse_other_heads", "require_causal"]
+__all__ = ["output_layers", "refuse_other_heads", "require_causal"]
 
 _TYPES = {
     "text-classification": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
@@ -91,3 +94,19 @@ def require_causal(model: nn.Module, name: str) -> None:
             'type such as gpt2 or llama ("is_decoder": true in its config.json, if it was trained '
             "as a decoder)"
         )
+
+
+def output_layers(model: Any) -> list[str]:
+    """Names of what gives the classes; of a distilled model, of both its heads.
+
+    Args:
+        model: one of transformers' that classifies texts, images or pixels.
+    """
+    if (convolution := output_convolution(model)) is not None:
+        return [convolution]
+    names = classifier_names(model)
+    linears = [n for n, m in model.named_modules()
+               if isinstance(m, nn.Linear) and n.split(".")[0] in names]  # fmt: skip
+    classes = model.config.num_labels
+    last = {n.split(".")[0]: n for n in linears if get_linear(model, n).out_features == classes}
+    return list(last.values()) if len(last) > 1 else linears[-1:]

@@ -1,5 +1,8 @@
 """A mask goes where its image goes, and keeps its classes."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -47,8 +50,43 @@ def test_what_is_padded_is_not_labeled(split):
     assert (masks[0, 0] == 255).all() and (masks[0, 6] != 255).any()
 
 
-def test_refused_without_masks_and_for_another_processor(split):
+SQUASH = {"size": {"height": 12, "width": 20}}
+CROP = {"size": {"shortest_edge": 24}, "do_center_crop": True}
+
+
+def processed(values, **changes):
+    """What an image processor of these values gives, by nearest neighbor unless told otherwise."""
+    shown = {"image_processor_type": "ViTImageProcessor", "resample": 0, **values, **changes}
+    size = shown.get("crop_size", shown["size"])
+    return replace(
+        preprocessing(processor=json.dumps(shown)), input_size=(3, size["height"], size["width"])
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        SQUASH,
+        {**CROP, "crop_size": {"height": 12, "width": 16}},
+        # Larger than the picture, so that all around it is filled up.
+        {**CROP, "crop_size": {"height": 30, "width": 44}},
+    ],
+)
+def test_an_image_processor_takes_the_mask_along(split, values):
+    batches = MaskBatches(split, processed(values))
+    indices = torch.arange(20)
+    _, masks = batches.batch(indices)
+    seen = batches.raw(indices)[:, 0].long()
+    is_added = masks == 255
+    assert torch.equal(masks[~is_added], seen[~is_added]) and not seen[is_added].any()
+    beside = values.get("crop_size", {}).get("height") == 30
+    assert bool(is_added.any()) == beside
+    if beside:
+        assert is_added[:, 0].all() and not is_added[:, 15, 22].any()
+    _, smooth = MaskBatches(split, processed(values, resample=3)).batch(indices)
+    assert set(smooth.unique().tolist()) <= {20 * number for number in range(9)} | {255}
+
+
+def test_refused_without_masks(split):
     with pytest.raises(ValueError, match="no masks"):
         MaskBatches(Split(split.examples, split.labels), preprocessing())
-    with pytest.raises(ValueError, match="image processor"):
-        MaskBatches(split, preprocessing(processor="{}"))
