@@ -120,7 +120,7 @@ def picture_column(
         f"column {column!r} holds no images: pass another {argument} ({listed(table.column_names)})"
     )
     try:
-        pictures = table.cast_column(column, datasets.Image())
+        pictures = table.select_columns([column]).cast_column(column, datasets.Image())
     except (TypeError, ValueError, NotImplementedError, pa.ArrowException) as error:
         raise wrong from error
     stored = arrow_column(pictures, column)

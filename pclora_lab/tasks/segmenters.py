@@ -44,16 +44,17 @@ def load_segmenter(
         ValueError: a model of texts, another one of transformers, or without one grid of patches.
     """
     generator = torch.Generator().manual_seed(seed)
-    sizes = {"img_size": img_size, "max_tokens": max_tokens}
-    model = load_model(name, task=_TASK, split_qkv=split_qkv, generator=generator, **sizes)
+    model = load_model(
+        name,
+        img_size=img_size,
+        max_tokens=max_tokens,
+        split_qkv=split_qkv,
+        task=_TASK,
+        generator=generator,
+    )
     if input_kind(model) != "image":
         raise ValueError(f"{name!r} reads texts, and masks are of images: {_CURE}")
     is_theirs = recipe_of(model).get("library") == "transformers"
-    if is_theirs and not answers_for_pixels(model):
-        raise ValueError(
-            f"{name!r} is a {type(model).__name__} of transformers, of which this version makes no "
-            f"segmenter: {_CURE}"
-        )
     if not answers_for_pixels(model):
         attach_patch_head(model, data.num_classes, generator)
     elif not head_matches(model, data.class_names):

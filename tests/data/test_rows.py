@@ -9,7 +9,7 @@ from pclora_lab.data.account import DataError, Ledger
 from pclora_lab.data.columns import Columns
 from pclora_lab.data.labels import Classes, LabelColumn
 from pclora_lab.data.pictures import DecodedImages
-from pclora_lab.data.rows import joined_splits, raw_split, sample_texts
+from pclora_lab.data.rows import joined_splits, picture_column, raw_split, sample_texts
 from pclora_lab.data.splits import Split
 
 TWO = Classes(("ham", "spam"), {"ham": 0, "spam": 1}, False)
@@ -187,3 +187,14 @@ def test_pictures_that_were_chosen_are_joined_in_their_order():
 def test_pictures_in_columns_of_different_names_do_not_fit():
     with pytest.raises(DataError, match="^the parts of one split do not fit each other: "):
         joined_splits([pictures(1), pictures(2, column="photo")])
+
+
+def test_only_the_column_that_is_asked_for_is_decoded():
+    stored = {"image": [{"bytes": png(0), "path": None}],
+              "mask": [{"bytes": b"no picture", "path": None}]}  # fmt: skip
+    features = datasets.Features({name: datasets.Image() for name in stored})
+    table = datasets.Dataset.from_dict(stored, features=features)
+    pictures, *_ = picture_column(table, "image", None)
+    assert pictures[0].mode == "RGB"
+    with pytest.raises(DataError, match="row 0, column 'mask'"):
+        picture_column(table, "mask", None)[0][0]

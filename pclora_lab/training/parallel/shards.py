@@ -129,9 +129,9 @@ class ShardedSteps(WholeSteps):
 
     Each process multiplies its loss by its share of the batch's examples, and the gradients are
     added up: ``∇L = Σ_r (n_r / n) ∇L_r``, which is the whole batch's gradient for every mean over
-    examples. Means over real tokens are weighted with the tokens on top, and a task's loss with what
-    it is a mean over (:meth:`pclora_lab.tasks.Task.units`). Afterwards all processes hold the same
-    gradients to the last bit, so that clipping, the optimizer and an allocator that looks at
+    examples. Means over real tokens are weighted with the tokens on top, and a task's loss with
+    what it is a mean over (:meth:`pclora_lab.tasks.Task.units`). Afterwards all processes hold the
+    same gradients to the last bit, so that clipping, the optimizer and an allocator that looks at
     gradients do the same in each.
 
     The sums are plain all-reduces after the backward pass. ``DistributedDataParallel`` sends while
