@@ -49,6 +49,14 @@ class Batches:
         """Do all of :meth:`batch` that takes work and no device; what is left gives the batch."""
         return partial(self.batch, indices)
 
+    def notes(self, name: str) -> list[str]:
+        """What a person should know about how examples became inputs, a sentence each.
+
+        Args:
+            name: of the split.
+        """
+        return []
+
     def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Indices in batches without end, a new permutation for every epoch."""
         batch_size = min(batch_size, len(self))

@@ -10,7 +10,7 @@ from pclora_lab.data.account import DataError
 from pclora_lab.data.other_tasks import other_task_of_table
 from pclora_lab.wording import listed
 
-__all__ = ["Columns", "find_columns"]
+__all__ = ["Columns", "find_columns", "find_text_column"]
 
 IMAGE_NAMES = ("image", "img", "picture", "photo", "pixel_values")
 
@@ -104,6 +104,30 @@ def find_columns(
     return Columns("image" if image else "text", content, label)
 
 
+def find_text_column(table: datasets.Dataset, given: str | None, data: str) -> str:
+    """The column of a table's texts, as given or guessed; labels are not asked for.
+
+    Args:
+        table: one split.
+        given: its name; None guesses.
+        data: the data set's name, for errors.
+
+    Raises:
+        DataError: the given column is not there, or none can be guessed.
+    """
+    have = listed(table.column_names)
+    if given is not None and given not in table.column_names:
+        raise DataError(f"data {data!r} has no column {given!r}: it has {have}")
+    features = table.features
+    strings = [column for column in table.column_names if _is_text(features[column])]
+    found = given or _text(table, strings)
+    if found is None:
+        raise DataError(
+            f"no column of texts found in {data!r}: its columns are {have}; pass text_column"
+        )
+    return found
+
+
 def _refuse_both(given: Mapping[str, str | None], pair: Sequence[str] | None) -> None:
     if given.get("image") and (given.get("text") or pair):
         raise DataError("give image_column or text_column, not both: a run has one kind of input")
@@ -120,8 +144,13 @@ def _no_label(table: datasets.Dataset, data: str, have: str) -> DataError:
     said = f"no label column found in {data!r}: its columns are {have}; pass label_column"
     if any(_is_value(column) for column in table.column_names):
         said += ". Its first line looks like a row: a heading must name the columns"
-    found = other_task_of_table(table)
-    return DataError(said + (f". {found}" if found else ""), found.name if found else None)
+    if found := other_task_of_table(table):
+        return DataError(f"{said}. {found}", found.name)
+    is_text = [_is_text(feature) for feature in table.features.values()]
+    if any(is_text):
+        said += ". To learn the texts themselves, set task to language-modeling"
+    # Beside a single column of texts there is nothing that could be meant as a label.
+    return DataError(said, "language-modeling" if is_text == [True] else None)
 
 
 def _is_value(column: str) -> bool:

@@ -20,14 +20,14 @@ from pclora_lab.data.labels import Classes, LabelColumn, classes_of
 from pclora_lab.data.overlap import leave_shared_rows
 from pclora_lab.data.reading.trees import split_named
 from pclora_lab.data.rows import joined_splits, raw_split, sample_texts
-from pclora_lab.data.sources import read_tables, source_name
+from pclora_lab.data.sources import local_path, read_tables, source_name
 from pclora_lab.data.splits import LabeledData, Split
 from pclora_lab.fields import check_number
 from pclora_lab.wording import listed
 
 __all__ = ["EMBEDDED_DATA", "load_data"]
 
-EMBEDDED_DATA = ("digits", "glosses")
+EMBEDDED_DATA = ("digits", "glosses", "gloss_texts")
 
 _MANY_COLUMNS = 100
 
@@ -79,9 +79,7 @@ def load_data(
     name = source_name(data)
     if name == "digits":
         return _digits()
-    if name == "digit_scenes":
-        task = "semantic-segmentation"
-        raise DataError(f"{name} holds masks: set task to {task}", task)
+    _refuse_other_tasks(name)
     ledger = Ledger()
     tables = read_tables(str(_glosses_folder()) if name == "glosses" else data, ledger)
     if not any(map(len, tables.values())):
@@ -110,6 +108,20 @@ def load_data(
         account=account,
         content=columns.content,
     )
+
+
+def _refuse_other_tasks(name: str) -> None:
+    """What has no class for each example, as far as a name tells."""
+    found = {
+        "digit_scenes": ("masks", "semantic-segmentation"),
+        "gloss_texts": ("texts without labels", "language-modeling"),
+    }
+    path = local_path(name)
+    if path is not None and path.suffix.lower() == ".txt" and path.is_file():
+        found[name] = ("texts without labels", "language-modeling")
+    if name in found:
+        what, task = found[name]
+        raise DataError(f"{name} holds {what}: set task to {task}", task)
 
 
 def _glosses_folder() -> Path:

@@ -18,7 +18,7 @@ from pclora_lab.data.reading.tables import as_dataset
 from pclora_lab.data.splits import Split
 from pclora_lab.wording import listed
 
-__all__ = ["joined_splits", "picture_column", "raw_split", "sample_texts"]
+__all__ = ["joined_splits", "picture_column", "raw_split", "sample_texts", "text_column_of"]
 
 _SAMPLE = 100
 
@@ -167,6 +167,16 @@ def _texts(
     if len(read) == 1:
         return read[0], is_there
     return list(zip(*read, strict=True)), is_there
+
+
+def text_column_of(table: datasets.Dataset, column: str) -> tuple[list[Any], np.ndarray]:
+    """The texts of a column, and which rows have one, ``(rows,)``.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    texts = _words(table, column)
+    return texts, np.fromiter((not is_missing(text) for text in texts), bool, len(texts))
 
 
 def _words(table: datasets.Dataset, column: str) -> list[Any]:

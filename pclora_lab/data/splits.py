@@ -85,9 +85,8 @@ class LabeledData:
         sizes = " / ".join(f"{len(split):,}" for split in (self.train, self.validation, self.test))
         things = "pairs of texts" if self.is_paired else f"{self.kind}s"
         things += " with masks" if self.has_masks else ""
-        return (
-            f"{short_name(self.name)}: {sizes} {things} to train, validate and test on, "
-            f"{self.num_classes} classes ({names})"
+        return f"{short_name(self.name)}: {sizes} {things} to train, validate and test on" + (
+            f", {self.num_classes} classes ({names})" if names else ""
         )
 
     def fingerprint(self) -> str:

@@ -220,6 +220,15 @@ class TextBatches(Batches):
         """How many texts are longer than the model reads."""
         return self._encode().cut
 
+    def notes(self, name: str) -> list[str]:
+        """How many texts were cut."""
+        if not self.cut:
+            return []
+        return [
+            f"{self.cut:,} of {len(self):,} texts of {name} are longer than "
+            f"{self.preprocessing.max_tokens} tokens and were cut"
+        ]
+
     def _encode(self) -> TokenIds:
         if self._encoded is None:
             self._encoded = self.preprocessing.token_ids(self.split.examples)

@@ -18,6 +18,7 @@ from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.heads import is_head
 from pclora_lab.nn.layers.wrappers import innermost, unwrapped
 from pclora_lab.nn.surgery import deepcopy_sharing, find_targets, refuse_attention, replace_modules
+from pclora_lab.quiet import quiet
 
 __all__ = ["LoRA", "LoRAConfig"]
 
@@ -97,7 +98,9 @@ class LoRA(Method[LoRAConfig]):
                 # peft draws A from the global generator.
                 torch.manual_seed(context.seed)
                 plain = replace_modules(deepcopy_sharing(model, shared), _rewritten(model, targets))
-                student = peft.get_peft_model(plain, config).to(device)
+                # peft asks models of language for an attribute that transformers has renamed.
+                with quiet(ignore_warnings=True):
+                    student = peft.get_peft_model(plain, config).to(device)
             return try_student(student, model, context.example, exact=True)
 
     def layer_ranks(self, counts: ModelCounts, model: nn.Module) -> dict[str, int]:

@@ -240,7 +240,8 @@ def _with_head(
     recipe = recipe_of(model)
     if img_size not in (None, recipe["img_size"]) and img_size != _side(model):
         raise ValueError(f"{name!r} was saved for img_size={recipe['img_size']}, not {img_size}")
-    if num_classes is not None and num_classes != model.num_classes:
+    own = getattr(model, "num_classes", None)  # a model of language has no classes
+    if own is not None and num_classes not in (None, own):
         reset_head(model, num_classes, generator)
     return model.eval()
 

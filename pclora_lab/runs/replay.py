@@ -34,12 +34,14 @@ from pclora_lab.runs.snapshots import list_snapshots, load_snapshot
 from pclora_lab.tasks.base import Task
 from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
 from pclora_lab.tasks.guessing import task_and_data
+from pclora_lab.tasks.outputs import Continuation
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.setup import load_dense
 from pclora_lab.training.state import load_trained
 from pclora_lab.training.teacher import needs_finetuning, read_teacher
 
 __all__ = ["Predictions", "Replay", "RunBasis", "SingularValues", "answers_of", "read_basis"]
+__all__ += ["said_by"]
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,15 @@ class Predictions:
         teacher: what the task makes of the outputs, such as probabilities ``(examples, classes)``.
         student: the same.
         task: says what they mean.
+        continuations: how teacher and student go on from the beginning of each example; None where
+            the task has no such thing.
     """
 
     labels: Any
     teacher: Tensor
     student: Tensor
     task: Task = IMAGE_CLASSIFICATION
+    continuations: tuple[list[Continuation], list[Continuation]] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def read_basis(folder: Path, config: RunConfig, cache: DataCache) -> RunBasis:
         read_teacher(teacher, data, config, home_of_teachers(folder) / TEACHERS_FOLDER)
     preprocessing = preprocessing_of(teacher, config.img_size)
     validation = cache.batches(data, preprocessing, config.model, task.batches)["validation"]
-    raw, names = data.validation.examples, task.class_names(data)
+    raw, names = task.raw_examples(validation, data.validation), task.class_names(data)
     return RunBasis(teacher, has_teacher, validation, raw, names, task)
 
 
@@ -222,9 +227,8 @@ class Replay:
         Raises:
             ValueError: an example that is not there.
         """
-        inputs, labels = self._inputs(indices)
-        teacher, student = (answers_of(self.task, m, inputs) for m in self._both(step))
-        return Predictions(labels, teacher, student, self.task)
+        self._require(indices)
+        return said_by(self.task, self._both(step), self.examples, indices)
 
     def attention(self, step: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Attention maps of teacher and student; see :func:`attention_maps`."""
@@ -255,13 +259,34 @@ class Replay:
         return self.teacher, self.student_at(step)
 
     def _inputs(self, indices: Sequence[int]) -> tuple[Inputs, Tensor]:
+        self._require(indices)
+        return self.examples.batch(torch.as_tensor(list(indices), device="cpu"))
+
+    def _require(self, indices: Sequence[int]) -> None:
         wrong = [index for index in indices if not 0 <= index < len(self.examples)]
         if wrong:
             raise ValueError(
                 f"there is no validation example {wrong[0]}: they go from 0 to "
                 f"{len(self.examples) - 1}"
             )
-        return self.examples.batch(torch.as_tensor(list(indices), device="cpu"))
+
+
+def said_by(
+    task: Task, models: tuple[nn.Module, nn.Module], batches: Batches, indices: Sequence[int]
+) -> Predictions:
+    """What a teacher and its student say about some examples.
+
+    Args:
+        task: looks at the outputs.
+        models: the teacher, the student.
+        batches: of a split.
+        indices: which of its examples.
+    """
+    inputs, labels = batches.batch(torch.as_tensor(list(indices), device="cpu"))
+    teacher, student = (answers_of(task, model, inputs) for model in models)
+    first, second = (task.continuations(model, batches, indices) for model in models)
+    told = None if first is None or second is None else (first, second)
+    return Predictions(labels, teacher, student, task, told)
 
 
 def answers_of(task: Task, model: nn.Module, inputs: Inputs) -> Tensor:

@@ -1,6 +1,8 @@
 from .base import Task
 from .classification import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION, Classification
 from .guessing import task_and_data
+from .language.causal import LANGUAGE_MODELING
+from .language.continuation import continue_texts
 from .losses import (
     classification_loss,
     contrastive_loss,
@@ -10,20 +12,24 @@ from .losses import (
     zero_shot_accuracy,
 )
 from .metrics import Scorer, TaskMetric
+from .outputs import Continuation
 from .registry import TASKS, metrics_of, named_task
 from .segmentation import SEMANTIC_SEGMENTATION, Confusion, iou_by_class, segmentation_loss
 
 __all__ = [
     "IMAGE_CLASSIFICATION",
+    "LANGUAGE_MODELING",
     "SEMANTIC_SEGMENTATION",
     "TASKS",
     "TEXT_CLASSIFICATION",
     "Classification",
     "Confusion",
+    "Continuation",
     "Scorer",
     "Task",
     "TaskMetric",
     "classification_loss",
+    "continue_texts",
     "contrastive_loss",
     "iou_by_class",
     "language_model_loss",

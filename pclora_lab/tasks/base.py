@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, nn
 
 from pclora_lab.tasks.metrics import Scorer, TaskMetric, Verdict
+from pclora_lab.tasks.outputs import TaskOutputs
 
 if TYPE_CHECKING:  # reading data and models takes libraries that many commands do without
     from pclora_lab.data.batches import Batches
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # reading data and models takes libraries that many commands 
 __all__ = ["Task"]
 
 
-class Task:
+class Task(TaskOutputs):
     """What a run is for. An object of it holds no state.
 
     Attributes:

@@ -10,6 +10,7 @@ from typing import Any
 from pclora_lab.plugins import Registry
 from pclora_lab.tasks.base import Task
 from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
+from pclora_lab.tasks.language.causal import LANGUAGE_MODELING
 from pclora_lab.tasks.metrics import TaskMetric
 from pclora_lab.tasks.segmentation import SEMANTIC_SEGMENTATION
 from pclora_lab.tasks.task_checks import check_task
@@ -17,7 +18,9 @@ from pclora_lab.tasks.task_checks import check_task
 __all__ = ["BUILT_IN", "TASKS", "key_facts", "metrics_of", "named_task", "task_of"]
 
 # In the order in which a task is looked for where a configuration names none.
-BUILT_IN = (IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION, SEMANTIC_SEGMENTATION)
+BUILT_IN = (
+    IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION, SEMANTIC_SEGMENTATION, LANGUAGE_MODELING,
+)  # fmt: skip
 
 TASKS: Registry[Task] = Registry(
     "pclora_lab.tasks", "task", {task.name: task for task in BUILT_IN}, check_task

@@ -17,7 +17,6 @@ from torch import nn
 from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.splits import LabeledData
-from pclora_lab.data.texts import TextBatches
 from pclora_lab.files import given_path
 from pclora_lab.methods.base import Method
 from pclora_lab.methods.pclora.schedules import schedule_notes
@@ -189,15 +188,7 @@ def _facts(
 
 def _data_notes(data: LabeledData, batches: dict[str, Batches]) -> list[str]:
     """What a person should know about the data that were used."""
-    notes = list(data.notes)
-    for name, part in batches.items():
-        if isinstance(part, TextBatches) and part.cut:
-            longest = part.preprocessing.max_tokens
-            notes.append(
-                f"{part.cut:,} of {len(part):,} texts of {name} are longer than {longest} tokens "
-                "and were cut"
-            )
-    return notes
+    return [*data.notes, *(note for name, part in batches.items() for note in part.notes(name))]
 
 
 def _run_notes(setup: RunSetup, student: nn.Module, driver: LambdaDriver) -> list[str]:

@@ -19,7 +19,7 @@ PROTOCOLS = {
     "apply", "set_progress", "override_lambda", "loss_terms", "after_backward", "measure", "notes",
     "state_dict", "load_state_dict", "without_base", "plan", "layer_ranks",
     # a task's verbs, likewise
-    "class_names", "wanted_head", "verdict", "units",
+    "class_names", "wanted_head", "verdict", "units", "imitated", "raw_examples", "continuations",
 }  # fmt: skip
 EXPLAINED = {
     "fields.py:_switch": "one of a table of checks, which are all called alike",

@@ -290,7 +290,7 @@ def test_a_model_that_can_not_have_the_head_is_refused(cache, model, reason):
 
 
 def test_data_without_masks_are_refused(config, tmp_path):
-    with pytest.raises(ValueError, match="glosses holds a class for each example and no masks"):
+    with pytest.raises(ValueError, match="glosses holds no masks: choose digit_scenes"):
         list(execute(dataclasses.replace(config, data="glosses"), tmp_path))
 
 

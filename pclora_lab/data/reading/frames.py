@@ -51,9 +51,15 @@ def _values(column: pd.Series, name: str) -> list[object] | pa.Array:
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         pass
     try:
-        return pa.array([None if value is None else str(value) for value in listed], pa.string())
+        return pa.array([_word(value) for value in listed], pa.string())
     except (ValueError, TypeError) as error:
         raise DataError(f"column {name!r} of the DataFrame can't be stored: {error}") from error
+
+
+def _word(value: object) -> str | None:
+    # Among texts, pandas marks one that is missing by a number that is none.
+    is_none = value is None or (isinstance(value, float) and value != value)
+    return None if is_none else str(value)
 
 
 def _picture(value: object) -> object:

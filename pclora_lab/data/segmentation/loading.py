@@ -80,8 +80,7 @@ def load_masked_data(
         return digit_scenes()
     if name in EMBEDDED_DATA:
         raise DataError(
-            f"{name} holds a class for each example and no masks: choose digit_scenes or other "
-            "data, or another task"
+            f"{name} holds no masks: choose digit_scenes or other data, or another task"
         )
     ledger = Ledger()
     tables, folder = _tables(data, name, ledger)

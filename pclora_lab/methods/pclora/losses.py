@@ -3,6 +3,7 @@
 The terms stay apart until :func:`total_loss`, so that a plot can show each one."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,7 @@ class Distiller:
         config: taps, α, logit term.
         task_loss: outputs and labels to one number; see :mod:`pclora_lab.tasks.losses`.
         imitation_loss: the student's outputs, the teacher's and a temperature to one number.
+        imitated: which of the outputs it is given, with the labels; None gives all.
 
     Raises:
         ValueError: a logit term where the teacher's classes are not the student's.
@@ -63,10 +65,11 @@ class Distiller:
         *,
         task_loss: TaskLossFunction = classification_loss,
         imitation_loss: Callable[[Tensor, Tensor, float], Tensor] = logit_loss,
+        imitated: Callable[[Tensor, Any], Tensor] | None = None,
     ) -> None:
         self._forward, self.student = student, innermost(student)
         self.teacher, self.task_loss = teacher, task_loss
-        self.imitation_loss = imitation_loss
+        self.imitation_loss, self.imitated = imitation_loss, imitated
         self.config = config if config is not None else pclora_config(student)
         names = pclora_targets(self.student)
         taps = names if self.config.taps == "linears" else block_names(names)
@@ -121,7 +124,7 @@ class Distiller:
         feature = self.features.loss(_compared_tokens(inputs))
         terms = {"task": self.task_loss(logits, labels), "feature": feature}
         if self.config.logit_weight > 0:
-            terms["logit"] = self._logit_term(logits, target)
+            terms["logit"] = self._logit_term(logits, target, labels)
         return terms
 
     def teacher_logits(self, inputs: Inputs) -> Tensor:
@@ -129,13 +132,15 @@ class Distiller:
         with eval_mode(self.teacher):
             return call_model(self.teacher, inputs)
 
-    def _logit_term(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def _logit_term(self, student: Tensor, teacher: Tensor, labels: Any) -> Tensor:
         if student.shape != teacher.shape:
             raise ValueError(
                 f"logit_weight is {self.config.logit_weight}, but the teacher has "
                 f"{teacher.shape[-1]} classes and the student {student.shape[-1]}: set "
                 'logit_weight=0 or teacher="finetune"'
             )
+        if self.imitated is not None:
+            student, teacher = (self.imitated(one, labels) for one in (student, teacher))
         return self.imitation_loss(student, teacher, self.config.temperature)
 
     def close(self) -> None:
@@ -165,8 +170,9 @@ class DistillationTerms:
         self, student: nn.Module, teacher: nn.Module, task: Task = IMAGE_CLASSIFICATION
     ) -> None:
         self.distiller = Distiller(
-            student, teacher, task_loss=task.loss, imitation_loss=task.imitation_loss
-        )
+            student, teacher, task_loss=task.loss, imitation_loss=task.imitation_loss,
+            imitated=task.imitated,
+        )  # fmt: skip
 
     def __call__(self, inputs: Inputs, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """``loss`` and the terms that it is made of."""

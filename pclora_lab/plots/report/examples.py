@@ -16,9 +16,10 @@ from pclora_lab.data.cache import DataCache
 from pclora_lab.data.splits import example_text
 from pclora_lab.models.serialization import from_pretrained, low_rank_layers
 from pclora_lab.plots.examples.masks import MASK_SIDES, painted_masks
+from pclora_lab.plots.examples.spoken import HOW_TO_READ, spoken_html
 from pclora_lab.plots.report.units import percent
 from pclora_lab.runs.reader import Run
-from pclora_lab.runs.replay import Predictions, RunBasis, answers_of, read_basis
+from pclora_lab.runs.replay import Predictions, RunBasis, read_basis, said_by
 from pclora_lab.tasks.base import Task
 from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
 from pclora_lab.tasks.guessing import task_and_data
@@ -80,9 +81,7 @@ def read_examples(run: Run, count: int, cache: DataCache) -> Examples:
     basis, (task, data) = read_basis(run.folder, config, cache), task_and_data(config, cache)
     student = from_pretrained(run.folder / "compressed")
     indices = task.shown_examples(basis.validation, count)
-    inputs, targets = basis.validation.batch(torch.as_tensor(indices, device="cpu"))
-    teacher = answers_of(task, basis.teacher, inputs)
-    said = Predictions(targets, teacher, answers_of(task, student, inputs), task)
+    said = said_by(task, (basis.teacher, student), basis.validation, indices)
     raw = tuple(basis.raw[index] for index in indices)
     rows = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
     pictures, replaced = _pictures(basis, indices), tuple(low_rank_layers(student))
@@ -99,7 +98,8 @@ def examples_html(examples: Examples) -> str:
     """Pictures in a row, or a table of texts, and how they were chosen."""
     pictures = examples.pictures
     shown = _table(examples) if pictures is None else _figures(examples, pictures)
-    return f'{shown}<p class="caption">{_chosen(examples)} {_score(examples)}</p>'
+    read = f" {HOW_TO_READ}" if examples.predictions.continuations else ""
+    return f'{shown}<p class="caption">{_chosen(examples)} {_score(examples)}{read}</p>'
 
 
 def _chosen(examples: Examples) -> str:
@@ -149,10 +149,15 @@ def _verdict(examples: Examples, answers: Tensor, index: int) -> Verdict:
 
 def _said(examples: Examples, index: int) -> list[tuple[str, str]]:
     """Who says what about an example, as HTML."""
-    who = [("student", examples.predictions.student)]
-    if examples.has_teacher:
-        who.insert(0, ("teacher", examples.predictions.teacher))
-    return [(name, _verdict_html(_verdict(examples, said, index))) for name, said in who]
+    said = (examples.predictions.teacher, examples.predictions.student)
+    told = [_verdict_html(_verdict(examples, answers, index)) for answers in said]
+    spoken = spoken_html(examples.predictions, index)
+    cells = [
+        f'{verdict}<div class="spoken">{words}</div>' if words else verdict
+        for verdict, words in zip(told, spoken, strict=True)
+    ]
+    both = [*zip(("teacher", "student"), cells, strict=True)]
+    return both if examples.has_teacher else both[1:]
 
 
 def _verdict_html(verdict: Verdict) -> str:

@@ -76,6 +76,8 @@ figcaption small{font-size:.74rem;white-space:nowrap}
 .right{color:var(--good)}.wrong{color:var(--removed);font-weight:600}
 .texts td:nth-child(n+2){white-space:nowrap}
 .texts td{font-size:.9rem}
+.texts .spoken{white-space:normal;min-width:12rem}
+.spoken span{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 pre{background:var(--code);border:1px solid var(--rule);border-radius:4px;margin:0;
 padding:.6rem .8rem;font:.8rem/1.45 ui-monospace,Menlo,Consolas,monospace;white-space:pre-wrap}
 code{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.9em}

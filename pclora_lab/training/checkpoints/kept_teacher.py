@@ -52,7 +52,7 @@ def keep_teacher(model: nn.Module, folder: Path, log: Sequence[Row], config: Run
     # Where they were on this machine says nothing to who shares a teacher.
     named = replace(config, model=short_name(config.model), data=short_name(config.data))
     write_config(folder / _CONFIG, named)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous() for name, value in _weights(model).items()}
     # The weights come last: a folder with them is complete.
     save_tensors(folder / _WEIGHTS, state, {_HASH: _hash(folder, state)})
 
@@ -117,8 +117,22 @@ def load_kept_teacher(
         _require_fit(tensors, model)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KeptTeacherError(f"the kept teacher {folder} can't be used: {error}") from error
-    model.load_state_dict(tensors)
+    # What is tied to a weight that was kept is that weight.
+    tied = {name: value for name, value in model.state_dict().items() if name not in tensors}
+    model.load_state_dict({**tied, **tensors})
     return list(log)
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """By name, each once: an output layer that is the embedding has the embedding's name."""
+    seen: set[tuple[object, ...]] = set()
+    weights = {}
+    for name, value in model.state_dict().items():
+        place = (value.device, value.data_ptr(), value.shape, value.stride())
+        if place not in seen or not value.numel():
+            weights[name] = value
+        seen.add(place)
+    return weights
 
 
 def _require_rows(log: object) -> None:
@@ -127,7 +141,7 @@ def _require_rows(log: object) -> None:
 
 
 def _require_fit(tensors: Mapping[str, Tensor], model: nn.Module) -> None:
-    wanted = model.state_dict()
+    wanted = _weights(model)
     if odd := sorted(set(tensors) ^ set(wanted)):
         raise ValueError(f"only one of the teacher and the model has {listed(odd)}")
     for name, value in tensors.items():

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pclora_lab.data.splits import example_text
+from pclora_lab.plots.examples.spoken import HOW_TO_READ, spoken_html
 from pclora_lab.plots.layers import examples_figure, verdict_texts
 from pclora_lab.runs.replay import Predictions, Replay
 from pclora_lab.runs.snapshots import list_snapshots
@@ -141,10 +142,15 @@ def _texts(replay: Replay, indices: list[int], predictions: Predictions) -> str:
         text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
         names = replay.class_names
         label = predictions.task.label(predictions.labels[i], names)
-        cells = (text, label, *verdict_texts(predictions, i, names))
-        lines.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
-    head = "".join(f"<th style='text-align:left'>{c}</th>" for c in ("text", "class", "teacher"))
-    return (
-        f"<table style='line-height:1.4'><tr>{head}<th style='text-align:left'>student</th></tr>"
-        f"{''.join(lines)}</table>"
-    )
+        verdicts = map(html.escape, verdict_texts(predictions, i, names))
+        said = zip(verdicts, spoken_html(predictions, i), strict=True)
+        cells = (
+            html.escape(text),
+            html.escape(label),
+            *("<br>".join(filter(None, s)) for s in said),
+        )
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    heads = ("text", "class" if replay.class_names else "", "teacher", "student")
+    head = "".join(f"<th style='text-align:left'>{name}</th>" for name in heads)
+    read = f"<p>{HOW_TO_READ}</p>" if predictions.continuations else ""
+    return f"<table style='line-height:1.4'><tr>{head}</tr>{''.join(lines)}</table>{read}"

@@ -16,6 +16,11 @@ def test_nothing_is_nothing_however_pandas_writes_it():
     assert list(stored) == ["1", "a", None, None, None]
 
 
+def test_a_text_that_is_missing_is_no_word_nan():
+    for texts in (pd.Series(["a", None]), pd.Series(["a", np.nan], dtype=object)):
+        assert list(from_frame(pd.DataFrame({"text": texts}))["text"]) == ["a", None]
+
+
 def array(*shape, dtype=np.uint8):
     return np.zeros(shape, dtype)
 

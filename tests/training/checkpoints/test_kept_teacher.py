@@ -41,6 +41,23 @@ def test_it_comes_back_as_it_was(folder):
     assert take_kept_teacher(model, folder / "other") is None
 
 
+def test_tied_weights_are_kept_once_and_stay_tied(tmp_path):
+    def tied(fill):
+        model = nn.Sequential(nn.Embedding(4, 3), nn.Linear(3, 4, bias=False))
+        model[1].weight = model[0].weight
+        nn.init.constant_(model[0].weight, fill)
+        return model
+
+    keep_teacher(tied(0.5), tmp_path / "kept", LOG, RunConfig())
+    assert [*load_file(tmp_path / "kept" / WEIGHTS)] == ["0.weight"]
+    model = tied(9.0)
+    assert load_kept_teacher(model, tmp_path / "kept") == LOG
+    assert model[1].weight is model[0].weight and model[1].weight[0, 0] == 0.5
+    with pytest.raises(KeptTeacherError, match="only one of the teacher and the model has 1.wei"):
+        untied = nn.Sequential(nn.Embedding(4, 3), nn.Linear(3, 4, bias=False))
+        load_kept_teacher(untied, tmp_path / "kept")
+
+
 def cut(name, size):
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:size])
 

@@ -1,0 +1,1 @@
+"""Texts without labels: tables, text files, and their batches for models of language."""

@@ -1,0 +1,1 @@
+"""Models of language: the next token of a text, and how a text goes on."""

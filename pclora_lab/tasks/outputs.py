@@ -1,0 +1,75 @@
+"""What of a task's outputs is compared and shown, where most tasks have nothing to say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:  # reading data takes libraries that many commands do without
+    from pclora_lab.data.batches import Batches
+    from pclora_lab.data.splits import Split
+
+__all__ = ["Continuation", "TaskOutputs"]
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A text that a model has gone on with.
+
+    Attributes:
+        prompt: what it was given.
+        tokens: what it added, as text, a token each; joined behind the prompt they are the whole.
+        probabilities: that it gave to each of them, in [0, 1].
+        is_ended: whether it ended the text by itself.
+
+    Example:
+        >>> Continuation("a small", (" bird", "s"), (0.4, 0.7)).text
+        ' birds'
+    """
+
+    prompt: str
+    tokens: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    is_ended: bool = False
+
+    @property
+    def text(self) -> str:
+        """What was added."""
+        return "".join(self.tokens)
+
+
+class TaskOutputs:
+    """The part of :class:`pclora_lab.tasks.Task` that most tasks leave as it is."""
+
+    def imitated(self, outputs: Tensor, targets: Any) -> Tensor:
+        """The outputs that distillation compares, before it asks for their distance.
+
+        All of them; a task of texts leaves out what is padded.
+
+        Args:
+            outputs: of either model, ``(batch, …)``.
+            targets: of the batch.
+        """
+        return outputs
+
+    def raw_examples(self, batches: "Batches", split: "Split") -> Sequence[Any]:
+        """What a person sees of each of the batches' examples: as the split has them.
+
+        Args:
+            batches: from :meth:`pclora_lab.tasks.Task.batches`.
+            split: that they were made of.
+        """
+        return split.examples
+
+    def continuations(
+        self, model: nn.Module, batches: "Batches", indices: Sequence[int]
+    ) -> list[Continuation] | None:
+        """How a model goes on from the beginning of some examples; None where it can't.
+
+        Args:
+            model: on any device.
+            batches: of a split.
+            indices: which of its examples.
+        """
+        return None
