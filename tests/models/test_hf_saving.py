@@ -5,8 +5,13 @@ import json
 import pytest
 import torch
 from tiny_hf import auto_class, config, write_model
+from transformers import AutoModel
 
 from pclora_lab import from_pretrained, save_pretrained
+from pclora_lab.methods.base import MethodContext
+from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.methods.registry import make_method
+from pclora_lab.methods.snella.config import SNELLAConfig
 from pclora_lab.methods.svd import SVD, SVDConfig
 from pclora_lab.models.hf_saving import describe, is_replaced, outdated
 from pclora_lab.models.loading import load_model
@@ -123,3 +128,31 @@ def test_a_model_that_nobody_loaded_by_name_is_opened_as_its_own_class(tmp_path)
         path.write_text(json.dumps({**values, "architectures": name and [name]}))
         with pytest.raises(ValueError, match=f"holds a {name}, which this version of transf"):
             from_pretrained(folder)
+
+
+
+def test_transformers_alone_is_told_what_opens_the_weights(small, tmp_path):
+    """This package opens a finished model and PC-LoRA's student; nothing opens another's."""
+    models = {"finished": small}
+    for name, config in {"pclora": PCLoRAConfig(rank=2), "snella": SNELLAConfig()}.items():
+        dense = load_model(write_model(tmp_path / f"dense_{name}", "bert"))
+        models[name] = make_method(config).apply(dense, MethodContext())
+    told = {}
+    for name, model in models.items():
+        model.save_pretrained(tmp_path / name)
+        told[name] = json.loads((tmp_path / name / "config.json").read_text())
+    weights = {name: values["transformers_weights"] for name, values in told.items()}
+    assert "Install pclora-lab" in weights["finished"]
+    assert weights["pclora"] == weights["finished"]
+    assert "a student in the middle of its training" in weights["snella"]
+
+
+def test_a_head_that_another_class_lacks_is_left_out_and_nothing_of_its_own(small, tmp_path):
+    """One layer that neither class has is a mistake in both."""
+    folder = save_pretrained(small, tmp_path / "small")
+    ranks = saved_part(folder)["ranks"]
+    headed = changed(folder, ranks={**ranks, "somewhere.dense": 2})
+    with pytest.raises(ValueError, match="names layer 'somewhere.dense', which the arch"):
+        from_pretrained(headed)
+    base = AutoModel.from_pretrained(folder)
+    assert not hasattr(base, "classifier")

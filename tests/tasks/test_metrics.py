@@ -1,11 +1,12 @@
 """A metric describes itself: its columns, how a person reads it, and which way is better."""
 
+import dataclasses
 import math
 
 import pytest
 
 from pclora_lab.tasks.classification import ACCURACY
-from pclora_lab.tasks.metrics import TaskMetric
+from pclora_lab.tasks.metrics import TaskMetric, Verdict
 
 MSE = TaskMetric("mse", "MSE", digits=4, better="lower", low=0)
 PSNR = TaskMetric("psnr", "PSNR", "dB")
@@ -35,6 +36,17 @@ def test_the_better_one_is_the_larger_or_the_smaller():
     assert ACCURACY.is_better(0.9, 0.8) and not ACCURACY.is_better(0.8, 0.8)
     assert MSE.is_better(0.1, 0.2) and not MSE.is_better(0.2, 0.1)
     assert max((0.3, 0.1, 0.2), key=MSE.rank) == 0.1
+
+
+@pytest.mark.parametrize("told", [ACCURACY, Verdict("dog", is_right=True, sure=0.9)])
+def test_what_was_said_does_not_change(told):
+    name = dataclasses.fields(told)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(told, name, "other")
+
+
+def test_of_these_only_accuracy_counts_examples():
+    assert [metric.counts_right for metric in (ACCURACY, PSNR, MSE)] == [True, False, False]
 
 
 def test_a_change_is_that_of_the_shown_values():

@@ -1,6 +1,8 @@
 """Which tasks there are, which one a result is of, and which key its teachers have."""
 
 import dataclasses
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -24,6 +26,14 @@ def test_classification_is_built_in():
     assert list(TASKS)[:2] == ["image-classification", "text-classification"]
     assert named_task(None) is TASKS["image-classification"]
     assert TASKS.problems == ()
+
+
+def test_naming_the_tasks_reads_no_data_and_no_models():
+    """Many commands want the names alone."""
+    heavy = ("datasets", "timm", "transformers")
+    code = f"import sys, pclora_lab.tasks.registry; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_package_adds_one_by_its_entry_point(monkeypatch):
