@@ -9,13 +9,13 @@ from contextlib import contextmanager
 import pytest
 import torch
 from tiny_hf import NAMES, TYPES, WORDS, altered, auto_class, config, seeded, tokenizer, write_model
-from transformers import BertForMaskedLM, PreTrainedModel, initialization
+from transformers import BertForMaskedLM, DeiTConfig, PreTrainedModel, initialization
 
 from pclora_lab import save_pretrained
 from pclora_lab.data.images import Preprocessing
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.models.adapting import head_is_new, input_kind
-from pclora_lab.models.hf_models import load_hf
+from pclora_lab.models.hf_models import build_hf, load_hf
 from pclora_lab.models.hf_tokenizer import check_tokenizer
 from pclora_lab.models.loading import load_model
 from pclora_lab.models.recipes import build_from_recipe, model_recipe
@@ -329,3 +329,15 @@ def test_padding_that_a_model_names_is_kept():
     made.pad_token = None
     check_tokenizer(made, values, "somebody's")
     assert made.pad_token is not None and values.pad_token_id == 7
+
+
+@pytest.mark.parametrize(
+    "kind", ["DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"]
+)
+def test_a_type_with_two_kinds_of_classifiers_is_built_as_its_configuration_says(kind):
+    small = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    named = DeiTConfig(**small, image_size=16, architectures=[kind])
+    assert type(build_hf(named, "image-classification")).__name__ == kind
+    named.architectures = None
+    built = build_hf(named, "image-classification")
+    assert type(built).__name__ == "DeiTForImageClassification"

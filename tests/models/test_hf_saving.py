@@ -13,6 +13,7 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import make_method
 from pclora_lab.methods.snella.config import SNELLAConfig
 from pclora_lab.methods.svd import SVD, SVDConfig
+from pclora_lab.models.hf_quantizer import LowRankQuantizer, SavedLayers
 from pclora_lab.models.hf_saving import describe, is_replaced, outdated
 from pclora_lab.models.loading import load_model
 
@@ -130,13 +131,12 @@ def test_a_model_that_nobody_loaded_by_name_is_opened_as_its_own_class(tmp_path)
             from_pretrained(folder)
 
 
-
 def test_transformers_alone_is_told_what_opens_the_weights(small, tmp_path):
     """This package opens a finished model and PC-LoRA's student; nothing opens another's."""
     models = {"finished": small}
-    for name, config in {"pclora": PCLoRAConfig(rank=2), "snella": SNELLAConfig()}.items():
+    for name, chosen in {"pclora": PCLoRAConfig(rank=2), "snella": SNELLAConfig()}.items():
         dense = load_model(write_model(tmp_path / f"dense_{name}", "bert"))
-        models[name] = make_method(config).apply(dense, MethodContext())
+        models[name] = make_method(chosen).apply(dense, MethodContext())
     told = {}
     for name, model in models.items():
         model.save_pretrained(tmp_path / name)
@@ -156,3 +156,8 @@ def test_a_head_that_another_class_lacks_is_left_out_and_nothing_of_its_own(smal
         from_pretrained(headed)
     base = AutoModel.from_pretrained(folder)
     assert not hasattr(base, "classifier")
+
+
+def test_transformers_may_train_such_a_model_and_save_it():
+    quantizer = LowRankQuantizer(SavedLayers())
+    assert quantizer.is_trainable is True and quantizer.is_serializable() is True

@@ -86,6 +86,25 @@ def test_an_example_that_cannot_be_read_is_an_error_of_its_own_step(device):
         next(feed)
 
 
+def test_closing_a_feed_waits_for_the_batch_that_is_being_made():
+    """Nothing reads the data of a run that is over."""
+    over = []
+
+    class Slow(Noted):
+        def begun(self, indices):
+            made = super().begun(indices)
+            threading.Event().wait(0.05 if len(self.made) < 2 else 0.3)
+            over.append(len(self.made))
+            return made
+
+    feed = fed(Slow(), pairs(), GPU)
+    next(feed)
+    feed.close()
+    count = len(over)
+    threading.Event().wait(0.5)
+    assert len(over) == count >= 1
+
+
 def test_a_feed_that_is_closed_leaves_no_thread():
     before = threading.active_count()
     feed = fed(Noted(), pairs(), GPU)

@@ -130,3 +130,10 @@ def test_a_choice_that_can_not_be_believed_or_kept_is_said(tmp_path, monkeypatch
     with pytest.warns(UserWarning, match="the learning rate of pclora can't be kept .no space"):
         search.choose("pclora")
     assert search.chosen == {"pclora": 0.002}
+
+
+def test_the_smallest_rate_there_is_is_still_tried_and_nothing_below(tmp_path, monkeypatch):
+    accuracies = {"0.002": 0.6, "0.005": 0.5}
+    for smallest, further in ((0.001, 0.001), (0.0011, None)):
+        monkeypatch.setattr(lr_search, "SMALLEST_LR", smallest)
+        assert searched(tmp_path, **accuracies).further("pclora") == further

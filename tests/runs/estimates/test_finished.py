@@ -37,6 +37,8 @@ def test_what_was_not_measured_is_none_and_size_and_accuracy_must_be(tmp_path):
     for lacking in RESULT:
         write_json(folder / "result.json", {k: v for k, v in RESULT.items() if k != lacking})
         assert list(finished_runs(tmp_path)) == []
+        write_json(folder / "result.json", {**RESULT, lacking: None})
+        assert list(finished_runs(tmp_path)) == []
 
 
 def test_they_come_oldest_first_by_their_results(tmp_path):
