@@ -167,6 +167,8 @@ def run_compare(args: argparse.Namespace, base: RunConfig) -> int:
         address=args.address,
         environment=_environment(args.env),
     )
+    if told := comparison.find_task():
+        tell(told)
     with stop_requests() as request, progress_bar() as bar, closing(comparison.run()) as steps:
         for step in steps:
             bar.total = step.total

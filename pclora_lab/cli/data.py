@@ -20,23 +20,25 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     """The data set, and the settings that determine how it is read."""
     parser.add_argument("data", help=options_of(RunConfig)["data"].help)
     names = [n for n, o in options_of(RunConfig).items() if Part.DATA in o.parts and n != "data"]
-    add_run_flags(parser, RunConfig(), only=names)
+    add_run_flags(parser, RunConfig(), only=[*names, "task"])
 
 
 def run_data(args: argparse.Namespace) -> int:
     """Print the account, the splits and the classes; returns 0."""
     from pclora_lab.data.cache import DataCache
-    from pclora_lab.tasks.guessing import task_and_data
+    from pclora_lab.tasks.guessing import guessed_because, task_and_data
 
-    _, data = task_and_data(run_from_flags(args, RunConfig(data=args.data)), DataCache())
+    config = run_from_flags(args, RunConfig(model="", data=args.data))  # no model has a say here
+    task, data = task_and_data(config, DataCache())
     print(data.summary())
+    print(guessed_because(task) if config.task is None else f"task: {task.title}")
     for line in data.account.lines() if data.account else []:
         print(line)
     for note in data.notes:
         print(f"note: {note}")
     _print_classes(data)
     if args.json:
-        print(to_json(_facts(data), missing_as_null=True))
+        print(to_json({"task": task.name, **_facts(data)}, missing_as_null=True))
     return 0
 
 

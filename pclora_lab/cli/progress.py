@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pclora_lab.cli.signals import Stopped, StopRequest, stop_requests
-from pclora_lab.cli.terminal import lasting, process_number
+from pclora_lab.cli.terminal import lasting, process_number, tell
 from pclora_lab.files import short_path
 from pclora_lab.json_files import to_json
 from pclora_lab.tasks.registry import TASKS
 from pclora_lab.training.config import RunConfig
-from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd, StepEnd
+from pclora_lab.training.events import Event, LogRow, PhaseStart, RunEnd, StepEnd, TaskGuessed
 
 if TYPE_CHECKING:
     from pclora_lab.data.cache import DataCache
@@ -73,6 +73,9 @@ def progress_bar() -> Any:
 
 def _draw(bar: Any, event: Event) -> None:
     match event:
+        case TaskGuessed(_, because) if not process_number():
+            bar.clear()
+            tell(because)
         case PhaseStart(name, steps):
             bar.set_description(name)
             bar.reset()

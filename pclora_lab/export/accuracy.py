@@ -56,7 +56,7 @@ def with_accuracies(
 
 def _examples(model: nn.Module, config: RunConfig) -> tuple[Task, Batches]:
     cache = DataCache()
-    task, data = task_and_data(config, cache)
+    task, data = task_and_data(config, cache, is_begun=True)
     batches = cache.batches(data, preprocessing_of(model), config.model, task.batches)
     return task, batches[config.report_on]
 

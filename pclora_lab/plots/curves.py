@@ -168,7 +168,7 @@ def accuracy_title(rows: Iterable[Mapping[str, Any]], metric: TaskMetric = ACCUR
     counts = (row["examples"] for row in rows if isinstance(row.get("examples"), Integral))
     count = next(counts, None)
     of = "validation" if count is None else f"{count:,} validation examples"
-    return f"{metric.label[:1].upper()}{metric.label[1:]} ({of})"
+    return f"{metric.heading} ({of})"
 
 
 def is_share(metric: TaskMetric) -> bool:

@@ -96,7 +96,7 @@ def read_basis(folder: Path, config: RunConfig, cache: DataCache) -> RunBasis:
     Raises:
         ValueError: data or model can't be read, or the fine-tuned teacher is gone.
     """
-    task, data = task_and_data(config, cache)
+    task, data = task_and_data(config, cache, is_begun=True)
     with RNG_LOCK:
         teacher = load_dense(config, data, task).eval()
     is_taught = needs_finetuning(teacher, config)

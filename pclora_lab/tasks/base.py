@@ -33,6 +33,9 @@ class Task(TaskOutputs):
         pipeline_tag: the hub's name for it, as a model card gives it; empty leaves it out.
         things: what a person calls its examples.
         input: what it reads, ``image`` or ``text``, as data and models say it of themselves.
+        learns_from: what data for it hold, in a few words; empty takes ``things``.
+        built_in: names of a model and of data for it that come with the package, which are what a
+            person begins with; None where there are none.
     """
 
     name: ClassVar[str]
@@ -42,6 +45,8 @@ class Task(TaskOutputs):
     pipeline_tag: ClassVar[str] = ""
     things: ClassVar[str] = "examples"
     input: ClassVar[str] = "image"
+    learns_from: ClassVar[str] = ""
+    built_in: ClassVar[tuple[str, str] | None] = None
 
     @property
     def ranking(self) -> TaskMetric:

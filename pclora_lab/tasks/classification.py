@@ -129,6 +129,8 @@ class _ImageClassification(Classification):
     summary = "One class for each image."
     things = "images"
     input = "image"
+    learns_from = "images with a class each"
+    built_in = ("vit_digits", "digits")
 
 
 class _TextClassification(Classification):
@@ -137,6 +139,8 @@ class _TextClassification(Classification):
     summary = "One class for each text, or pair of texts."
     things = "texts"
     input = "text"
+    learns_from = "texts with a class each"
+    built_in = ("bert_glosses", "glosses")
 
 
 IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION = _ImageClassification(), _TextClassification()

@@ -86,6 +86,17 @@ class TaskMetric:
         """Of an axis: the label with its unit."""
         return self.axis or (f"{self.label} ({self.unit})" if self.unit else self.label)
 
+    @property
+    def heading(self) -> str:
+        """The label where a line begins with it.
+
+        Example:
+            >>> TaskMetric("rmse", "error").heading, TaskMetric("miou", "mIoU").heading
+            ('Error', 'mIoU')
+        """
+        is_name = self.label[1:2].isupper()
+        return self.label if is_name else f"{self.label[:1].upper()}{self.label[1:]}"
+
     def format(self, value: float) -> str:
         """A value as a person reads it, with its unit.
 

@@ -208,7 +208,7 @@ class RunConfig(TaskSettings):
         hidden=True, parts=(Part.OBSERVES,),
     )  # fmt: skip
     evaluations: int | None = option(
-        None, "whole", "evaluations", "accuracy readings on the way (none: planned)",
+        None, "whole", "evaluations", "readings of the metrics on the way (none: planned)",
         low=1, high=10**6, optional=True, hidden=True, parts=(Part.STUDENT,),
     )  # fmt: skip
     eval_images: int | None = option(
@@ -216,11 +216,11 @@ class RunConfig(TaskSettings):
         low=1, high=10**9, optional=True, hidden=True, parts=(Part.DENSE,),
     )  # fmt: skip
     eval_batch_size: int = option(
-        256, "whole", "evaluation batch", "examples at once where accuracy is measured", low=1,
+        256, "whole", "evaluation batch", "examples at once where metrics are measured", low=1,
         high=2**16, hidden=True, parts=(Part.OBSERVES,),
     )  # fmt: skip
     report_on: str = option(
-        "test", "choice", "report on", "split that the final accuracy is read on",
+        "test", "choice", "report on", "split that the final numbers are read on",
         choices=SPLITS, hidden=True, parts=(Part.DENSE, Part.AXIS),
     )  # fmt: skip
     layer_metrics: bool = option(

@@ -22,6 +22,7 @@ __all__ = [
     "Row",
     "RunEnd",
     "StepEnd",
+    "TaskGuessed",
 ]
 
 # One line of a history, and the final numbers of a run: text, numbers, lists, None.
@@ -45,6 +46,19 @@ class Resolved:
     """What ``auto`` stands for in this run; whoever takes it up or compares it keeps to that."""
 
     config: "RunConfig"
+
+
+@dataclass(frozen=True)
+class TaskGuessed:
+    """The configuration names no task, so the data said which one it is.
+
+    Attributes:
+        name: of the task.
+        because: what was taken and what speaks for it, in one line.
+    """
+
+    name: str
+    because: str
 
 
 @dataclass(frozen=True)
@@ -118,4 +132,4 @@ class RunEnd:
     teacher: nn.Module = field(repr=False)
 
 
-Event = PhaseStart | Resolved | Planned | StepEnd | LogRow | AdapterSnapshot | RunEnd
+Event = PhaseStart | TaskGuessed | Resolved | Planned | StepEnd | LogRow | AdapterSnapshot | RunEnd

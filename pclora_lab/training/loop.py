@@ -23,13 +23,22 @@ from pclora_lab.methods.pclora.schedules import schedule_notes
 from pclora_lab.methods.registry import make_method
 from pclora_lab.nn.metadata import set_metadata
 from pclora_lab.nn.runtime.freed_memory import freed_memory_kept
+from pclora_lab.tasks.guessing import guessed_because
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import (
     device_errors_explained,
     reset_peak_memory,
     resolve_device,
 )
-from pclora_lab.training.events import Event, LogRow, PhaseStart, Planned, Resolved, RunEnd
+from pclora_lab.training.events import (
+    Event,
+    LogRow,
+    PhaseStart,
+    Planned,
+    Resolved,
+    RunEnd,
+    TaskGuessed,
+)
 from pclora_lab.training.fit import Fit, kept_steps
 from pclora_lab.training.lambda_override import LambdaDriver, LambdaOverride
 from pclora_lab.training.measuring.cost_plan import planned_phases
@@ -103,6 +112,8 @@ def _events(
     kept = freed_memory_kept() if device.type == "cpu" else nullcontext()
     with device_errors_explained(config), kept:
         setup = prepare(*given, allow_changes=allow_changes, ranks=ranks)
+        if config.task is None and checkpoint is None:
+            yield TaskGuessed(setup.task.name, guessed_because(setup.task))
         if setup.config != config:
             yield Resolved(setup.config)
         yield Planned(planned_phases(setup))

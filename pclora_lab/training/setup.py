@@ -20,7 +20,7 @@ from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.sizes import Plan
 from pclora_lab.tasks.base import Task
 from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
-from pclora_lab.tasks.guessing import task_and_data
+from pclora_lab.tasks.guessing import pinned_name, task_and_data
 from pclora_lab.training.checkpoints.kept_scores import kept_scores
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import make_accelerator, resolve_device
@@ -153,10 +153,9 @@ def prepare(
         ValueError: model and data do not fit each other or the checkpoint.
         RuntimeError: they are not the same in every process.
     """
-    task, data = task_and_data(config, cache)
-    if config.task is None and task.key_facts():
-        # A run from before there were tasks has none and classifies; any other one says it.
-        config = replace(config, task=task.name)
+    task, data = task_and_data(config, cache, is_begun=checkpoint is not None)
+    if config.task is None:
+        config = replace(config, task=pinned_name(task))
     task = task_of_parts(task, ranks)
     method = method.for_task(task)
     model = load_dense(config, data, task)

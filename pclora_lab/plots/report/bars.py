@@ -63,7 +63,7 @@ def _score(facts: Facts) -> Pair | None:
     if before is not None:
         change = change_text(metric, before, after) or "the same"
     split = str(facts.result.get("report_on") or "test")
-    label = html.escape(f"{metric.label[:1].upper()}{metric.label[1:]} ({split})")
+    label = html.escape(f"{metric.heading} ({split})")
     # A share's bar is as long as all examples; another number's as the larger of the two.
     full = metric.high if metric.high < math.inf else max(abs(after), abs(before or 0.0))
     detail = _more_wrong(facts)

@@ -179,8 +179,7 @@ def _svg(lines: list[Line], lam: Points, metric: TaskMetric) -> str:
         f"{metric.roughly(line.points[-1][1])} at last"
         for line in lines
     )
-    what = f"{metric.label[:1].upper()}{metric.label[1:]}"
-    label = html.escape(f"{what} over steps. {words}")
+    label = html.escape(f"{metric.heading} over steps. {words}")
     head = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}"'
     return f"<svg {head}>{''.join(drawn)}</svg>"
 

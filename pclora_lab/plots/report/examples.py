@@ -78,7 +78,8 @@ def read_examples(run: Run, count: int, cache: DataCache) -> Examples:
         OSError: a file may not be read.
     """
     config = RunConfig.from_dict(run.config)
-    basis, (task, data) = read_basis(run.folder, config, cache), task_and_data(config, cache)
+    basis = read_basis(run.folder, config, cache)
+    task, data = task_and_data(config, cache, is_begun=True)
     student = from_pretrained(run.folder / "compressed")
     indices = task.shown_examples(basis.validation, count)
     said = said_by(task, (basis.teacher, student), basis.validation, indices)

@@ -19,7 +19,7 @@ from pclora_lab.runs.durable.stored import read_comparison
 from pclora_lab.runs.folder import is_being_written
 from pclora_lab.training.config import RunConfig
 
-__all__ = ["claim_folder", "pin_precision"]
+__all__ = ["claim_folder", "has_begun", "pin"]
 
 _LONGEST_WAIT_SECONDS = 10.0
 
@@ -29,7 +29,7 @@ def claim_folder(
     base: RunConfig,
     configs: Mapping[str, MethodConfig],
     lrs: Sequence[float] | None,
-) -> str:
+) -> dict[str, Any]:
     """Write down what a comparison compares; a later one adds its methods.
 
     Args:
@@ -39,7 +39,8 @@ def claim_folder(
         lrs: the only learning rates to try, or None.
 
     Returns:
-        The precision of every run: what ``auto`` stood for when the comparison began.
+        What every run keeps to since the comparison began: the ``precision`` that ``auto`` stood
+        for, and the ``task`` that was guessed, None where none was.
 
     Raises:
         ValueError: the folder holds results of another configuration.
@@ -49,15 +50,12 @@ def claim_folder(
         return _claim(folder, base, configs, lrs)
 
 
-def pin_precision(folder: Path, precision: str) -> None:
-    """Write down what ``auto`` stood for in a comparison's first run."""
+def pin(folder: Path, **settings: str) -> None:
+    """Write down what every run of a comparison keeps to from now on."""
     with _one_at_a_time(folder):
         known = _known(folder)
         if known is not None:
-            write_json(
-                folder / "comparison.json",
-                {**known, "base": {**known["base"], "precision": precision}},
-            )
+            write_json(folder / "comparison.json", {**known, "base": {**known["base"], **settings}})
 
 
 @contextlib.contextmanager
@@ -80,7 +78,7 @@ def _claim(
     base: RunConfig,
     configs: Mapping[str, MethodConfig],
     lrs: Sequence[float] | None,
-) -> str:
+) -> dict[str, Any]:
     axes = values_of(base, Part.AXIS)
     facts = _nameless({k: v for k, v in _plain(base.to_dict()).items() if k not in axes})
     facts["lrs"] = list(lrs) if lrs else None
@@ -96,17 +94,19 @@ def _claim(
         together = {**known_methods, **methods}
         if base.precision == "auto":
             facts["precision"] = known["base"].get("precision", "auto")
+        if base.task is None and has_begun(folder):
+            facts["task"] = known["base"].get("task")
         different = _different_settings(facts, _settled(present_names(RunConfig, known["base"])))
         different += _different_methods(together, known_methods)
         # Where nothing has come out yet there is nothing to mix, only a mistake to mend.
-        if different and _has_begun(folder):
+        if different and has_begun(folder):
             raise ValueError(
                 f"{folder} holds a comparison with another configuration (it differs in "
                 f"{', '.join(different)}): choose another folder"
             )
         methods = methods if different else together
     write_json(path, {"base": facts, "methods": methods})
-    return str(facts["precision"])
+    return {"precision": str(facts["precision"]), "task": facts["task"]}
 
 
 def _known(folder: Path) -> dict[str, Any] | None:
@@ -114,7 +114,7 @@ def _known(folder: Path) -> dict[str, Any] | None:
     try:
         return read_comparison(folder)
     except ValueError as error:
-        if _has_begun(folder) or _is_foreign(folder):
+        if has_begun(folder) or _is_foreign(folder):
             raise ValueError(
                 f"{folder} can't be gone on with, as what it compares can't be told: {error}. "
                 "Choose another folder, or put the file back"
@@ -151,7 +151,8 @@ def _nameless_place(place: str) -> str:
     return place if short == place else f"{short} #{hash_of_texts(place)}"
 
 
-def _has_begun(folder: Path) -> bool:
+def has_begun(folder: Path) -> bool:
+    """Whether a comparison in the folder has a result, or a run that goes on."""
     cells = [cell for cell in folder.glob("cells/*") if cell.is_dir()]
     return any((c / "result.json").is_file() or is_being_written(c) for c in cells)
 

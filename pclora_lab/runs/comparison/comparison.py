@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pclora_lab.data.cache import DataCache
 from pclora_lab.files import given_path
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.runs.comparison.backend import LOKY, Backend
-from pclora_lab.runs.comparison.claim import claim_folder, pin_precision
+from pclora_lab.runs.comparison.claim import claim_folder, has_begun, pin
 from pclora_lab.runs.comparison.engines.opening import open_engine
 from pclora_lab.runs.comparison.grid import Cell, Grid
 from pclora_lab.runs.comparison.in_turn import InTurn
@@ -28,6 +29,7 @@ from pclora_lab.runs.comparison.results import Results
 from pclora_lab.runs.comparison.side_by_side import SideBySide
 from pclora_lab.runs.comparison.workers import Workers
 from pclora_lab.runs.durable.places import settled
+from pclora_lab.tasks.guessing import guessed_because, pinned_name, task_and_data
 from pclora_lab.tasks.registry import named_task
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import Row
@@ -117,18 +119,43 @@ class Comparison:
         runs_them = Backend.of(backend, address, environment)
         self._asked = self.workers = Workers.of(workers, devices, self.base, runs_them)
         self.out = given_path(out, "out")
-        self.task = named_task(self.base.task)
-        self.search = LRSearch(self.out / "tuning", lrs, self.task.ranking)
+        self._cache = DataCache()
+        self._rank_by_task(lrs)
         for name in self.grid.methods:
             self._cells_to_come(name)  # refuses bad budgets, seeds and learning rates
         self._pin(claim_folder(self.out, self.base, self.grid.configs, self.search.given))
+        self._rank_by_task(lrs)
         for name in self.grid.methods:
             self.search.recall(name)
+
+    def _pin(self, settings: Mapping[str, Any]) -> None:
+        """Every cell is of one task, and computes in what ``auto`` stood for in the first one."""
+        self.base = self.grid.base = dataclasses.replace(self.base, **settings)
+
+    def _rank_by_task(self, lrs: Sequence[float] | None) -> None:
+        self.task = named_task(self.base.task)
+        self.search = LRSearch(self.out / "tuning", lrs, self.task.ranking)
         self._results = Results(self.out, self.task)
 
-    def _pin(self, precision: str) -> None:
-        """Every cell computes in what ``auto`` stood for in the first one."""
-        self.base = self.grid.base = dataclasses.replace(self.base, precision=precision)
+    def find_task(self) -> str:
+        """Ask the data which task the runs are of, where nobody has said so; all keep to it.
+
+        :meth:`run` does it first of all. A comparison that has begun keeps to what it began with.
+
+        Returns:
+            What was taken and what speaks for it, in one line; empty where nothing was asked.
+        """
+        if self.base.task is not None or has_begun(self.out):
+            return ""
+        try:
+            task, _ = task_and_data(self.base, self._cache)
+        except (ValueError, OSError, ImportError):
+            return ""  # every cell will say it
+        if (name := pinned_name(task)) is not None:
+            pin(self.out, task=name)
+            self._pin({"task": name})
+            self._rank_by_task(self.search.given)
+        return guessed_because(task)
 
     @property
     def tuning(self) -> list[dict[str, Any]]:
@@ -149,6 +176,7 @@ class Comparison:
         Another process may run the same comparison in the same folder at the same time: what one
         of them works on, the others leave to it.
         """
+        self.find_task()
         self._done = 0
         self._total = sum(c.steps for n in self.grid.methods for c in self._cells_to_come(n))
         with contextlib.closing(self._runner()) as self._running:
@@ -161,7 +189,7 @@ class Comparison:
 
     def _runner(self) -> InTurn | SideBySide:
         if self.workers.is_this_process:
-            return InTurn(self.out, self._resolved, self._results.remark)
+            return InTurn(self.out, self._resolved, self._results.remark, self._cache)
         out = Path(os.path.abspath(self.out))
         opened = open_engine(self._asked, self.base, out)
         # Each worker would resolve it by itself, and two machines could differ.
@@ -171,8 +199,8 @@ class Comparison:
         return SideBySide(out, opened.engine, opened.count, self._results.remark)
 
     def _resolved(self, precision: str) -> None:
-        self._pin(precision)
-        pin_precision(self.out, precision)
+        self._pin({"precision": precision})
+        pin(self.out, precision=precision)
 
     def _cells_to_come(self, name: str) -> list[Cell]:
         return ([] if name in self.search.chosen else self.trials(name)) + self.cells(name)

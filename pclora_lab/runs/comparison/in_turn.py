@@ -42,13 +42,18 @@ class InTurn:
         out: the comparison's folder.
         resolved: told which precision a run computes in.
         remarked: told of a result that can't be used.
+        cache: data that were read before.
     """
 
     def __init__(
-        self, out: Path, resolved: Callable[[str], object], remarked: Callable[[str], object]
+        self,
+        out: Path,
+        resolved: Callable[[str], object],
+        remarked: Callable[[str], object],
+        cache: DataCache | None = None,
     ) -> None:
         self._out, self._resolved, self._remarked = out, resolved, remarked
-        self._cache = DataCache()
+        self._cache = cache if cache is not None else DataCache()
 
     def run(self, cells: Sequence[Cell]) -> Generator[Moved, None, None]:
         """Run cells; those that somebody else runs are waited for at the end."""
