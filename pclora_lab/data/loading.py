@@ -27,7 +27,7 @@ from pclora_lab.wording import listed
 
 __all__ = ["EMBEDDED_DATA", "load_data"]
 
-EMBEDDED_DATA = ("digits", "glosses", "gloss_texts")
+EMBEDDED_DATA = ("digits", "glosses", "digit_scenes", "gloss_texts")
 
 _MANY_COLUMNS = 100
 

@@ -1,7 +1,8 @@
 """A run while it goes on: the chart that tells the story, and three small ones below it.
 
-The story is λ as an area and the accuracies over it; how much of the base is left, the losses, and
-what a step costs stand in the small panels. Both are plain plotly figures without points.
+The story is λ as an area, on an axis of its own, and what the task measures over it; how much of
+the base is left, the losses, and what a step costs stand in the small panels. Both are plain plotly
+figures without points.
 """
 
 import html
@@ -53,7 +54,7 @@ NARROW_PANELS = {"layout": in_one_column(len(SMALL_PANELS), height=780, gap=0.13
 
 
 def story_curves() -> tuple[Curve, ...]:
-    """λ, what a hand made of it, and every accuracy that a run of any method can have.
+    """λ, what a hand made of it, and every score that a run of any method can have.
 
     Example:
         >>> [curve.name for curve in story_curves()][:3]
@@ -68,19 +69,20 @@ def small_curves() -> tuple[Curve, ...]:
 
 
 def story_figure() -> go.Figure:
-    """Accuracy while the base fades, λ as an area behind it."""
+    """What the task measures while the base fades, λ as an area behind it, read on the right."""
     figure = go.Figure()
     for curve in story_curves():
         line = _line(curve)
         if curve in (_LAMBDA, _HELD):
-            line.update(yhoverformat=".2f", line={"width": 4})
+            # Behind the scores, though its axis lies over theirs.
+            line.update(yhoverformat=".2f", line={"width": 4}, yaxis="y2", zorder=-1)
         if curve is _LAMBDA:
             line.update(fill="tozeroy", fillcolor=_AREA, line={"width": 0.5})
         figure.add_trace(line)
     figure.update_layout(
         template=plotly_template(),
         height=_STORY_HEIGHT,
-        margin={"l": 48, "r": 12, "t": 64, "b": 34, "autoexpand": False},
+        margin={"l": 48, "r": 40, "t": 64, "b": 34, "autoexpand": False},
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"size": 11}},
         title={
             "text": accuracy_title(()), "x": 0.005, "xanchor": "left", "y": 0.985,
@@ -88,7 +90,14 @@ def story_figure() -> go.Figure:
         },
     )  # fmt: skip
     figure.update_xaxes(title={"text": "step", "standoff": 2, "font": {"size": 11}})
-    figure.update_yaxes(range=[0, 1.02], tickformat=".0%", hoverformat=".1%")
+    figure.update_layout(
+        yaxis={"range": [0, 1.02], "tickformat": ".0%", "hoverformat": ".1%"},
+        yaxis2={
+            "overlaying": "y", "side": "right", "range": [0, 1.02], "showgrid": False,
+            "tickvals": [0, 0.5, 1], "hoverformat": ".2f", "fixedrange": True,
+            "title": {"text": "λ", "standoff": 4, "font": {"size": 11}},
+        },
+    )  # fmt: skip
     return figure
 
 

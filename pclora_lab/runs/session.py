@@ -230,6 +230,7 @@ class Session(BackgroundRun):
                 stopping=self.is_stopping,
                 lambda_override=self.lambda_override,
                 parts=progress.parts(),
+                config=progress.config,
             )
 
 

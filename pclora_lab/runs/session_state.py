@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from pclora_lab.training.config import RunConfig
 from pclora_lab.training.events import (
     Event,
     LogRow,
     PhaseCost,
     PhaseStart,
     Planned,
+    Resolved,
     Result,
     Row,
     RunEnd,
@@ -56,6 +58,8 @@ class SessionState:
         stopping: a stop was asked for and the step under way is not over yet.
         lambda_override: λ that a hand asks for, or None.
         parts: what the run consists of and how far it is, in order.
+        config: with what ``auto`` stands for and the task that was guessed; None until that is
+            known, and where there was nothing to find out.
     """
 
     state: str
@@ -69,6 +73,7 @@ class SessionState:
     stopping: bool = False
     lambda_override: float | None = None
     parts: tuple[PartDone, ...] = ()
+    config: RunConfig | None = None
 
 
 class Progress:
@@ -83,10 +88,12 @@ class Progress:
         result: final numbers, once finished.
         student: the compressed model, once finished.
         teacher: the model that it was made from, once finished.
+        config: with what ``auto`` stands for, once that is known.
     """
 
     def __init__(self) -> None:
         self._begin("", 0)
+        self.config: RunConfig | None = None
         self.planned: tuple[PhaseCost, ...] = ()
         self.rows: list[Row] = []
         self.result: Result | None = None
@@ -104,6 +111,8 @@ class Progress:
     def take(self, event: Event) -> None:
         """Note one event."""
         match event:
+            case Resolved(config):
+                self.config = config
             case Planned(phases):
                 self.planned = phases
             case PhaseStart(name, steps):

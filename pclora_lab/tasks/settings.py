@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 from pclora_lab.data.reading.settings import ReadingSettings
 from pclora_lab.fields import Part, option
-from pclora_lab.tasks.registry import TASKS
+from pclora_lab.tasks.registry import BUILT_IN, TASKS
 
 __all__ = ["TaskSettings"]
+
+
+_NAMES = ", ".join(task.name for task in BUILT_IN)
 
 
 def _check_task(value: object) -> object:
@@ -22,6 +25,6 @@ class TaskSettings(ReadingSettings):
     """
 
     task: str | None = option(
-        None, "text", "task", "what is learned, such as text-classification (none: guessed)",
-        optional=True, hidden=True, parts=(Part.DENSE,), since=2, check=_check_task,
+        None, "text", "task", f"what is learned: {_NAMES} (none: as the data say)",
+        optional=True, group="source", parts=(Part.DENSE,), since=2, check=_check_task,
     )  # fmt: skip

@@ -48,8 +48,9 @@ class Outlook:
 
     def _chosen(self) -> RunConfig | None:
         """Without a look at the data, which would take longer than a slider's move."""
+        fields = self.controls.fields
         try:
-            return self.controls.fields.read()
+            return fields.of_task(fields.read())
         except ValueError:
             return None
 

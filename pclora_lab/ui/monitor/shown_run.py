@@ -195,6 +195,7 @@ class ShownRun:
         """One frame of the session, from a thread."""
         with self._showing:
             if self.opened is None:
+                self._show_task(session, snapshot)
                 self._show_end(snapshot)
         self._show_state(snapshot.state)
         # The line comes after the buttons, so that whoever reads "stopped" may press them.
@@ -203,11 +204,18 @@ class ShownRun:
             if self.opened is None:  # the run that trains is also the one that is shown
                 self.lambda_slider.update(session, snapshot)
                 self.views.update(snapshot.rows, self.lambda_slider.hand)
-                self.tiles.update(snapshot.rows, named_task(session.config.task).ranking)
+                config = snapshot.config or session.config
+                self.tiles.update(snapshot.rows, named_task(config.task).ranking)
                 if snapshot.result is not None:
                     self.tiles.show_result(snapshot.result)
         if snapshot.state in OVER:
             self._on_over()
+
+    def _show_task(self, session: Session, snapshot: SessionState) -> None:
+        """The data have said which task the run is of: other metrics are drawn."""
+        found = snapshot.config
+        if found is not None and self.config is not None and found.task != self.config.task:
+            self._begin(session.folder, found, "")
 
     def _show_end(self, snapshot: SessionState) -> None:
         if isinstance(snapshot.error, RunChanged):

@@ -9,11 +9,14 @@ import ipywidgets as widgets
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.loading import EMBEDDED_DATA
 from pclora_lab.data.sources import local_path, refuse_vague
-from pclora_lab.data.splits import LabeledData
+from pclora_lab.data.splits import LabeledData, example_text
 from pclora_lab.fields import FieldError, nearest, options_of
+from pclora_lab.plots.examples.sample import sample_png
+from pclora_lab.tasks.base import Task
+from pclora_lab.tasks.guessing import guessed_because, pinned_name, task_and_data
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.background import run_once
-from pclora_lab.ui.html import SMALL, message_html
+from pclora_lab.ui.html import SMALL, message_html, picture_html
 from pclora_lab.wording import explained
 
 __all__ = ["DataPreview"]
@@ -21,28 +24,33 @@ __all__ = ["DataPreview"]
 _CSS = f"{SMALL};overflow-wrap:anywhere"
 
 _MOST_NOTES = 3
+_MOST_TEXTS, _LONGEST_TEXT = 2, 90
 
 
 class DataPreview:
-    """Sizes, classes and account of a data set on this machine; nothing is downloaded.
+    """Task, sizes, account and first examples of a data set on this machine, without a download.
 
     Args:
         cache: that runs read their data from; None shows nothing.
         on_problem: told what is wrong with the data, or None; perhaps from a thread.
+        on_task: called when another task than before is guessed from them; perhaps from a thread.
 
     Attributes:
         widget: to display.
         problem: what is wrong with the data that were shown last.
+        task: name of the task that they are for, where they alone say so; None for classification.
     """
 
     def __init__(
         self,
         cache: DataCache | None,
         on_problem: Callable[[Exception | None], object] = lambda _: None,
+        on_task: Callable[[], object] = lambda: None,
     ) -> None:
-        self._cache, self._on_problem = cache, on_problem
+        self._cache, self._on_problem, self._on_task = cache, on_problem, on_task
         self._asked = 0
         self.problem: Exception | None = None
+        self.task: str | None = None
         self.widget = widgets.HTML(tooltip="")
         self.widget.add_class("pclora-data-account")
 
@@ -50,7 +58,8 @@ class DataPreview:
         """Read the config's data in the background, and say what is in them.
 
         Args:
-            config: only what determines its data counts.
+            config: only what determines its data counts, and its task and model, which may
+                contradict them.
         """
         if self._cache is None:
             return
@@ -58,7 +67,9 @@ class DataPreview:
         is_here = _is_here(config.data)
         text = "reading …" if is_here else _elsewhere(config.data)
         self._put(self._asked, message_html(text, css=_CSS))
-        if is_here:
+        if not is_here:
+            self._take(self._asked, None)
+        else:
             run_once(partial(self._read, config, self._asked), partial(self._refuse, self._asked))
 
     def require(self, config: RunConfig) -> None:
@@ -76,11 +87,21 @@ class DataPreview:
             raise FieldError("data", explained(error) or type(error).__name__) from error
 
     def _read(self, config: RunConfig, asked: int) -> None:
-        if self._cache is not None:
-            self._put(asked, account_html(self._cache.data(config)))
+        if self._cache is None:
+            return
+        task, data = task_and_data(config, self._cache)
+        told = guessed_because(task) if config.task is None else f"task: {task.title}"
+        self._put(asked, account_html(data, told) + examples_html(data, task))
+        self._take(asked, pinned_name(task) if config.task is None else None)
+
+    def _take(self, asked: int, task: str | None) -> None:
+        if asked == self._asked and task != self.task:
+            self.task = task
+            self._on_task()
 
     def _refuse(self, asked: int, error: Exception) -> None:
         self._put(asked, "", error)
+        self._take(asked, None)
 
     def _put(self, asked: int, value: str, problem: Exception | None = None) -> None:
         """Unless other data were chosen in the meantime."""
@@ -103,15 +124,41 @@ def _is_here(name: str) -> bool:
     return name in EMBEDDED_DATA or is_path or (path is not None and path.exists())
 
 
-def account_html(data: LabeledData) -> str:
+def account_html(data: LabeledData, told: str = "") -> str:
     """Sizes, account and notes as lines that can't be taken for markup.
+
+    Args:
+        data: that were read.
+        told: what stands above.
 
     Example:
         >>> from pclora_lab.data import load_data
         >>> "rows: 1,797 found, 1,797 used" in account_html(load_data("digits"))
         True
     """
-    lines = [data.summary().partition(": ")[2], *(data.account.lines() if data.account else ())]
+    lines = [*([told] if told else []), data.summary().partition(": ")[2]]
+    lines += data.account.lines() if data.account else ()
     notes = [*data.notes[:_MOST_NOTES], *(["…"] if len(data.notes) > _MOST_NOTES else ())]
     text = "<br>".join(html.escape(line) for line in (*lines, *notes))
     return f'<div role="status" style="{_CSS}">{text}</div>'
+
+
+def examples_html(data: LabeledData, task: Task) -> str:
+    """The first training examples: pictures with their masks, or texts with what is right.
+
+    Args:
+        data: that were read.
+        task: says what is right for an example in a few words, where that can be said.
+    """
+    words = f"the first {task.things} to train on"
+    if data.kind == "image":
+        masks = ", below each its mask" if data.has_masks else ""
+        return picture_html(sample_png(data.train), f"{words}{masks}")
+    names, lines = task.class_names(data), []
+    for index in range(min(_MOST_TEXTS, len(data.train))):
+        text = example_text(data.train.examples[index])
+        text = text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
+        right = task.label(data.train.labels[index], names)
+        lines.append(f"“{text}”" + (f" → {right}" if right else ""))
+    shown = "<br>".join(html.escape(line) for line in lines)
+    return f'<div role="note" aria-label="{words}" style="{_CSS}">{shown}</div>'

@@ -27,6 +27,7 @@ class FormExtras:
     Args:
         show: puts settings into the form.
         read: the form's settings; raises a ValueError where there is something wrong.
+        named: the same settings with the task that their data are for.
         ask_for_data: leads to the field of the data.
         root: folder of runs, or None.
 
@@ -41,10 +42,11 @@ class FormExtras:
         self,
         show: Callable[[RunConfig], object],
         read: Callable[[], RunConfig],
+        named: Callable[[RunConfig], RunConfig],
         ask_for_data: Callable[[], object],
         root: Path | None,
     ) -> None:
-        self._show, self._read = show, read
+        self._show, self._read, self._named = show, read, named
         self._written: RunConfig | None = None
         self.presets = PresetButtons(show, ask_for_data)
         self.starts = start_buttons(self._start_from)
@@ -60,7 +62,7 @@ class FormExtras:
             self._written = self._read()
         except ValueError:
             return ""  # it is shown at its field
-        return as_python(self._written)
+        return as_python(self._named(self._written))
 
     def follow(self, config: RunConfig | None, data: str) -> None:
         """The form has changed.
@@ -70,7 +72,7 @@ class FormExtras:
             data: the field of the data.
         """
         self.presets.mark(config, data)
-        self.expected.show(config)
+        self.expected.show(None if config is None else self._named(config))
         if config != self._written:
             self.script.clear()
         if config is not None:

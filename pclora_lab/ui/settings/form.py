@@ -49,7 +49,8 @@ class Controls:
         self._on_change, self._is_changing = on_change, False
         self.fields = RunFields(config, self.refresh_method, cache)
         self.overrides = OverridesNote(self._leave_out)
-        self.extras = FormExtras(self.show, self.config, self._ask_for_data, root)
+        named = self.fields.of_task
+        self.extras = FormExtras(self.show, self.config, named, self._ask_for_data, root)
         self.column = Column()
         self.column.above.children = (self.extras.presets.buttons,)
         self.column.below.children = (self.extras.expected.widget, self.extras.script)
@@ -66,12 +67,13 @@ class Controls:
         fields = self.fields
         self.source, self.methods, self.training = fields.source, fields.methods, fields.training
         self.preview, self.data_preview = fields.preview, fields.data_preview
-        self.model, self.data = self.source.model, self.source.data
+        self.task, self.model, self.data = self.source.task, self.source.model, self.source.data
         self.input_size, self.method = self.source.input_size, self.methods.choice
         self.steps, self.lr = self.training.fields["steps"], self.training.fields["lr"]
         self.sizes = self.preview.sizes
 
     def _watch(self) -> None:
+        self.task.observe(lambda _: self._change_task(), "value")
         self.model.observe(lambda _: self._change_model(), "value")
         self.data.observe(lambda _: self.fields.show_data(), "value")
         self.input_size.observe(lambda _: self.refresh_model(), "value")
@@ -86,6 +88,12 @@ class Controls:
         finally:
             self._is_changing = before
         self.refresh_model()
+
+    def _change_task(self) -> None:
+        if not self._is_changing:  # or a whole configuration is put in
+            with self._changing():
+                self.source.take_built_in()
+            self.fields.show_data()
 
     def _change_model(self) -> None:
         with self._changing():
@@ -105,7 +113,7 @@ class Controls:
         steps = training.pop("steps")
         sizes = [methods.sizes.widget, self.preview.sizes, self.preview.curve]
         self.column.fill(
-            model=[self.source.rows["model"], self.source.rows["data"]],
+            model=[self.source.rows[name] for name in ("task", "model", "data")],
             method=[methods.row, *sizes, *methods.schedule_column()],
             training=[steps, self.overrides.widget],
             advanced=[

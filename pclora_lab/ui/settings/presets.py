@@ -7,6 +7,7 @@ from pclora_lab.data.reading.hub import hub_answers, in_hub_cache
 from pclora_lab.data.sources import local_path
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.methods.pclora.config import PCLoRAConfig
+from pclora_lab.tasks.registry import key_facts
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.background import BackgroundLoop, run_once
 from pclora_lab.ui.widgets.choices import Choice, Choices
@@ -145,7 +146,8 @@ class PresetButtons:
             config: of the form; None where it has none that can be used.
             data: that are named in it.
         """
-        same = [preset.name for preset in PRESETS if config is not None and preset.config == config]
+        chosen = None if config is None or key_facts(config.task) else replace(config, task=None)
+        same = [preset.name for preset in PRESETS if preset.config == chosen is not None]
         path = local_path(data)
         is_own = not data.strip() or (path is not None and path.exists())
         self.buttons.value = same[0] if same else OWN if is_own else ""

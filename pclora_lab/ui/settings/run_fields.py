@@ -42,7 +42,7 @@ class RunFields:
         self, config: RunConfig, on_change: Callable[[], None], cache: DataCache | None
     ) -> None:
         self.base, self.plan = config, None
-        self.data_preview = DataPreview(cache, self._show_data_problem)
+        self.data_preview = DataPreview(cache, self._show_data_problem, on_change)
         self.source = SourceFields(config, self.data_preview.widget, on_change)
         self.preview = SizePreview()
         self.methods = MethodFields(config.method, self._first_ranks, on_change)
@@ -106,6 +106,11 @@ class RunFields:
             method=method,
             overrides=self.base.overrides if self.methods.fades else (),
         )
+
+    def of_task(self, config: RunConfig) -> RunConfig:
+        """A configuration that names the task which the data were found to be for, if any."""
+        found = self.data_preview.task
+        return config if config.task or not found else dataclasses.replace(config, task=found)
 
     def require_data(self) -> None:
         """Look again at data that were wrong.

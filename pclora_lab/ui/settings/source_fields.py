@@ -7,6 +7,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from pclora_lab.fields import Option, Part, options_of, values_of
+from pclora_lab.tasks.registry import TASKS
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import available_devices
 from pclora_lab.ui.settings.option_fields import STYLE, WIDE, OptionForm, common_traits
@@ -14,16 +15,14 @@ from pclora_lab.ui.widgets.field_row import FieldRow
 
 __all__ = ["SourceFields"]
 
-# What a built-in model was trained on; the other one would be refused.
-_COMPANION = {"vit_digits": "digits", "bert_glosses": "glosses"}
-
+_AS_DATA_SAY = "as the data say"
 
 # A model reads either images or texts, so one field is enough for the size of both.
 _SIZES = ("img_size", "max_tokens")
 
 
 class SourceFields:
-    """Model, data, teacher and device.
+    """Task, model, data, teacher and device.
 
     Args:
         config: what the fields show at first.
@@ -33,6 +32,7 @@ class SourceFields:
     Attributes:
         fields: widgets by the setting's name.
         rows: the same with the place of their errors; the input's size stands under both names.
+        task: what is learned; empty leaves it to the data.
         model: name of a model, or a folder.
         data: name of a data set, a file or a folder.
         input_size: side of images, or length of texts; 0 takes the model's own.
@@ -45,9 +45,11 @@ class SourceFields:
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         form = OptionForm(
-            config, on_change, group="source", without=_SIZES, makers={"device": _device}
-        )
+            config, on_change, group="source", without=_SIZES,
+            makers={"device": _device, "task": _task},
+        )  # fmt: skip
         self._form, self.fields = form, form.fields
+        self.task = form.fields["task"]
         self.model, self.data = form.fields["model"], form.fields["data"]
         self.input_size = widgets.BoundedIntText(
             value=config.img_size or config.max_tokens or 0,
@@ -71,8 +73,18 @@ class SourceFields:
     def forget_size(self) -> None:
         """Another model: the last one's size says nothing about it, and its data may be wrong."""
         self.input_size.value = 0
-        if self.model.value in _COMPANION and self.data.value in _COMPANION.values():
-            self.data.value = _COMPANION[self.model.value]
+        built_in = {task.built_in: task.name for task in TASKS.values() if task.built_in}
+        own = next((pair for pair in built_in if pair[0] == self.model.value), None)
+        if own is not None and self.data.value in {data for _, data in built_in}:
+            self.data.value = own[1]
+            # A task that was chosen before is that of another model.
+            self.task.value = built_in[own] if self.task.value else ""
+
+    def take_built_in(self) -> None:
+        """Another task: the model and the data that come with the package for it."""
+        task = TASKS[self.task.value] if self.task.value else None
+        if task is not None and task.built_in is not None:
+            self.model.value, self.data.value = task.built_in
 
     @property
     def sizes(self) -> dict[str, int | None]:
@@ -92,24 +104,37 @@ class SourceFields:
         Raises:
             ValueError: a setting out of its range.
         """
-        read = values_of(base, Part.DATA)
+        # Task and model may contradict the data.
+        read = {**values_of(base, Part.DATA), "task": base.task, "model": base.model}
         chosen = {name: value for name, value in self.values(base).items() if name in read}
         return type(base)(**{**read, **chosen})
 
     def show(self, config: RunConfig) -> None:
         """Put a configuration's settings into the fields."""
         known = config.device in self.fields["device"].options
+        self.task.options = _choices(config.task)
         self._form.show(dataclasses.replace(config, device=config.device if known else "auto"))
         self.input_size.value = config.img_size or config.max_tokens or 0
 
     def rest(self) -> list[widgets.Widget]:
-        """All rows but those of model and data, in the order of the settings."""
+        """All rows but those of task, model and data, in the order of the settings."""
         named = {n: self.rows[n] for n in self._order if n in self.rows}
-        return [row for n, row in named.items() if n not in ("model", "data", _SIZES[1])]
+        return [row for n, row in named.items() if n not in ("task", "model", "data", _SIZES[1])]
 
     def hide_what_does_not_matter(self, config: object) -> None:
         """Show only what changes anything in a configuration."""
         self._form.hide_what_does_not_matter(config)
+
+
+def _task(described: Option, value: str | None) -> widgets.Widget:
+    choices = _choices(value)
+    return widgets.Dropdown(value=value or "", options=choices, **common_traits(described))
+
+
+def _choices(given: str | None) -> list[tuple[str, str]]:
+    """Tasks that something is built in for, and the one that a configuration names."""
+    shown = [task for task in TASKS.values() if task.built_in or task.name == given]
+    return [(_AS_DATA_SAY, ""), *((task.title, task.name) for task in shown)]
 
 
 def _device(described: Option, value: str) -> widgets.Widget:

@@ -54,7 +54,7 @@ class LiveView:
     ) -> None:
         self.axis = RunAxis(slider)
         self.story = Chart(
-            apply_theme(story_figure()), "accuracy while the base fades", NARROW_STORY,
+            apply_theme(story_figure()), "scores while the base fades", NARROW_STORY,
             narrow_below=420, axis=self.axis, chooses_axis=True,
         )  # fmt: skip
         self.panels = Chart(
@@ -89,7 +89,7 @@ class LiveView:
         """
         self._score = score
         with self.story.changing() as figure:
-            figure.update_yaxes(**score_ticks(score))
+            figure.layout.yaxis.update(**score_ticks(score))
         self._columns = tuple(metric.key for metric in metrics)
         # Another run: what was zoomed or hidden in the last one is forgotten.
         self._run += 1

@@ -1,11 +1,17 @@
 """The account of the chosen data stands in the form before anything is trained."""
 
+import io
 import threading
 
 import pytest
+from PIL import Image
 from waiting import until
 
+from pclora_lab.data import load_data
 from pclora_lab.data.cache import DataCache
+from pclora_lab.data.segmentation.scenes import digit_scenes
+from pclora_lab.plots.examples.sample import sample_png
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.settings import data_preview
 from pclora_lab.ui.settings.data_preview import DataPreview
@@ -59,19 +65,51 @@ def test_nothing_is_downloaded_and_a_form_alone_reads_nothing(monkeypatch):
 
 
 def test_the_answer_to_an_older_question_is_not_shown(monkeypatch):
-    go_on, cache = threading.Event(), DataCache()
+    go_on = threading.Event()
 
-    def read(config):
+    def read(config, cache):
         if config.data == "digits":
             go_on.wait(10)
-        return config.data
+        return IMAGE_CLASSIFICATION, config.data
 
-    monkeypatch.setattr(cache, "data", read)
-    monkeypatch.setattr(data_preview, "account_html", lambda name: f"about {name}")
-    preview = DataPreview(cache)
+    monkeypatch.setattr(data_preview, "task_and_data", read)
+    monkeypatch.setattr(data_preview, "account_html", lambda name, told: f"about {name}")
+    monkeypatch.setattr(data_preview, "examples_html", lambda name, task: "")
+    preview = DataPreview(DataCache())
     preview.show(RunConfig(data="digits"))
     preview.show(RunConfig(data="glosses"))
     shows(preview, "about glosses")
     go_on.set()
     threading.Event().wait(0.2)
     assert preview.widget.value == "about glosses"
+
+
+def test_it_says_the_task_and_shows_the_first_examples(mail):
+    controls = Controls(RunConfig(), cache=DataCache())
+    preview = controls.data_preview
+    shows(preview, "task: classification of images, as the data hold images with a class each")
+    assert preview.widget.value.count("<img") == 1
+    controls.data.value = mail
+    shows(preview, "task: classification of texts")
+    assert "“text 0” → ham" in preview.widget.value and "<img" not in preview.widget.value
+
+
+def test_masks_stand_below_their_pictures():
+    controls = Controls(RunConfig(data="digit_scenes"), cache=DataCache())
+    shows(controls.data_preview, "task: semantic segmentation, as the data hold images with masks")
+    assert "below each its mask" in controls.data_preview.widget.value
+    scenes = load_data("digits").train, digit_scenes().train
+    heights = [Image.open(io.BytesIO(sample_png(split))).height for split in scenes]
+    assert heights == [36, 75]
+
+
+def test_what_the_data_are_for_reaches_forecast_and_script_but_not_the_form():
+    controls = Controls(RunConfig(data="digit_scenes"), cache=DataCache())
+    until(lambda: controls.data_preview.task == "semantic-segmentation", 20)
+    config = controls.config()
+    assert config.task is None
+    assert controls.fields.of_task(config).task == "semantic-segmentation"
+    assert 'end.result["miou"]' in controls.extras._as_python()
+    controls.data.value = "digits"
+    until(lambda: controls.data_preview.task is None, 20)
+    assert controls.fields.of_task(controls.config()).task is None

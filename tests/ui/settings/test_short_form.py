@@ -9,8 +9,8 @@ from pclora_lab.methods.registry import method_class
 from pclora_lab.training.config import RunConfig
 
 ASKED = {
-    "run": "model data img_size max_tokens method steps lr batch_size seed teacher teacher_steps "
-    "device",
+    "run": "task model data img_size max_tokens method steps lr batch_size seed teacher "
+    "teacher_steps device",
     "pclora": "rank budget rank_allocation schedule may_rise fade_end alpha init taps "
     "reset_moments",
     "pela": "ratio rank budget rank_allocation repair distil_weight perturbation_weight",
