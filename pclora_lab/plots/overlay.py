@@ -27,7 +27,7 @@ from pclora_lab.runs.reader import Run
 from pclora_lab.runs.result_columns import finite
 from pclora_lab.tasks.classification import ACCURACY
 from pclora_lab.tasks.metrics import TaskMetric
-from pclora_lab.tasks.registry import metrics_of
+from pclora_lab.tasks.registry import metrics_of, task_of
 
 __all__ = ["MOST_RUNS", "fill_overlay", "overlay_figure", "plain_text"]
 
@@ -122,7 +122,8 @@ def _style(figure: go.Figure) -> None:
 def fill_overlay(figure: go.Figure, runs: Sequence[Run]) -> go.Figure:
     """Put other runs into an :func:`overlay_figure`, also one that is a widget.
 
-    What tasks measure is drawn of runs that measure what the first one does.
+    What tasks measure is drawn of runs of the first one's task; the title says what that leaves
+    out.
 
     Args:
         figure: made by :func:`overlay_figure`.
@@ -135,8 +136,10 @@ def fill_overlay(figure: go.Figure, runs: Sequence[Run]) -> go.Figure:
         figure.update_yaxes(**axis, **cell_of(Panel.ACCURACY))
         for slot in range(MOST_RUNS):
             run = drawn[slot] if slot < len(drawn) else None
-            _fill_slot(figure.data[slot * each : (slot + 1) * each], run, metric)
-        figure.layout.title.text = _title(len(drawn), len(runs))
+            own = run is not None and _measured(run) == _measured(drawn[0])
+            _fill_slot(figure.data[slot * each : (slot + 1) * each], run, metric, own)
+        others = sum(_measured(run) != _measured(drawn[0]) for run in drawn)
+        figure.layout.title.text = _title(len(drawn), len(runs), others, metric)
     return figure
 
 
@@ -144,11 +147,20 @@ def _metric_of(run: Run) -> TaskMetric:
     return metrics_of(run.result or run.config)[0]
 
 
-def _fill_slot(traces: Sequence[Any], run: Run | None, metric: TaskMetric) -> None:
+def _measured(run: Run) -> tuple[TaskMetric, object]:
+    """Metric and task: two tasks may call what they measure alike, such as a perplexity."""
+    facts = run.result or run.config
+    task = task_of(facts)
+    return _metric_of(run), facts.get("task") if task is None else task.key_facts()
+
+
+def _fill_slot(
+    traces: Sequence[Any], run: Run | None, metric: TaskMetric, is_of_task: bool
+) -> None:
     nothing = [(np.empty(0), np.empty(0))] * len(history_curves())
     points = nothing
     if run is not None:
-        rows = with_scores(run.rows, metric) if _metric_of(run) == metric else map(_bare, run.rows)
+        rows = with_scores(run.rows, metric) if is_of_task else map(_bare, run.rows)
         points = curves(_drawable(rows))
     name = plain_text(run.folder.name) if run is not None else ""
     for trace in traces:
@@ -176,7 +188,15 @@ def _drawable(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _title(drawn: int, given: int) -> str:
+def _title(drawn: int, given: int, others: int, metric: TaskMetric) -> str:
+    if not drawn:
+        return "no run selected"
+    parts = []
     if given > drawn:
-        return f"the first {drawn} of {given} runs (more than {MOST_RUNS} can't be told apart)"
-    return "" if drawn else "no run selected"
+        parts.append(
+            f"the first {drawn} of {given} runs (more than {MOST_RUNS} can't be told apart)"
+        )
+    if others:
+        runs = "1 run of another task is" if others == 1 else f"{others} runs of other tasks are"
+        parts.append(f"{runs} left out where the {plain_text(metric.label)} is drawn")
+    return "; ".join(parts)

@@ -224,7 +224,7 @@ def test_a_click_on_a_point_opens_its_run(page: Page, theme: str) -> None:
         "plot => plot.data.filter(t => t.customdata && t.customdata.length)[0].customdata"
     )
     at = list(data).index(HTML)
-    plot.get_by_role("button", name="Table: accuracy of finished runs").click()
+    plot.get_by_role("button", name="Table: finished runs").click()
     row = plot.get_by_role("row").filter(has_text=HTML)
     expect(row).to_contain_text(re.compile(r"PC-LoRA\s*[\d,]+\s*\d+(\.\d)?"))
     points.nth(at).hover(force=True)

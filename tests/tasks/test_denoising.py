@@ -122,6 +122,15 @@ def test_figures_and_lists_show_its_metric(finished, run):
     by_name = {name: [t for t in figure.data if t.meta == name] for name in ("student as it is",)}
     first, second, *_ = by_name["student as it is"]
     assert list(first.y) == read and len(second.y) == 0
+    assert figure.layout.title.text == "1 run of another task is left out where the MSE is drawn"
+    # Another task may call what it measures alike.
+    sharpened = dataclasses.replace(run, config={}, result={**run.result, "task": "sharpening"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TASKS._entries, "sharpening", Sharpening())
+        figure = overlay_figure([run, sharpened])
+    _, second, *_ = (t for t in figure.data if t.meta == "student as it is")
+    assert len(second.y) == 0 and "1 run of another task" in figure.layout.title.text
+    assert overlay_figure([run, run]).layout.title.text == ""
     points = fill_pareto(pareto_runs_figure(), [run])
     assert points.layout.yaxis.title.text == "MSE" and points.data[0].y == (mse,)
     row = table_row(run)

@@ -34,18 +34,18 @@ class ParetoPanel:
     ) -> None:
         self._on_click = on_click
         self._runs: list[Run] = []
-        self.chart = Chart(pareto_runs_figure(), label="accuracy of finished runs over their size")
+        self.chart = Chart(pareto_runs_figure(), label="finished runs over their size")
         self.chart.on_click(self._clicked)
         self.button = widgets.ToggleButton(
             description="Pareto plot",
             icon="dot-circle-o",
-            tooltip="accuracy over size, a point per finished run; a click opens the run",
+            tooltip="what the task measures over size, a point per finished run; a click opens it",
             layout=widgets.Layout(width="auto"),
         )
         wide = {"layout": widgets.Layout(width="340px"), "style": {"description_width": "60px"}}
         tip = "runs of other tasks, models, data or splits can't be compared"
         self.group = widgets.Dropdown(description="runs of", tooltip=tip, **wide)
-        tip = "what the accuracy is set against"
+        tip = "what the metric is set against"
         self.axis = widgets.Dropdown(options=list(AXES), description="over", tooltip=tip, **wide)
         for control in (self.button, self.group, self.axis):
             control.observe(lambda _: show_errors(self._draw), "value")

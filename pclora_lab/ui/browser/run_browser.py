@@ -38,7 +38,7 @@ class RunBrowser:
         table: the runs; ``selected`` by boxes, ``current`` by a click.
         changes: renames and deletes; see :class:`RunChanges`.
         overlays: several runs in one figure; see :class:`OverlayPanel`.
-        pareto: accuracy over size; see :class:`ParetoPanel`.
+        pareto: what a task measures over size; see :class:`ParetoPanel`.
         message: errors, and what was done.
     """
 

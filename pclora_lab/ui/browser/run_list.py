@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pclora_lab.runs.reader import Run, UnreadableRun, scan_runs
-from pclora_lab.ui.browser.table_rows import table_columns, table_row
+from pclora_lab.ui.browser.table_rows import table_columns, table_row, tasks_of
 from pclora_lab.ui.widgets.table import Table
 
 __all__ = ["RunList"]
@@ -24,7 +24,7 @@ class RunList:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.table = Table(table_columns(), label="runs")
+        self.table = Table(table_columns(tasks_of(())), label="runs")
         self.entries: dict[str, Run | UnreadableRun] = {}
         self._known: dict[Path, Any] = {}
 
@@ -39,8 +39,10 @@ class RunList:
         """
         entries = scan_runs(self.root, self._known)
         self.entries = {entry.folder.name: entry for entry in entries}
+        readable = [entry for entry in entries if isinstance(entry, Run)]
+        self.table.columns = table_columns(tasks_of(readable))
         self.table.rows = [table_row(entry) for entry in entries]
-        return [entry for entry in entries if isinstance(entry, Run)]
+        return readable
 
     def named(self, names: Sequence[str]) -> list[Run]:
         """Those of the named runs that can be read."""

@@ -1,24 +1,31 @@
 """A run, also a broken one, as one row of a table: plain values only, None where there is none."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pclora_lab.runs import result_columns
 from pclora_lab.runs.reader import Run, UnreadableRun
 from pclora_lab.runs.result_columns import ResultColumn, finite
-from pclora_lab.tasks.registry import TASKS, task_of
+from pclora_lab.tasks.base import Task
+from pclora_lab.tasks.registry import TASKS, named_task, task_of
 
-__all__ = ["group_of", "table_columns", "table_row"]
+__all__ = ["group_of", "table_columns", "table_row", "tasks_of"]
 
 
-def table_columns() -> list[dict[str, Any]]:
-    """The columns of a list of runs, as :class:`pclora_lab.ui.widgets.table.Table` takes them."""
-    texts = ("run", "status", "method", "size", "schedule")
+def table_columns(tasks: Collection[Task] | None = None) -> list[dict[str, Any]]:
+    """The columns of a list of runs, as :class:`pclora_lab.ui.widgets.table.Table` takes them.
+
+    Args:
+        tasks: of the runs: each has a column for the metric that ranks them, and where there are
+            several, every run says which is its own. None takes all tasks there are.
+    """
+    texts = ["run", "status", *(["task"] if tasks is None or len(tasks) > 1 else [])]
+    texts += ["method", "size", "schedule"]
     return [
         *({"name": _NAMES.get(label, label), "label": label, "kind": "text"} for label in texts),
         *({"name": name, "label": name, "kind": "number"} for name in ("seed", "steps")),
-        *(_described(column) for column in _listed()),
+        *(_described(column) for column in _listed(tasks)),
         *({"name": name, "label": name, "kind": "text"} for name in ("when", "note")),
     ]
 
@@ -26,9 +33,20 @@ def table_columns() -> list[dict[str, Any]]:
 _NAMES = {"run": "name"}
 
 
-def _listed() -> list[ResultColumn]:
+def tasks_of(runs: Iterable[Run]) -> list[Task]:
+    """The tasks of some runs, each once; classification, of whatever, counts as one.
+
+    A folder without runs is one of classifiers to come.
+    """
+    found = (task_of(run.config) for run in runs)
+    by_facts = {str(task.key_facts()): task for task in found if task is not None}
+    return list(by_facts.values()) or [named_task(None)]
+
+
+def _listed(tasks: Collection[Task] | None = None) -> list[ResultColumn]:
     """The metric that ranks the runs of each task, and what the result of any run has."""
-    metrics = {task.ranking.key: task.ranking for task in TASKS.values()}
+    shown = TASKS.values() if tasks is None else tasks
+    metrics = {task.ranking.key: task.ranking for task in shown}
     return [column for column in result_columns.columns_of(metrics.values()) if column.listed]
 
 
@@ -50,6 +68,7 @@ def table_row(entry: Run | UnreadableRun) -> dict[str, Any]:
     return {
         **row,
         "status": entry.state or entry.status,
+        "task": _task(config),
         "method": _text(method.get("name")) or _text(result.get("method")),
         "size": _size(method),
         "schedule": _schedule(method.get("schedule")),
@@ -69,6 +88,13 @@ def group_of(run: Run) -> str:
         words += f", {_text(config.get('task')) if task is None else task.title}"
     split = _text(config.get("report_on")) or "test"
     return words if split == "test" else f"{words} ({split})"
+
+
+def _task(config: Mapping[str, Any]) -> str | None:
+    task = task_of(config)
+    if task is None:
+        return _text(config.get("task"))
+    return task.title if task.key_facts() else "classification"
 
 
 def _text(value: object) -> str | None:

@@ -52,7 +52,7 @@ class Tiles:
 
     def clear_results(self) -> None:
         """No accuracy and no speed yet."""
-        self.accuracy.value = _tile(_UNKNOWN, "accuracy: not measured yet")
+        self.accuracy.value = _tile(_UNKNOWN, "score: not measured yet")
         self.speed.value = _tile(_UNKNOWN, "speed: measured at the end")
 
     def show_forecast(self, found: AccuracyEstimate | None, speedup: float | None) -> None:
