@@ -69,7 +69,7 @@ def push_to_hub(
     if not (folder / "README.md").is_file():
         raise ValueError(
             f"{folder} has no model card: write README.md with model_card(), so that readers know "
-            "data, recipe and accuracy"
+            "data, recipe and metrics"
         )
     if pickled := sorted(p.name for p in files if p.suffix in _PICKLED):
         raise ValueError(f"{folder} holds pickled files ({listed(pickled)}): remove them")

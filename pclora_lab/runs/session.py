@@ -90,8 +90,7 @@ class Session(BackgroundRun):
         rest = read_resumption(folder)
         session = cls(rest.config, rest.folder.parent, cache=cache, loggers=loggers)
         session._resumption, session.folder = rest, rest.folder
-        session._allow_changes = allow_changes
-        session._lambda_override = rest.lambda_override
+        session._lambda_override, session._allow_changes = rest.lambda_override, allow_changes
         session._progress.rows += rest.rows
         return session
 

@@ -112,10 +112,10 @@ def _events(
     kept = freed_memory_kept() if device.type == "cpu" else nullcontext()
     with device_errors_explained(config), kept:
         setup = prepare(*given, allow_changes=allow_changes, ranks=ranks)
-        if config.task is None and checkpoint is None:
-            yield TaskGuessed(setup.task.name, guessed_because(setup.task))
         if setup.config != config:
             yield Resolved(setup.config)
+        if config.task is None and checkpoint is None:
+            yield TaskGuessed(setup.task.name, guessed_because(setup.task))
         yield Planned(planned_phases(setup))
         if setup.needs_teacher:
             yield from _teach(setup, root / "teachers", checkpoint)

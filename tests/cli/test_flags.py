@@ -150,5 +150,5 @@ def test_help_says_what_a_flag_does_and_its_default(command, capsys):
         main([command, "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert "take fused query-key-value layers as three (default: False)" in text
-    shown = "accuracy readings on the way (none: planned) (default: 4)" in text
+    shown = "readings of the metrics on the way (none: planned) (default: 4)" in text
     assert shown == (command == "compare")

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
     "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/what_can_go_wrong.md",
     "docs/glossary.md", "docs/more_processes.md", "docs/notation.md", "docs/other_libraries.md",
-    "docs/questions.md",
+    "docs/questions.md", "docs/tasks.md",
 )  # fmt: skip
 ROOMS = (
     *("nn", "data", "models", "tasks", "methods", "training", "runs"),

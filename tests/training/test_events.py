@@ -14,6 +14,7 @@ from pclora_lab.training.events import (
     Resolved,
     RunEnd,
     StepEnd,
+    TaskGuessed,
 )
 
 EVENTS = [
@@ -23,6 +24,7 @@ EVENTS = [
     LogRow({"step": 1}),
     AdapterSnapshot(1, 0.5, {"A": torch.zeros(2)}),
     RunEnd({"accuracy": 1.0}, nn.Linear(2, 2), nn.Linear(2, 2)),
+    TaskGuessed("denoising", "task: denoising, as the data hold images"),
 ]
 
 

@@ -82,12 +82,9 @@ class ShownRun:
             lambda: self.show_errors(lambda: self.follow(self.active.require("follow"))),
         )  # fmt: skip
         self.parts: list[widgets.Widget] = [
-            self.changes.widget,
-            self.tiles.widget,
-            *self.views.parts,
-            self.message,
+            self.changes.widget, self.tiles.widget, *self.views.parts, self.message,
             self.exports.widget,
-        ]
+        ]  # fmt: skip
         self._show_state("new")
 
     def show_errors(self, action: Callable[[], object]) -> None:
@@ -195,7 +192,8 @@ class ShownRun:
         """One frame of the session, from a thread."""
         with self._showing:
             if self.opened is None:
-                self._show_task(session, snapshot)
+                if (found := _other_task(snapshot, self.config)) is not None:
+                    self._begin(session.folder, found, "")
                 self._show_end(snapshot)
         self._show_state(snapshot.state)
         # The line comes after the buttons, so that whoever reads "stopped" may press them.
@@ -210,12 +208,6 @@ class ShownRun:
                     self.tiles.show_result(snapshot.result)
         if snapshot.state in OVER:
             self._on_over()
-
-    def _show_task(self, session: Session, snapshot: SessionState) -> None:
-        """The data have said which task the run is of: other metrics are drawn."""
-        found = snapshot.config
-        if found is not None and self.config is not None and found.task != self.config.task:
-            self._begin(session.folder, found, "")
 
     def _show_end(self, snapshot: SessionState) -> None:
         if isinstance(snapshot.error, RunChanged):
@@ -236,6 +228,13 @@ class ShownRun:
         """Stop drawing and let go of models and data; the run goes on."""
         self.active.release()
         self.views.forget()
+
+
+def _other_task(snapshot: SessionState, shown: RunConfig | None) -> RunConfig | None:
+    """The settings with the task that the data have told meanwhile: other metrics are drawn."""
+    found = snapshot.config
+    is_other = found is not None and shown is not None and found.task != shown.task
+    return found if is_other else None
 
 
 def _outcome(run: Run) -> str:
