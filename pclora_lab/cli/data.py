@@ -7,6 +7,7 @@ import numpy as np
 
 from pclora_lab.cli.flags import add_run_flags, run_from_flags
 from pclora_lab.data.splits import LabeledData, Split
+from pclora_lab.data.targets.summary import number_ranges, target_counts
 from pclora_lab.fields import Part, options_of
 from pclora_lab.json_files import to_json
 from pclora_lab.training.config import RunConfig
@@ -43,12 +44,15 @@ def run_data(args: argparse.Namespace) -> int:
 
 
 def _counts(data: LabeledData) -> dict[str, list[int]]:
-    """Examples of every class, by split; of masks, their pixels."""
+    """Examples of every class, by split; of masks, their pixels, and of tags, their words."""
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    return {name: _count(split, data.num_classes).tolist() for name, split in splits.items()}
+    return {name: _count(split, data).tolist() for name, split in splits.items()}
 
 
-def _count(split: Split, classes: int) -> np.ndarray:
+def _count(split: Split, data: LabeledData) -> np.ndarray:
+    classes = data.num_classes
+    if data.targets:
+        return target_counts(split, data.targets, classes)
     if split.masks is None:
         return np.bincount(split.labels, minlength=classes)
     counts = np.zeros(classes, dtype=np.int64)
@@ -57,10 +61,21 @@ def _count(split: Split, classes: int) -> np.ndarray:
     return counts
 
 
+_HEADS = {"labels": "label", "tags": "tag of words"}
+
+
+def _print_numbers(data: LabeledData) -> None:
+    for split, targets in number_ranges(data).items():
+        for name, (low, mean, high) in targets.items():
+            print(f"{split:10} {_one_line(name, 40)}: {low:g} to {high:g}, mean {mean:g}")
+
+
 def _print_classes(data: LabeledData) -> None:
+    if data.targets == "numbers":
+        return _print_numbers(data)
     counts = _counts(data)
     shown = data.class_names[:_MOST_CLASSES]
-    head = "class of pixels" if data.has_masks else "class"
+    head = "class of pixels" if data.has_masks else _HEADS.get(data.targets, "class")
     width = min(40, max(map(len, (*shown, head))))
     print(f"{head:{width}} " + " ".join(f"{name:>10}" for name in counts))
     for number, name in enumerate(shown):
@@ -81,7 +96,7 @@ def _facts(data: LabeledData) -> dict[str, Any]:
         "kind": data.kind,
         "columns": list(data.content),
         "class_names": list(data.class_names),
-        "examples": _counts(data),
+        "examples": number_ranges(data) if data.targets == "numbers" else _counts(data),
         "account": data.account.to_dict() if data.account else None,
         "notes": list(data.notes),
     }

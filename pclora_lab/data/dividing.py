@@ -16,10 +16,13 @@ __all__ = ["divide", "take_rows", "three_splits"]
 def take_rows(split: Split, indices: np.ndarray) -> Split:
     """Some rows of a split, in this order."""
     masks = None if split.masks is None else _taken(split.masks, indices)
-    return Split(_taken(split.examples, indices), split.labels[indices], masks)
+    targets = None if split.targets is None else _taken(split.targets, indices)
+    return Split(_taken(split.examples, indices), split.labels[indices], masks, targets)
 
 
-def _taken(examples: Sequence[Any], indices: np.ndarray) -> Sequence[Any]:
+def _taken(examples: Any, indices: np.ndarray) -> Any:
+    if isinstance(examples, np.ndarray):
+        return examples[indices]
     take = getattr(examples, "take", None)  # what is decoded on access stays so
     return take(indices) if take is not None else [examples[i] for i in indices]
 

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from pclora_lab.data.account import DataError
-from pclora_lab.data.other_tasks import other_task_of_column, other_task_of_words
+from pclora_lab.data.other_tasks import holds_words, other_task_of_column, other_task_of_words
 from pclora_lab.data.reading.spelling import joined_spellings, spelling_key
 from pclora_lab.wording import listed
 
 __all__ = ["Classes", "LabelColumn", "arrow_column", "classes_of", "is_missing", "label_word"]
+__all__ += ["ordered_words"]
 
 _HARDLY_CLASSES = 20
 
@@ -70,7 +71,7 @@ class LabelColumn:
         """
         feature = table.features[column]
         arrow = arrow_column(table, column)
-        found = other_task_of_column(feature, arrow.type)
+        found = other_task_of_column(feature, arrow.type, holds_words(table, besides=column))
         if found:
             raise DataError(
                 f"column {column!r} of {data!r} is no label column: it holds {found}; pass another "
@@ -152,7 +153,8 @@ def classes_of(
     counts = labels.counts
     if labels.names is None and (found := other_task_of_words(counts, texts)):
         raise DataError(
-            f"column {column!r} of {data!r} holds {found}; pass another label_column ({columns})"
+            f"column {column!r} of {data!r} holds {found}; pass another label_column ({columns})",
+            found.name,
         )
     joined, notes = joined_spellings(counts) if labels.names is None else ({}, [])
     words = set(joined.values()) if labels.names is None else set(counts)
@@ -169,12 +171,18 @@ def classes_of(
         )
     if labels.names is not None:
         return Classes(labels.names, {str(n): n for n in range(len(labels.names))}, True)
-    names = tuple(_order(words))
+    names = tuple(ordered_words(words))
     number = {name: i for i, name in enumerate(names)}
     return Classes(names, {w: number[name] for w, name in joined.items()}, False, tuple(notes))
 
 
-def _order(words: set[str]) -> list[str]:
+def ordered_words(words: set[str]) -> list[str]:
+    """By their numbers where all are whole numbers, else by the alphabet.
+
+    Example:
+        >>> ordered_words({"10", "9"}), ordered_words({"10", "9", "x"})
+        (['9', '10'], ['10', '9', 'x'])
+    """
     # Python reads no whole number of more than 4300 digits.
     numbers = all(re.fullmatch(r"-?[0-9]{1,4000}", word) for word in words)
     return sorted(words, key=int) if numbers else sorted(words)

@@ -102,7 +102,9 @@ def load_data(
     return LabeledData(
         name=name,
         kind=columns.kind,
-        **three,
+        train=three["train"],
+        validation=three["validation"],
+        test=three["test"],
         class_names=classes.names,
         notes=(*ledger.notes, *classes.notes),
         account=account,
@@ -114,6 +116,9 @@ def _refuse_other_tasks(name: str) -> None:
     """What has no class for each example, as far as a name tells."""
     found = {
         "digit_scenes": ("masks", "semantic-segmentation"),
+        "digit_turns": ("numbers", "regression"),
+        "scene_digits": ("several labels at once", "multi-label-classification"),
+        "gloss_typos": ("a tag for each word", "token-classification"),
         "gloss_texts": ("texts without labels", "language-modeling"),
     }
     path = local_path(name)

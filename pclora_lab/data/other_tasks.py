@@ -1,6 +1,7 @@
 """Labels of other tasks than classification, recognized by their type and their values.
 
-They are refused by name: bent into classes, they would train and mean nothing.
+As classes they are refused: they would train and mean nothing. What is refused says which task of
+this package reads it, and that one is taken where a configuration names none.
 """
 
 import re
@@ -14,7 +15,14 @@ import pyarrow as pa
 
 from pclora_lab.wording import listed
 
-__all__ = ["OtherTask", "other_task_of_column", "other_task_of_table", "other_task_of_words"]
+__all__ = [
+    "OtherTask",
+    "holds_words",
+    "is_word_list",
+    "other_task_of_column",
+    "other_task_of_table",
+]
+__all__ += ["other_task_of_words"]
 
 _LISTS = (pa.ListType, pa.LargeListType, pa.FixedSizeListType, pa.ListViewType)
 
@@ -27,6 +35,7 @@ _BETWEEN = ("|", ";", ",")
 # Of tables that have no label for the whole example.
 _COLUMNS = (
     "annotation", "mask", "objects", "answers", "ner_tags", "pos_tags", "chunk_tags", "tags",
+    "labels", "label",
 )  # fmt: skip
 
 _FEW_ROWS = 5
@@ -41,6 +50,12 @@ _MASKS = "segmentation masks"
 
 _REGRESSION = "regression targets"
 
+# Of this package, by what the labels look like.
+_TASKS = {
+    _MASKS: "semantic-segmentation", _REGRESSION: "regression",
+    _MULTI_LABEL: "multi-label-classification", _TOKEN_LABEL: "token-classification",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class OtherTask:
@@ -52,7 +67,8 @@ class OtherTask:
 
     Example:
         >>> print(OtherTask("fractions such as 0.5", "regression targets"))
-        fractions such as 0.5. These look like regression targets, which is another task
+        fractions such as 0.5. These look like regression targets, which is another task: set task \
+to regression
     """
 
     what: str
@@ -61,25 +77,52 @@ class OtherTask:
     @property
     def name(self) -> str | None:
         """Of the task, where this package has it."""
-        return "semantic-segmentation" if self.task == _MASKS else None
+        return _TASKS.get(self.task)
 
     def __str__(self) -> str:
         hint = f": set task to {self.name}" if self.name else ""
         return f"{self.what}. These look like {self.task}, which is another task{hint}"
 
 
-def other_task_of_column(feature: Any, arrow_type: pa.DataType) -> OtherTask | None:
-    """What a label column's type says; None for one that may hold classes."""
+def other_task_of_column(
+    feature: Any, arrow_type: pa.DataType, has_words: bool = False
+) -> OtherTask | None:
+    """What a label column's type says; None for one that may hold classes.
+
+    Args:
+        feature: of the column.
+        arrow_type: as which it is stored.
+        has_words: whether another column holds a list of words in each row.
+    """
     if isinstance(feature, datasets.Image) or _is_picture(arrow_type):
         return OtherTask("a picture in each row", _MASKS)
     if isinstance(arrow_type, _LISTS):
         if pa.types.is_floating(arrow_type.value_type):
             return OtherTask("a list of numbers in each row", _REGRESSION)
-        return OtherTask("a list in each row", f"{_MULTI_LABEL} or {_TOKEN_LABEL}")
+        return OtherTask("a list in each row", _TOKEN_LABEL if has_words else _MULTI_LABEL)
     if pa.types.is_struct(arrow_type):
         names = listed([field.name for field in arrow_type])
         return OtherTask(f"several fields in each row ({names})", "boxes, spans or answers")
     return None
+
+
+def holds_words(table: datasets.Dataset, besides: str = "") -> bool:
+    """Whether a column, besides one, has a list of strings in each row."""
+    schema = table.features.arrow_schema
+    return any(is_word_list(schema.field(name).type) for name in table.column_names
+               if name != besides)  # fmt: skip
+
+
+def is_word_list(kind: pa.DataType) -> bool:
+    """Whether a column has a list of strings in each row.
+
+    Example:
+        >>> is_word_list(pa.list_(pa.string())), is_word_list(pa.list_(pa.int64()))
+        (True, False)
+    """
+    if not isinstance(kind, _LISTS):
+        return False
+    return pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)
 
 
 def _is_picture(arrow_type: pa.DataType) -> bool:
@@ -165,7 +208,8 @@ def other_task_of_table(table: datasets.Dataset) -> OtherTask | None:
     features = table.features
     schema = features.arrow_schema
     for column in table.column_names:
-        found = other_task_of_column(features[column], schema.field(column).type)
+        has_words = holds_words(table, besides=column)
+        found = other_task_of_column(features[column], schema.field(column).type, has_words)
         if found and column.lower() in _COLUMNS:
             return OtherTask(f"Column {column!r} holds {found.what}", found.task)
     some = table.with_format("arrow")[:100].to_pydict()  # a column alone copies all their types

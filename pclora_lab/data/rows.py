@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pclora_lab.data.account import DataError, Ledger
 from pclora_lab.data.columns import Columns
+from pclora_lab.data.dividing import take_rows
 from pclora_lab.data.labels import Classes, LabelColumn, arrow_column, is_missing
 from pclora_lab.data.pictures import DecodedImages
 from pclora_lab.data.reading.places import OUTSIDE, inside
@@ -18,7 +19,8 @@ from pclora_lab.data.reading.tables import as_dataset
 from pclora_lab.data.splits import Split
 from pclora_lab.wording import listed
 
-__all__ = ["joined_splits", "picture_column", "raw_split", "sample_texts", "text_column_of"]
+__all__ = ["content_rows", "joined_splits", "picture_column", "raw_split", "sample_texts"]
+__all__ += ["text_column_of"]
 
 _SAMPLE = 100
 
@@ -48,6 +50,31 @@ def raw_split(
         DataError: a column that holds no texts or no pictures.
     """
     numbers = classes.of(labels)
+    examples, is_there = content_rows(table, columns, split, ledger)
+    is_none = is_there & (numbers == -1)
+    _leave(ledger, split, "without a label", is_none, columns.label)
+    for reason, is_unknown in _unknown(labels, numbers, classes, is_there):
+        _leave(ledger, split, reason, is_unknown, columns.label)
+    kept = is_there & (numbers >= 0)
+    if kept.all():
+        return Split(examples, numbers)
+    return take_rows(Split(examples, numbers), np.flatnonzero(kept))
+
+
+def content_rows(
+    table: datasets.Dataset, columns: Columns, split: str, ledger: Ledger
+) -> tuple[Sequence[Any], np.ndarray]:
+    """The pictures or texts of a table, and which rows have theirs, ``(rows,)``.
+
+    Args:
+        table: of the split.
+        columns: what it holds.
+        split: its name in the ledger.
+        ledger: is told which rows have none.
+
+    Raises:
+        DataError: a column that holds no texts or no pictures.
+    """
     examples: Sequence[Any]
     if columns.kind == "image":
         examples, is_there, is_outside = picture_column(table, columns.content[0], ledger.place)
@@ -58,24 +85,9 @@ def raw_split(
         is_outside = np.zeros(len(table), dtype=bool)
     thing = {"image": "picture", "text": "text"}[columns.kind]
     named = " or ".join(repr(name) for name in columns.content)
-    _leave(
-        ledger,
-        split,
-        f"without a {thing} in column {named}",
-        ~(is_there | is_outside),
-        columns.content[0],
-    )
-    is_none = is_there & (numbers == -1)
-    _leave(ledger, split, "without a label", is_none, columns.label)
-    for reason, is_unknown in _unknown(labels, numbers, classes, is_there):
-        _leave(ledger, split, reason, is_unknown, columns.label)
-    kept = is_there & (numbers >= 0)
-    if kept.all():
-        return Split(examples, numbers)
-    rows = np.flatnonzero(kept)
-    if isinstance(examples, DecodedImages):
-        return Split(examples.take(rows), numbers[rows])
-    return Split([examples[row] for row in rows], numbers[rows])
+    missing = f"without a {thing} in column {named}"
+    _leave(ledger, split, missing, ~(is_there | is_outside), columns.content[0])
+    return examples, is_there
 
 
 def _leave(ledger: Ledger, split: str, reason: str, is_left: np.ndarray, column: str) -> None:

@@ -19,12 +19,14 @@ class Split:
     """Raw examples and their class numbers; ``examples[i]`` is a PIL image, a string, or a pair.
 
     ``masks[i]`` is a picture of the same size whose gray values are the class numbers of the
-    pixels, 255 for none; the labels are all 0 then.
+    pixels, 255 for none; the labels are all 0 then. So they are where ``targets[i]`` says what is
+    right: numbers, a 0 or 1 for each label, or a tag's number for each word.
     """
 
     examples: Sequence[Any]
     labels: np.ndarray
     masks: Sequence[Image.Image] | None = None
+    targets: np.ndarray | Sequence[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,6 +46,8 @@ class LabeledData:
         notes: what was left out or made up while reading, for people to know.
         account: what was found, used and left out.
         content: the columns that the examples are from; two for pairs of texts.
+        targets: what ``Split.targets`` holds: ``numbers``, ``labels`` or ``tags``, which
+            ``class_names`` are the names of; empty where there are none.
 
     Raises:
         AccountError: the account's used rows are not those of the splits.
@@ -58,6 +62,7 @@ class LabeledData:
     notes: tuple[str, ...] = ()
     account: Account | None = None
     content: tuple[str, ...] = ()
+    targets: str = ""
 
     def __post_init__(self) -> None:
         rows = len(self.train) + len(self.validation) + len(self.test)
@@ -86,7 +91,7 @@ class LabeledData:
         things = "pairs of texts" if self.is_paired else f"{self.kind}s"
         things += " with masks" if self.has_masks else ""
         return f"{short_name(self.name)}: {sizes} {things} to train, validate and test on" + (
-            f", {self.num_classes} classes ({names})" if names else ""
+            f", {self.num_classes} {self.targets or 'classes'} ({names})" if names else ""
         )
 
     def fingerprint(self) -> str:
@@ -100,7 +105,8 @@ class LabeledData:
     @cached_property
     def _hash(self) -> str:
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        return _hash_of_splits(splits, (self.kind, *self.class_names))
+        facts = (self.kind, *self.class_names, *filter(None, (self.targets,)))
+        return _hash_of_splits(splits, facts)
 
 
 def hash_of_texts(*texts: str) -> str:
@@ -132,7 +138,8 @@ def _hash_of_splits(splits: Mapping[str, Split], facts: Sequence[str]) -> str:
     for name, split in splits.items():
         _add(digest, _characters(name))
         _add(digest, np.ascontiguousarray(split.labels, dtype="<i8").tobytes())
-        for examples in (split.examples, split.masks or ()):
+        targets = () if split.targets is None else split.targets
+        for examples in (split.examples, split.masks or (), targets):
             # A picture of a table or a folder as its bytes, which takes no decoding.
             read = getattr(examples, "content", None) or partial(_content, examples)
             for index in range(len(examples)):
@@ -150,7 +157,7 @@ def _characters(text: str) -> bytes:
     return text.encode("utf8", "surrogatepass")
 
 
-def _content(examples: Sequence[Any], index: int) -> bytes:
+def _content(examples: Any, index: int) -> bytes:
     example = examples[index]
     if isinstance(example, str):
         return _characters(example)

@@ -20,6 +20,7 @@ from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.models.serialization import low_rank_layers
 from pclora_lab.models.weights import write_weights
 from pclora_lab.nn.forward import as_inputs, call_model, eval_mode, try_inputs
+from pclora_lab.nn.heads import with_units_folded
 from pclora_lab.nn.latency import latency_ms
 from pclora_lab.nn.layers.copying import on_cpu
 from pclora_lab.nn.layers.finite import check_weights_finite
@@ -96,7 +97,7 @@ def export_standalone(
         ValueError: the model was not loaded by name, the folder holds other files, or what was
             written computes something else.
     """
-    recipe = require_recipe(model)
+    recipe, model = require_recipe(model), with_units_folded(model)
     check_weights_finite(model, "it is not exported")
     model, dense = on_cpu(model), on_cpu(dense if dense is not None else dense_twin(model))
     folder = given_path(folder, "folder")

@@ -8,11 +8,12 @@ from torch import nn
 from pclora_lab.data.images import Preprocessing
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.models.recipes import model_recipe
-from pclora_lab.models.timm_models import reset_timm_head
+from pclora_lab.models.timm_models import reset_timm_head, timm_output_layers
 from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.metadata import recipe_of, set_metadata
 
-__all__ = ["reset_head", "head_is_new", "input_kind", "head_matches", "preprocessing_of"]
+__all__ = ["reset_head", "head_is_new", "input_kind", "head_matches", "output_layers"]
+__all__ += ["preprocessing_of", "set_problem"]
 
 
 def reset_head(
@@ -31,7 +32,7 @@ def reset_head(
     # A new layer draws weights of its own first, which are replaced at once.
     with nullcontext() if generator is None else generators_kept():
         if recipe_of(model).get("library") == "transformers":
-            from pclora_lab.models.hf_models import reset_hf_head
+            from pclora_lab.models.heads.of_transformers import reset_hf_head
 
             reset_hf_head(model, num_classes, generator)
         else:
@@ -40,8 +41,44 @@ def reset_head(
         model,
         pclora_head_is_new=True,
         pclora_class_names=None,
-        pclora_recipe={**recipe_of(model), "num_classes": num_classes},
+        pclora_recipe={
+            **{key: value for key, value in recipe_of(model).items() if key != "problem"},
+            "num_classes": num_classes,
+        },
     )
+
+
+def output_layers(model: nn.Module) -> list[str]:
+    """Full names of the last layers of the head, whose outputs are the model's; mostly one.
+
+    Args:
+        model: loaded by name.
+    """
+    if recipe_of(model).get("library") == "transformers":
+        from pclora_lab.models.hf import heads
+
+        return heads.output_layers(model)
+    return timm_output_layers(model)
+
+
+def set_problem(model: nn.Module, names: tuple[str, ...], problem: str | None) -> None:
+    """Let a model know what its outputs are, and what they answer.
+
+    Args:
+        model: loaded by name.
+        names: of the outputs.
+        problem: ``regression`` or ``multi_label_classification``, in transformers' words; None for
+            classes that exclude each other.
+    """
+    set_metadata(model, pclora_class_names=names)
+    if problem is not None:
+        set_metadata(model, pclora_recipe={**recipe_of(model), "problem": problem})
+    if recipe_of(model).get("library") == "transformers":
+        from pclora_lab.models.heads.of_transformers import (
+            name_classes,  # timm's models need none of it
+        )
+
+        name_classes(model, names, problem)
 
 
 def head_matches(model: nn.Module, names: tuple[str, ...]) -> bool:

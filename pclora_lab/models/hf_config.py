@@ -137,13 +137,17 @@ def refuse_code(config: dict[str, Any], name: str) -> None:
         )
 
 
-def refuse_other_tasks(config: PreTrainedConfig, num_classes: int | None, name: str) -> None:
+def refuse_other_tasks(
+    config: PreTrainedConfig, num_classes: int | None, name: str, wanted: str | None = None
+) -> None:
     """Refuse a head that gives no classes that exclude each other.
 
     Args:
         config: of the model as it was saved.
         num_classes: that are wanted; None keeps the head, another number than its own replaces it.
         name: for the error.
+        wanted: the ``problem_type`` that a head is for, where that is no choice of one class.
+            Nothing is refused then; of a head for something else the type is taken away.
 
     Raises:
         ValueError: regression or several labels at once, and what to do.
@@ -152,6 +156,9 @@ def refuse_other_tasks(config: PreTrainedConfig, num_classes: int | None, name: 
     problem = config.problem_type
     if problem is None and config.num_labels == 1:
         problem = "regression"
+    if wanted is not None:
+        config.problem_type = problem if kept and problem == wanted else None
+        return
     if not kept:
         config.problem_type = None
         return
@@ -170,8 +177,12 @@ def refuse_other_tasks(config: PreTrainedConfig, num_classes: int | None, name: 
     )
 
 
-def saved_for_another_task(config: PreTrainedConfig) -> bool:
+def saved_for_another_task(config: PreTrainedConfig, is_tokens: bool = False) -> bool:
     """Whether a checkpoint has a head, and not one that classifies whole texts or images.
+
+    Args:
+        config: as it was saved.
+        is_tokens: whether a head for tokens is wanted instead.
 
     Example:
         >>> from transformers import BertConfig
@@ -181,7 +192,8 @@ def saved_for_another_task(config: PreTrainedConfig) -> bool:
         False
     """
     heads = [name.rpartition("For")[2] for name in config.architectures or () if "For" in name]
-    ours = ("SequenceClassification", "ImageClassification")
+    whole = ("SequenceClassification", "ImageClassification")
+    ours = ("TokenClassification",) if is_tokens else whole
     return bool(heads) and not any(head.startswith(ours) for head in heads)
 
 

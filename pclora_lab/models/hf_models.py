@@ -16,6 +16,7 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSemanticSegmentation,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -29,11 +30,10 @@ from transformers.models.auto.modeling_auto import (
 
 from pclora_lab.models.hf.gguf import as_dense, refuse_other_sizes, unpacking
 from pclora_lab.models.hf.gguf_header import gguf_source, is_gguf
-from pclora_lab.models.hf.heads import output_layers, refuse_other_heads, require_causal
+from pclora_lab.models.hf.heads import refuse_other_heads, require_causal
 from pclora_lab.models.hf.segmenters import PIXELS, SEGMENTERS, check_segmenter
 from pclora_lab.models.hf_config import (
     LOCAL_KEYS,
-    config_in,
     config_of,
     named_classes,
     plain_errors,
@@ -48,8 +48,8 @@ from pclora_lab.models.hf_quantizer import build_layers
 from pclora_lab.models.hf_tokenizer import load_hf_tokenizer, text_preprocessing
 from pclora_lab.models.saved_layers import refuse_too_large, weight_files
 from pclora_lab.nn.generators import generators_kept
-from pclora_lab.nn.heads import classifier_names, draw_head, with_outputs
-from pclora_lab.nn.metadata import note_precision, recipe_of, set_metadata
+from pclora_lab.nn.heads import classifier_names, draw_head
+from pclora_lab.nn.metadata import note_precision, set_metadata
 from pclora_lab.quiet import quiet
 from pclora_lab.wording import listed
 
@@ -57,20 +57,22 @@ __all__ = [
     "HF_TASKS",
     "hf_task",
     "load_hf",
-    "name_classes",
     "rebuild_hf",
-    "reset_hf_head",
     "set_hf_recipe",
 ]
 
 HF_TASKS = {
     "text-classification": AutoModelForSequenceClassification,
     "image-classification": AutoModelForImageClassification,
+    "token-classification": AutoModelForTokenClassification,
     "language-model": AutoModelForCausalLM,
     "masked-language-model": AutoModelForMaskedLM,
     "image-text": AutoModel,
     PIXELS: AutoModelForSemanticSegmentation,
 }
+
+
+_TOKENS = "token-classification"
 
 
 # While transformers loads weights it takes tying away from the class of all models: two threads at
@@ -87,6 +89,7 @@ def load_hf(
     img_size: int | None = None,
     pretrained: bool = True,
     generator: torch.Generator | None = None,
+    problem: str | None = None,
 ) -> nn.Module:
     """One of transformers' models.
 
@@ -100,6 +103,8 @@ def load_hf(
         img_size: side of the input in pixels, of a model that answers for pixels.
         pretrained: False builds the architecture only.
         generator: draws a new head.
+        problem: ``regression`` or ``multi_label_classification``, where the head is to be for
+            that; None wants one that chooses a class.
 
     Raises:
         ValueError: unknown type or name, code of its own, pickled or damaged weights, a tokenizer
@@ -128,8 +133,8 @@ def load_hf(
         check_segmenter(config, name)
     elif img_size is not None:
         refuse_side(name)
-    if is_labeled and task != PIXELS:
-        refuse_other_tasks(config, num_classes, name)
+    if is_labeled and task not in (PIXELS, _TOKENS):  # whose heads transformers knows no types of
+        refuse_other_tasks(config, num_classes, name, problem)
     if is_labeled:
         if num_classes not in (None, config.num_labels):
             config.num_labels = num_classes
@@ -152,6 +157,8 @@ def load_hf(
         draw_head(model.get_submodule(head), generator)
     recipe: dict[str, Any] = {"library": "transformers", "task": task, "img_size": img_size}
     recipe["num_classes"] = getattr(model, "num_classes", None)
+    if problem is not None and config.problem_type == problem:
+        recipe["problem"] = problem
     if task in ("image-classification", PIXELS):
         recipe["preprocessing"] = image_settings(name, config, pretrained, img_size)
         set_metadata(model, pretrained_cfg=recipe["preprocessing"])
@@ -282,7 +289,7 @@ def _read_weights(
     absent = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
     names = classifier_names(model)
     in_head = {key for key in absent if key.split(".")[0] in names}
-    if task.endswith("classification") and saved_for_another_task(config):
+    if task.endswith("classification") and saved_for_another_task(config, task == _TOKENS):
         # A head for tokens or for choices may have the very shapes of ours.
         in_head |= {key for key, _ in model.named_parameters() if key.split(".")[0] in names}
     rest = sorted(key for key in absent - in_head if "pooler" not in key)
@@ -317,24 +324,3 @@ def _is_layer_of(key: str, model: PreTrainedModel) -> bool:
         return False
     modules = dict(model.named_modules())
     return row in modules or f"{model.base_model_prefix}.{row}" in modules
-
-
-def name_classes(model: nn.Module, names: tuple[str, ...]) -> None:
-    """Write the names of the classes into the configuration, also into the one that is saved."""
-    config = config_in(model)
-    config.id2label = dict(enumerate(names))
-    config.label2id = {name: number for number, name in enumerate(names)}
-    recipe_of(model)["config"] = safe_config(config)
-
-
-def reset_hf_head(model: nn.Module, num_classes: int, generator: torch.Generator | None) -> None:
-    """New last layers for another number of classes, in place."""
-    config = config_in(model)
-    for name in output_layers(model):
-        parent, _, child = name.rpartition(".")
-        head = with_outputs(model.get_submodule(name), num_classes)
-        draw_head(head, generator)
-        setattr(model.get_submodule(parent), child, head)
-    config.num_labels = num_classes
-    recipe_of(model)["config"] = safe_config(config)
-    set_metadata(model, num_classes=num_classes)

@@ -48,6 +48,7 @@ def load_model(
     pretrained: bool = True,
     width: int | None = None,
     generator: torch.Generator | None = None,
+    problem: str | None = None,
 ) -> nn.Module:
     """Build a model and load its weights, in float32 whatever the file's precision is.
 
@@ -62,12 +63,14 @@ def load_model(
         max_tokens: longest text in tokens; None takes 128, or what the model has room for.
         split_qkv: take fused query-key-value layers apart into three linear layers.
         task: of a transformers model, ``text-classification``, ``image-classification``,
-            ``semantic-segmentation``, ``language-model``, ``masked-language-model`` or
-            ``image-text``; None takes classification where there is one, and of a GGUF file its
-            language model.
+            ``token-classification``, ``semantic-segmentation``, ``language-model``,
+            ``masked-language-model`` or ``image-text``; None takes classification where there is
+            one, and of a GGUF file its language model.
         pretrained: False builds the architecture only.
         width: another width of the embedding; such a model has no pre-trained weights.
         generator: draws a new head.
+        problem: ``regression`` or ``multi_label_classification``, where the head of a transformers
+            model is to be for that; one that is for something else is new then.
 
     Raises:
         ValueError: unknown name (with the nearest ones), a folder that is no model, a size that
@@ -82,9 +85,8 @@ def load_model(
             whole(0, _MOST[what])(f"load_model: {what}", given)
     if width is not None and pretrained:
         raise ValueError(f"{name!r} of width {width} has no weights: pass pretrained=False")
-    model = _load(
-        name, num_classes, img_size, max_tokens, split_qkv, task, pretrained, width, generator
-    )
+    sizes = num_classes, img_size, max_tokens
+    model = _load(name, *sizes, split_qkv, task, pretrained, width, generator, problem)
     if pretrained:
         check_weights_finite(model, _WHERE_FROM.format(name=name))
     return model
@@ -106,6 +108,7 @@ def _load(
     pretrained: bool,
     width: int | None,
     generator: torch.Generator | None,
+    problem: str | None,
 ) -> nn.Module:
     folder = Path(name.removeprefix(_FOLDER))
     is_folder = name.startswith(_FOLDER)
@@ -131,6 +134,7 @@ def _load(
             img_size=img_size,
             pretrained=pretrained,
             generator=generator,
+            problem=problem,
         )
     else:
         model = load_timm(name, num_classes, img_size, pretrained, width)

@@ -94,6 +94,7 @@ _SAVED = record(
             "architecture": text(),
             "head": text(),
             "task": text(),
+            "problem": text(),
             "num_classes": optional(whole(0, 2**20)),
             "img_size": optional(one_of_kinds(_side, listed(_side), expected="a side in pixels")),
             "width": optional(whole(1, 2**16)),

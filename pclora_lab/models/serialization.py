@@ -34,6 +34,7 @@ from pclora_lab.models.saved_layers import (
     weight_files,
 )
 from pclora_lab.models.weights import check_weights, checksums_in, fill_weights, write_weights
+from pclora_lab.nn.heads import with_units_folded
 from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.nn.layers.wrappers import unwrapped
 from pclora_lab.nn.metadata import set_metadata
@@ -68,7 +69,7 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> Path:
             this format can't build again, a weight is NaN or infinite, or the folder holds a model
             of another format, which would be overwritten.
     """
-    model = unwrapped(model)
+    model = with_units_folded(unwrapped(model))
     layers = low_rank_layers(model)
     method = getattr(model, "pclora_method", None)
     if not layers and method is None and model_recipe(model) is None:

@@ -31,6 +31,7 @@ __all__ = [
     "is_timm_name",
     "load_timm",
     "reset_timm_head",
+    "timm_output_layers",
     "timm_recipe",
 ]
 
@@ -120,6 +121,13 @@ def draw_timm_head(model: nn.Module, generator: torch.Generator | None) -> None:
     heads = _classifier(model).get_classifier()
     for head in (heads,) if isinstance(heads, nn.Module) else heads:  # distilled models have two
         draw_head(head, generator)
+
+
+def timm_output_layers(model: nn.Module) -> list[str]:
+    """Full names of the classifier; of a distilled model, of both."""
+    heads = _classifier(model).get_classifier()
+    modules = (heads,) if isinstance(heads, nn.Module) else heads
+    return [name for name, module in model.named_modules() if any(module is h for h in modules)]
 
 
 def reset_timm_head(model: nn.Module, num_classes: int, generator: torch.Generator | None) -> None:

@@ -15,13 +15,19 @@ from .metrics import Scorer, TaskMetric
 from .outputs import Continuation
 from .registry import TASKS, metrics_of, named_task
 from .segmentation import SEMANTIC_SEGMENTATION, Confusion, iou_by_class, segmentation_loss
+from .targets.multi_label import MULTI_LABEL_CLASSIFICATION
+from .targets.regression import REGRESSION
+from .targets.tokens import TOKEN_CLASSIFICATION, entities
 
 __all__ = [
     "IMAGE_CLASSIFICATION",
     "LANGUAGE_MODELING",
+    "MULTI_LABEL_CLASSIFICATION",
+    "REGRESSION",
     "SEMANTIC_SEGMENTATION",
     "TASKS",
     "TEXT_CLASSIFICATION",
+    "TOKEN_CLASSIFICATION",
     "Classification",
     "Confusion",
     "Continuation",
@@ -31,6 +37,7 @@ __all__ = [
     "classification_loss",
     "continue_texts",
     "contrastive_loss",
+    "entities",
     "iou_by_class",
     "language_model_loss",
     "logit_loss",

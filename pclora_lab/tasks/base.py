@@ -36,6 +36,7 @@ class Task(TaskOutputs):
         learns_from: what data for it hold, in a few words; empty takes ``things``.
         built_in: names of a model and of data for it that come with the package, which are what a
             person begins with; None where there are none.
+        shows_each_class: whether :meth:`shown_examples` are one of each class, then others.
     """
 
     name: ClassVar[str]
@@ -47,6 +48,7 @@ class Task(TaskOutputs):
     input: ClassVar[str] = "image"
     learns_from: ClassVar[str] = ""
     built_in: ClassVar[tuple[str, str] | None] = None
+    shows_each_class: ClassVar[bool] = False
 
     @property
     def ranking(self) -> TaskMetric:
@@ -69,6 +71,13 @@ class Task(TaskOutputs):
         Without a name in the configuration, the first built-in task that they suit is taken.
         """
         raise NotImplementedError
+
+    def of_data(self, data: "LabeledData") -> "Task":
+        """The task with what its losses and metrics have to know of the data it is learned from.
+
+        Itself where that is nothing. It is asked once for data that were read.
+        """
+        return self
 
     def batches(
         self, split: "Split", preprocessing: "Preprocessing | TextPreprocessing"

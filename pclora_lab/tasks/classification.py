@@ -27,10 +27,12 @@ class Classification(Task):
     """Cross-entropy and top-1 accuracy."""
 
     metrics = (ACCURACY,)
+    shows_each_class = True
 
     def suits(self, data: "LabeledData") -> bool:
         """Data of what it reads, with classes."""
-        return data.kind == self.input and data.num_classes > 0 and not data.has_masks
+        has_others = data.has_masks or bool(data.targets)
+        return data.kind == self.input and data.num_classes > 0 and not has_others
 
     def class_names(self, data: "LabeledData") -> tuple[str, ...]:
         """The data's."""

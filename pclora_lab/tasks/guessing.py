@@ -35,7 +35,8 @@ def task_and_data(
         if error.task is None or is_begun:
             raise
         return _of_task(TASKS.require(error.task), config, cache)
-    return next((task for task in candidates if task.suits(data)), named_task(None)), data
+    task = next((task for task in candidates if task.suits(data)), named_task(None))
+    return _knowing(task, data, cache), data
 
 
 def pinned_name(task: Task) -> str | None:
@@ -63,7 +64,13 @@ def _of_task(task: Task, config: TaskSettings, cache: DataCache) -> tuple[Task, 
     data = task.data(config, cache)
     if not task.suits(data):
         raise ValueError(_contradiction(task, data, config))
-    return task, data
+    return _knowing(task, data, cache), data
+
+
+def _knowing(task: Task, data: LabeledData, cache: DataCache) -> Task:
+    """The same object for the same data, by which batches that were made are found again."""
+    key = ("task", task.name, id(data))
+    return cache.once(key, lambda: (data, task.of_data(data)))[1]
 
 
 def _contradiction(task: Task, data: LabeledData, config: TaskSettings) -> str:

@@ -5,7 +5,7 @@ from torch import nn
 
 from pclora_lab.data.splits import LabeledData
 from pclora_lab.data.texts import TextPreprocessing
-from pclora_lab.models.adapting import head_matches, input_kind, reset_head
+from pclora_lab.models.adapting import head_matches, input_kind, reset_head, set_problem
 from pclora_lab.models.loading import load_model
 from pclora_lab.nn.metadata import recipe_of, set_metadata
 from pclora_lab.tasks.segmenters import answers_for_pixels
@@ -29,8 +29,21 @@ def load_classifier(
     max_tokens: int | None = None,
     split_qkv: bool = False,
     seed: int = 0,
+    problem: str | None = None,
+    task: str | None = None,
 ) -> nn.Module:
     """See :meth:`pclora_lab.tasks.Task.load_model`.
+
+    Args:
+        name: as :func:`pclora_lab.load_model` takes it.
+        data: with as many classes, labels or numbers as the head is to have outputs.
+        img_size: side of the input in pixels.
+        max_tokens: longest text in tokens.
+        split_qkv: take fused query-key-value layers apart.
+        seed: draws a new head.
+        problem: what the outputs answer, see :func:`set_problem`; a head for anything else is
+            replaced.
+        task: of a transformers model, see :func:`pclora_lab.load_model`.
 
     Raises:
         ValueError: the model has no classifier, or does not read what the data hold.
@@ -42,6 +55,8 @@ def load_classifier(
         max_tokens=max_tokens,
         split_qkv=split_qkv,
         generator=torch.Generator().manual_seed(seed),
+        problem=problem,
+        task=task,
     )
     _require_classifier(model, name)
     if input_kind(model) != data.kind:
@@ -49,13 +64,10 @@ def load_classifier(
             f"{name!r} reads {input_kind(model)}s, but {data.name!r} holds {data.kind}s: "
             f"choose other data, or a model of {data.kind}s such as {_USUAL[data.kind]}"
         )
-    if not head_matches(model, data.class_names):
+    is_other = recipe_of(model).get("problem") != problem
+    if is_other or not head_matches(model, data.class_names):
         reset_head(model, data.num_classes, torch.Generator().manual_seed(seed))
-    if recipe_of(model).get("library") == "transformers":
-        from pclora_lab.models.hf_models import name_classes  # timm's models need none of it
-
-        name_classes(model, data.class_names)
-    set_metadata(model, pclora_class_names=data.class_names)
+    set_problem(model, data.class_names, problem)
     if data.is_paired and TextPreprocessing.of(model).token_types:
         set_metadata(model, pclora_recipe={**recipe_of(model), "token_types": True})
     return model

@@ -13,6 +13,9 @@ from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION, TEXT_CLASSIFIC
 from pclora_lab.tasks.language.causal import LANGUAGE_MODELING
 from pclora_lab.tasks.metrics import TaskMetric
 from pclora_lab.tasks.segmentation import SEMANTIC_SEGMENTATION
+from pclora_lab.tasks.targets.multi_label import MULTI_LABEL_CLASSIFICATION
+from pclora_lab.tasks.targets.regression import REGRESSION
+from pclora_lab.tasks.targets.tokens import TOKEN_CLASSIFICATION
 from pclora_lab.tasks.task_checks import check_task
 
 __all__ = ["BUILT_IN", "TASKS", "key_facts", "metrics_of", "named_task", "task_of"]
@@ -20,6 +23,7 @@ __all__ = ["BUILT_IN", "TASKS", "key_facts", "metrics_of", "named_task", "task_o
 # In the order in which a task is looked for where a configuration names none.
 BUILT_IN = (
     IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION, SEMANTIC_SEGMENTATION, LANGUAGE_MODELING,
+    REGRESSION, MULTI_LABEL_CLASSIFICATION, TOKEN_CLASSIFICATION,
 )  # fmt: skip
 
 TASKS: Registry[Task] = Registry(

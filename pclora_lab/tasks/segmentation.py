@@ -187,7 +187,7 @@ class _SemanticSegmentation(Task):
 
     def suits(self, data: "LabeledData") -> bool:
         """Images with masks."""
-        return data.kind == self.input and data.has_masks
+        return data.kind == self.input and data.has_masks and not data.targets
 
     def batches(
         self, split: "Split", preprocessing: "Preprocessing | TextPreprocessing"

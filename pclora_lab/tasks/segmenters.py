@@ -60,7 +60,7 @@ def load_segmenter(
     elif not head_matches(model, data.class_names):
         reset_head(model, data.num_classes, generator)
     if is_theirs:
-        from pclora_lab.models.hf_models import name_classes  # timm's models need none of it
+        from pclora_lab.models.heads.of_transformers import name_classes
 
         name_classes(model, data.class_names)
     else:

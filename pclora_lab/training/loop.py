@@ -148,7 +148,8 @@ def _run_method(
     set_metadata(
         small,
         pclora_method=config.method.to_dict(),
-        pclora_class_names=setup.class_names,
+        # Outputs that are no classes may have names all the same.
+        pclora_class_names=setup.class_names or getattr(setup.model, "pclora_class_names", None),
     )
     yield RunEnd(result, small.cpu(), setup.model.cpu())
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from pclora_lab.nn.counting import count_macs
 from pclora_lab.nn.forward import call_model
+from pclora_lab.nn.heads import fold_units
 from pclora_lab.nn.latency import latency_ms
 from pclora_lab.nn.sizes import Plan
 from pclora_lab.training.device import hardware_name
@@ -32,7 +33,7 @@ def final_result(setup: RunSetup, student: nn.Module) -> tuple[dict[str, Any], n
     count = setup.ranks.count
     setup.model.to(device)
     teacher_scores = setup.teacher_scores()
-    small = setup.method.finalize(student)
+    small = fold_units(setup.method.finalize(student))
     inputs = batches.inputs(next(batches.in_order(LATENCY_EXAMPLES)), device)
     with torch.no_grad():
         gap = call_model(student.eval(), inputs) - call_model(small, inputs)

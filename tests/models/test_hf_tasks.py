@@ -8,14 +8,8 @@ from torch import nn
 from transformers import AutoConfig
 
 from pclora_lab.models import hf_models
-from pclora_lab.models.hf_models import (
-    HF_TASKS,
-    hf_task,
-    load_hf,
-    name_classes,
-    reset_hf_head,
-    set_hf_recipe,
-)
+from pclora_lab.models.heads.of_transformers import name_classes, reset_hf_head
+from pclora_lab.models.hf_models import HF_TASKS, hf_task, load_hf, set_hf_recipe
 
 
 @pytest.mark.parametrize(

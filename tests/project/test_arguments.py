@@ -20,6 +20,9 @@ PROTOCOLS = {
     "state_dict", "load_state_dict", "without_base", "plan", "layer_ranks",
     # a task's verbs, likewise
     "class_names", "wanted_head", "verdict", "units", "imitated", "raw_examples", "continuations",
+    "label", "of_data", "imitation_loss", "output_code",
+    # a reader of targets, likewise
+    "rows",
 }  # fmt: skip
 EXPLAINED = {
     "fields.py:_switch": "one of a table of checks, which are all called alike",

@@ -14,7 +14,7 @@ from pclora_lab.methods.base import Method
 from pclora_lab.methods.full import FullConfig
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS, make_method
-from pclora_lab.models import hf_models
+from pclora_lab.models.heads import of_transformers
 from pclora_lab.tasks import heads
 from pclora_lab.training import setup as module
 from pclora_lab.training.config import RunConfig
@@ -389,12 +389,12 @@ def test_a_text_model_learns_the_classes_names_and_whether_texts_are_pairs(
     }  # fmt: skip
     for name, stub in stubs.items():
         monkeypatch.setattr(heads, name, stub)
-    monkeypatch.setattr(hf_models, "name_classes", lambda *given: named.append(given))
+    monkeypatch.setattr(of_transformers, "name_classes", lambda *given: named.append(given))
     names = ("a", "b", "c")
     data = SimpleNamespace(num_classes=3, kind="text", class_names=names, is_paired=is_paired)
     assert load_dense(CONFIG, data) is model
     # transformers writes them into the model's own config.
-    assert named == ([(model, names)] if library == "transformers" else [])
+    assert named == ([(model, names, None)] if library == "transformers" else [])
     assert model.pclora_class_names == names
     wanted = {"library": library, "kept": 1}
     if is_paired and tells_apart:

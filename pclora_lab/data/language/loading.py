@@ -76,7 +76,15 @@ def load_texts(
     three = three_splits(name, _by_role(splits), ledger.notes)
     notes, content = tuple(ledger.notes), (column,)
     return LabeledData(
-        name, "text", **three, class_names=(), notes=notes, account=account, content=content
+        name,
+        "text",
+        three["train"],
+        three["validation"],
+        three["test"],
+        class_names=(),
+        notes=notes,
+        account=account,
+        content=content,
     )
 
 

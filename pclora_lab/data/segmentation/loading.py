@@ -109,7 +109,15 @@ def load_masked_data(
     three = three_splits(name, splits, ledger.notes)
     notes, content = tuple(ledger.notes), (image,)
     return LabeledData(
-        name, "image", **three, class_names=names, notes=notes, account=account, content=content
+        name,
+        "image",
+        three["train"],
+        three["validation"],
+        three["test"],
+        class_names=names,
+        notes=notes,
+        account=account,
+        content=content,
     )
 
 

@@ -10,6 +10,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
 )
 
 from pclora_lab.models.hf.segmenters import output_convolution
@@ -23,6 +24,7 @@ __all__ = ["output_layers", "refuse_other_heads", "require_causal"]
 _TYPES = {
     "text-classification": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     "image-classification": MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    "token-classification": MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
     "language-model": MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     "masked-language-model": MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 }

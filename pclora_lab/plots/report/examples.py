@@ -108,10 +108,9 @@ def _chosen(examples: Examples) -> str:
     begin = (
         f"{count:,} of {examples.rows['validation']:,} validation {_things(examples)}: the first"
     )
-    right = {_label(examples, index) for index in range(count)}
-    if not all(right):
+    if not examples.task.shows_each_class:
         return f"{begin} ones, not chosen by how they turned out."
-    different = len(right)
+    different = len({_label(examples, index) for index in range(count)})
     which = (
         f"first {different} of {classes} classes" if different < classes else f"{classes} classes"
     )
