@@ -96,3 +96,19 @@ def test_nothing_to_guess_is_no_score_and_no_overflow():
     sure = GuessedTokens()
     sure.add(torch.tensor([[0.0, 5000.0]]), torch.tensor([0]), torch.tensor([1]))
     assert math.isfinite(sure.compute()["perplexity"])
+
+
+def test_the_parts_of_a_batch_add_up_to_it():
+    """The loss by guessed tokens, imitation by rows, however the padding is spread."""
+    (student, targets), (teacher, _) = drawn(), drawn(1)
+    task, parts = LANGUAGE_MODELING, (slice(0, 1), slice(1, 3))
+
+    def imitation(rows):
+        sides = (task.imitated(one[rows], targets[rows]) for one in (student, teacher))
+        return task.imitation_loss(*sides, 2.0)
+
+    whole = task.units(targets)
+    losses = [task.loss(student[p], targets[p]) * task.units(targets[p]) / whole for p in parts]
+    torch.testing.assert_close(sum(losses), task.loss(student, targets))
+    shares = [imitation(part) * len(student[part]) / len(student) for part in parts]
+    torch.testing.assert_close(sum(shares), imitation(slice(None)))
