@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pclora_lab.models.embedded import EMBEDDED_VITS
+
 __all__ = ["loader_text"]
 
 _SIDE_BY_SIDE = '''
@@ -30,15 +32,17 @@ _PATCH_HEAD = '''
 class PatchHead(nn.Module):
     """A linear layer per patch, then bilinear upsampling: classes of pixels."""
 
-    def __init__(self, width, num_classes, grid, size):
+    def __init__(self, width, num_classes, grid, size, detail):
         super().__init__()
-        self.linear, self.grid, self.size = nn.Linear(width, num_classes), tuple(grid), tuple(size)
+        self.linear = nn.Linear(width, num_classes * detail**2)
+        self.grid, self.size, self.detail = tuple(grid), tuple(size), detail
 
     def forward(self, tokens):
         height, width = self.grid
         patches = self.linear(tokens[:, -height * width :]).float()
         coarse = patches.transpose(1, 2).unflatten(2, (height, width))
-        return nn.functional.interpolate(coarse, size=self.size, mode="bilinear")
+        parts = nn.functional.pixel_shuffle(coarse, self.detail)
+        return nn.functional.interpolate(parts, size=self.size, mode="bilinear")
 '''
 
 
@@ -128,7 +132,7 @@ def loader_text(recipe: dict[str, Any], has_split: bool, int8: bool) -> str:
         library, auto = "transformers", HF_TASKS[recipe["task"]].__name__
         build = f'{auto}.from_config(AutoConfig.for_model(**config["transformers"]))'
         third = f"from transformers import AutoConfig, {auto}"
-    elif recipe["architecture"] == "vit_digits":
+    elif recipe["architecture"] in EMBEDDED_VITS:
         library, build = "timm", 'VisionTransformer(**config["options"])'
         third = "from timm.models import VisionTransformer"
     else:

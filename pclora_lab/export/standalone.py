@@ -15,7 +15,7 @@ from pclora_lab.export.loader_text import loader_text
 from pclora_lab.export.report import ExportReport, bytes_of, finite_gap, largest_gap
 from pclora_lab.files import given_path
 from pclora_lab.json_files import read_json, to_json
-from pclora_lab.models.embedded import vit_digits_options
+from pclora_lab.models.embedded import EMBEDDED_VITS, vit_options
 from pclora_lab.models.recipes import dense_twin, require_recipe
 from pclora_lab.models.serialization import low_rank_layers
 from pclora_lab.models.weights import write_weights
@@ -162,8 +162,8 @@ def _config(recipe: dict[str, Any]) -> dict[str, Any]:
     for key, name in (("img_size", "img_size"), ("width", "embed_dim")):
         if recipe.get(key) is not None:
             settings[name] = recipe[key]
-    if recipe["architecture"] == "vit_digits":
-        settings = {**vit_digits_options(recipe.get("width")), "num_classes": recipe["num_classes"]}
+    if (name := recipe["architecture"]) in EMBEDDED_VITS:
+        settings = {**vit_options(name, recipe.get("width")), "num_classes": recipe["num_classes"]}
     return {
         "architecture": recipe["architecture"],
         "options": settings,

@@ -10,7 +10,8 @@ from pclora_lab.json_files import read_json
 from pclora_lab.nn.metadata import set_metadata
 from pclora_lab.tensor_files import DamagedFile, hash_of_file, load_tensors, verify
 
-__all__ = ["EMBEDDED", "build_vit_digits", "check_embedded", "load_vit_digits"]
+__all__ = ["EMBEDDED", "EMBEDDED_VITS", "HEAD_DETAIL", "build_vit", "check_embedded", "load_vit"]
+__all__ += ["vit_classes", "vit_options"]
 
 EMBEDDED = ("vit_digits", "bert_glosses")
 
@@ -26,62 +27,74 @@ class ViTOptions(TypedDict):
     num_heads: int
 
 
-_VIT_DIGITS: ViTOptions = {
-    "img_size": 8,
-    "patch_size": 2,
-    "in_chans": 1,
-    "embed_dim": 96,
-    "depth": 4,
-    "num_heads": 3,
+_DIGITS = tuple(map(str, range(10)))
+_SHAPE: ViTOptions = {
+    "img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 96, "depth": 4, "num_heads": 3,
+}  # fmt: skip
+_VITS: dict[str, tuple[ViTOptions, tuple[str, ...]]] = {
+    "vit_digits": (_SHAPE, _DIGITS),
+    "vit_scenes": ({**_SHAPE, "img_size": 32, "patch_size": 4}, ("background", *_DIGITS)),
 }
+EMBEDDED_VITS = tuple(_VITS)
+# Of the models that answer for pixels: how finely a patch of theirs does.
+HEAD_DETAIL = {"vit_scenes": 2}
+
+_PIXELS = {"mean": (0.5,), "std": (0.5,), "interpolation": "bilinear", "crop_pct": 1.0}
 
 
-_CLASSES = 10
+def vit_classes(name: str) -> tuple[str, ...]:
+    """Names of the classes that an embedded vision transformer was trained for."""
+    return _VITS[name][1]
 
 
-_DIGITS_CFG = {
-    "architecture": "vit_digits",
-    "input_size": (1, 8, 8),
-    "mean": (0.5,),
-    "std": (0.5,),
-    "interpolation": "bilinear",
-    "crop_pct": 1.0,
-    "num_classes": _CLASSES,
-    "classifier": "head",
-}
+def vit_options(name: str, width: int | None = None) -> ViTOptions:
+    """What timm's ``VisionTransformer`` is built with.
+
+    Args:
+        name: one of :data:`EMBEDDED_VITS`.
+        width: another width of the embedding.
+    """
+    options = _VITS[name][0].copy()
+    if width is not None:
+        options["embed_dim"] = width
+    return options
 
 
-def build_vit_digits(
-    num_classes: int | None = None, img_size: int | None = None, width: int | None = None
+def build_vit(
+    name: str,
+    num_classes: int | None = None,
+    img_size: int | None = None,
+    width: int | None = None,
 ) -> nn.Module:
-    """The architecture, untrained; ``width`` is another width of the embedding.
+    """The architecture with a classifier, untrained.
+
+    Args:
+        name: one of :data:`EMBEDDED_VITS`.
+        num_classes: of the classifier; None takes the model's own.
+        img_size: None, or its own.
+        width: another width of the embedding.
 
     Raises:
         ValueError: another size of image than it was made for, or a width that its heads can't
             share.
     """
-    if img_size not in (None, _VIT_DIGITS["img_size"]):
-        raise ValueError(f"vit_digits takes {_VIT_DIGITS['img_size']} px images, not {img_size}")
-    heads = _VIT_DIGITS["num_heads"]
+    options, classes = _VITS[name]
+    side, heads = options["img_size"], options["num_heads"]
+    if img_size not in (None, side):
+        raise ValueError(f"{name} takes {side} px images, not {img_size}")
     if width is not None and (width < 1 or width % heads):
         raise ValueError(
-            f"vit_digits has {heads} heads, which can't share a width of {width}: use a multiple "
+            f"{name} has {heads} heads, which can't share a width of {width}: use a multiple "
             f"of {heads}"
         )
     from timm.models import VisionTransformer  # which takes seconds, and the names above do not
 
-    classes = _CLASSES if num_classes is None else num_classes
-    model = VisionTransformer(**vit_digits_options(width), num_classes=classes)
-    set_metadata(model, pretrained_cfg=dict(_DIGITS_CFG))
+    wanted = len(classes) if num_classes is None else num_classes
+    model = VisionTransformer(**vit_options(name, width), num_classes=wanted)
+    config = {"architecture": name, "input_size": (options["in_chans"], side, side), **_PIXELS}
+    config |= {"num_classes": len(classes), "classifier": "head"}
+    set_metadata(model, pretrained_cfg=config)
     return model
-
-
-def vit_digits_options(width: int | None = None) -> ViTOptions:
-    """What timm's ``VisionTransformer`` is built with."""
-    options = _VIT_DIGITS.copy()
-    if width is not None:
-        options["embed_dim"] = width
-    return options
 
 
 def check_embedded(name: str) -> Path:
@@ -108,15 +121,22 @@ def check_embedded(name: str) -> Path:
     return path
 
 
-def load_vit_digits(model: nn.Module) -> None:
+def load_vit(name: str, model: nn.Module) -> None:
     """Read the trained weights; a head of another number of classes is left as it is.
+
+    Args:
+        name: one of :data:`EMBEDDED_VITS`.
+        model: of its architecture, with its kind of head.
 
     Raises:
         FileNotFoundError: the checkpoint is not there.
         DamagedFile: it is not the one that belongs to the package.
     """
-    state = load_tensors(check_embedded("vit_digits"), remark=False)
-    is_new = model.num_classes != _CLASSES
+    state = load_tensors(check_embedded(name), remark=False)
+    classes = vit_classes(name)
+    is_new = model.num_classes != len(classes)
     if is_new:
         state = {key: value for key, value in state.items() if not key.startswith("head.")}
+    else:
+        set_metadata(model, pclora_class_names=classes)
     model.load_state_dict(state, strict=not is_new)

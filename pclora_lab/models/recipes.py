@@ -11,6 +11,7 @@ import timm
 import torch
 from torch import nn
 
+from pclora_lab.models.embedded import EMBEDDED_VITS
 from pclora_lab.models.saved_layers import check_sizes, empty_layers, weight_files
 from pclora_lab.models.timm_models import load_timm
 from pclora_lab.nn.generators import generators_kept
@@ -74,14 +75,14 @@ def _attach_head(model: nn.Module, recipe: dict[str, Any]) -> None:
             "pclora-lab"
         )
     with generators_kept():  # what is drawn is replaced by the saved head
-        attach_patch_head(model, recipe["num_classes"])
+        attach_patch_head(model, recipe["num_classes"], detail=recipe.get("head_detail", 1))
 
 
 def _bare_name(architecture: object) -> str:
     # A saved file must not be able to point the loader at a path or the hub.
     if not isinstance(architecture, str) or not architecture.replace("_", "").isalnum():
         raise ValueError(f"saved model names no timm architecture: {architecture!r}")
-    if architecture != "vit_digits" and not timm.is_model(architecture):
+    if architecture not in EMBEDDED_VITS and not timm.is_model(architecture):
         raise ValueError(f"unknown model {architecture!r}: update timm, or pass model=")
     return architecture
 

@@ -93,6 +93,7 @@ _SAVED = record(
             "library": text(),
             "architecture": text(),
             "head": text(),
+            "head_detail": whole(1, 64),
             "task": text(),
             "problem": text(),
             "num_classes": optional(whole(0, 2**20)),

@@ -14,13 +14,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from pclora_lab.models.embedded import EMBEDDED, build_vit_digits, load_vit_digits
+from pclora_lab.models.embedded import EMBEDDED, EMBEDDED_VITS, HEAD_DETAIL, build_vit, load_vit
 from pclora_lab.models.folders import read_config
 from pclora_lab.models.saved_layers import refuse_too_large
 from pclora_lab.nn.forward import example_input
 from pclora_lab.nn.generators import generators_kept
 from pclora_lab.nn.heads import draw_head
-from pclora_lab.nn.metadata import pretrained_cfg_of, set_metadata
+from pclora_lab.nn.metadata import pretrained_cfg_of, recipe_of, set_metadata
 from pclora_lab.nn.patch_head import attach_patch_head, has_patch_head
 from pclora_lab.wording import listed
 
@@ -49,10 +49,10 @@ def load_timm(
     width: int | None,
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """The embedded vision transformer, or one of timm's.
+    """An embedded vision transformer, or one of timm's.
 
     Args:
-        name: timm's, or ``local-dir:PATH``.
+        name: of :data:`EMBEDDED_VITS`, timm's, or ``local-dir:PATH``.
         num_classes: of the head; None keeps the model's own.
         img_size: side of the input in pixels.
         pretrained: whether to read weights.
@@ -63,12 +63,8 @@ def load_timm(
         ValueError: damaged weights, a size it can't take, no head.
         ConnectionError: the weights are not in the local cache and the hub can't be reached.
     """
-    if name == "vit_digits":
-        model = build_vit_digits(num_classes, img_size, width)
-        if pretrained:
-            load_vit_digits(model)
-            if model.num_classes == 10:
-                set_metadata(model, pclora_class_names=tuple(map(str, range(10))))
+    if name in EMBEDDED_VITS:
+        model = build_vit(name, num_classes, img_size, width)
     else:
         name = name.removeprefix("timm/") if is_timm_name(name) else name
         given = {"num_classes": num_classes, "img_size": img_size, "embed_dim": width}
@@ -76,11 +72,13 @@ def load_timm(
         model = _create(name, pretrained, {**_safe_options(options or {}), **given})
         _note_saved_options(model, name, given)
     is_free = getattr(model, "pclora_takes_any_size", False)
-    set_metadata(
-        model,
-        pclora_head_is_new=model.num_classes != pretrained_cfg_of(model).get("num_classes"),
-        pclora_recipe=timm_recipe(model, None if is_free else img_size, width),
-    )
+    set_metadata(model, pclora_recipe=timm_recipe(model, None if is_free else img_size, width))
+    if name in HEAD_DETAIL:
+        attach_patch_head(model, recipe_of(model)["num_classes"], detail=HEAD_DETAIL[name])
+    is_new = model.num_classes != pretrained_cfg_of(model).get("num_classes")
+    set_metadata(model, pclora_head_is_new=is_new)
+    if name in EMBEDDED_VITS and pretrained:
+        load_vit(name, model)
     return model
 
 

@@ -18,13 +18,17 @@ PATCHES = "patches"
 class PatchHead(nn.Module):
     """``upsample(W·LayerNorm(tokens) + b)``, the last norm being the model's own.
 
-    The naive head of SETR (arXiv:2012.15840, section 3.3) with one layer in place of two.
+    The naive head of SETR (arXiv:2012.15840, section 3.3) with one layer in place of two. With a
+    ``detail`` of d a patch answers for d × d parts of itself, put side by side as in a sub-pixel
+    convolution (arXiv:1609.05158, equation 4): finer than one answer, at the cost of none more in
+    the layers below.
 
     Args:
         width: of a token.
         num_classes: of a pixel.
         grid: patches from top to bottom and from left to right.
         size: height and width of the answer in pixels.
+        detail: answers of a patch along each of its sides.
 
     Example:
         >>> PatchHead(8, 3, grid=(2, 2), size=(16, 16))(torch.zeros(1, 5, 8)).shape
@@ -32,11 +36,16 @@ class PatchHead(nn.Module):
     """
 
     def __init__(
-        self, width: int, num_classes: int, grid: tuple[int, int], size: tuple[int, int]
+        self,
+        width: int,
+        num_classes: int,
+        grid: tuple[int, int],
+        size: tuple[int, int],
+        detail: int = 1,
     ) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, num_classes)
-        self.grid, self.size = grid, size
+        self.linear = nn.Linear(width, num_classes * detail**2)
+        self.grid, self.size, self.detail = grid, size, detail
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits ``(batch, classes, height, width)``.
@@ -48,18 +57,21 @@ class PatchHead(nn.Module):
         patches = self.linear(tokens[:, -height * width :])
         # In float32: upsampling in half precision would round the logits once more.
         coarse = patches.float().transpose(1, 2).unflatten(2, (height, width))
+        if self.detail > 1:
+            coarse = F.pixel_shuffle(coarse, self.detail)
         return F.interpolate(coarse, size=self.size, mode="bilinear", align_corners=False)
 
     def sizes(self) -> dict[str, Any]:
         """What it is built with, as plain types."""
-        width, classes = self.linear.in_features, self.linear.out_features
+        classes = self.linear.out_features // self.detail**2
         return {
-            "width": width, "num_classes": classes, "grid": [*self.grid], "size": [*self.size],
+            "width": self.linear.in_features, "num_classes": classes, "grid": [*self.grid],
+            "size": [*self.size], "detail": self.detail,
         }  # fmt: skip
 
     def extra_repr(self) -> str:
-        """The grid and the size."""
-        return f"grid={self.grid}, size={self.size}"
+        """The grid, the size and the detail."""
+        return f"grid={self.grid}, size={self.size}, detail={self.detail}"
 
 
 def has_patch_head(model: nn.Module) -> bool:
@@ -68,7 +80,10 @@ def has_patch_head(model: nn.Module) -> bool:
 
 
 def attach_patch_head(
-    model: nn.Module, num_classes: int, generator: torch.Generator | None = None
+    model: nn.Module,
+    num_classes: int,
+    generator: torch.Generator | None = None,
+    detail: int | None = None,
 ) -> nn.Module:
     """Give a vision transformer such a head in place of its classifier, in place.
 
@@ -79,6 +94,8 @@ def attach_patch_head(
         model: timm's, loaded by name.
         num_classes: of a pixel.
         generator: draws the head; torch's global one without it.
+        detail: answers of a patch along each of its sides; None keeps that of the head that is
+            there, and is 1 for a classifier.
 
     Raises:
         ValueError: it has no grid of patches whose tokens come out last, or a head of several
@@ -86,7 +103,9 @@ def attach_patch_head(
     """
     grid, size = _grid_and_size(model)
     body: Any = model
-    head = PatchHead(body.num_features, num_classes, grid, size)
+    if detail is None:
+        detail = body.head.detail if isinstance(body.head, PatchHead) else 1
+    head = PatchHead(body.num_features, num_classes, grid, size, detail)
     head.to(next(model.parameters()))
     draw_head(head, generator)
     # Every token passes on to the head, where one or their mean did.
@@ -96,6 +115,7 @@ def attach_patch_head(
     recipe = recipe_of(model)
     plain = {**recipe["preprocessing"], "crop_pct": 1.0, "crop_mode": "squash"}
     changed = {"num_classes": num_classes, "head": PATCHES, "preprocessing": plain}
+    changed |= {"head_detail": detail} if detail > 1 else {}
     set_metadata(model, pclora_recipe={**recipe, **changed}, pclora_head_is_new=True)
     return model
 

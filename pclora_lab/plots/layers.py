@@ -6,10 +6,12 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from matplotlib.patches import Patch
 
-from pclora_lab.plots.examples.masks import MASK_SIDES, painted_masks
+from pclora_lab.plots.examples.masks import MASK_SIDES, painted_masks, shown_classes
 from pclora_lab.plots.figure import NotebookFigure
-from pclora_lab.plots.theme import themed
+from pclora_lab.plots.palette import COLORS
+from pclora_lab.plots.theme import in_theme, themed
 from pclora_lab.runs.replay import Predictions
 from pclora_lab.tasks.metrics import Verdict
 
@@ -244,7 +246,20 @@ def _masks_figure(
             _picture(axis, picture, title)
     for axis, side in zip(axes[:, 0], sides, strict=True):
         axis.set_ylabel(side)
+    _add_class_legend(figure, shown_classes(predictions, range(len(images)), names))
     return figure
+
+
+def _add_class_legend(figure: NotebookFigure, colors: Mapping[str, tuple[int, int, int]]) -> None:
+    frame = in_theme(COLORS["guide"])
+    marks = [
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*color), edgecolor=frame, label=_short(name))
+        for name, color in colors.items()
+    ]
+    columns = max(1, int(figure.get_figwidth() / 1.1))
+    figure.legend(
+        handles=marks, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
+    )
 
 
 def _picture(axis: Any, shown: np.ndarray, title: str) -> None:

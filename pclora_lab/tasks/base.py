@@ -192,17 +192,6 @@ class Task(TaskOutputs):
         """
         return ""
 
-    def pixel_classes(self, answer: Tensor, target: Any) -> tuple[Tensor, Tensor] | None:
-        """Classes of one picture's pixels, answered and right, each ``(height, width)``.
-
-        They are drawn; None where answers are nothing of the kind. 255 is no class.
-
-        Args:
-            answer: of one example, from :meth:`answers`.
-            target: of the example.
-        """
-        return None
-
     def verdict(self, answer: Tensor, target: Any, names: Sequence[str]) -> Verdict:
         """What an answer says about one example, in a few words.
 

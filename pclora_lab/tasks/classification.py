@@ -88,6 +88,11 @@ class Classification(Task):
         """The name of the class."""
         return names[int(target)] if int(target) < len(names) else str(int(target))
 
+    def output_code(self, names: Sequence[str]) -> tuple[str, str]:
+        """The name of the most likely class."""
+        code = ("logits", "model.pclora_class_names[logits.argmax()]")
+        return code if names else super().output_code(names)
+
     def verdict(self, answer: Tensor, target: Any, names: Sequence[str]) -> Verdict:
         """The most likely class, whether it is right, and how sure the model is."""
         best = int(answer.argmax())

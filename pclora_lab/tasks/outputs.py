@@ -73,3 +73,26 @@ class TaskOutputs:
             indices: which of its examples.
         """
         return None
+
+    def pixel_classes(self, answer: Tensor, target: Any) -> tuple[Tensor, Tensor] | None:
+        """Classes of one picture's pixels, answered and right, each ``(height, width)``.
+
+        They are drawn; None where answers are nothing of the kind. 255 is no class.
+
+        Args:
+            answer: of one example, from :meth:`pclora_lab.tasks.Task.answers`.
+            target: of the example.
+        """
+        return None
+
+    def output_code(self, names: Sequence[str]) -> tuple[str, str]:
+        """Python of a report: a name for the outputs, and what is printed of them.
+
+        Args:
+            names: of the classes, which ``model.pclora_class_names`` holds too.
+
+        Example:
+            >>> TaskOutputs().output_code(())
+            ('outputs', 'outputs.shape')
+        """
+        return "outputs", "outputs.shape"

@@ -271,6 +271,11 @@ class _SemanticSegmentation(Task):
         """The most likely class of each pixel, and the right one."""
         return upsampled(answer[None], target.shape[-2:])[0].argmax(0), target
 
+    def output_code(self, names: Sequence[str]) -> tuple[str, str]:
+        """The names of the classes that are somewhere in the picture."""
+        found = "logits.argmax(1).unique()"
+        return "logits", f"[model.pclora_class_names[number] for number in {found}]"
+
     def verdict(self, answer: Tensor, target: Any, names: Sequence[str]) -> Verdict:
         """The image's own mIoU."""
         if not bool(target.ne(UNLABELED).any()):

@@ -5,17 +5,20 @@ import json
 import pytest
 import torch
 
+from pclora_lab.data.cache import DataCache
 from pclora_lab.data.loading import load_data
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.files import data_dir
-from pclora_lab.models.adapting import head_is_new
-from pclora_lab.models.embedded import EMBEDDED, build_vit_digits, vit_digits_options
+from pclora_lab.models.adapting import head_is_new, preprocessing_of
+from pclora_lab.models.embedded import EMBEDDED, EMBEDDED_VITS, build_vit, vit_classes, vit_options
 from pclora_lab.models.loading import describe_model, load_model
 from pclora_lab.nn.heads import draw_head
-from pclora_lab.training.evaluation import test_accuracy as accuracy_on_test
+from pclora_lab.tasks.guessing import task_and_data
+from pclora_lab.training.config import RunConfig
+from pclora_lab.training.evaluation import evaluate
 
 KINDS = "act animal artifact body communication food location person plant substance".split()
-RECORDS = {"bert_glosses": "glosses", "vit_digits": "digits"}
+DATA = {"bert_glosses": "glosses", "vit_digits": "digits"}
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +27,13 @@ def glosses():
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-def test_an_embedded_model_is_as_accurate_as_its_record_says(name):
+def test_an_embedded_model_is_as_good_as_its_record_says(name):
     record = json.loads((data_dir(name) / "result.json").read_text())
     model = load_model(name)
-    assert abs(accuracy_on_test(model, RECORDS[name]) - record["test_accuracy"]) <= 0.002
+    task, data = task_and_data(RunConfig(model=name, data=DATA[name]), DataCache())
+    found = evaluate(task, model, task.batches(data.test, preprocessing_of(model)))
+    for metric in task.metrics:
+        assert abs(found[metric.key] - record[f"test_{metric.key}"]) <= 0.002
     assert sum(p.numel() for p in model.parameters()) == record["parameters"]
 
 
@@ -122,21 +128,26 @@ def test_the_classes_are_named_where_the_head_is_the_one_that_was_saved():
         assert getattr(other, "pclora_class_names", None) is None
 
 
-def test_the_embedded_vision_model_says_what_it_reads():
-    for model in (build_vit_digits(), build_vit_digits(3, 8, 48)):
-        assert model.pretrained_cfg == {
-            "architecture": "vit_digits", "input_size": (1, 8, 8), "mean": (0.5,), "std": (0.5,),
-            "interpolation": "bilinear", "crop_pct": 1.0, "num_classes": 10, "classifier": "head",
-        }  # fmt: skip
-    assert (model.num_classes, model.embed_dim, len(model.blocks)) == (3, 48, 4)
-    assert vit_digits_options() == {
+def test_the_embedded_vision_models_say_what_they_read():
+    pixels = {"mean": (0.5,), "std": (0.5,), "interpolation": "bilinear", "crop_pct": 1.0}
+    for name, side, classes in (("vit_digits", 8, 10), ("vit_scenes", 32, 11)):
+        for model in (build_vit(name), build_vit(name, 3, side, 48)):
+            assert model.pretrained_cfg == {
+                "architecture": name, "input_size": (1, side, side), **pixels,
+                "num_classes": classes, "classifier": "head",
+            }  # fmt: skip
+        assert (model.num_classes, model.embed_dim, len(model.blocks)) == (3, 48, 4)
+        assert len(vit_classes(name)) == classes
+    assert vit_options("vit_digits") == {
         "img_size": 8, "patch_size": 2, "in_chans": 1, "embed_dim": 96, "depth": 4, "num_heads": 3,
     }  # fmt: skip
-    assert vit_digits_options(48)["embed_dim"] == 48 and vit_digits_options()["embed_dim"] == 96
+    assert vit_options("vit_scenes", 48)["embed_dim"] == 48
+    assert vit_options("vit_scenes")["embed_dim"] == 96
 
 
+@pytest.mark.parametrize("name", EMBEDDED_VITS)
 @pytest.mark.parametrize("width", [-3, 0, 1, 4])
-def test_a_width_is_a_multiple_of_the_heads(width):
+def test_a_width_is_a_multiple_of_the_heads(width, name):
     with pytest.raises(ValueError, match=f"3 heads, which can't share a width of {width}: use a"):
-        build_vit_digits(width=width)
-    assert build_vit_digits(width=3).embed_dim == 3
+        build_vit(name, width=width)
+    assert build_vit(name, width=3).embed_dim == 3

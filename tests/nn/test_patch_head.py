@@ -34,6 +34,25 @@ def test_each_patch_is_answered_where_it_lies():
     assert logits[0, 1, 7, 11] == 5.0 and not logits[0, 1, :2].any()
 
 
+def test_with_a_detail_each_part_of_a_patch_is_answered_where_it_lies():
+    head = PatchHead(2, 3, grid=(2, 3), size=(4, 6), detail=2)
+    nn.init.zeros_(head.linear.weight), nn.init.zeros_(head.linear.bias)
+    head.linear.bias.data[1 * 4 + 2] = 1.0  # class 1, bottom left of four parts
+    logits = head(torch.zeros(1, 7, 2)).detach()
+    expected = torch.zeros(1, 3, 4, 6)
+    expected[:, 1, 1::2, ::2] = 1.0
+    assert torch.equal(logits, expected)
+    assert head.sizes()["num_classes"] == 3 and PatchHead(**head.sizes()).detail == 2
+
+
+def test_a_new_head_is_as_fine_as_the_one_before():
+    model = attach_patch_head(build(patch_size=8), 5, detail=4)
+    assert model.pclora_recipe["head_detail"] == 4
+    attach_patch_head(model, 2)
+    assert model.head.detail == 4 and model(torch.zeros(1, 3, 32, 32)).shape == (1, 2, 32, 32)
+    assert "head_detail" not in attach_patch_head(build(), 5).pclora_recipe
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"patch_size": 8}, {"reg_tokens": 4}, {"class_token": False, "global_pool": "avg"}],
@@ -74,8 +93,9 @@ def test_refused_where_there_is_no_grid_or_no_single_layer(name, options):
         attach_patch_head(model, 5)
 
 
-def test_it_is_counted_as_torch_counts_it():
-    model = attach_patch_head(build(), 5).to("meta")
+@pytest.mark.parametrize("detail", [1, 2])
+def test_it_is_counted_as_torch_counts_it(detail):
+    model = attach_patch_head(build(), 5, detail=detail).to("meta")
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, 32, 32, device="meta"))
     assert 2 * count_macs(model) == counter.get_total_flops()

@@ -1,18 +1,24 @@
 """Semantic segmentation from its numbers to a whole run that is saved, read, replayed, exported."""
 
+import ast
 import dataclasses
+import html
 import importlib.util
+import io
 import json
 import runpy
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from segmenters import write_small_vit
 
 from pclora_lab.data.cache import DataCache
+from pclora_lab.data.loading import load_data
 from pclora_lab.data.segmentation.scenes import digit_scenes
 from pclora_lab.data.splits import LabeledData
 from pclora_lab.export.run import export_run
@@ -20,7 +26,7 @@ from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.models.adapting import preprocessing_of
 from pclora_lab.models.serialization import from_pretrained, save_pretrained
-from pclora_lab.plots.examples.masks import class_color, painted_masks
+from pclora_lab.plots.examples.masks import _oklab, class_color, painted_masks, shown_classes
 from pclora_lab.plots.layers import examples_figure
 from pclora_lab.plots.report import write_report
 from pclora_lab.runs.execution import execute
@@ -41,6 +47,7 @@ from pclora_lab.tasks.segmentation import (
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.evaluation import evaluate
 from pclora_lab.training.events import RunEnd
+from pclora_lab.ui.views.examples_view import ExamplesView
 
 
 def drawn(classes=4, size=(5, 7), count=3, seed=0):
@@ -219,7 +226,8 @@ def test_a_saved_segmenter_is_trained_further(finished, cache):
 def test_report_and_replay_show_it(finished, cache):
     run_dir = finished.result["run_dir"]
     report = write_report(Path(run_dir), cache=cache).read_text(encoding="utf8")
-    assert "mIoU" in report and "top-1" not in report
+    assert "mIoU" in report and "top-1" not in report and "MIoU" not in report
+    assert "validation images, not chosen by how they turned out" in report
     assert report.count('alt="truth"') == report.count('alt="they differ"') > 0
     replay = Replay(Path(run_dir), cache=cache)
     found = replay.predictions(replay.steps[-1], [0, 5])
@@ -242,7 +250,58 @@ def test_masks_are_painted_by_class_and_where_the_two_differ():
     assert (differ != differ[0, 0]).any(-1).tolist() == [[False, True], [False, False]]
     labels = Predictions(torch.tensor([1]), torch.ones(1, 3), torch.ones(1, 3))
     assert painted_masks(labels, 0) is None
-    assert len({class_color(number) for number in range(150)}) == 150
+
+
+def test_no_two_classes_have_colors_that_are_alike():
+    colors = [class_color(number) for number in range(255)]
+    assert len({*colors, (255, 255, 255)}) == 256
+    # Of JPEG-like quality: a "just noticeable" difference in OKLab is about 0.02.
+    places = _oklab(np.array([*colors[:32], (255, 255, 255)]))
+    apart = np.linalg.norm(places[:, None] - places, axis=-1)
+    assert apart[~np.eye(33, dtype=bool)].min() > 0.1
+    # White, black and red as they are given with the space's definition.
+    known = _oklab(np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0]]))
+    expected = [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.628, 0.2249, 0.1258]]
+    assert known == pytest.approx(np.array(expected), abs=2e-3)
+
+
+def test_figure_and_report_tell_which_color_is_which_class(finished, cache):
+    run_dir = Path(finished.result["run_dir"])
+    replay = Replay(run_dir, cache=cache)
+    found = replay.predictions(replay.steps[-1], [0, 5])
+    shown = shown_classes(found, [0, 1], replay.class_names)
+    numbers = {*found.labels.unique().tolist(), *found.teacher.argmax(1).unique().tolist()}
+    numbers |= {*found.student.argmax(1).unique().tolist()}
+    assert [*shown] == [name for n, name in enumerate(replay.class_names) if n in numbers]
+    images = replay.examples.raw(torch.tensor([0, 5])).numpy()
+    (legend,) = examples_figure(images, found, replay.class_names).legends
+    assert [text.get_text() for text in legend.get_texts()] == [*shown]
+    assert [*shown_classes(found, [0, 1], replay.class_names, most=1)] == ["background"]
+    report = write_report(run_dir, cache=cache).read_text(encoding="utf8")
+    legend = report.partition('class="caption classes">')[2].partition("</p>")[0]
+    assert '<i style="background:rgb(8, 8, 8)"></i><bdi>background</bdi>' in legend
+
+
+def test_the_lab_shows_masks_in_place_of_attention(finished, cache):
+    replay, view = Replay(Path(finished.result["run_dir"]), cache=cache), ExamplesView()
+    view.show(replay, replay.steps[-1])
+    assert "the last row is orange" in view.note.value and "Attention" not in view.note.value
+    assert "teacher mIoU" in view.shown.value
+
+
+def test_a_report_says_how_classes_of_pixels_are_read(finished, cache, tmp_path):
+    run_dir = Path(finished.result["run_dir"])
+    report = write_report(run_dir, cache=cache).read_text(encoding="utf8")
+    code = html.unescape(report.partition("<pre>")[2].partition("</pre>")[0])
+    Image.fromarray(np.zeros((40, 30), dtype=np.uint8)).save(tmp_path / "picture.png")
+    paths = {"compressed": run_dir / "compressed", "picture.png": tmp_path / "picture.png"}
+    for name, path in paths.items():
+        assert f'"{name}"' in code
+        code = code.replace(f'"{name}"', repr(str(path)))
+    said = io.StringIO()
+    with redirect_stdout(said):
+        exec(code, {})
+    assert {*ast.literal_eval(said.getvalue())} <= {*finished.result["class_names"]}
 
 
 def test_shown_examples_cover_the_classes(cache, finished):
@@ -305,6 +364,12 @@ def test_the_task_is_guessed_from_masks_and_written_down(config, tmp_path):
     *_, end = execute(guessed, tmp_path)
     run = load_run(Path(end.result["run_dir"]))
     assert run.config["task"] == end.result["task"] == "semantic-segmentation"
+
+
+def test_a_model_of_pixels_is_no_classifier(finished):
+    model = f"{finished.result['run_dir']}/compressed"
+    with pytest.raises(ValueError, match="has a class for every pixel and none for a whole image"):
+        IMAGE_CLASSIFICATION.load_model(model, load_data("digits"))
 
 
 def test_a_teacher_of_the_task_is_not_taken_for_a_classifier(config):

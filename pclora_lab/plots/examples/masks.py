@@ -1,38 +1,71 @@
 """Classes of pixels as pictures: the truth, what two models say, and where these differ."""
 
-import colorsys
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import product
 
 import numpy as np
 from torch import Tensor
 
-from pclora_lab.plots.palette import CYCLE
+from pclora_lab.plots.palette import HUES
 from pclora_lab.runs.replay import Predictions
 
-__all__ = ["MASK_SIDES", "class_color", "painted_masks"]
+__all__ = ["MASK_SIDES", "class_color", "painted_masks", "shown_classes"]
 
 MASK_SIDES = ("truth", "teacher", "student", "they differ")
 
-_NOTHING = (255, 255, 255)
+_UNLABELED = 255
 _SAME, _OTHER = (225, 225, 225), (184, 71, 0)
-# Turns of the color circle from one class to the next: no two of many come close.
-_GOLDEN = 0.618034
+# Of class 0, mostly the background: not the black that figures turn white on a dark page.
+_BLACK = (8, 8, 8)
+# As they are on a dark page.
+_FIRST = ("blue", "orange", "green", "vermillion", "sky", "yellow", "purple", "violet")
+_LEVELS = (0, 48, 88, 120, 152, 184, 216, 255)
+_DARKEST = 0.4
+_FROM_LINEAR = np.array(
+    [[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]]
+)
+_TO_LAB = np.array(
+    [[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]
+)
 
 
 def class_color(number: int) -> tuple[int, int, int]:
-    """Red, green and blue of a class: the palette's first, then hues that are spread evenly.
+    """Red, green and blue of a class: black, the palette's eight, then those most unlike these.
 
     Example:
         >>> class_color(0), class_color(1), class_color(10) == class_color(11)
-        ((0, 0, 0), (0, 114, 178), False)
+        ((8, 8, 8), (0, 114, 178), False)
     """
-    if number == 0:
-        return (0, 0, 0)
-    if number <= len(CYCLE):
-        color = CYCLE[number - 1]
-        return (int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16))
-    light = (0.45, 0.65, 0.8)[number % 3]
-    red, green, blue = colorsys.hls_to_rgb(number * _GOLDEN % 1, light, 0.75)
-    return (round(255 * red), round(255 * green), round(255 * blue))
+    red, green, blue = _class_colors()[number].tolist()
+    return red, green, blue
+
+
+@cache
+def _class_colors() -> np.ndarray:
+    """Each new one is as far as can be from all before it, and from the white of no class."""
+    hues = [HUES[name].dark for name in _FIRST]
+    fixed = [_BLACK, *(tuple(bytes.fromhex(hue[1:])) for hue in hues)]
+    grid = np.array([*product(_LEVELS, repeat=3)], dtype=np.uint8)
+    places = _oklab(grid)
+    # Darker ones would not be seen on the background.
+    grid, places = grid[places[:, 0] > _DARKEST], places[places[:, 0] > _DARKEST]
+    used = _oklab(np.array([*fixed, (255, 255, 255)]))
+    nearest = np.linalg.norm(places[:, None] - used, axis=-1).min(axis=1)
+    colors = [*fixed]
+    while len(colors) < min(_UNLABELED, len(fixed) + len(grid)):
+        best = int(nearest.argmax())
+        colors.append(tuple(grid[best].tolist()))
+        nearest = np.minimum(nearest, np.linalg.norm(places - places[best], axis=-1))
+        nearest[best] = -1.0
+    return np.array([*colors, (255, 255, 255)], dtype=np.uint8)
+
+
+def _oklab(colors: np.ndarray) -> np.ndarray:
+    """Where colors lie for the eye, in the space of B. Ottosson (2020), ``(colors, 3)``."""
+    shares = colors / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    return np.cbrt(linear @ _FROM_LINEAR.T) @ _TO_LAB.T
 
 
 def painted_masks(predictions: Predictions, index: int) -> list[np.ndarray] | None:
@@ -48,20 +81,48 @@ def painted_masks(predictions: Predictions, index: int) -> list[np.ndarray] | No
     Returns:
         None where the task has no classes of pixels.
     """
+    found = _classes(predictions, index)
+    if found is None:
+        return None
+    truth, teacher, student = (classes.cpu().numpy() for classes in found)
+    where = np.array([_SAME, _OTHER], dtype=np.uint8)[(teacher != student).astype(int)]
+    return [*(_class_colors()[classes] for classes in (truth, teacher, student)), where]
+
+
+def _classes(predictions: Predictions, index: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    """The right classes of an example's pixels, and those that teacher and student say."""
     task, target = predictions.task, predictions.labels[index]
     of_teacher = task.pixel_classes(predictions.teacher[index], target)
     of_student = task.pixel_classes(predictions.student[index], target)
     if of_teacher is None or of_student is None:
         return None
-    (teacher, truth), (student, _) = of_teacher, of_student
-    differs = (teacher != student).cpu().numpy()
-    where = np.array([_SAME, _OTHER], dtype=np.uint8)[differs.astype(int)]
-    return [*map(_painted, (truth, teacher, student)), where]
+    return of_teacher[1], of_teacher[0], of_student[0]
 
 
-def _painted(classes: Tensor) -> np.ndarray:
-    numbers = classes.cpu().numpy()
-    colors = np.full((256, 3), 255, dtype=np.uint8)
-    for number in np.unique(numbers).tolist():
-        colors[number] = _NOTHING if number == 255 else class_color(number)
-    return colors[numbers]
+def shown_classes(
+    predictions: Predictions, indices: Iterable[int], names: Sequence[str], most: int = 24
+) -> dict[str, tuple[int, int, int]]:
+    """The colors of the classes that are in some of the pictures, by name, as for a legend.
+
+    Args:
+        predictions: of both models.
+        indices: of the examples that are shown.
+        names: of all classes.
+        most: colors beyond these are not told; those with most pixels are.
+
+    Example:
+        >>> import torch
+        >>> from pclora_lab.tasks.segmentation import SEMANTIC_SEGMENTATION as task
+        >>> said = torch.eye(3)[torch.tensor([[[0, 2]]])].movedim(-1, 1)
+        >>> found = Predictions(torch.tensor([[[0, 255]]]), said, said, task)
+        >>> shown_classes(found, [0], ["wall", "sky", "car"])
+        {'wall': (8, 8, 8), 'car': (230, 159, 0)}
+    """
+    found = [_classes(predictions, index) for index in indices]
+    numbers = [classes.flatten().cpu() for three in found if three for classes in three]
+    if not numbers:
+        return {}
+    counts = np.bincount(np.concatenate(numbers), minlength=_UNLABELED)[: len(names)]
+    largest = np.argsort(-counts, kind="stable")[:most].tolist()
+    chosen = sorted(number for number in largest if counts[number])
+    return {names[number]: class_color(number) for number in chosen}

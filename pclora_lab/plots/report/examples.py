@@ -15,7 +15,7 @@ from torch import Tensor
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.splits import example_text
 from pclora_lab.models.serialization import from_pretrained, low_rank_layers
-from pclora_lab.plots.examples.masks import MASK_SIDES, painted_masks
+from pclora_lab.plots.examples.masks import MASK_SIDES, painted_masks, shown_classes
 from pclora_lab.plots.examples.spoken import HOW_TO_READ, spoken_html
 from pclora_lab.plots.report.units import percent
 from pclora_lab.runs.reader import Run
@@ -105,19 +105,17 @@ def examples_html(examples: Examples) -> str:
 
 def _chosen(examples: Examples) -> str:
     count, classes = len(examples.raw), len(examples.class_names)
-    begin = (
-        f"{count:,} of {examples.rows['validation']:,} validation {_things(examples)}: the first"
-    )
+    begin = f"{count:,} of {examples.rows['validation']:,} validation {_things(examples)}"
     if not examples.task.shows_each_class:
-        return f"{begin} ones, not chosen by how they turned out."
+        return f"{begin}, not chosen by how they turned out."
     different = len({_label(examples, index) for index in range(count)})
     which = (
         f"first {different} of {classes} classes" if different < classes else f"{classes} classes"
     )
     rest = ", then others in their order" if different < count else ""
     return (
-        f"{begin} of each of the {which}{rest}, not chosen by how it turned out. ✓ right, ✗ wrong; "
-        "the number is how sure the model is."
+        f"{begin}: the first of each of the {which}{rest}, not chosen by how it turned out. "
+        "✓ right, ✗ wrong; the number is how sure the model is."
     )
 
 
@@ -189,7 +187,18 @@ def _figures(examples: Examples, pictures: Tensor) -> str:
         image = f'<img src="{_source(_array(picture))}" alt="example {index + 1}">'
         masks = _masks(examples, index)
         figures.append(f"<figure>{image}{masks}<figcaption>{caption}</figcaption></figure>")
-    return f'<div class="examples">{"".join(figures)}</div>'
+    return f'<div class="examples">{"".join(figures)}</div>{_legend(examples)}'
+
+
+def _legend(examples: Examples) -> str:
+    """Which color is which class, where the classes of pixels are drawn."""
+    count, names = len(examples.raw), examples.class_names
+    marks = [
+        f'<span><i style="background:rgb{color}"></i>'
+        f"<bdi>{html.escape(brief(name, _LONGEST_CLASS))}</bdi></span>"
+        for name, color in shown_classes(examples.predictions, range(count), names).items()
+    ]
+    return f'<p class="caption classes">{"".join(marks)}</p>' if marks else ""
 
 
 def _masks(examples: Examples, index: int) -> str:
@@ -203,7 +212,8 @@ def _masks(examples: Examples, index: int) -> str:
         if examples.has_teacher or side in ("truth", "student")
     ]
     return "".join(
-        f'<img src="{_source(picture)}" alt="{side}" title="{side}">' for side, picture in told
+        f'<small>{side}</small><img src="{_source(picture)}" alt="{side}">'
+        for side, picture in told
     )
 
 

@@ -70,6 +70,11 @@ print-color-adjust:exact;-webkit-print-color-adjust:exact}
 figure{margin:0}
 figure img{width:100%;aspect-ratio:1;object-fit:contain;image-rendering:pixelated;
 background:var(--code)}
+figure>small{display:block;font-size:.74rem;line-height:1.2;margin-top:.35rem;color:var(--soft)}
+.classes span{display:inline-block;margin-right:1rem;white-space:nowrap}
+.classes i{display:inline-block;width:.75rem;height:.75rem;margin-right:.3rem;border-radius:2px;
+vertical-align:-.06rem;border:1px solid var(--rule);print-color-adjust:exact;
+-webkit-print-color-adjust:exact}
 figcaption{font-size:.8rem;line-height:1.4;margin-top:.2rem}
 figcaption span{display:block}
 figcaption small{font-size:.74rem;white-space:nowrap}

@@ -24,7 +24,6 @@ inputs = model.pclora_text.encode([{text}])
 print({answer})
 """
 
-_CLASS = ("logits", "model.pclora_class_names[logits.argmax()]")
 _TEXT, _PAIR = '"Any text."', '("The first text.", "The second one.")'
 
 
@@ -32,7 +31,7 @@ def loading_code(
     is_text: bool | None,
     is_paired: bool = False,
     has_output: bool = False,
-    has_classes: bool = True,
+    said: tuple[str, str] = ("outputs", "outputs.shape"),
 ) -> str:
     """Python that is run in the folder of the run.
 
@@ -40,7 +39,7 @@ def loading_code(
         is_text: what the model reads; None where nothing says so: then it is only loaded.
         is_paired: whether one example is a pair of texts.
         has_output: whether it is a model of transformers, which returns its logits in an object.
-        has_classes: whether the outputs stand for classes.
+        said: from :meth:`pclora_lab.tasks.Task.output_code`.
 
     Example:
         >>> print(loading_code(None))
@@ -52,6 +51,6 @@ def loading_code(
     if is_text is None:
         return f"from pclora_lab import from_pretrained\n\n{_LOAD}\n"
     text, code = _PAIR if is_paired else _TEXT, _TEXTS if is_text else _IMAGES
-    outputs, answer = _CLASS if has_classes else ("outputs", "outputs.shape")
+    outputs, answer = said
     of_output = ".logits" if has_output else ""
     return code.format(load=_LOAD, text=text, of_output=of_output, outputs=outputs, answer=answer)

@@ -17,6 +17,8 @@ from pclora_lab.plots.report.settings import changed_settings
 from pclora_lab.plots.report.units import si
 from pclora_lab.plots.report.usage import loading_code
 from pclora_lab.runs.reader import load_run
+from pclora_lab.tasks.base import Task
+from pclora_lab.tasks.registry import task_of
 from pclora_lab.wording import brief, explained
 
 __all__ = ["write_report"]
@@ -91,8 +93,9 @@ def _loading(facts: Facts, found: Examples | None) -> str:
     if not _has_model(facts):
         return ""
     is_paired = found.is_paired if found else bool(facts.run.config.get("text_columns"))
-    has_classes = bool(facts.result.get("class_names"))
-    code = loading_code(facts.is_text, is_paired, facts.has_output, has_classes)
+    task = task_of(facts.result) or Task()
+    said = task.output_code(facts.result.get("class_names") or ())
+    code = loading_code(facts.is_text, is_paired, facts.has_output, said)
     return f'<pre>{html.escape(code)}</pre><p class="caption">{_about_loading(facts, found)}</p>'
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pclora_lab.data.splits import example_text
+from pclora_lab.plots.examples.masks import painted_masks
 from pclora_lab.plots.examples.spoken import HOW_TO_READ, spoken_html
 from pclora_lab.plots.layers import examples_figure, verdict_texts
 from pclora_lab.runs.replay import Predictions, Replay
@@ -94,8 +95,7 @@ class ExamplesView:
             self.shown.value, self.note.value = _texts(replay, indices, predictions), note
             self._drawn = state
             return
-        maps, why = _maps(replay, step, indices)
-        how = why or "Attention: last block, mean of all heads."
+        maps, how = _maps(replay, step, indices, predictions)
         self.note.value = f"{note} {html.escape(how)}"
         images = replay.examples.raw(torch.as_tensor(indices, device="cpu")).numpy()
         figure = examples_figure(images, predictions, replay.class_names, maps)
@@ -117,12 +117,17 @@ def _description(replay: Replay, indices: list[int], predictions: Predictions) -
     return "; ".join(parts)
 
 
-def _maps(replay: Replay, step: int, indices: list[int]) -> tuple[Maps | None, str]:
+def _maps(
+    replay: Replay, step: int, indices: list[int], predictions: Predictions
+) -> tuple[Maps | None, str]:
+    """Where both models look, if that is drawn, and a sentence about the picture."""
+    if painted_masks(predictions, 0) is not None:
+        return None, "White has no label; the last row is orange where the two differ."
     try:
         teacher, student = replay.attention(step, indices)
     except ValueError as error:
         return None, f"No attention maps: {error}"
-    return (teacher.numpy(), student.numpy()), ""
+    return (teacher.numpy(), student.numpy()), "Attention: last block, mean of all heads."
 
 
 def _kept(step: int, kept: dict[int, Any], replay: Replay) -> str:

@@ -190,6 +190,17 @@ def test_scenes_are_the_same_each_time_and_of_digits_that_are_new_in_each_split(
     assert {int(c) for m in scenes.train.masks for c in np.unique(np.asarray(m))} == set(range(11))
 
 
+def test_digits_of_a_scene_are_as_large_as_asked():
+    small, large = (digit_scenes(sizes=(side, side)).test for side in (8, 20))
+    ink = [np.mean([np.asarray(m) > 0 for m in part.masks]) for part in (small, large)]
+    assert 0 < 2 * ink[0] < ink[1]
+    for sizes in ((16, 10), (10, 33), (0, 4)):
+        with pytest.raises(
+            ValueError, match=rf"sizes are \({sizes[0]}, {sizes[1]}\): the smallest"
+        ):
+            digit_scenes(sizes=sizes)
+
+
 def test_without_the_task_masks_are_refused_with_its_name():
     for data in (tables("label"), tables("annotation"), "digit_scenes"):
         with pytest.raises(DataError, match="semantic-segmentation") as error:

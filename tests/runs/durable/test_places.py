@@ -73,9 +73,12 @@ def test_where_nobody_is_at_home_a_path_is_whole(here, monkeypatch):
     assert whole_data("pictures") == str(here / "pictures")
 
 
-@pytest.mark.parametrize("name", ["digits", "uoft-cs/cifar10", "nowhere", "a\0b", "", "~nobody/x"])
+@pytest.mark.parametrize(
+    "name", ["digits", "digit_scenes", "uoft-cs/cifar10", "nowhere", "a\0b", "", "~nobody/x"]
+)
 def test_other_names_of_data_stay_as_they_are(here, name):
-    (here / "digits").mkdir()  # the embedded data have the name
+    for embedded in ("digits", "digit_scenes"):  # which have the name
+        (here / embedded).mkdir()
     assert whole_data(name) == name
 
 
