@@ -26,8 +26,8 @@ def test_every_task_has_a_row_with_its_metrics_and_what_is_built_in(task):
     assert task.name in ROWS, f"docs/tasks.md: add a row for {task.name}"
     _, _, _, metrics, built_in = ROWS[task.name]
     first = metrics.split(", ")[0]
-    assert first.removesuffix(" (lower is better)").endswith(task.ranking.label)
-    assert first.endswith("(lower is better)") == (task.ranking.better == "lower")
+    assert task.ranking.label in first
+    assert ("(lower is better)" in first) == (task.ranking.better == "lower")
     if task.built_in is not None:
         assert re.findall(r"`([^`]+)`", built_in) == list(task.built_in)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 import ipywidgets as widgets
+import torch
 
 from pclora_lab.data.cache import DataCache
 from pclora_lab.data.loading import EMBEDDED_DATA
@@ -155,10 +156,11 @@ def examples_html(data: LabeledData, task: Task) -> str:
         masks = ", below each its mask" if data.has_masks else ""
         return picture_html(sample_png(data.train), f"{words}{masks}")
     names, lines = task.class_names(data), []
+    rights = data.train.labels if data.train.targets is None else data.train.targets
     for index in range(min(_MOST_TEXTS, len(data.train))):
         text = example_text(data.train.examples[index])
         text = text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
-        right = task.label(data.train.labels[index], names)
+        right = task.label(torch.as_tensor(rights[index]), names)
         lines.append(f"“{text}”" + (f" → {right}" if right else ""))
     shown = "<br>".join(html.escape(line) for line in lines)
     return f'<div role="note" aria-label="{words}" style="{_CSS}">{shown}</div>'

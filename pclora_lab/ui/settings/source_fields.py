@@ -74,7 +74,10 @@ class SourceFields:
         """Another model: the last one's size says nothing about it, and its data may be wrong."""
         self.input_size.value = 0
         built_in = {task.built_in: task.name for task in TASKS.values() if task.built_in}
-        own = next((pair for pair in built_in if pair[0] == self.model.value), None)
+        fitting = [pair for pair in built_in if pair[0] == self.model.value]
+        # Several tasks may begin with one model; the one that is chosen goes first.
+        fitting.sort(key=lambda pair: built_in[pair] != self.task.value)
+        own = next(iter(fitting), None)
         if own is not None and self.data.value in {data for _, data in built_in}:
             self.data.value = own[1]
             # A task that was chosen before is that of another model.

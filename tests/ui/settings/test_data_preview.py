@@ -12,9 +12,11 @@ from pclora_lab.data.cache import DataCache
 from pclora_lab.data.segmentation.scenes import digit_scenes
 from pclora_lab.plots.examples.sample import sample_png
 from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
+from pclora_lab.tasks.guessing import task_and_data
+from pclora_lab.tasks.registry import TASKS
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.settings import data_preview
-from pclora_lab.ui.settings.data_preview import DataPreview
+from pclora_lab.ui.settings.data_preview import DataPreview, examples_html
 from pclora_lab.ui.settings.form import Controls
 
 
@@ -92,6 +94,17 @@ def test_it_says_the_task_and_shows_the_first_examples(mail):
     controls.data.value = mail
     shows(preview, "task: classification of texts")
     assert "“text 0” → ham" in preview.widget.value and "<img" not in preview.widget.value
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.built_in])
+def test_the_first_examples_of_every_task_can_be_shown(name):
+    model, data = TASKS[name].built_in
+    config = RunConfig(task=name, model=model, data=data)
+    task, found = task_and_data(config, DataCache())
+    shown = examples_html(found, task)
+    assert "<img" in shown or shown.count("“") == 2
+    if found.kind == "text" and found.num_classes:
+        assert " → " in shown
 
 
 def test_masks_stand_below_their_pictures():
