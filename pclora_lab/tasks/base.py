@@ -164,33 +164,9 @@ class Task(TaskOutputs):
         """A new one, which has seen nothing."""
         raise NotImplementedError
 
-    def by_class(self, scorer: Scorer) -> dict[str, list[float | None]] | None:
-        """What a result keeps of every class beside the metrics, by the name of the number.
-
-        One value each in the order of :meth:`class_names`, None for a class that did not occur;
-        None where classes have no numbers of their own.
-
-        Args:
-            scorer: from :meth:`scorer`, which has seen a split.
-        """
-        return None
-
-    def answers(self, outputs: Tensor) -> Tensor:
-        """Outputs as they are looked at, in float32, such as probabilities of classes."""
-        return outputs.float()
-
     def shown_examples(self, batches: "Batches", count: int) -> list[int]:
         """Which examples of a split a report shows: the first ones."""
         return list(range(min(count, len(batches))))
-
-    def label(self, target: Any, names: Sequence[str]) -> str:
-        """What is right for one example in a few words; empty where that would take more.
-
-        Args:
-            target: of the example.
-            names: from :meth:`class_names`.
-        """
-        return ""
 
     def verdict(self, answer: Tensor, target: Any, names: Sequence[str]) -> Verdict:
         """What an answer says about one example, in a few words.

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from pclora_lab.tasks.metrics import Scorer
+
 if TYPE_CHECKING:  # reading data takes libraries that many commands do without
     from pclora_lab.data.batches import Batches
     from pclora_lab.data.splits import Split
@@ -53,6 +55,30 @@ class TaskOutputs:
         """
         return outputs
 
+    def by_class(self, scorer: Scorer) -> dict[str, list[float | None]] | None:
+        """What a result keeps of every class beside the metrics, by the name of the number.
+
+        One value each in the order of :meth:`pclora_lab.tasks.Task.class_names`, None for a class
+        that did not occur; None where classes have no numbers of their own.
+
+        Args:
+            scorer: from :meth:`pclora_lab.tasks.Task.scorer`, which has seen a split.
+        """
+        return None
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Outputs as they are looked at, in float32, such as probabilities of classes."""
+        return outputs.float()
+
+    def label(self, target: Any, names: Sequence[str]) -> str:
+        """What is right for one example in a few words; empty where that would take more.
+
+        Args:
+            target: of the example.
+            names: from :meth:`pclora_lab.tasks.Task.class_names`.
+        """
+        return ""
+
     def raw_examples(self, batches: "Batches", split: "Split") -> Sequence[Any]:
         """What a person sees of each of the batches' examples: as the split has them.
 
@@ -80,7 +106,7 @@ class TaskOutputs:
         They are drawn; None where answers are nothing of the kind. 255 is no class.
 
         Args:
-            answer: of one example, from :meth:`pclora_lab.tasks.Task.answers`.
+            answer: of one example, from :meth:`answers`.
             target: of the example.
         """
         return None
