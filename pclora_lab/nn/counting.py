@@ -131,6 +131,8 @@ def count_model(
 def count_macs(model: nn.Module, example: Tensor | Mapping[str, Tensor] | None = None) -> int:
     """Multiply-accumulates of one forward pass: linear layers, convolutions, attention products.
 
+    Norms, activations, pooling and bilinear upsampling are left out, as in torch's own counter.
+
     Args:
         model: any model, also a compressed one; it is only read.
         example: one input; timm and transformers models know theirs.

@@ -136,9 +136,7 @@ class Task(TaskOutputs):
         raise NotImplementedError
 
     def units(self, targets: Any) -> Tensor | None:
-        """How many things :meth:`loss` is the mean over, where these are no examples.
-
-        Labeled pixels, say, or guessed tokens, of which one example holds more than another.
+        """What :meth:`loss` is the mean over, counted, such as labeled pixels or guessed tokens.
 
         Args:
             targets: as the task's batches give them, of a batch or a part of it.
