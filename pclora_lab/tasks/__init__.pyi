@@ -3,6 +3,7 @@ from .classification import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION, Classific
 from .guessing import task_and_data
 from .language.causal import LANGUAGE_MODELING
 from .language.continuation import continue_texts
+from .language.masked import MASKED_LANGUAGE_MODELING
 from .losses import (
     classification_loss,
     contrastive_loss,
@@ -22,6 +23,7 @@ from .targets.tokens import TOKEN_CLASSIFICATION, entities
 __all__ = [
     "IMAGE_CLASSIFICATION",
     "LANGUAGE_MODELING",
+    "MASKED_LANGUAGE_MODELING",
     "MULTI_LABEL_CLASSIFICATION",
     "REGRESSION",
     "SEMANTIC_SEGMENTATION",

@@ -11,6 +11,7 @@ from pclora_lab.plugins import Registry
 from pclora_lab.tasks.base import Task
 from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from pclora_lab.tasks.language.causal import LANGUAGE_MODELING
+from pclora_lab.tasks.language.masked import MASKED_LANGUAGE_MODELING
 from pclora_lab.tasks.metrics import TaskMetric
 from pclora_lab.tasks.segmentation import SEMANTIC_SEGMENTATION
 from pclora_lab.tasks.targets.multi_label import MULTI_LABEL_CLASSIFICATION
@@ -24,6 +25,7 @@ __all__ = ["BUILT_IN", "TASKS", "key_facts", "metrics_of", "named_task", "task_o
 BUILT_IN = (
     IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION, SEMANTIC_SEGMENTATION, LANGUAGE_MODELING,
     REGRESSION, MULTI_LABEL_CLASSIFICATION, TOKEN_CLASSIFICATION,
+    MASKED_LANGUAGE_MODELING,
 )  # fmt: skip
 
 TASKS: Registry[Task] = Registry(

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from tokenizers.implementations import BertWordPieceTokenizer
-from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer, PreTrainedTokenizerBase
 
+from pclora_lab.data.language.masking import mask_tokens
 from pclora_lab.methods.base import check_lr
 from pclora_lab.nn.layers.finite import check_weights_finite
 from pclora_lab.schema import listed, text, whole
@@ -56,32 +56,6 @@ def small_bert_config(
         intermediate_size=4 * width,
         max_position_embeddings=max_tokens,
     )
-
-
-def mask_tokens(
-    ids: Tensor, special: Tensor, mask_id: int, vocabulary: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Choose 15% of the tokens; hide 80% of them, swap 10% for others, leave 10%.
-
-    Args:
-        ids: token numbers ``(batch, tokens)``.
-        special: where a token must not be chosen, ``(batch, tokens)``.
-        mask_id: number of the mask token.
-        vocabulary: how many tokens there are.
-        generator: draws.
-
-    Returns:
-        The changed ids and a mask of the chosen places, both ``(batch, tokens)``.
-
-    Source: BERT, arXiv:1810.04805, section 3.1.
-    """
-    draw = torch.rand(ids.shape, generator=generator, device="cpu")
-    others = torch.randint(0, vocabulary, ids.shape, generator=generator, device="cpu")
-    # Ten equal parts of the 15%: eight are hidden, one is swapped, one is left.
-    part = (draw / 0.015).int()
-    chosen = (part < 10) & ~special
-    hidden = torch.where(chosen & (part < 8), mask_id, ids)
-    return torch.where(chosen & (part == 8), others, hidden), chosen
 
 
 def _batches(

@@ -26,6 +26,7 @@ PROTOCOLS = {
 }  # fmt: skip
 EXPLAINED = {
     "fields.py:_switch": "one of a table of checks, which are all called alike",
+    "data/language/masked.py:for_scoring": "always the same batches, which hide the same",
     "data/loading.py:_image_split": "called as _text_split is, whose rows can be left out",
     "methods/base.py:__call__": "TaskLoss: a loss that does not change with the progress",
     "methods/pclora/losses.py:__call__": "DistillationTerms: likewise",

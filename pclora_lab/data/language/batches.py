@@ -13,7 +13,7 @@ from pclora_lab.data.splits import Split
 from pclora_lab.data.texts import TextBatches, TextPreprocessing, TokenIds
 from pclora_lab.nn.forward import Inputs, on_device, to_device
 
-__all__ = ["UNCOUNTED", "LanguageBatches"]
+__all__ = ["UNCOUNTED", "DecodedRows", "LanguageBatches"]
 
 UNCOUNTED = -100
 """Of a place where there is no token to guess; torch and transformers use it as well."""
@@ -57,7 +57,7 @@ class LanguageBatches(TextBatches):
     @property
     def texts(self) -> Sequence[str]:
         """What the rows say, as far as the tokens keep it."""
-        return _Decoded(self.pieces.ids, self.preprocessing)
+        return DecodedRows(self.pieces.ids, self.preprocessing)
 
     def notes(self, name: str) -> list[str]:
         """Documents that are too short, or cut; a tokenizer that ends none."""
@@ -108,7 +108,7 @@ class LanguageBatches(TextBatches):
             yield from indices.split(max(1, _MOST_LOGITS // (longest * words)))
 
 
-class _Decoded(Sequence[str]):
+class DecodedRows(Sequence[str]):
     """Rows of token numbers as texts, made when they are asked for."""
 
     def __init__(self, rows: Sequence[Tensor], preprocessing: TextPreprocessing) -> None:
@@ -123,6 +123,6 @@ class _Decoded(Sequence[str]):
     def __getitem__(self, index: slice) -> Sequence[str]: ...
     def __getitem__(self, index: int | slice) -> str | Sequence[str]:
         if isinstance(index, slice):
-            return _Decoded(self.rows[index], self.preprocessing)
+            return DecodedRows(self.rows[index], self.preprocessing)
         tokenizer = self.preprocessing.tokenizer
         return str(tokenizer.decode(self.rows[index].tolist(), skip_special_tokens=True)).strip()

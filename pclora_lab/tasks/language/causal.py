@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from pclora_lab.tasks.base import Task
 from pclora_lab.tasks.language.continuation import continue_tokens
 from pclora_lab.tasks.language.scores import BITS_PER_BYTE, NEXT_TOKEN, PERPLEXITY, GuessedTokens
-from pclora_lab.tasks.losses import language_model_loss, logit_loss
+from pclora_lab.tasks.language.unlabeled import TaskOfTexts
+from pclora_lab.tasks.losses import language_model_loss
 from pclora_lab.tasks.metrics import Verdict
 from pclora_lab.tasks.outputs import Continuation
 
 if TYPE_CHECKING:  # see the base class
     from pclora_lab.data.batches import Batches
-    from pclora_lab.data.cache import DataCache
     from pclora_lab.data.images import Preprocessing
     from pclora_lab.data.splits import LabeledData, Split
     from pclora_lab.data.texts import TextPreprocessing
@@ -40,7 +39,7 @@ class NextTokens(GuessedTokens):
         self.add(outputs[:, :-1].flatten(0, 1), tokens, sizes)
 
 
-class _LanguageModeling(Task):
+class _LanguageModeling(TaskOfTexts):
     """Cross-entropy of the next token, and perplexity."""
 
     name = "language-modeling"
@@ -48,19 +47,6 @@ class _LanguageModeling(Task):
     title = "language modeling"
     summary = "The next token of a text."
     metrics = (PERPLEXITY, BITS_PER_BYTE, NEXT_TOKEN)
-    things = "texts"
-    input = "text"
-    learns_from = "texts without labels"
-
-    def data(self, config: object, cache: "DataCache") -> "LabeledData":
-        """Texts, whatever labels stand beside them."""
-        from pclora_lab.data.language.loading import load_texts
-
-        return cache.data(config, load_texts)
-
-    def suits(self, data: "LabeledData") -> bool:
-        """Texts without labels, which no other task could learn from."""
-        return data.kind == self.input and not data.num_classes and not data.is_paired
 
     def batches(
         self, split: "Split", preprocessing: "Preprocessing | TextPreprocessing"
@@ -72,10 +58,6 @@ class _LanguageModeling(Task):
         if not isinstance(preprocessing, TextPreprocessing):
             raise ValueError("the model reads images, and language modeling is of texts")
         return LanguageBatches(split, preprocessing)
-
-    def raw_examples(self, batches: "Batches", split: "Split") -> Sequence[Any]:
-        """What stands in each row, as a long text is several of them."""
-        return getattr(batches, "texts", split.examples)
 
     def load_model(
         self,
@@ -94,10 +76,6 @@ class _LanguageModeling(Task):
             name, data, img_size=img_size, max_tokens=max_tokens, split_qkv=split_qkv, seed=seed
         )
 
-    def wanted_head(self, data: "LabeledData") -> str:
-        """The tokenizer's vocabulary, whatever the data are."""
-        return "vocabulary"
-
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """See :func:`language_model_loss`."""
         return language_model_loss(outputs, targets[:, 0])
@@ -115,17 +93,9 @@ class _LanguageModeling(Task):
         counts = targets[:, 0, 1:].ne(_UNCOUNTED).unsqueeze(-1)
         return outputs[:, :-1].where(counts, 0).flatten(0, 1)
 
-    def imitation_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """:func:`logit_loss` of each next token, of what :meth:`imitated` gives."""
-        return logit_loss(student.flatten(0, -2), teacher.flatten(0, -2), temperature)
-
     def scorer(self) -> NextTokens:
         """See :class:`GuessedTokens`."""
         return NextTokens()
-
-    def answers(self, outputs: Tensor) -> Tensor:
-        """Log-probabilities of the next tokens, ``(batch, tokens, vocabulary)``."""
-        return outputs.float().log_softmax(-1)
 
     def verdict(self, answer: Tensor, target: Any, names: Sequence[str]) -> Verdict:
         """The text's own perplexity."""
