@@ -82,7 +82,7 @@ def story_figure() -> go.Figure:
     figure.update_layout(
         template=plotly_template(),
         height=_STORY_HEIGHT,
-        margin={"l": 48, "r": 40, "t": 64, "b": 34, "autoexpand": False},
+        margin={"l": 48, "r": 30, "t": 64, "b": 34, "autoexpand": False},
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"size": 11}},
         title={
             "text": accuracy_title(()), "x": 0.005, "xanchor": "left", "y": 0.985,
@@ -94,8 +94,8 @@ def story_figure() -> go.Figure:
         yaxis={"range": [0, 1.02], "tickformat": ".0%", "hoverformat": ".1%"},
         yaxis2={
             "overlaying": "y", "side": "right", "range": [0, 1.02], "showgrid": False,
-            "tickvals": [0, 0.5, 1], "hoverformat": ".2f", "fixedrange": True,
-            "title": {"text": "λ", "standoff": 4, "font": {"size": 11}},
+            "tickvals": [0, 0.5, 0.75, 1], "ticktext": ["0", "0.5", "λ", "1"],
+            "hoverformat": ".2f", "fixedrange": True, "ticklabelstandoff": 4,
         },
     )  # fmt: skip
     return figure

@@ -46,7 +46,7 @@ def tab(page: Page, name: str) -> None:
 @pytest.mark.parametrize("task", WITH_BUILT_IN, ids=lambda task: task.name)
 def test_a_task_is_chosen_trained_and_replayed(page: Page, folder: Path, task: Task) -> None:
     show_settings(page)
-    page.locator(".pclora-task select").select_option(label=task.title)
+    page.locator(".pclora-task select").select_option(label=task.name)
     for name, value in zip(("model", "data"), task.built_in or (), strict=True):
         expect(page.locator(f".pclora-{name} input")).to_have_value(value)
     expect(page.locator(".pclora-data-account")).to_contain_text(f"task: {task.title}")
@@ -61,7 +61,7 @@ def test_a_task_is_chosen_trained_and_replayed(page: Page, folder: Path, task: T
     # The chart and the first tile speak of its metric; λ is read on the other side.
     story = lab(page).locator(".pclora-live .js-plotly-plot").first
     expect(story.locator(".gtitle")).to_contain_text(metric.heading)
-    expect(story.locator(".y2title")).to_have_text("λ")
+    expect(story.locator(".y2tick")).to_have_text(["0", "0.5", "λ", "1"])
     expect(lab(page).locator(".pclora-tiles")).to_contain_text(f"test {metric.label}")
     screenshot(page, task, "curves")
     tab(page, "Examples")

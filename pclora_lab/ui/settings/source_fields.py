@@ -137,7 +137,7 @@ def _task(described: Option, value: str | None) -> widgets.Widget:
 def _choices(given: str | None) -> list[tuple[str, str]]:
     """Tasks that something is built in for, and the one that a configuration names."""
     shown = [task for task in TASKS.values() if task.built_in or task.name == given]
-    return [(_AS_DATA_SAY, ""), *((task.title, task.name) for task in shown)]
+    return [(_AS_DATA_SAY, ""), *((task.name, task.name) for task in shown)]
 
 
 def _device(described: Option, value: str) -> widgets.Widget:

@@ -16,7 +16,7 @@ WITH_BUILT_IN = [task for task in TASKS.values() if task.built_in]
 def test_it_leaves_the_task_to_the_data_at_first():
     controls = Controls()
     shown = dict(controls.task.options)
-    assert shown == {"as the data say": "", **{task.title: task.name for task in WITH_BUILT_IN}}
+    assert shown == {"as the data say": "", **{task.name: task.name for task in WITH_BUILT_IN}}
     assert controls.config().task is None
 
 
