@@ -27,7 +27,8 @@ from pclora_lab.wording import listed
 
 __all__ = ["EMBEDDED_DATA", "load_data"]
 
-EMBEDDED_DATA = ("digits", "glosses", "digit_scenes", "gloss_texts")
+EMBEDDED_DATA = ("digits", "glosses", "digit_scenes", "gloss_texts", "digit_turns",
+                 "scene_digits", "gloss_typos")  # fmt: skip
 
 _MANY_COLUMNS = 100
 

@@ -1,6 +1,7 @@
 """``pclora-lab data`` prints the account without training."""
 
 import json
+import re
 
 import pytest
 
@@ -38,3 +39,26 @@ def test_it_takes_columns_and_names_those_that_are_there(mail, capsys):
     assert main(["data", mail, "--text-column", "label"]) == 2
     assert main(["data", mail, "--label-column", "nope"]) == 2
     assert "has no column 'nope': it has text, label" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("data", "task", "line"),
+    [
+        ("digit_turns", "regression", r"train +degrees: -[56]\d(\.\d+)? to [56]\d(\.\d+)?, mean"),
+        ("scene_digits", "multi-label classification", r"label +train +validation +test"),
+        ("gloss_typos", "classification of words", r"tag of words +train +validation +test"),
+    ],
+)
+def test_it_says_what_targets_are_like(data, task, line, capsys):
+    assert main(["data", data, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert f"task: {task}, as the data hold " in out and re.search(line, out), out
+    facts = json.loads(out.splitlines()[-1])
+    counts = facts["examples"]["validation"]
+    if data == "gloss_typos":
+        assert counts[1] < counts[0] / 5 < sum(counts)
+    elif data == "scene_digits":
+        assert len(counts) == 10 and 10 < min(counts) <= max(counts) <= 150
+    else:
+        low, mean, high = counts["degrees"]
+        assert -60 <= low < mean < high <= 60

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pclora_lab.data.loading import EMBEDDED_DATA
 from pclora_lab.runs.durable.places import (
     home_of_teachers,
     settled,
@@ -74,10 +75,10 @@ def test_where_nobody_is_at_home_a_path_is_whole(here, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["digits", "digit_scenes", "uoft-cs/cifar10", "nowhere", "a\0b", "", "~nobody/x"]
+    "name", [*EMBEDDED_DATA, "uoft-cs/cifar10", "nowhere", "a\0b", "", "~nobody/x"]
 )
 def test_other_names_of_data_stay_as_they_are(here, name):
-    for embedded in ("digits", "digit_scenes"):  # which have the name
+    for embedded in EMBEDDED_DATA:  # which have the name
         (here / embedded).mkdir()
     assert whole_data(name) == name
 

@@ -1,5 +1,6 @@
 """Several labels at once, from the numbers to a whole run that is read, replayed and exported."""
 
+import ast
 import dataclasses
 import runpy
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from report_code import printed_by
 from segmenters import write_small_vit
 from sklearn.metrics import average_precision_score, f1_score
 from tiny_hf import write_model
@@ -143,7 +145,8 @@ def test_report_and_replay_name_the_labels(finished, cache):
     run_dir = Path(finished.result["run_dir"])
     report = write_report(run_dir, cache=cache).read_text(encoding="utf8")
     assert "mean average precision" in report and "of each of the" not in report
-    assert "first ones, not chosen" in report
+    assert "not chosen by how they turned out" in report
+    assert set(ast.literal_eval(printed_by(report, run_dir))) <= set("0123456789")
     replay = Replay(run_dir, cache=cache)
     found = replay.predictions(replay.steps[-1], [0, 5])
     assert found.student.shape == (2, 10) and 0 <= found.student.min() <= found.student.max() <= 1

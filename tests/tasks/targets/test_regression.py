@@ -1,5 +1,6 @@
 """Regression from its numbers to a whole run that is saved, read, replayed and exported."""
 
+import ast
 import dataclasses
 import runpy
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from report_code import printed_by
 from scipy.stats import spearmanr
 from tiny_hf import write_model
 from torch import nn
@@ -159,7 +161,9 @@ def test_a_head_of_another_task_is_replaced(finished, turns):
 def test_report_and_replay_speak_of_numbers(finished, cache):
     run_dir = Path(finished.result["run_dir"])
     report = write_report(run_dir, cache=cache).read_text(encoding="utf8")
-    assert "RMSE" in report and "classes" not in report and "accuracy" not in report.lower()
+    body = report.partition("</style>")[2]
+    assert "RMSE" in body and "classes" not in body and "accuracy" not in body.lower()
+    assert list(ast.literal_eval(printed_by(report, run_dir))) == ["degrees"]
     replay = Replay(run_dir, cache=cache)
     found = replay.predictions(replay.steps[-1], [0, 5])
     assert found.student.shape == (2, 1) and found.task.name == "regression"
