@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoImageProcessor, BaseImageProcessor, PreTrainedConfig
 
 from pclora_lab.data.images import build_processor, resize_by
+from pclora_lab.data.splits import short_name
 from pclora_lab.models.hf_config import plain_errors
 from pclora_lab.nn.layers.tracing import try_input
 from pclora_lab.nn.metadata import pretrained_cfg_of
@@ -86,8 +87,8 @@ def _shape(config: PreTrainedConfig) -> tuple[int, int, int]:
 def refuse_side(name: str) -> NoReturn:
     """Refuse another size of the input, where positions are learned for the model's own."""
     raise ValueError(
-        f"{name!r} is a transformers model, whose input size is fixed: leave img_size out, or "
-        "take the same model from timm"
+        f"{short_name(name)!r} is a transformers model, whose input size is fixed: leave img_size "
+        "out, or take the same model from timm"
     )
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from pclora_lab.files import data_dir
 from pclora_lab.models.adapting import head_is_new, input_kind, reset_head
-from pclora_lab.models.embedded import EMBEDDED, check_embedded
+from pclora_lab.models.embedded import EMBEDDED, EMBEDDED_TASKS, check_embedded
 from pclora_lab.models.folders import read_config, require_safetensors
 from pclora_lab.models.hf.gguf_header import is_gguf
 from pclora_lab.models.saved_layers import check_config, refuse_export, refuse_low_rank
@@ -53,8 +53,8 @@ def load_model(
     """Build a model and load its weights, in float32 whatever the file's precision is.
 
     Args:
-        name: ``vit_digits``, ``bert_glosses``, a timm name, a transformers model's hub name
-            (``owner/name``), ``config:TYPE`` for an untrained transformers model, a ``.gguf``
+        name: ``vit_digits``, ``bert_glosses``, ``llama_glosses``, a timm name, the hub name of a
+            transformers model (``owner/name``), ``config:TYPE`` for an untrained one, a ``.gguf``
             file, or a folder (also as ``local-dir:PATH``) with ``config.json`` and
             ``model.safetensors``: timm's, transformers' or a finished run's ``compressed``.
         num_classes: classes of the head; None keeps the model's own. Where they differ, the head
@@ -126,6 +126,8 @@ def _load(
         if name in EMBEDDED and pretrained:
             check_embedded(name)
         source = str(data_dir(name)) if name in EMBEDDED else name.removeprefix(_FOLDER)
+        if task is None and num_classes is None:
+            task = EMBEDDED_TASKS.get(name)
         model = load_hf(
             source,
             task=task,
@@ -164,7 +166,7 @@ def _is_transformers(name: str, folder: Path | None, pretrained: bool) -> bool:
         refuse_low_rank(folder)
         return False
     if name in EMBEDDED:
-        return name == "bert_glosses"
+        return name in EMBEDDED_TASKS
     if is_gguf(name):
         return True
     if not is_timm_name(name):

@@ -18,7 +18,7 @@ from pclora_lab.training.config import RunConfig
 from pclora_lab.training.evaluation import evaluate
 
 KINDS = "act animal artifact body communication food location person plant substance".split()
-DATA = {"bert_glosses": "glosses", "vit_digits": "digits"}
+DATA = {"bert_glosses": "glosses", "vit_digits": "digits", "llama_glosses": "gloss_texts"}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,14 @@ def test_the_text_model_is_small_and_complete(glosses):
     assert not head_is_new(model) and not model.training
     read = TextPreprocessing.of(model).batches(glosses.test)
     assert read.cut < len(read) / 100, "nearly all texts are read to their end"
+
+
+def test_the_language_model_is_small_and_classifies_where_classes_are_asked_for():
+    assert sum(p.stat().st_size for p in data_dir("llama_glosses").iterdir()) <= 4e6
+    model = load_model("llama_glosses")
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert len(TextPreprocessing.of(model).tokenizer) == model.config.vocab_size == 2048
+    assert load_model("llama_glosses", num_classes=3).num_classes == 3
 
 
 def test_other_classes_give_the_text_model_a_new_head_only():

@@ -47,6 +47,7 @@ class _LanguageModeling(TaskOfTexts):
     title = "language modeling"
     summary = "The next token of a text."
     metrics = (PERPLEXITY, BITS_PER_BYTE, NEXT_TOKEN)
+    built_in = ("llama_glosses", "gloss_texts")
 
     def batches(
         self, split: "Split", preprocessing: "Preprocessing | TextPreprocessing"

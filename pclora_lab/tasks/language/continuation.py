@@ -29,6 +29,11 @@ def continue_texts(
     Raises:
         ValueError: a model without a tokenizer, or a prompt without a token.
 
+    Example:
+        >>> from pclora_lab import load_model
+        >>> [said] = continue_texts(load_model("llama_glosses"), ["a person who"], tokens=4)
+        >>> said.prompt, len(said.tokens), all(0 < p <= 1 for p in said.probabilities)
+        ('a person who', 4, True)
     """
     tokenizer = TextPreprocessing.of(model).tokenizer
     rows = [tokenizer(prompt)["input_ids"] for prompt in prompts]
