@@ -10,6 +10,7 @@ from torch import nn
 
 from pclora_lab.data.batches import Batches
 from pclora_lab.methods.base import Method
+from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.device import make_accelerator
 from pclora_lab.training.events import AdapterSnapshot, LogRow, StepEnd
@@ -101,7 +102,7 @@ def fit_of(method=None, config=CONFIG, checkpoint=None, tracker=None, overrides=
     setup = SimpleNamespace(
         config=config, method=method, model=student(), batches={"train": Vectors()},
         accelerator=make_accelerator(config, model), identity="made from",
-        ranks=ALONE,
+        ranks=ALONE, task=IMAGE_CLASSIFICATION,
     )  # fmt: skip
     driver = LambdaDriver(method, model, config.steps, LambdaOverride(overrides))
     generator = torch.Generator().manual_seed(1)

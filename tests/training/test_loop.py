@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from pclora_lab import load_model
+from pclora_lab.data.batches import Batches
 from pclora_lab.data.cache import DataCache
+from pclora_lab.data.texts import TextBatches
 from pclora_lab.methods.pclora.config import PCLoRAConfig
 from pclora_lab.methods.registry import METHODS
 from pclora_lab.tasks.classification import IMAGE_CLASSIFICATION
@@ -240,7 +242,7 @@ def test_it_is_noted_where_fewer_snapshots_are_kept_than_wanted():
 
 
 def test_texts_that_were_cut_are_counted_by_split():
-    class Cut(loop.TextBatches):
+    class Cut(TextBatches):
         cut = 0
 
         def __init__(self, cut):
@@ -248,7 +250,7 @@ def test_texts_that_were_cut_are_counted_by_split():
             self.preprocessing = SimpleNamespace(max_tokens=12)
 
     data = SimpleNamespace(notes=("of the data",))
-    batches = {"train": Cut(1500), "validation": Cut(0), "test": object()}
+    batches = {"train": Cut(1500), "validation": Cut(0), "test": Batches(torch.zeros(3))}
     assert loop._data_notes(data, batches) == [
         "of the data",
         "1,500 of 2,000 texts of train are longer than 12 tokens and were cut",
