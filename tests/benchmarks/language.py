@@ -1,8 +1,9 @@
 """The built-in language model with its base faded out: how well do three seeds speak?
 
 ``python tests/benchmarks/language.py --result data/results/language.json`` trains
-``RunConfig(model="llama_glosses", data="gloss_texts")`` with the package's defaults and with the
-options that were chosen on validation data, exports each, and writes what was measured.
+``RunConfig(model="llama_glosses", data="gloss_texts")`` with the package's defaults (``--configs
+logits``: imitating the teacher's next-token distribution as well), exports each run, and writes
+what was measured.
 """
 
 import argparse
@@ -22,11 +23,13 @@ from pclora_lab.tasks.language.continuation import continue_texts
 from pclora_lab.training.config import RunConfig
 
 DEFAULT = RunConfig(model="llama_glosses", data="gloss_texts")
-CHOSEN = RunConfig(
-    model="llama_glosses", data="gloss_texts", lr=3e-3,
-    method=PCLoRAConfig(budget=0.15, init="activation_svd", logit_weight=1.0),
+LOGITS = RunConfig(
+    model="llama_glosses", data="gloss_texts",
+    method=PCLoRAConfig(
+        rank=8, init="activation_svd", alpha=0.5, logit_weight=1.0, temperature=1.0
+    ),
 )  # fmt: skip
-CONFIGS = {"defaults": DEFAULT, "chosen": CHOSEN}
+CONFIGS = {"defaults": DEFAULT, "logits": LOGITS}
 PROMPTS = ("a small bird", "a person who", "the act of")
 KEYS = (
     "perplexity", "teacher_perplexity", "bits_per_byte", "teacher_bits_per_byte",
@@ -55,7 +58,7 @@ def main() -> None:
     """Run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--configs", nargs="+", choices=[*CONFIGS], default=[*CONFIGS])
+    parser.add_argument("--configs", nargs="+", choices=[*CONFIGS], default=["defaults"])
     parser.add_argument("--result", type=Path)
     args = parser.parse_args()
     cache, rows = DataCache(), []
@@ -65,7 +68,9 @@ def main() -> None:
             rows.append(row(name, RunConfig.from_dict(values), cache))
             print({key: rows[-1][key] for key in ("config", "seed", *KEYS[:3], "seconds")})
     record = {
-        "command": "python tests/benchmarks/language.py --result data/results/language.json",
+        "command": f"python tests/benchmarks/language.py --configs {' '.join(args.configs)} "
+        f"--seeds {' '.join(map(str, args.seeds))} --result data/results/language.json",
+        "seeds": args.seeds,
         "configs": {name: CONFIGS[name].to_dict() for name in args.configs},
         "torch": torch.__version__,
         "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads, shared machine",
