@@ -16,7 +16,7 @@ sys.path.insert(0, str(HELPERS))  # when it is run as a script
 
 from segmenters import write_small_vit  # noqa: E402
 from tiny_hf import config as config_of  # noqa: E402
-from tiny_hf import write_model  # noqa: E402
+from tiny_hf import tokenizer, write_model  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM  # noqa: E402
 
 from pclora_lab.data.cache import DataCache  # noqa: E402
@@ -56,7 +56,7 @@ def texts(targets="", names=("a", "b"), answer=None):
     return LabeledData("texts", "text", *splits, tuple(names), content=("text",), targets=targets)
 
 
-def masked():
+def scenes():
     from pclora_lab.data.segmentation.scenes import digit_scenes
 
     return few(digit_scenes())
@@ -79,11 +79,12 @@ def tags(rows):
 DATA = {
     "image-classification": classes,
     "text-classification": texts,
-    "semantic-segmentation": masked,
+    "semantic-segmentation": scenes,
     "language-modeling": lambda: texts(names=()),
     "regression": lambda: few(digit_turns()),
     "multi-label-classification": lambda: texts("labels", ("a", "b", "c"), sets),
     "token-classification": lambda: texts("tags", ("O", "B-A", "I-A"), tags),
+    "masked-language-modeling": lambda: texts(names=()),
 }
 
 
@@ -103,7 +104,11 @@ def model_of(name, data, folder):
     if data.kind == "text":
         auto, kind = LANGUAGE.get(name, (None, "bert"))
         made = auto and auto.from_config(config_of(kind))
-        return str(write_model(folder / name, kind, made))
+        place = write_model(folder / name, kind, made)
+        words = tokenizer()
+        words.mask_token = "[MASK]"
+        words.save_pretrained(place)
+        return str(place)
     return str(write_small_vit(folder / name, patch_size=8, embed_dim=36))
 
 
