@@ -13,7 +13,7 @@ from pclora_lab.tensor_files import DamagedFile, hash_of_file, load_tensors, ver
 __all__ = ["EMBEDDED", "EMBEDDED_VITS", "HEAD_DETAIL", "build_vit", "check_embedded", "load_vit"]
 __all__ += ["EMBEDDED_TASKS", "vit_classes", "vit_options"]
 
-EMBEDDED = ("vit_digits", "bert_glosses", "llama_glosses")
+EMBEDDED = ("vit_digits", "bert_glosses", "llama_glosses", "vit_scenes")
 # Of transformers', what they were trained for.
 EMBEDDED_TASKS = {"bert_glosses": "text-classification", "llama_glosses": "language-model"}
 

@@ -177,6 +177,7 @@ class _SemanticSegmentation(Task):
     metrics = (MIOU, PIXEL_ACCURACY)
     things = "images"
     input = "image"
+    built_in = ("vit_scenes", "digit_scenes")
     learns_from = "images with masks"
 
     def data(self, config: object, cache: "DataCache") -> "LabeledData":

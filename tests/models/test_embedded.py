@@ -6,19 +6,23 @@ import pytest
 import torch
 
 from pclora_lab.data.cache import DataCache
-from pclora_lab.data.loading import load_data
+from pclora_lab.data.loading import EMBEDDED_DATA, load_data
 from pclora_lab.data.texts import TextPreprocessing
 from pclora_lab.files import data_dir
 from pclora_lab.models.adapting import head_is_new, preprocessing_of
 from pclora_lab.models.embedded import EMBEDDED, EMBEDDED_VITS, build_vit, vit_classes, vit_options
 from pclora_lab.models.loading import describe_model, load_model
 from pclora_lab.nn.heads import draw_head
+from pclora_lab.nn.patch_head import has_patch_head
 from pclora_lab.tasks.guessing import task_and_data
 from pclora_lab.training.config import RunConfig
 from pclora_lab.training.evaluation import evaluate
 
 KINDS = "act animal artifact body communication food location person plant substance".split()
-DATA = {"bert_glosses": "glosses", "vit_digits": "digits", "llama_glosses": "gloss_texts"}
+DATA = {
+    "bert_glosses": "glosses", "vit_digits": "digits", "llama_glosses": "gloss_texts",
+    "vit_scenes": "digit_scenes",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +163,24 @@ def test_a_width_is_a_multiple_of_the_heads(width, name):
     with pytest.raises(ValueError, match=f"3 heads, which can't share a width of {width}: use a"):
         build_vit(name, width=width)
     assert build_vit(name, width=3).embed_dim == 3
+
+
+def test_all_embedded_data_are_there_for_a_task():
+    read = {task_and_data(RunConfig(data=name), DataCache())[1].name for name in EMBEDDED_DATA}
+    assert read == {*EMBEDDED_DATA} >= {*DATA.values()}
+
+
+def test_the_segmenter_is_small_and_answers_for_every_pixel():
+    assert (data_dir("vit_scenes") / "model.safetensors").stat().st_size <= 2e6
+    model = load_model("vit_scenes")
+    assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 11, 32, 32) and not head_is_new(model)
+    assert model.pclora_class_names == vit_classes("vit_scenes")
+    assert preprocessing_of(model).crop_mode == "squash"
+
+
+def test_other_classes_give_the_segmenter_a_new_head_as_fine_as_its_own():
+    own, other = load_model("vit_scenes"), load_model("vit_scenes", num_classes=3)
+    assert head_is_new(other) and getattr(other, "pclora_class_names", None) is None
+    assert has_patch_head(other) and other.head.detail == own.head.detail == 2
+    assert other(torch.zeros(1, 1, 32, 32)).shape == (1, 3, 32, 32)
+    assert torch.equal(own.blocks[0].attn.qkv.weight, other.blocks[0].attn.qkv.weight)

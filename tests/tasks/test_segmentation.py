@@ -372,6 +372,23 @@ def test_a_model_of_pixels_is_no_classifier(finished):
         IMAGE_CLASSIFICATION.load_model(model, load_data("digits"))
 
 
+def test_the_embedded_segmenter_learns_is_saved_and_exported(config, cache, tmp_path):
+    built_in = dataclasses.replace(
+        config, model="vit_scenes", steps=3, evaluations=1, layer_metrics=False
+    )
+    *_, end = execute(built_in, tmp_path / "runs", cache=cache)
+    folder = Path(end.result["run_dir"])
+    images = torch.randn(2, 1, 32, 32)
+    saved = from_pretrained(folder / "compressed")
+    with torch.no_grad():
+        own = end.model.cpu().eval()(images)
+        assert torch.equal(saved(images), own) and own.shape == (2, 11, 32, 32)
+        plain, onnx = export_run(folder, tmp_path, ["standalone", "onnx"])
+        assert onnx.max_logit_difference < 1e-4
+        loaded = runpy.run_path(str(Path(plain.path) / "load.py"))["load"]()
+        torch.testing.assert_close(loaded(images), own, atol=1e-5, rtol=1e-4)
+
+
 def test_a_teacher_of_the_task_is_not_taken_for_a_classifier(config):
     keys = [key_facts(name) for name in (None, "image-classification", "semantic-segmentation")]
     assert keys[0] == keys[1] != keys[2]
