@@ -33,6 +33,7 @@ class Task(TaskOutputs):
         pipeline_tag: the hub's name for it, as a model card gives it; empty leaves it out.
         things: what a person calls its examples.
         input: what it reads, ``image`` or ``text``, as data and models say it of themselves.
+        opens: as what :func:`pclora_lab.load_model` opens a model for it; None takes the usual one.
         learns_from: what data for it hold, in a few words; empty takes ``things``.
         built_in: names of a model and of data for it that come with the package, which are what a
             person begins with; None where there are none.
@@ -46,6 +47,7 @@ class Task(TaskOutputs):
     pipeline_tag: ClassVar[str] = ""
     things: ClassVar[str] = "examples"
     input: ClassVar[str] = "image"
+    opens: ClassVar[str | None] = None
     learns_from: ClassVar[str] = ""
     built_in: ClassVar[tuple[str, str] | None] = None
     shows_each_class: ClassVar[bool] = False

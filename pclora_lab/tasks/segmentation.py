@@ -171,6 +171,7 @@ class _SemanticSegmentation(Task):
     """Cross-entropy and mean intersection over union, both over the labeled pixels."""
 
     name = "semantic-segmentation"
+    opens = "semantic-segmentation"
     pipeline_tag = "image-segmentation"
     title = "semantic segmentation"
     summary = "One class for each pixel of an image."

@@ -43,8 +43,8 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 SPLITS = ("test", "validation")
 
 _MODELS = (
-    "vit_digits", "bert_glosses", "llama_glosses", "deit_tiny_patch16_224", "vit_small_patch16_224",
-    "vit_base_patch16_224", "google-bert/bert-base-uncased",
+    "vit_digits", "bert_glosses", "vit_scenes", "llama_glosses", "deit_tiny_patch16_224",
+    "vit_small_patch16_224", "vit_base_patch16_224", "google-bert/bert-base-uncased",
 )  # fmt: skip
 _DATA = ("digits", "glosses", "uoft-cs/cifar10", "stanfordnlp/sst2", "stanfordnlp/imdb")
 _TEACHER_RECIPE = (Part.TEACHER, Part.RECIPE)

@@ -43,6 +43,7 @@ class _LanguageModeling(TaskOfTexts):
     """Cross-entropy of the next token, and perplexity."""
 
     name = "language-modeling"
+    opens = "language-model"
     pipeline_tag = "text-generation"
     title = "language modeling"
     summary = "The next token of a text."

@@ -70,6 +70,7 @@ class _MaskedLanguageModeling(TaskOfTexts):
     """Cross-entropy of hidden tokens, and their pseudo-perplexity."""
 
     name = "masked-language-modeling"
+    opens = "masked-language-model"
     pipeline_tag = "fill-mask"
     title = "masked language modeling"
     summary = "The hidden tokens of a text."

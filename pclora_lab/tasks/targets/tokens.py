@@ -73,6 +73,7 @@ class _TokenClassification(Task):
     """Cross-entropy over the words that have a tag, which stands at the first piece of each."""
 
     name = pipeline_tag = "token-classification"
+    opens = "token-classification"
     title = "classification of words"
     summary = "One tag for each word of a text."
     metrics = (ENTITY_F1, TOKEN_ACCURACY)

@@ -8,6 +8,7 @@ from pclora_lab.fields import FieldError
 from pclora_lab.methods.base import MethodConfig
 from pclora_lab.nn.ranks import resolve_ranks
 from pclora_lab.nn.sizes import Plan
+from pclora_lab.tasks.registry import TASKS
 from pclora_lab.training.config import RunConfig
 from pclora_lab.ui.settings.data_preview import DataPreview
 from pclora_lab.ui.settings.method_fields import MethodFields
@@ -42,7 +43,8 @@ class RunFields:
         self, config: RunConfig, on_change: Callable[[], None], cache: DataCache | None
     ) -> None:
         self.base, self.plan = config, None
-        self.data_preview = DataPreview(cache, self._show_data_problem, on_change)
+        self._on_change = on_change
+        self.data_preview = DataPreview(cache, self._show_data_problem, self._take_task)
         self.source = SourceFields(config, self.data_preview.widget, on_change)
         self.preview = SizePreview()
         self.methods = MethodFields(config.method, self._first_ranks, on_change)
@@ -71,12 +73,22 @@ class RunFields:
 
     def trace(self) -> None:
         """Trace the chosen model (no weights) and fit the rank slider to it."""
-        kind = self.preview.describe(self.source.model.value)
+        kind = self.preview.describe(self.source.model.value, self._opened_for())
         if kind is None:
             return
         self.source.set_kind(kind)
         if self.preview.trace(self.source.sizes, self.methods.base_config):
             self.preview.fit_slider(self.methods.form.of_kind("rank"))
+
+    def _opened_for(self) -> str | None:
+        name = self.source.task.value or self.data_preview.task
+        return TASKS[name].opens if name else None
+
+    def _take_task(self) -> None:
+        """The data have told their task, which may want another head than was counted."""
+        if self._opened_for() != self.preview.task:
+            self.trace()
+        self._on_change()
 
     def fit_percentage(self, method: MethodConfig) -> None:
         """The whole rank that a share of break-even is in the thinnest layer."""

@@ -11,6 +11,7 @@ from pclora_lab.methods.registry import make_method
 from pclora_lab.models.adapting import input_kind
 from pclora_lab.models.loading import describe_model
 from pclora_lab.nn.counting import ModelCounts
+from pclora_lab.nn.metadata import recipe_of
 from pclora_lab.nn.sizes import Plan
 from pclora_lab.ui.settings.previews import size_svg
 from pclora_lab.wording import explained
@@ -27,6 +28,7 @@ class SizePreview:
         counts: trace of the model; None if there is no such model.
         model: the model without weights.
         problem: why the model can't be counted, and which field is to blame; None if it can.
+        task: of :func:`pclora_lab.load_model`, that it was opened for.
         sizes: parameters, MACs and bytes before and after; empty where they are not known.
         curve: size by rank.
     """
@@ -35,16 +37,17 @@ class SizePreview:
         self.counts: ModelCounts | None = None
         self.model: nn.Module | None = None
         self.problem: FieldError | None = None
+        self.task: str | None = None
         self._name, self._known = "", dict[tuple[int | None, int | None], nn.Module]()
         self.sizes, self.curve = widgets.HTML(tooltip=""), widgets.HTML(tooltip="")
         self.sizes.add_class("pclora-sizes")
         self.curve.add_class("pclora-size-curve")
 
-    def describe(self, name: str) -> str | None:
+    def describe(self, name: str, task: str | None = None) -> str | None:
         """Build a model without weights; what it reads, ``image`` or ``text``, or None."""
         try:
-            if name != self._name:
-                self._known, self._name = {}, name
+            if (name, task) != (self._name, self.task):
+                self._known, self._name, self.task = {}, name, task
             self.model, self.problem = self._built(None, None), None
             return input_kind(self.model)
         except Exception as error:  # noqa: BLE001 - a callback's exception would vanish
@@ -77,8 +80,9 @@ class SizePreview:
         sizes = (img_size, max_tokens)
         if sizes not in self._known:
             self._known[sizes] = describe_model(
-                self._name, num_classes=_CLASSES, img_size=img_size, max_tokens=max_tokens
-            )
+                self._name, num_classes=_CLASSES, img_size=img_size, max_tokens=max_tokens,
+                task=self.task,
+            )  # fmt: skip
         return self._known[sizes]
 
     def _refuse(self, field: str, error: Exception) -> None:
@@ -116,10 +120,15 @@ class SizePreview:
 
     def show_plan(self, sizes: Plan | None) -> None:
         """Sizes before and after; None shows nothing."""
-        self.sizes.value = "" if sizes is None else _sizes_html(sizes)
+        self.sizes.value = "" if sizes is None else _sizes_html(sizes, self._heading())
+
+    def _heading(self) -> str:
+        # A model that guesses words has a head of its own size.
+        told = None if self.model is None else recipe_of(self.model).get("num_classes")
+        return "parameters" if told is None else f"parameters, {told} classes"
 
 
-def _sizes_html(sizes: Plan) -> str:
+def _sizes_html(sizes: Plan, heading: str) -> str:
     cells = "".join(
         f"<tr><td>{name}</td><td style='text-align:right;white-space:normal'>"
         f"{size.params_before:,} → {size.params_after:,}</td>"
@@ -129,7 +138,7 @@ def _sizes_html(sizes: Plan) -> str:
     whole = sizes.whole_model
     return (
         '<div aria-live="polite" style="line-height:1.4;font-size:11.5px;white-space:nowrap">'
-        f'<table style="width:100%"><tr><td colspan="3">parameters, {_CLASSES} classes</td></tr>'
+        f'<table style="width:100%"><tr><td colspan="3">{heading}</td></tr>'
         f"{cells}</table>MACs −{whole.macs_removed:.1%} · {whole.bytes_before / 1e6:,.2f} → "
         f"{whole.bytes_after / 1e6:,.2f} MB</div>"
     )

@@ -71,3 +71,23 @@ def test_a_preset_is_pressed_also_where_its_task_is_named():
     assert controls.extras.presets.buttons.value == PRESETS[0].name
     controls.task.value = "image-classification"
     assert controls.extras.presets.buttons.value == PRESETS[0].name
+
+
+@pytest.mark.parametrize(
+    ("task", "heading", "whole"),
+    [("image-classification", "parameters, 10 classes", "450,730"),
+     ("language-modeling", "parameters<", "639,840")],
+)  # fmt: skip
+def test_the_sizes_are_those_of_the_head_that_the_task_wants(task, heading, whole):
+    controls = Controls()
+    controls.task.value = task
+    shown = controls.preview.sizes.value
+    assert heading in shown and f"{whole} →" in shown
+
+
+def test_the_sizes_follow_a_task_that_the_data_are_found_to_be_for():
+    controls = Controls()
+    controls.model.value = "llama_glosses"
+    controls.data.value = "words.txt"
+    controls.fields.data_preview._take(0, "language-modeling")
+    assert "639,840 →" in controls.preview.sizes.value
