@@ -207,9 +207,11 @@ def other_task_of_table(table: datasets.Dataset) -> OtherTask | None:
     """What a table without a label column may be meant for; None if nothing suggests itself."""
     features = table.features
     schema = features.arrow_schema
+    # Looked for once: a table may have a hundred thousand columns.
+    words = {field.name for field in schema if is_word_list(field.type)}
     for column in table.column_names:
-        has_words = holds_words(table, besides=column)
-        found = other_task_of_column(features[column], schema.field(column).type, has_words)
+        kind, has_words = schema.field(column).type, bool(words - {column})
+        found = other_task_of_column(features[column], kind, has_words)
         if found and column.lower() in _COLUMNS:
             return OtherTask(f"Column {column!r} holds {found.what}", found.task)
     some = table.with_format("arrow")[:100].to_pydict()  # a column alone copies all their types
