@@ -105,6 +105,7 @@ ALLOWED = {
     # Into memory.
     ("plots/figure.py", "savefig"),
     ("plots/figure.py", "save"),
+    ("plots/examples/sample.py", "save"),
     ("plots/report/examples.py", "save"),
     ("course/figures/diagrams.py", "save"),
 }

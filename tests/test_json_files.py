@@ -53,6 +53,8 @@ def test_json_is_read_through_one_door():
         "models/hf_images.py: processor.to_json_string()",  # made in this process, as the next
         "data/texts.py: own.to_str()",
         "data/images.py: self.processor",
+        "data/segmentation/batches.py: preprocessing.processor",
+        "models/hf/gguf.py: tokenizer.backend_tokenizer.to_str()",
     }, "read JSON with json_files.read_json or parse_json"
 
 

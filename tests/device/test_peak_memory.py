@@ -21,7 +21,7 @@ TAKES = {
     (Method, "apply"): 600,
     (metrics, "evaluate"): 500,
     (Method, "measure"): 400,
-    (result, "evaluate"): 300,
+    (result, "scored"): 300,
     (result, "latency_ms"): 200,
 }
 

@@ -283,7 +283,7 @@ def test_a_recipe_of_nothing_known_is_refused(folders, changes, message):
         ("someone/no-such-model", {}, ConnectionError, "'someone/no-such-model' is not on this"),
         ("bert-base-uncased", {}, ConnectionError, "'bert-base-uncased' .* Offline, use a built"),
         ("config:nonsense", {}, ValueError, "unknown model type 'nonsense'"),
-        ("bert-base-uncased", {"img_size": 32}, ValueError, "leave img_size out"),
+        ("config:bert", {"img_size": 32}, ValueError, "leave img_size out"),
         ("bert-base-uncased", {"width": 32, "pretrained": False}, ValueError, "narrower"),
         ("config:bert", {"task": "nope"}, ValueError, "nope.*text-classification"),
     ],

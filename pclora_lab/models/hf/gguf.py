@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.utils import quantization_config
 
+from pclora_lab.json_files import to_json
 from pclora_lab.models.hf.gguf_header import GgufHeader, gguf_source, is_gguf, read_header
 from pclora_lab.models.saved_layers import check_config
 
@@ -160,7 +161,7 @@ def own_tokens(tokenizer: Any, rows: int) -> Any:
     gone = {token["content"] for token in spare}
     named = {name: word for name, word in tokenizer.special_tokens_map.items() if word not in gone}
     made = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(rules)),
+        tokenizer_object=Tokenizer.from_str(to_json(rules)),
         model_max_length=tokenizer.model_max_length,
         **named,
     )

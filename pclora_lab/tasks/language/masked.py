@@ -40,7 +40,7 @@ class MaskedTokens:
         >>> import torch
         >>> seen = MaskedTokens()
         >>> seen.update(torch.zeros(1, 3, 4), torch.tensor([[-100, 0, 2]]))
-        >>> seen.compute()
+        >>> {name: round(value, 6) for name, value in seen.compute().items()}
         {'pseudo_perplexity': 4.0, 'masked_token_accuracy': 0.5}
     """
 

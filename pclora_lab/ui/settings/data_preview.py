@@ -160,7 +160,7 @@ def examples_html(data: LabeledData, task: Task) -> str:
     for index in range(min(_MOST_TEXTS, len(data.train))):
         text = example_text(data.train.examples[index])
         text = text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
-        right = task.label(torch.as_tensor(rights[index]), names)
+        right = task.label(torch.as_tensor(rights[index], device="cpu"), names)
         lines.append(f"“{text}”" + (f" → {right}" if right else ""))
     shown = "<br>".join(html.escape(line) for line in lines)
     return f'<div role="note" aria-label="{words}" style="{_CSS}">{shown}</div>'
