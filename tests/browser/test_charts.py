@@ -150,8 +150,10 @@ def axes(page: Page, kind: str, what: str) -> list:
     """Of every panel, from left to right and from top to bottom."""
     return page.evaluate(
         """([kind, what]) => [...document.querySelectorAll('.pclora-chart')].flatMap(room =>
-            Object.values(room._fullLayout._plots).filter(plot => !plot.yaxis.overlaying)
-                .map(plot => what.split('.').reduce((part, name) => part[name], plot[kind])))""",
+            Object.entries(room._fullLayout._plots)
+                .filter(([id, plot]) => !id.includes('z') && !plot.yaxis.overlaying)
+                .map(([, plot]) =>
+                    what.split('.').reduce((part, name) => part[name], plot[kind])))""",
         [kind, what],
     )
 
@@ -170,7 +172,9 @@ def panel(page: Page, number: int) -> tuple[float, float, float, float]:
     return tuple(
         page.evaluate(
             """number => [...document.querySelectorAll('.pclora-chart')].flatMap(room =>
-                Object.values(room._fullLayout._plots).filter(plot => !plot.yaxis.overlaying)
+                Object.entries(room._fullLayout._plots)
+                .filter(([id, plot]) => !id.includes('z') && !plot.yaxis.overlaying)
+                .map(([, plot]) => plot)
                     .map(({xaxis, yaxis}) => {
                         const {left, top} = room.getBoundingClientRect();
                         return [left + xaxis._offset, top + yaxis._offset, xaxis._length,
@@ -355,7 +359,7 @@ def download(page: Page, name: str) -> bytes:
     with page.expect_download() as begun:
         use(page, f"Download {name}")
     page.keyboard.press("Escape")
-    assert begun.value.suggested_filename == f"accuracy_while_the_base_fades.{name.lower()}"
+    assert begun.value.suggested_filename == f"scores_while_the_base_fades.{name.lower()}"
     return Path(begun.value.path()).read_bytes()
 
 

@@ -28,8 +28,10 @@ function written(value, axis, trace) {
 
 // The panels of a chart, each once, with the axes that lie over its own.
 function panelsOf(room) {
-  const plots = Object.values(room._fullLayout?._plots ?? {});
-  return plots.filter((plot) => !plot.yaxis.overlaying);
+  // A curve that is drawn behind the others has an entry of its own, such as xyz2.
+  const plots = Object.entries(room._fullLayout?._plots ?? {});
+  return plots.filter(([id, plot]) => !id.includes("z") && !plot.yaxis.overlaying)
+    .map(([, plot]) => plot);
 }
 
 function curvesOf(room, panel) {
