@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pclora_lab.data.account import DataError
-from pclora_lab.data.other_tasks import holds_words, other_task_of_column, other_task_of_words
+from pclora_lab.data.other_tasks import other_task_of_column, other_task_of_words, word_columns
 from pclora_lab.data.reading.spelling import joined_spellings, spelling_key
 from pclora_lab.wording import listed
 
@@ -71,7 +71,7 @@ class LabelColumn:
         """
         feature = table.features[column]
         arrow = arrow_column(table, column)
-        found = other_task_of_column(feature, arrow.type, holds_words(table, besides=column))
+        found = other_task_of_column(feature, arrow.type, bool(word_columns(table) - {column}))
         if found:
             raise DataError(
                 f"column {column!r} of {data!r} is no label column: it holds {found}; pass another "

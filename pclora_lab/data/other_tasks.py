@@ -17,7 +17,7 @@ from pclora_lab.wording import listed
 
 __all__ = [
     "OtherTask",
-    "holds_words",
+    "word_columns",
     "is_word_list",
     "other_task_of_column",
     "other_task_of_table",
@@ -106,11 +106,9 @@ def other_task_of_column(
     return None
 
 
-def holds_words(table: datasets.Dataset, besides: str = "") -> bool:
-    """Whether a column, besides one, has a list of strings in each row."""
-    schema = table.features.arrow_schema
-    return any(is_word_list(schema.field(name).type) for name in table.column_names
-               if name != besides)  # fmt: skip
+def word_columns(table: datasets.Dataset) -> set[str]:
+    """The columns that have a list of strings in each row."""
+    return {field.name for field in table.features.arrow_schema if is_word_list(field.type)}
 
 
 def is_word_list(kind: pa.DataType) -> bool:
@@ -208,7 +206,7 @@ def other_task_of_table(table: datasets.Dataset) -> OtherTask | None:
     features = table.features
     schema = features.arrow_schema
     # Looked for once: a table may have a hundred thousand columns.
-    words = {field.name for field in schema if is_word_list(field.type)}
+    words = word_columns(table)
     for column in table.column_names:
         kind, has_words = schema.field(column).type, bool(words - {column})
         found = other_task_of_column(features[column], kind, has_words)
